@@ -1,0 +1,1 @@
+"""What is simulated: tasks, physical parameters, layouts, environments. Imports nothing of ours."""

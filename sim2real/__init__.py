@@ -1,0 +1,1 @@
+"""What makes a policy robust: domain randomization. May import envs, agents and transfer."""

@@ -1,0 +1,1 @@
+"""How an agent starts: transfer methods, alignment, reports. May import envs and agents."""

@@ -1,0 +1,1 @@
+../../warmstart/__init__.py

@@ -1,0 +1,1 @@
+../../warmstart/__main__.py

@@ -1,0 +1,1 @@
+"""warmstart: start reinforcement learning agents from what was learned elsewhere, and know whether it helped."""
