@@ -1,1 +1,1 @@
-"""How an agent starts: transfer methods, alignment, reports. May import envs and agents."""
+"""How an agent starts: methods, alignment of different spaces, reports. May import envs and agents."""

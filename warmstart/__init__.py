@@ -1,1 +1,112 @@
-"""warmstart: start reinforcement learning agents from what was learned elsewhere, and know whether it helped."""
+"""warmstart: start reinforcement learning agents from what was learned elsewhere, and know whether it helped.
+
+Importing this package is light: it loads neither torch nor mujoco, so that threads and ``MUJOCO_GL`` can
+still be chosen. The names below are loaded when they are first used.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from warmstart.agents.build import build_agent, make_training_env
+    from warmstart.agents.checkpoints import Checkpoint, save_checkpoint
+    from warmstart.agents.checkpoints import load_checkpoint as load
+    from warmstart.agents.evaluation import evaluate
+    from warmstart.agents.ppo import PPO
+    from warmstart.agents.sac import SAC
+    from warmstart.agents.seams import Seams
+    from warmstart.agents.td3 import TD3
+    from warmstart.envs.errors import WarmstartError
+    from warmstart.envs.mujoco_task import MujocoTask
+    from warmstart.envs.robots import register_task
+    from warmstart.envs.sb3 import as_sb3
+    from warmstart.envs.tasks import Task
+    from warmstart.envs.vector import make_vec
+    from warmstart.experiments.report import write_report
+    from warmstart.experiments.run import load_run, run_study
+    from warmstart.experiments.study import Study
+    from warmstart.experiments.summary import summarise
+    from warmstart.sim2real.randomization import Randomization, Range
+    from warmstart.transfer.methods import TransferMethod, register_method
+    from warmstart.transfer.report import TransferReport
+    from warmstart.transfer.warm_start import warm_start
+
+_HOME = {
+    "PPO": "agents.ppo",
+    "SAC": "agents.sac",
+    "TD3": "agents.td3",
+    "Seams": "agents.seams",
+    "Checkpoint": "agents.checkpoints",
+    "save_checkpoint": "agents.checkpoints",
+    "load": "agents.checkpoints:load_checkpoint",
+    "build_agent": "agents.build",
+    "make_training_env": "agents.build",
+    "evaluate": "agents.evaluation",
+    "WarmstartError": "envs.errors",
+    "MujocoTask": "envs.mujoco_task",
+    "register_task": "envs.robots",
+    "as_sb3": "envs.sb3",
+    "Task": "envs.tasks",
+    "make_vec": "envs.vector",
+    "Study": "experiments.study",
+    "run_study": "experiments.run",
+    "load_run": "experiments.run",
+    "summarise": "experiments.summary",
+    "write_report": "experiments.report",
+    "Randomization": "sim2real.randomization",
+    "Range": "sim2real.randomization",
+    "TransferMethod": "transfer.methods",
+    "register_method": "transfer.methods",
+    "TransferReport": "transfer.report",
+    "warm_start": "transfer.warm_start",
+}
+
+__all__ = [
+    "PPO",
+    "SAC",
+    "TD3",
+    "Checkpoint",
+    "MujocoTask",
+    "Randomization",
+    "Range",
+    "Seams",
+    "Study",
+    "Task",
+    "TransferMethod",
+    "TransferReport",
+    "WarmstartError",
+    "__version__",
+    "as_sb3",
+    "build_agent",
+    "evaluate",
+    "load",
+    "load_run",
+    "make_training_env",
+    "make_vec",
+    "register_method",
+    "register_task",
+    "run_study",
+    "save_checkpoint",
+    "summarise",
+    "warm_start",
+    "write_report",
+]
+
+__version__: str
+
+
+def __getattr__(name: str) -> Any:
+    if name == "__version__":
+        from importlib.metadata import version
+
+        return version("warmstart")
+    if name not in _HOME:
+        raise AttributeError(f"module 'warmstart' has no attribute {name!r}")
+    module, _, attribute = _HOME[name].partition(":")
+    value = getattr(import_module(f"warmstart.{module}"), attribute or name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -1,6 +1,77 @@
-"""The command ``warmstart``."""
+"""The command ``warmstart``: parsing, and one clear message for whatever goes wrong."""
+
+import errno
+import os
+import sys
+import traceback
+from collections.abc import Sequence
+
+FAILED, USAGE, INTERRUPTED = 1, 2, 130
 
 
-def main() -> int:
-    """Run the command."""
-    return 0
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command.
+
+    Args:
+        arguments: Words after ``warmstart``; those of the process by default.
+
+    Returns:
+        Exit status: 0 done, 1 something failed, 2 a mistake in what was asked for, 130 interrupted.
+    """
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    debug = "--debug" in words
+    try:
+        _prepare()
+        from warmstart.commands import parse
+
+        return parse(words).run()
+    except SystemExit as stopped:
+        return stopped.code if isinstance(stopped.code, int) else USAGE
+    except KeyboardInterrupt:
+        return _say("Interrupted.", INTERRUPTED, debug)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return FAILED
+    except Exception as error:  # noqa: BLE001 (every error ends in one message)
+        return _report(error, debug)
+
+
+def _prepare() -> None:
+    """Decide threads and the rendering backend before torch and mujoco are imported."""
+    from warmstart.agents.threads import decide_threads
+
+    decide_threads(int(os.environ.get("OMP_NUM_THREADS") or 1))
+    if sys.platform == "linux" and not os.environ.get("DISPLAY"):
+        os.environ.setdefault("MUJOCO_GL", "egl")
+    os.environ.setdefault("LP_NUM_THREADS", "1")
+
+
+def _report(error: Exception, debug: bool) -> int:
+    from warmstart.envs.errors import WarmstartError
+
+    if isinstance(error, WarmstartError):
+        return _say(str(error), USAGE, debug)
+    if isinstance(error, OSError) and error.errno == errno.ENOSPC:
+        where = f" ({error.filename})" if error.filename else ""
+        return _say(
+            f"The disk is full{where}. Nothing recorded is lost: free some space and run the same command "
+            "again; finished trials are not repeated.",
+            FAILED,
+            debug,
+        )
+    if isinstance(error, OSError):
+        where = f": {error.filename}" if error.filename else ""
+        return _say(f"{error.strerror or error}{where}", USAGE, debug)
+    kind = type(error).__name__
+    return _say(f"Unexpected {kind}: {error}\nRun with --debug for the traceback.", FAILED, debug)
+
+
+def _say(message: str, status: int, debug: bool) -> int:
+    if debug:
+        traceback.print_exc()
+    print(f"warmstart: {message}", file=sys.stderr)
+    return status
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,246 @@
+"""From a configuration to a training environment and an agent."""
+
+import logging
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from gymnasium import spaces
+from stable_baselines3.common.noise import NormalActionNoise
+from stable_baselines3.common.preprocessing import is_image_space
+from stable_baselines3.common.utils import LinearSchedule
+from stable_baselines3.common.vec_env import VecEnv, unwrap_vec_normalize
+
+from warmstart.agents.architecture import ACTIVATIONS
+from warmstart.agents.config import AlgorithmConfig, PPOConfig, SACConfig, TD3Config
+from warmstart.agents.normalization import vec_normalize
+from warmstart.agents.ppo import PPO
+from warmstart.agents.sac import SAC
+from warmstart.agents.seams import Seams
+from warmstart.agents.td3 import TD3
+from warmstart.envs.errors import WarmstartError
+from warmstart.envs.hooks import ContextSource, Perturbation
+from warmstart.envs.sb3 import as_sb3
+from warmstart.envs.tasks import Task
+from warmstart.envs.vector import make_vec
+
+log = logging.getLogger(__name__)
+Agent = PPO | SAC | TD3
+
+
+def make_training_env(
+    config: AlgorithmConfig,
+    task: Task | str,
+    seed: int,
+    n_threads: int = 1,
+    context_source: ContextSource | None = None,
+    perturbations: Sequence[Perturbation] = (),
+) -> VecEnv:
+    """Make the environments an agent trains in.
+
+    Args:
+        config: Says how many, and whether observations and rewards are normalised.
+        task: What to simulate.
+        seed: Environment i is seeded with ``seed + i``.
+        n_threads: Threads that simulate.
+        context_source: Draws the physics of every episode.
+        perturbations: Change actions, simulations and observations.
+    """
+    env: VecEnv = as_sb3(
+        make_vec(
+            task,
+            config.n_envs,
+            seed,
+            n_threads=n_threads,
+            context_source=context_source,
+            perturbations=perturbations,
+        )
+    )
+    if not config.normalize:
+        return env
+    boxes = env.observation_space
+    plain = boxes.spaces.values() if isinstance(boxes, spaces.Dict) else [boxes]
+    if config.normalize_obs and not all(isinstance(space, spaces.Box) for space in plain):
+        env.close()
+        raise WarmstartError(
+            f"Observations of {task} are not numbers that can be standardised ({boxes}): set normalize_obs=False."
+        )
+    return vec_normalize(
+        env,
+        norm_obs=config.normalize_obs,
+        norm_reward=config.normalize_reward,
+        clip_obs=config.clip_obs,
+        clip_reward=config.clip_reward,
+        gamma=config.gamma,
+    )
+
+
+def build_agent(
+    config: AlgorithmConfig,
+    env: VecEnv,
+    seed: int,
+    device: str | torch.device = "auto",
+    seams: Seams | None = None,
+) -> Agent:
+    """Build an agent for an environment.
+
+    Args:
+        config: Algorithm and hyperparameters.
+        env: The training environment; it is seeded from ``seed``.
+        seed: Of the global generators, the networks and the environment.
+        device: ``auto``, ``cpu``, ``cuda``; ``auto`` leaves policies of states on the CPU.
+        seams: What a transfer method puts in.
+
+    Raises:
+        WarmstartError: If algorithm and action space, or configuration and environment, don't fit.
+    """
+    check_spaces(config, env)
+    device = choose_device(device, env.observation_space)
+    policy = "MultiInputPolicy" if isinstance(env.observation_space, spaces.Dict) else "MlpPolicy"
+    if isinstance(env.observation_space, spaces.Box) and is_image_space(env.observation_space):
+        policy = "CnnPolicy"
+    if isinstance(config, PPOConfig):
+        return build_ppo(config, policy, env, seed, device, seams)
+    common: dict[str, Any] = {
+        "learning_rate": schedule(config.learning_rate, config.learning_rate_decay),
+        "buffer_size": config.buffer_size,
+        "learning_starts": config.learning_starts,
+        "batch_size": config.batch_size,
+        "tau": config.tau,
+        "gamma": config.gamma,
+        "train_freq": config.train_freq,
+        "gradient_steps": config.gradient_steps,
+        "stats_window_size": config.stats_window_size,
+        "random_steps": config.random_steps,
+        "seams": seams,
+        "seed": seed,
+        "device": device,
+    }
+    kwargs = policy_kwargs(config) | {"n_critics": config.n_critics}
+    if isinstance(config, SACConfig):
+        ent_coef = f"auto_{config.ent_coef_init}" if config.ent_coef == "auto" else config.ent_coef
+        if config.use_sde:
+            kwargs["log_std_init"] = config.log_std_init
+        return SAC(
+            policy,
+            env,
+            ent_coef=ent_coef,
+            target_entropy=config.target_entropy,
+            target_update_interval=config.target_update_interval,
+            use_sde=config.use_sde,
+            sde_sample_freq=config.sde_sample_freq,
+            use_sde_at_warmup=config.use_sde_at_warmup,
+            policy_kwargs=kwargs,
+            **common,
+        )
+    n_actions = int(np.prod(env.action_space.shape or ()))
+    noise = NormalActionNoise(np.zeros(n_actions), np.full(n_actions, config.action_noise))
+    return TD3(
+        policy,
+        env,
+        action_noise=noise if config.action_noise > 0 else None,
+        policy_delay=config.policy_delay,
+        target_policy_noise=config.target_policy_noise,
+        target_noise_clip=config.target_noise_clip,
+        policy_kwargs=kwargs,
+        **common,
+    )
+
+
+def build_ppo(
+    config: PPOConfig,
+    policy: str,
+    env: VecEnv,
+    seed: int,
+    device: str | torch.device,
+    seams: Seams | None,
+) -> PPO:
+    """Build a PPO agent."""
+    kwargs = policy_kwargs(config) | {"ortho_init": config.ortho_init}
+    if isinstance(env.action_space, spaces.Box):
+        kwargs["log_std_init"] = config.log_std_init
+    return PPO(
+        policy,
+        env,
+        learning_rate=schedule(config.learning_rate, config.learning_rate_decay),
+        n_steps=config.n_steps,
+        batch_size=config.batch_size,
+        n_epochs=config.n_epochs,
+        gamma=config.gamma,
+        gae_lambda=config.gae_lambda,
+        clip_range=schedule(config.clip_range, config.clip_range_decay),
+        clip_range_vf=config.clip_range_vf,
+        normalize_advantage=config.normalize_advantage,
+        ent_coef=config.ent_coef,
+        vf_coef=config.vf_coef,
+        max_grad_norm=config.max_grad_norm,
+        use_sde=config.use_sde,
+        sde_sample_freq=config.sde_sample_freq,
+        target_kl=config.target_kl,
+        stats_window_size=config.stats_window_size,
+        policy_kwargs=kwargs,
+        seams=seams,
+        compile=config.compile,
+        seed=seed,
+        device=device,
+    )
+
+
+def policy_kwargs(config: AlgorithmConfig) -> dict[str, Any]:
+    """SB3's ``policy_kwargs`` that all three algorithms take."""
+    critic = config.net_arch if config.critic_net_arch is None else config.critic_net_arch
+    second = "vf" if isinstance(config, PPOConfig) else "qf"
+    return {
+        "net_arch": {"pi": list(config.net_arch), second: list(critic)},
+        "activation_fn": ACTIVATIONS[config.activation],
+    }
+
+
+def schedule(value: float, decay: str) -> Any:
+    """A constant, or SB3's linear schedule that ends at zero."""
+    return LinearSchedule(value, 0.0, 1.0) if decay == "linear" else value
+
+
+def check_spaces(config: AlgorithmConfig, env: VecEnv) -> None:
+    """Raise where algorithm, configuration and spaces don't fit together."""
+    space = env.action_space
+    if isinstance(config, SACConfig | TD3Config) and not isinstance(space, spaces.Box):
+        raise WarmstartError(
+            f"{config.algorithm.upper()} takes continuous actions (Box), but the environment has {space}: use ppo."
+        )
+    if not isinstance(space, spaces.Box | spaces.Discrete | spaces.MultiDiscrete | spaces.MultiBinary):
+        raise WarmstartError(f"PPO takes Box, Discrete, MultiDiscrete or MultiBinary actions, not {space}.")
+    if isinstance(space, spaces.Box) and not (np.isfinite(space.low).all() and np.isfinite(space.high).all()):
+        raise WarmstartError(
+            f"Continuous actions need finite bounds, found {space}: rescale the action space."
+        )
+    if config.use_sde and not isinstance(space, spaces.Box):
+        raise WarmstartError(f"use_sde takes continuous actions (Box), but the environment has {space}.")
+    if config.normalize and unwrap_vec_normalize(env) is None:
+        raise WarmstartError(
+            "The configuration normalises, but there is no VecNormalize around the environment: make it with "
+            "make_training_env, or set normalize_obs=False and normalize_reward=False."
+        )
+
+
+def choose_device(device: str | torch.device, observation_space: spaces.Space[Any]) -> torch.device:
+    """Where to train; ``auto`` takes a GPU only for images, since small networks of states are faster on the CPU."""
+    if device != "auto":
+        chosen = torch.device(device)
+        if chosen.type == "cuda" and not torch.cuda.is_available():
+            raise WarmstartError(
+                f"The device {device} was asked for, but torch {torch.__version__} sees no GPU."
+            )
+        return chosen
+    members = (
+        observation_space.spaces.values()
+        if isinstance(observation_space, spaces.Dict)
+        else [observation_space]
+    )
+    if any(is_image_space(space) for space in members) and torch.cuda.is_available():
+        return torch.device("cuda")
+    log.info(
+        "Training on the CPU: a small policy of states gains nothing from a GPU (--device cuda to insist)."
+    )
+    return torch.device("cpu")

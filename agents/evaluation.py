@@ -1,0 +1,264 @@
+"""Evaluation that doesn't disturb training: own environments, paired seeds, the global generators put back."""
+
+import random
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from gymnasium.vector import VectorEnv
+from numpy.typing import NDArray
+from stable_baselines3.common.callbacks import BaseCallback
+
+from warmstart.agents.base import SeamAgent
+from warmstart.agents.policy import Policy
+from warmstart.envs.errors import WarmstartError
+from warmstart.envs.tasks import Task
+from warmstart.envs.vector import make_vec
+
+Actor = Policy | Callable[[Any], NDArray[Any]]
+
+
+@dataclass(frozen=True)
+class EvaluationResult:
+    """The first episode of each environment; episode i always has the same seed."""
+
+    returns: NDArray[np.float64]
+    """Undiscounted returns. Shape: (episodes,)."""
+    lengths: NDArray[np.int64]
+    """Steps. Shape: (episodes,)."""
+    step: int = 0
+    """Point on the evaluation grid, in environment steps."""
+    timesteps: int = 0
+    """Environment steps that training had really taken."""
+    seconds: float = 0.0
+    """What the evaluation took."""
+
+    @property
+    def mean(self) -> float:
+        """Mean return."""
+        return float(self.returns.mean())
+
+    @property
+    def std(self) -> float:
+        """Standard deviation of the returns over episodes."""
+        return float(self.returns.std())
+
+
+class Evaluator:
+    """Environments kept for repeated evaluation of one task with the same seeds."""
+
+    def __init__(self, task: Task, episodes: int = 16, seed: int = 10_000, n_threads: int = 1) -> None:
+        if episodes < 1:
+            raise WarmstartError(f"An evaluation needs at least one episode, found {episodes}.")
+        self.task = task
+        self.episodes = episodes
+        self.seed = seed
+        self.n_threads = n_threads
+        self._env: VectorEnv[Any, Any, Any] | None = None
+
+    def run(self, policy: Actor, *, deterministic: bool = True) -> EvaluationResult:
+        """Let a policy play one episode per environment.
+
+        Args:
+            policy: A ``Policy``, or a function from observations (episodes, …) to actions (episodes, …).
+            deterministic: Whether a ``Policy`` takes its mean action.
+        """
+        start = time.perf_counter()
+        with generators_kept():
+            random.seed(self.seed)
+            np.random.seed(self.seed % 2**32)  # noqa: NPY002
+            torch.manual_seed(self.seed)
+            returns, lengths = self._play(policy, deterministic)
+        return EvaluationResult(returns, lengths, seconds=time.perf_counter() - start)
+
+    def _play(self, policy: Actor, deterministic: bool) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+        if self._env is None:
+            self._env = make_vec(self.task, self.episodes, self.seed, n_threads=self.n_threads)
+        returns = np.zeros(self.episodes)
+        lengths = np.zeros(self.episodes, np.int64)
+        running = np.ones(self.episodes, bool)
+        observations, _ = self._env.reset(seed=[self.seed + i for i in range(self.episodes)])
+        while running.any():
+            if isinstance(policy, Policy):
+                actions = policy.predict(observations, deterministic)
+            else:
+                actions = policy(observations)
+            observations, rewards, terminations, truncations, _ = self._env.step(actions)
+            returns[running] += rewards[running]
+            lengths[running] += 1
+            running &= ~(terminations | truncations)
+        return returns, lengths
+
+    def close(self) -> None:
+        """Close the environments."""
+        if self._env is not None:
+            self._env.close()
+            self._env = None
+
+
+def evaluate(
+    policy: Actor,
+    task: Task | str,
+    episodes: int = 16,
+    seed: int = 10_000,
+    deterministic: bool = True,
+    n_threads: int = 1,
+) -> EvaluationResult:
+    """Let a policy play a task, one environment per episode, with the seeds ``seed``, ``seed + 1``, ….
+
+    The global generators of Python, NumPy and torch are as before afterwards.
+
+    Args:
+        policy: A ``Policy``, or a function from observations (episodes, …) to actions (episodes, …).
+        task: What to play.
+        episodes: Number of episodes.
+        seed: Seed of the first.
+        deterministic: Whether a ``Policy`` takes its mean action.
+        n_threads: Threads that simulate.
+    """
+    with generators_kept():
+        evaluator = Evaluator(Task.parse(task) if isinstance(task, str) else task, episodes, seed, n_threads)
+        try:
+            return evaluator.run(policy, deterministic=deterministic)
+        finally:
+            evaluator.close()
+
+
+@dataclass
+class _Clock:
+    """Wall-clock time of training, without that of evaluation."""
+
+    start: float = field(default_factory=time.perf_counter)
+    evaluation: float = 0.0
+
+    @property
+    def training(self) -> float:
+        return time.perf_counter() - self.start - self.evaluation
+
+
+class EvaluationCallback(BaseCallback):
+    """Evaluates the deterministic policy on a fixed grid of steps: 0 before any update, ``every``, 2 ``every``, …,
+    and the end of training.
+
+    Training takes the same bits with and without it.
+
+    Args:
+        task: What to play.
+        every: Distance between two grid points, in environment steps.
+        total: Environment steps of training, the last grid point; ``None`` takes what ``learn`` was asked for.
+        episodes: Episodes per evaluation.
+        seed: Seed of the first episode, the same at every grid point.
+        n_threads: Threads that simulate.
+        on_result: Called with each result and the seconds of training up to it.
+    """
+
+    def __init__(
+        self,
+        task: Task | str,
+        every: int,
+        *,
+        total: int | None = None,
+        episodes: int = 16,
+        seed: int = 10_000,
+        n_threads: int = 1,
+        on_result: Callable[[EvaluationResult, float], None] | None = None,
+    ) -> None:
+        super().__init__()
+        if every < 1:
+            raise WarmstartError(f"Evaluations have to be at least 1 step apart, found {every}.")
+        parsed = Task.parse(task) if isinstance(task, str) else task
+        self.evaluator = Evaluator(parsed, episodes, seed, n_threads)
+        self.every = every
+        self.total = total
+        self.on_result = on_result
+        self.results: list[EvaluationResult] = []
+        self.next_point = 0
+        self._clock = _Clock()
+
+    @property
+    def training_seconds(self) -> float:
+        """Wall-clock seconds since training began, without those of evaluation."""
+        return self._clock.training
+
+    @property
+    def evaluation_seconds(self) -> float:
+        """Wall-clock seconds that evaluation took."""
+        return self._clock.evaluation
+
+    def state_dict(self) -> dict[str, Any]:
+        """What continuing takes: the next grid point and the seconds spent."""
+        return {
+            "next_point": self.next_point,
+            "training_seconds": self._clock.training,
+            "evaluation_seconds": self._clock.evaluation,
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Take back what ``state_dict`` gave."""
+        self.next_point = state["next_point"]
+        self._clock.evaluation = state["evaluation_seconds"]
+        self._clock.start = time.perf_counter() - state["training_seconds"] - state["evaluation_seconds"]
+
+    def _on_training_start(self) -> None:
+        if not self.results and self.next_point == 0:
+            self._clock = _Clock()
+        if self.total is None:
+            self.total = self.model._total_timesteps
+        self._catch_up()
+
+    def _on_step(self) -> bool:
+        self._catch_up()
+        return True
+
+    def _on_training_end(self) -> None:
+        assert self.total is not None
+        if self.num_timesteps >= self.total and self.next_point <= self.total:
+            self._evaluate(self.total)
+            self.next_point = self.total + 1
+        self.evaluator.close()
+
+    def _catch_up(self) -> None:
+        """Evaluate at the last grid point that has been reached; the end waits for the last update."""
+        assert self.total is not None
+        reached = self.num_timesteps // self.every * self.every
+        if reached >= self.next_point and reached < self.total:
+            self._evaluate(reached)
+            self.next_point = reached + self.every
+
+    def _evaluate(self, point: int) -> None:
+        start = time.perf_counter()
+        training_seconds = self._clock.training
+        modes = {module: module.training for module in self.model.policy.modules()}
+        played = self.evaluator.run(Policy.from_model(self.model))
+        for module, mode in modes.items():
+            module.training = mode
+        result = EvaluationResult(
+            played.returns, played.lengths, point, self.model.num_timesteps, played.seconds
+        )
+        self.results.append(result)
+        if isinstance(self.model, SeamAgent):
+            for listener in self.model.seams.feedback:
+                listener.on_evaluation(result)
+        if self.on_result is not None:
+            self.on_result(result, training_seconds)
+        self._clock.evaluation += time.perf_counter() - start
+
+
+@contextmanager
+def generators_kept() -> Iterator[None]:
+    """Put the global generators of Python, NumPy and torch back to where they were."""
+    python, numpy_state = random.getstate(), np.random.get_state()  # noqa: NPY002
+    cpu = torch.random.get_rng_state()
+    cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else None
+    try:
+        yield
+    finally:
+        random.setstate(python)
+        np.random.set_state(numpy_state)  # noqa: NPY002
+        torch.random.set_rng_state(cpu)
+        if cuda is not None:
+            torch.cuda.set_rng_state_all(cuda)

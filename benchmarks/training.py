@@ -1,0 +1,243 @@
+"""Training speed and memory of PPO against stable-baselines3's, at one fixed setting.
+
+64 environments, VecNormalize, 128 steps, batch 1024, 10 epochs, 64×64, one torch thread, two simulation threads.
+The peer is SB3's PPO with its VecNormalize on the same Gymnasium task, in DummyVecEnv and SubprocVecEnv; its faster
+one counts. All agents live in one process and take turns, rollout by rollout; medians are compared.
+"""
+
+import argparse
+import logging
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+from warmstart.agents.threads import decide_threads
+
+N_ENVS, N_STEPS, BATCH, EPOCHS, SIM_THREADS = 64, 128, 1024, 10, 2
+STEPS = N_ENVS * N_STEPS
+SETTING: dict[str, Any] = {
+    "n_steps": N_STEPS,
+    "batch_size": BATCH,
+    "n_epochs": EPOCHS,
+    "seed": 0,
+    "device": "cpu",
+}
+
+
+@dataclass
+class Contender:
+    """An agent and the seconds of its rounds."""
+
+    name: str
+    model: Any
+    simulate: list[float] = field(default_factory=list)
+    collect: list[float] = field(default_factory=list)
+    update: list[float] = field(default_factory=list)
+
+    def round(self) -> None:
+        """One rollout and one update, timed."""
+        env, model = self.model.env, self.model
+        inner = env.venv
+        stepping = 0.0
+        step_wait, step_async = inner.step_wait, inner.step_async
+
+        def timed(call: Callable[..., Any]) -> Callable[..., Any]:
+            def run(*args: Any) -> Any:
+                nonlocal stepping
+                start = time.perf_counter()
+                result = call(*args)
+                stepping += time.perf_counter() - start
+                return result
+
+            return run
+
+        inner.step_wait, inner.step_async = timed(step_wait), timed(step_async)
+        start = time.perf_counter()
+        _, callback = model._setup_learn(STEPS, None, reset_num_timesteps=False)
+        callback.on_training_start({}, {})
+        model.collect_rollouts(env, callback, model.rollout_buffer, n_rollout_steps=N_STEPS)
+        middle = time.perf_counter()
+        model.train()
+        self.update.append(time.perf_counter() - middle)
+        self.collect.append(middle - start - stepping)
+        self.simulate.append(stepping)
+        inner.step_wait, inner.step_async = step_wait, step_async
+
+    @property
+    def seconds(self) -> float:
+        """Median seconds of a round."""
+        return median(a + b + c for a, b, c in zip(self.simulate, self.collect, self.update, strict=True))
+
+    def row(self, best_peer: float) -> str:
+        """Microseconds per environment step by phase, steps per second, ratio to the peer."""
+        parts = [median(values) / STEPS * 1e6 for values in (self.simulate, self.collect, self.update)]
+        speed = STEPS / self.seconds
+        columns = "".join(f"{part:10.1f}" for part in parts)
+        return f"  {self.name:28s}{columns}{speed:12,.0f}{best_peer / self.seconds:8.2f}"
+
+
+def build(task: str, peers: bool, compiled: bool) -> list[Contender]:
+    import gymnasium
+    import stable_baselines3
+    from stable_baselines3.common.monitor import Monitor
+    from stable_baselines3.common.vec_env import DummyVecEnv, SubprocVecEnv, VecNormalize
+
+    from warmstart.agents.normalization import vec_normalize
+    from warmstart.agents.ppo import PPO
+    from warmstart.envs.sb3 import as_sb3
+    from warmstart.envs.vector import make_vec
+
+    def ours() -> Any:
+        return vec_normalize(as_sb3(make_vec(task, N_ENVS, 0, n_threads=SIM_THREADS)))
+
+    def make() -> Any:
+        return Monitor(gymnasium.make(task))
+
+    contenders = [Contender("warmstart", PPO("MlpPolicy", ours(), **SETTING))]
+    if compiled:
+        model = PPO("MlpPolicy", ours(), compile=True, **SETTING)
+        contenders.append(Contender("warmstart, compiled", model))
+    if peers:
+        kinds: list[tuple[str, Callable[[], Any]]] = [
+            ("SB3, DummyVecEnv", lambda: DummyVecEnv([make] * N_ENVS)),
+            ("SB3, SubprocVecEnv", lambda: SubprocVecEnv([make] * N_ENVS)),
+        ]
+        for name, env in kinds:
+            model = stable_baselines3.PPO("MlpPolicy", VecNormalize(env()), **SETTING)
+            contenders.append(Contender(name, model))
+    return contenders
+
+
+def limit(task: str, n_inputs: int, n_actions: int) -> tuple[float, float]:
+    """Seconds of a round's bare simulation and bare arithmetic.
+
+    Simulation: the same stepper with zero actions and nothing else. Arithmetic: the matrix products and
+    nonlinearities of both networks, forward for the rollout, forward and backward for the update, in buffers.
+    """
+    import numpy as np
+    import torch
+
+    from warmstart.envs.vector import make_vec
+
+    env = make_vec(task, N_ENVS, 0, n_threads=SIM_THREADS)
+    env.reset(seed=0)
+    actions = np.random.default_rng(0).uniform(-1, 1, (N_STEPS, N_ENVS, n_actions)).astype(np.float32)
+    simulation = []
+    for _ in range(5):
+        start = time.perf_counter()
+        for t in range(N_STEPS):
+            env.step(actions[t])
+        simulation.append(time.perf_counter() - start)
+    env.close()
+
+    def products(rows: int, backward: bool) -> Callable[[], None]:
+        widths = [(n_inputs, 64), (64, 64)]
+        weights = [torch.randn(b, a) for a, b in widths]
+        inputs = [torch.randn(rows, a) for a, _ in widths] + [torch.empty(rows, 64)]
+        sums = [torch.empty_like(w) for w in weights]
+        heads = [torch.randn(n, 64) for n in (n_actions, 1)]
+        outs = [torch.empty(rows, n) for n in (n_actions, 1)]
+
+        def run() -> None:
+            for head, out in zip(heads, outs, strict=True):
+                for i, weight in enumerate(weights):
+                    torch.tanh_(torch.mm(inputs[i], weight.t(), out=inputs[i + 1]))
+                torch.mm(inputs[2], head.t(), out=out)
+                if not backward:
+                    continue
+                torch.mm(out.t(), inputs[2])
+                torch.mm(out, head, out=inputs[2])
+                for i in (1, 0):
+                    torch.mm(inputs[i + 1].t(), inputs[i], out=sums[i])
+                    if i:
+                        torch.mm(inputs[i + 1], weights[i], out=inputs[i])
+
+        return run
+
+    infer, update = products(N_ENVS, False), products(BATCH, True)
+    arithmetic = []
+    for _ in range(5):
+        start = time.perf_counter()
+        for _ in range(N_STEPS):
+            infer()
+        for _ in range(EPOCHS * STEPS // BATCH):
+            update()
+        arithmetic.append(time.perf_counter() - start)
+    return median(simulation), median(arithmetic)
+
+
+def compare(task: str, rounds: int, compiled: bool) -> None:
+    contenders = build(task, True, compiled)
+    start = time.perf_counter()
+    for contender in contenders:
+        contender.round()
+        if "compiled" in contender.name:
+            print(f"  first round with compilation: {sum(contender.update):.1f} s")
+    for contender in contenders:
+        for times in (contender.simulate, contender.collect, contender.update):
+            times.clear()
+    for _ in range(rounds):
+        for contender in contenders:
+            contender.round()
+    peers = [c for c in contenders if c.name.startswith("SB3")]
+    best = min(c.seconds for c in peers)
+    print(f"\n{task}: {rounds} alternating rounds of {STEPS} steps ({time.perf_counter() - start:.0f} s)")
+    print(f"  {'µs per step':28s}{'simulate':>10s}{'infer':>10s}{'update':>10s}{'steps/s':>12s}{'ratio':>8s}")
+    for contender in contenders:
+        print(contender.row(best))
+    env = contenders[0].model.env
+    simulation, arithmetic = limit(task, env.observation_space.shape[0], env.action_space.shape[0])
+    bare = simulation + arithmetic
+    print(
+        f"  limit: {STEPS / bare:,.0f} steps/s (bare simulation {simulation / STEPS * 1e6:.1f} µs, bare arithmetic "
+        f"{arithmetic / STEPS * 1e6:.1f} µs); reached: "
+        + ", ".join(f"{c.name} {bare / c.seconds:.0%}" for c in contenders[: 1 + compiled])
+    )
+    for contender in contenders:
+        contender.model.env.close()
+
+
+def memory() -> None:
+    """Resident memory of a process of its own that trains on 64 HalfCheetahs."""
+    [contender] = build("HalfCheetah-v5", False, False)
+    contender.round()
+    contender.round()
+    fields = dict(
+        line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines() if ":" in line
+    )
+    peak = int(fields["VmHWM"].split()[0]) / 1024
+    print(f"\nMemory: 64 HalfCheetah-v5 environments and PPO, peak resident: {peak:.0f} MiB (bar: 1024 MiB)")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--tasks", nargs="+", default=["HalfCheetah-v5", "Ant-v5"])
+    parser.add_argument("--no-compile", action="store_true")
+    parser.add_argument("--memory", action="store_true", help="only the memory, in this process")
+    arguments = parser.parse_args()
+    decide_threads(1)
+    import torch
+
+    torch.set_num_threads(1)
+    logging.getLogger("mujoco").setLevel(logging.ERROR)
+    if arguments.memory:
+        memory()
+        return
+    with tempfile.TemporaryDirectory() as cache:
+        if not arguments.no_compile:
+            os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", cache)
+        for task in arguments.tasks:
+            compare(task, arguments.rounds, not arguments.no_compile)
+    subprocess.run([sys.executable, __file__, "--memory"], check=True)
+
+
+if __name__ == "__main__":
+    main()

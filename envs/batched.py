@@ -1,0 +1,397 @@
+"""Many copies of one MuJoCo task as a `gymnasium.vector.VectorEnv` that resets in the same step.
+
+May import from `warmstart.envs` only.
+"""
+
+import warnings
+from collections.abc import Sequence
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from gymnasium import spaces
+from gymnasium.utils.seeding import np_random
+from gymnasium.vector import AutoresetMode, VectorEnv
+from gymnasium.vector.utils import batch_space
+from numpy.typing import NDArray
+
+from warmstart.envs.contexts import Context
+from warmstart.envs.env_contexts import EnvContexts, read_contexts
+from warmstart.envs.errors import WarmstartError
+from warmstart.envs.hooks import ContextSource, Ids, Perturbation
+from warmstart.envs.infos import VectorInfos
+from warmstart.envs.layouts import Layout, action_layout
+from warmstart.envs.mujoco_task import MujocoTask
+from warmstart.envs.parameters import Parameters
+from warmstart.envs.rendering import Frame, FrameRenderer
+from warmstart.envs.simulation import Simulation
+from warmstart.envs.steppers import make_stepper
+from warmstart.envs.tasks import Task
+
+Array = NDArray[Any]
+StepResult = tuple[Array, Array, NDArray[np.bool_], NDArray[np.bool_], dict[str, Any]]
+
+
+class BatchedEnv(VectorEnv[Array, Array, Array]):
+    """Environments of one MuJoCo task, stepped together.
+
+    Environment `i` draws its start states from a generator seeded with ``seed + i``, as Gymnasium's vector
+    environments do: the same seed gives the same episodes, whatever the number of threads. An episode that
+    ends is followed by the next one's first observation in the same step (`AutoresetMode.SAME_STEP`); its
+    last observation and info are in ``infos["final_obs"]`` and ``infos["final_info"]``.
+
+    A simulation that diverges (MuJoCo would silently reset it) ends its episode: terminated, reward 0, the
+    last sound observation as the final one, ``infos["final_info"]["diverged"]``, counted in `n_diverged`.
+
+    Attributes:
+        task: What is simulated.
+        robot: The class of the task, with its options.
+        sim: The simulations, as tasks and perturbations see them.
+        parameters: The model's physical parameters.
+        n_diverged: Diverged simulations so far.
+    """
+
+    def __init__(
+        self,
+        task: Task,
+        robot: MujocoTask,
+        n_envs: int,
+        seed: int | None = None,
+        *,
+        n_threads: int = 1,
+        stepper: str = "auto",
+        context_source: ContextSource | None = None,
+        perturbations: Sequence[Perturbation] = (),
+        render_mode: str | None = None,
+    ) -> None:
+        if n_envs < 1:
+            raise WarmstartError(f"Expected at least one environment, found n_envs={n_envs}.")
+        if render_mode not in (None, "rgb_array"):
+            raise WarmstartError(f"Expected render_mode None or 'rgb_array', found {render_mode!r}.")
+        model = robot.model()
+        self.task, self.robot = task, robot
+        self.num_envs, self.render_mode = n_envs, render_mode
+        self._stepper = make_stepper(model, n_envs, n_threads, robot.contact_forces, stepper)
+        self.sim = Simulation(self._stepper, robot.frame_skip)
+        for name in robot.reads:
+            self.sim.read(name)
+        self.metadata = {
+            "render_modes": ["rgb_array"],
+            "render_fps": max(1, round(1 / float(self.sim.dt[0]))),
+            "autoreset_mode": AutoresetMode.SAME_STEP,
+        }
+        self.parameters = Parameters(model)
+        self._contexts = EnvContexts(self._stepper, self.sim, self.parameters, task.context, context_source)
+        self._perturbations = tuple(perturbations)
+        self._by_substep = any(type(p).on_substep is not Perturbation.on_substep for p in perturbations)
+        self._everyone: Ids = np.arange(n_envs, dtype=np.int32)
+        self._elapsed = np.zeros(n_envs, dtype=np.int64)
+        self._episodes = np.full(n_envs, -1, dtype=np.int64)
+        self._generators = self._seeded(seed)
+        self.n_diverged = 0
+        self._renderer: FrameRenderer | None = None
+        self._stepper.forward()
+        self._observations = robot.observe(self.sim)
+        low, high = model.actuator_ctrlrange.astype(np.float32).T
+        self.single_action_space = spaces.Box(low, high, dtype=np.float32)
+        self.single_observation_space = spaces.Box(
+            -np.inf, np.inf, self._observations.shape[1:], dtype=np.float64
+        )
+        self.action_space = batch_space(self.single_action_space, n_envs)
+        self.observation_space = batch_space(self.single_observation_space, n_envs)
+
+    @cached_property
+    def observation_layout(self) -> Layout:
+        """Name, unit and range of every observation."""
+        return self.robot.observation_layout(self.sim.model, self._observations.shape[1])
+
+    @cached_property
+    def action_layout(self) -> Layout:
+        """Name, unit and range of every action."""
+        return action_layout(self.sim.model)
+
+    @property
+    def n_threads(self) -> int:
+        """Threads that simulate, the caller's included."""
+        return self._stepper.n_threads
+
+    def reset(
+        self, *, seed: int | Sequence[int | None] | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[Array, dict[str, Any]]:
+        """Begin new episodes.
+
+        Args:
+            seed: Environment i is seeded with ``seed + i``, or the i-th of a list; None draws on. A seed also
+                starts the count of episodes anew.
+            options: ``{"reset_mask": mask}`` resets only some environments.
+
+        Returns:
+            Observations, shape (n, k), and infos.
+        """
+        ids = self._reset_ids(options)
+        if seed is not None:
+            seeded = self._seeded(seed)
+            for env in ids:
+                self._generators[env] = seeded[env]
+            self._episodes[ids] = -1
+        self._begin(ids)
+        observations = self._seen(self.robot.observe(self.sim)[ids], ids)
+        self._observations = self._observations.copy()
+        self._observations[ids] = observations
+        infos = VectorInfos(self.num_envs)
+        infos.add(self.robot.reset_info(self.sim), ids)
+        return self._observations.copy(), infos.entries
+
+    def step(self, actions: Array) -> StepResult:
+        """Take one control step in every environment.
+
+        Args:
+            actions: Controls; MuJoCo clips them to the actuators' ranges. Shape: (n, nu).
+
+        Returns:
+            Observations (n, k), rewards (n,), terminations (n,), truncations (n,) and infos.
+
+        Raises:
+            WarmstartError: The actions have another shape or aren't finite.
+        """
+        actions = self._checked(actions)
+        for perturbation in self._perturbations:
+            actions = perturbation.before_step(self, actions)
+        robot, sim = self.robot, self.sim
+        sim.ctrl[...] = actions
+        robot.before_step(sim)
+        failed = self._advance()
+        self._elapsed += 1
+        observations = robot.observe(sim)
+        rewards, entries = robot.reward(sim, actions)
+        terminations = robot.terminated(sim)
+        if robot.time_limit is None:
+            truncations = np.zeros(self.num_envs, dtype=bool)
+        else:
+            truncations = self._elapsed >= robot.time_limit
+        diverged = self._diverged(failed, observations, rewards)
+        if diverged is not None:
+            entries = self._end_diverged(diverged, observations, rewards, terminations, truncations, entries)
+        if self._perturbations:
+            observations = self._seen(observations, self._everyone)
+        infos = VectorInfos(self.num_envs)
+        ended = terminations | truncations
+        if ended.any():
+            self._restart(np.flatnonzero(ended).astype(np.int32), observations, entries, infos)
+        else:
+            infos.add_all(entries)
+        self._observations = observations
+        return observations.copy(), rewards, terminations, truncations, infos.entries
+
+    def set_context(
+        self,
+        context: Context | str | Sequence[Context | str],
+        env_ids: Sequence[int] | NDArray[np.integer[Any]] | None = None,
+    ) -> None:
+        """Set the physics of an environment's next episode and those after it.
+
+        Args:
+            context: Changes, or their text (``"gravity=x0.5"``), for all environments or one for each.
+            env_ids: The environments; None is all of them.
+
+        Raises:
+            WarmstartError: A parameter is unknown, out of bounds or unsound.
+        """
+        ids = self._everyone if env_ids is None else np.asarray(env_ids, dtype=np.int32)
+        self._contexts.set(read_contexts(context, len(ids)), ids)
+
+    @property
+    def contexts(self) -> tuple[Context, ...]:
+        """The context in force in each environment, without what a context source draws."""
+        return tuple(self._contexts.in_force)
+
+    @property
+    def context_names(self) -> tuple[str, ...]:
+        """Parameters that contexts are about, one name per number."""
+        return self._contexts.names
+
+    def context_values(self) -> Array:
+        """Current physical values of `context_names`, in their units. Shape: (n, k)."""
+        return self._contexts.values()
+
+    def observation_groups(self) -> dict[str, Array]:
+        """Current observations by who may see them: ``policy``, and ``privileged`` (the physical context)."""
+        return {"policy": self._observations.copy(), "privileged": self.context_values()}
+
+    def render(self, env_ids: Sequence[int] | None = None) -> tuple[Frame, ...] | None:
+        """Draw environments, by default all; None without ``render_mode="rgb_array"``.
+
+        Returns:
+            A frame for each. Shape: (height, width, 3), uint8.
+
+        Raises:
+            WarmstartError: No OpenGL library works.
+        """
+        if self.render_mode is None:
+            return None
+        if self._renderer is None:
+            self._renderer = FrameRenderer(self.robot, self.sim.model)
+        ids = range(self.num_envs) if env_ids is None else env_ids
+        return tuple(self._renderer.draw(*self._stepper.materialize(env)) for env in ids)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Everything an equally constructed environment needs to go on bit for bit."""
+        return {
+            "task": str(self.task),
+            "stepper": self._stepper.state_dict(),
+            "contexts": self._contexts.state_dict(),
+            "perturbations": [p.state_dict() for p in self._perturbations],
+            "generators": [generator.bit_generator.state for generator in self._generators],
+            "elapsed": self._elapsed.copy(),
+            "episodes": self._episodes.copy(),
+            "observations": self._observations.copy(),
+            "n_diverged": self.n_diverged,
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Restore what `state_dict` returned.
+
+        Raises:
+            WarmstartError: The state is of another task or number of environments.
+        """
+        if state["task"] != str(self.task) or len(state["generators"]) != self.num_envs:
+            raise WarmstartError(
+                f"Expected the state of {self.num_envs} environments of {self.task}, found that of "
+                f"{len(state['generators'])} of {state['task']}."
+            )
+        self._contexts.load_state_dict(state["contexts"])
+        self._stepper.load_state_dict(state["stepper"])
+        for perturbation, saved in zip(self._perturbations, state["perturbations"], strict=True):
+            perturbation.load_state_dict(saved)
+        for generator, saved in zip(self._generators, state["generators"], strict=True):
+            generator.bit_generator.state = saved
+        self._elapsed[...] = state["elapsed"]
+        self._episodes[...] = state["episodes"]
+        self._observations = state["observations"].copy()
+        self.n_diverged = state["n_diverged"]
+
+    def close_extras(self, **kwargs: Any) -> None:
+        """Stop the threads and free the renderer."""
+        del kwargs
+        self._stepper.close()
+        if self._renderer is not None:
+            self._renderer.close()
+            self._renderer = None
+
+    def _restart(self, ids: Ids, observations: Array, entries: dict[str, Array], infos: VectorInfos) -> None:
+        """Record the final observations and infos, begin the next episodes, put in their observations."""
+        infos.add_final(observations, entries, ids)
+        infos.add_all(entries, but=ids)
+        self._begin(ids)
+        observations[ids] = self._seen(self.robot.observe(self.sim)[ids], ids)
+        infos.add(self.robot.reset_info(self.sim), ids)
+
+    def _begin(self, ids: Ids) -> None:
+        """Start the next episode of the given environments."""
+        sim = self.sim
+        self._elapsed[ids] = 0
+        self._episodes[ids] += 1
+        self._contexts.begin(ids, self._episodes[ids])
+        self._stepper.reset(ids)
+        for env in ids:
+            sim.qpos[env], sim.qvel[env] = self.robot.reset_state(sim, self._generators[env])
+        for perturbation in self._perturbations:
+            perturbation.on_reset(self, ids)
+        self._stepper.forward(ids)
+
+    def _advance(self) -> NDArray[np.intp]:
+        """Simulate one control period; environments may differ in their substeps."""
+        substeps = self.sim.n_substeps
+        if self._by_substep:
+            return self._advance_by_substep(substeps)
+        first = int(substeps[0])
+        if (substeps == first).all():
+            return self._stepper.step(None, first)
+        groups = [np.flatnonzero(substeps == count).astype(np.int32) for count in np.unique(substeps)]
+        return np.concatenate([self._stepper.step(ids, int(substeps[ids[0]])) for ids in groups])
+
+    def _advance_by_substep(self, substeps: NDArray[np.int_]) -> NDArray[np.intp]:
+        failed = []
+        for substep in range(int(substeps.max())):
+            for perturbation in self._perturbations:
+                perturbation.on_substep(self, substep)
+            going = [(substeps == substep + 1, True), (substeps > substep + 1, False)]
+            failed += [
+                self._stepper.step(np.flatnonzero(mask).astype(np.int32), 1, last)
+                for mask, last in going
+                if mask.any()
+            ]
+        return np.unique(np.concatenate(failed))
+
+    def _diverged(
+        self, failed: NDArray[np.intp], observations: Array, rewards: Array
+    ) -> NDArray[np.intp] | None:
+        """Environments whose simulation failed, was reset by MuJoCo or isn't finite, if there are any."""
+        noticed = self._stepper.diverged()
+        finite = np.isfinite(observations.sum() + rewards.sum())
+        if finite and not failed.size and not noticed.size:
+            return None
+        bad = ~np.isfinite(observations).all(axis=1) | ~np.isfinite(rewards)
+        bad[failed] = True
+        bad[noticed] = True
+        return np.flatnonzero(bad) if bad.any() else None
+
+    def _end_diverged(
+        self,
+        diverged: NDArray[np.intp],
+        observations: Array,
+        rewards: Array,
+        terminations: NDArray[np.bool_],
+        truncations: NDArray[np.bool_],
+        entries: dict[str, Array],
+    ) -> dict[str, Array]:
+        """End the episodes of diverged simulations, in place; returns the infos with the entry "diverged"."""
+        flags = np.zeros(self.num_envs, dtype=bool)
+        flags[diverged] = True
+        self.n_diverged += diverged.size
+        observations[diverged] = self._observations[diverged]
+        rewards[diverged] = 0.0
+        terminations[diverged] = True
+        truncations[diverged] = False
+        if self.n_diverged > diverged.size:
+            return {**entries, "diverged": flags}
+        warnings.warn(
+            f"{self.task}: the simulation of environment {', '.join(map(str, diverged[:5]))} diverged; its "
+            "episode was terminated and the simulation reset. `n_diverged` counts further ones.",
+            stacklevel=3,
+        )
+        return {**entries, "diverged": flags}
+
+    def _seen(self, observations: Array, ids: Ids) -> Array:
+        for perturbation in self._perturbations:
+            observations = perturbation.on_observations(self, observations, ids)
+        return observations
+
+    def _checked(self, actions: Array) -> Array:
+        actions = np.ascontiguousarray(actions)
+        if actions.shape != self.sim.ctrl.shape:
+            raise WarmstartError(f"Expected actions of shape {self.sim.ctrl.shape}, found {actions.shape}.")
+        if not np.isfinite(actions).all():
+            env = int(np.flatnonzero(~np.isfinite(actions).all(axis=1))[0])
+            raise WarmstartError(f"Expected finite actions, found {actions[env]} for environment {env}.")
+        return actions
+
+    def _reset_ids(self, options: dict[str, Any] | None) -> Ids:
+        mask = (options or {}).get("reset_mask")
+        if mask is None:
+            return self._everyone
+        mask = np.asarray(mask)
+        if mask.shape != (self.num_envs,) or mask.dtype != bool or not mask.any():
+            raise WarmstartError(
+                f"Expected a reset_mask of {self.num_envs} booleans with at least one True, found {mask}."
+            )
+        return np.flatnonzero(mask).astype(np.int32)
+
+    def _seeded(self, seed: int | Sequence[int | None] | None) -> list[np.random.Generator]:
+        if seed is None or isinstance(seed, int | np.integer):
+            seeds = [None if seed is None else int(seed) + i for i in range(self.num_envs)]
+        else:
+            seeds = list(seed)
+            if len(seeds) != self.num_envs:
+                raise WarmstartError(f"Expected {self.num_envs} seeds, found {len(seeds)}.")
+        return [np_random(single)[0] for single in seeds]

@@ -1,0 +1,93 @@
+"""Model fields with a value per simulation: what physical parameters are written through."""
+
+from collections.abc import Sequence
+from functools import cached_property
+from typing import Any, Protocol
+
+import mujoco
+import numpy as np
+from mujoco.batch import Batch
+from numpy.typing import NDArray
+
+Ids = NDArray[np.intp]
+
+
+class Fields(Protocol):
+    """Model fields with a value per simulation; every stepper is one."""
+
+    nsim: int
+
+    def field(self, name: str) -> NDArray[Any]:
+        """Return a model field's writable values (``body_mass``, ``opt.gravity``). Shape: (nsim, ...)."""
+
+    def set_const(self, ids: Ids) -> None:
+        """Commit what was written and let MuJoCo recompute what it derives from it (``mj_setConst``)."""
+
+    def commit(self, ids: Ids) -> None:
+        """Make what was written take effect where nothing is derived from it."""
+
+
+class BatchFields:
+    """The per-simulation fields of a :class:`mujoco.batch.Batch`."""
+
+    def __init__(self, batch: Batch) -> None:
+        self.nsim: int = batch.nsim
+        self._batch = batch
+
+    def field(self, name: str) -> NDArray[Any]:
+        """See :class:`Fields`; the array is the batch's own."""
+        values: NDArray[Any] = self._batch.expand(name)
+        return values
+
+    def set_const(self, ids: Ids) -> None:
+        """See :class:`Fields`."""
+        self._batch.set_const(ids)
+
+    def commit(self, ids: Ids) -> None:
+        """See :class:`Fields`; the batch reads its fields at every call."""
+
+
+class ModelFields:
+    """The fields of several models of the same structure, or of a single one.
+
+    Values are staged in one array per field and copied into the models by ``commit`` or ``set_const``.
+    """
+
+    def __init__(self, models: Sequence[mujoco.MjModel]) -> None:
+        self.nsim = len(models)
+        self._models = list(models)
+        self._staged: dict[str, NDArray[Any]] = {}
+
+    @cached_property
+    def _workspace(self) -> mujoco.MjData:
+        return mujoco.MjData(self._models[0])
+
+    def field(self, name: str) -> NDArray[Any]:
+        """See :class:`Fields`; the array is staged."""
+        if name not in self._staged:
+            self._staged[name] = np.array([read_field(model, name) for model in self._models])
+        return self._staged[name]
+
+    def commit(self, ids: Ids) -> None:
+        """See :class:`Fields`."""
+        for index in ids:
+            for name, values in self._staged.items():
+                write_field(self._models[index], name, values[index])
+
+    def set_const(self, ids: Ids) -> None:
+        """See :class:`Fields`."""
+        self.commit(ids)
+        for index in ids:
+            mujoco.mj_setConst(self._models[index], self._workspace)
+
+
+def read_field(model: mujoco.MjModel, name: str) -> NDArray[Any]:
+    """Return a field of a model, options as ``opt.NAME``; arrays are the model's own."""
+    owner, _, attribute = name.rpartition(".")
+    return np.asarray(getattr(model.opt if owner else model, attribute))
+
+
+def write_field(model: mujoco.MjModel, name: str, value: NDArray[Any]) -> None:
+    """Write a field of a model, options as ``opt.NAME``."""
+    owner, _, attribute = name.rpartition(".")
+    setattr(model.opt if owner else model, attribute, value if value.ndim else value.item())

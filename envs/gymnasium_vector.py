@@ -1,0 +1,263 @@
+"""Any Gymnasium environment behind the interface of `BatchedEnv`, in Gymnasium's own vector environments.
+
+May import from `warmstart.envs` only.
+"""
+
+import multiprocessing
+import warnings
+from collections.abc import Callable, Sequence
+from functools import cached_property
+from typing import Any
+
+import gymnasium
+import numpy as np
+from gymnasium import spaces
+from gymnasium.vector import AsyncVectorEnv, AutoresetMode, SyncVectorEnv, VectorEnv
+from numpy.typing import NDArray
+
+from warmstart.envs.contexts import Context
+from warmstart.envs.env_contexts import read_contexts
+from warmstart.envs.errors import WarmstartError
+from warmstart.envs.layouts import Layout, action_layout, generic_layout, observation_layout
+from warmstart.envs.parameters import Parameters
+from warmstart.envs.robots import GYMNASIUM_TASKS
+from warmstart.envs.single_env import AttributePhysics, SingleEnv
+from warmstart.envs.tasks import Task
+
+Array = NDArray[Any]
+
+
+class GymnasiumVectorEnv(VectorEnv[Any, Any, Any]):
+    """Gymnasium's own environments, resetting in the same step.
+
+    They run one after another in this process or, with a step timeout, in a process each.
+
+    Attributes:
+        task: What is simulated.
+        parameters: Physical parameters where the environment's model is MuJoCo's, else None: contexts are
+            then about the environment's public numeric attributes.
+        n_diverged: Diverged MuJoCo simulations so far.
+    """
+
+    def __init__(
+        self,
+        task: Task,
+        n_envs: int,
+        seed: int | None = None,
+        *,
+        step_timeout: float | None = None,
+        render_mode: str | None = None,
+    ) -> None:
+        if step_timeout is not None and not step_timeout > 0:
+            raise WarmstartError(f"Expected a positive step_timeout in seconds, found {step_timeout}.")
+        self.task, self.num_envs, self.render_mode = task, n_envs, render_mode
+        make = _maker(task, render_mode)
+        self._example = make()
+        self._physics = self._example.physics
+        self._physics.check(task.context)
+        self.parameters: Parameters | None = getattr(self._physics, "parameters", None)
+        self._step_timeout = step_timeout
+        same_step = AutoresetMode.SAME_STEP
+        self._env: SyncVectorEnv | AsyncVectorEnv
+        if step_timeout is None:
+            makers = [lambda: self._example, *[make] * (n_envs - 1)]
+            self._env = SyncVectorEnv(makers, autoreset_mode=same_step)
+        else:
+            self._env = AsyncVectorEnv([make] * n_envs, autoreset_mode=same_step)
+        self.metadata = {**self._env.metadata, "autoreset_mode": same_step}
+        self.spec = self._env.spec
+        self.single_observation_space = self._env.single_observation_space
+        self.single_action_space = self._env.single_action_space
+        self.observation_space = self._env.observation_space
+        self.action_space = self._env.action_space
+        self.n_diverged = 0
+        self._first_seed = seed
+        self._ids = np.arange(n_envs)
+        self._names = list(dict.fromkeys(change.selector for change in task.context))
+        self._wanted: list[Context] = [()] * n_envs
+        if task.context:
+            self.set_context(task.context)
+
+    @cached_property
+    def observation_layout(self) -> Layout:
+        """Names of the observations: those of Gymnasium's MuJoCo v5 tasks, else ``obs[0]`` and so on."""
+        if self.task.id in GYMNASIUM_TASKS:
+            return observation_layout(self.task.id, self._model, dict(self.task.options))
+        return generic_layout(self.single_observation_space, "obs")
+
+    @cached_property
+    def action_layout(self) -> Layout:
+        """Names of the actions: those of the joints where the model is MuJoCo's."""
+        if isinstance(self.single_action_space, spaces.Box) and self.parameters is not None:
+            layout = action_layout(self._model)
+            if len(layout) == spaces.utils.flatdim(self.single_action_space):
+                return layout
+        prefix = "choice" if isinstance(self.single_action_space, spaces.Discrete) else "action"
+        return generic_layout(self.single_action_space, prefix)
+
+    @property
+    def _model(self) -> Any:
+        return self._example.unwrapped.model  # type: ignore[attr-defined]
+
+    def reset(
+        self, *, seed: int | Sequence[int | None] | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[Any, dict[str, Any]]:
+        """Begin new episodes; see `gymnasium.vector.VectorEnv.reset`.
+
+        Raises:
+            WarmstartError: An environment took longer than the step timeout.
+        """
+        if seed is None:
+            seed, self._first_seed = self._first_seed, None
+        seeds = seed if seed is None or isinstance(seed, int | np.integer) else list(seed)
+        seeds = int(seeds) if isinstance(seeds, np.integer) else seeds
+        if isinstance(self._env, SyncVectorEnv):
+            return self._env.reset(seed=seeds, options=options)
+        self._env.reset_async(seed=seeds, options=options)
+        result: tuple[Any, dict[str, Any]] = self._waited(self._env.reset_wait, "reset")
+        return result
+
+    def step(self, actions: Any) -> tuple[Any, Array, Array, Array, dict[str, Any]]:
+        """Take a step in every environment; see `gymnasium.vector.VectorEnv.step`.
+
+        Raises:
+            WarmstartError: An environment took longer than the step timeout.
+        """
+        if isinstance(self._env, SyncVectorEnv):
+            result: Any = self._env.step(actions)
+        else:
+            self._env.step_async(actions)
+            result = self._waited(self._env.step_wait, "step")
+        self._count_diverged(result[4])
+        return result  # type: ignore[no-any-return]
+
+    def set_context(
+        self,
+        context: Context | str | Sequence[Context | str],
+        env_ids: Sequence[int] | NDArray[np.integer[Any]] | None = None,
+    ) -> None:
+        """Set the physics of an environment's next episode; see `BatchedEnv.set_context`."""
+        ids = self._ids if env_ids is None else np.asarray(env_ids)
+        contexts = read_contexts(context, len(ids))
+        for each in dict.fromkeys(contexts):
+            self._physics.check(each)
+            self._names += [c.selector for c in each if c.selector not in self._names]
+        for env, each in zip(ids, contexts, strict=True):
+            self._wanted[env] = each
+        self._env.set_attr("next_context", tuple(self._wanted))
+
+    @property
+    def contexts(self) -> tuple[Context, ...]:
+        """The context in force in each environment."""
+        return tuple(self._env.call("context"))
+
+    @property
+    def context_names(self) -> tuple[str, ...]:
+        """Parameters or attributes that contexts so far are about."""
+        return tuple(self._names)
+
+    def context_values(self) -> Array:
+        """Current values of `context_names`. Shape: (n, k).
+
+        Raises:
+            WarmstartError: The environment's model is MuJoCo's; only batched tasks tell these values.
+        """
+        if not isinstance(self._physics, AttributePhysics):
+            raise WarmstartError(
+                f"Expected a batched task, found {self.task}: only those know their parameters' values."
+            )
+        rows = [[row[name] for name in self._names] for row in self._env.call("attribute_values")]
+        return np.array(rows).reshape(self.num_envs, len(self._names))
+
+    def call(self, name: str, *args: Any, **kwargs: Any) -> tuple[Any, ...]:
+        """Call a method of every environment, or read an attribute."""
+        return tuple(self._env.call(name, *args, **kwargs))
+
+    def set_attr(self, name: str, values: Any) -> None:
+        """Set an attribute of every environment, to one value or to a list of them."""
+        self._env.set_attr(name, values)
+
+    def render(self) -> tuple[Any, ...] | None:
+        """Frames of all environments; None without a render mode."""
+        return None if self.render_mode is None else tuple(self._env.call("render"))
+
+    def state_dict(self) -> dict[str, Any]:
+        """The environments' plain attributes, generators and MuJoCo data; copies go on the same way.
+
+        An environment that keeps its state in objects of its own (an emulator, say) isn't covered.
+        """
+        envs = list(self._env.call("saved_state"))
+        return {"task": str(self.task), "envs": envs, "n_diverged": self.n_diverged}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Restore what `state_dict` returned.
+
+        Raises:
+            WarmstartError: The state is of another task or number of environments.
+        """
+        if state["task"] != str(self.task) or len(state["envs"]) != self.num_envs:
+            raise WarmstartError(
+                f"Expected the state of {self.num_envs} environments of {self.task}, found that of "
+                f"{len(state['envs'])} of {state['task']}."
+            )
+        self._env.reset()
+        self._env.set_attr("saved_state", state["envs"])
+        self._wanted = [env["next_context"] for env in state["envs"]]
+        self.n_diverged = state["n_diverged"]
+        self._first_seed = None
+
+    def close_extras(self, **kwargs: Any) -> None:
+        """Close the environments."""
+        if not self._env.closed:
+            self._env.close(**kwargs)
+        if self._step_timeout is not None:
+            self._example.close()
+
+    def _waited(self, wait: Callable[..., Any], what: str) -> Any:
+        assert isinstance(self._env, AsyncVectorEnv)
+        try:
+            return wait(timeout=self._step_timeout)
+        except multiprocessing.TimeoutError as error:
+            pipes = self._env.parent_pipes
+            hanging = [env for env, pipe in enumerate(pipes) if not (pipe and pipe.poll(0))]
+            for process in self._env.processes:
+                process.kill()
+            self._env.close(terminate=True)
+            raise WarmstartError(
+                f"{self.task}: expected a {what} within {self._step_timeout:g} s, but environment "
+                f"{', '.join(map(str, hanging))} gave no answer. The environments were stopped; look for "
+                "what hangs there, or allow more time with step_timeout."
+            ) from error
+
+    def _count_diverged(self, infos: dict[str, Any]) -> None:
+        final = infos.get("final_info", {})
+        if "diverged" not in final:
+            return
+        first = np.flatnonzero(final["_diverged"])[0]
+        if not self.n_diverged:
+            warnings.warn(
+                f"{self.task}: the simulation of environment {first} diverged; its episode was terminated. "
+                "`n_diverged` counts further ones.",
+                stacklevel=3,
+            )
+        self.n_diverged += int(final["_diverged"].sum())
+
+
+def _maker(task: Task, render_mode: str | None) -> Callable[[], SingleEnv]:
+    """A function that makes one environment of a task; it also works in another process."""
+    options = dict(task.options)
+    kwargs: dict[str, Any] = {name: value for name, value in options.items() if name != "time_limit"}
+    if "time_limit" in options:
+        kwargs["max_episode_steps"] = options["time_limit"]
+    try:
+        spec: Any = gymnasium.spec(task.id) if ":" not in task.id else task.id
+    except gymnasium.error.Error as error:
+        raise WarmstartError(f"Gymnasium doesn't know {task.id}: {error}") from error
+
+    def make() -> SingleEnv:
+        try:
+            return SingleEnv(gymnasium.make(spec, render_mode=render_mode, **kwargs))
+        except (TypeError, gymnasium.error.Error, ImportError) as error:
+            raise WarmstartError(f"Gymnasium couldn't make {task}: {error}") from error
+
+    return make

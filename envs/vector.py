@@ -1,0 +1,99 @@
+"""`make_vec`: any Gymnasium task as a vector environment, batched where it is a MuJoCo task we know.
+
+May import from `warmstart.envs` only.
+"""
+
+import os
+from collections.abc import Sequence
+from typing import Any
+
+import gymnasium
+from gymnasium.vector import VectorEnv
+
+from warmstart.envs.batched import BatchedEnv
+from warmstart.envs.errors import WarmstartError, unknown_name
+from warmstart.envs.gymnasium_vector import GymnasiumVectorEnv
+from warmstart.envs.hooks import ContextSource, Perturbation
+from warmstart.envs.robots import GYMNASIUM_TASKS, robots
+from warmstart.envs.tasks import Task
+
+STEPPERS = ("auto", "batch", "threads", "gymnasium")
+_LATER_OPTIONS = ("obs", "size")
+
+
+def make_vec(
+    task: str | Task,
+    n_envs: int = 1,
+    seed: int | None = None,
+    *,
+    n_threads: int | None = None,
+    context_source: ContextSource | None = None,
+    perturbations: Sequence[Perturbation] = (),
+    stepper: str = "auto",
+    step_timeout: float | None = None,
+    render_mode: str | None = None,
+) -> VectorEnv[Any, Any, Any]:
+    """Make a vector environment that resets in the same step.
+
+    Args:
+        task: A task or its text: ``"HalfCheetah-v5@gravity=x0.5"``, ``"CartPole-v1@length=x2"``.
+        n_envs: Number of environments.
+        seed: Environment i is seeded with ``seed + i``; None takes the system's entropy.
+        n_threads: Threads that simulate, the caller's included; None takes one per processor, at most
+            `n_envs`. The episodes don't depend on it.
+        context_source: Draws the physics of every episode.
+        perturbations: Change actions, simulations and observations.
+        stepper: ``"auto"``, ``"batch"`` (`mujoco.batch`), ``"threads"`` (threads of our own) or
+            ``"gymnasium"`` (Gymnasium's own environment, whatever the task).
+        step_timeout: Seconds that a step of a plain Gymnasium environment may take; it then runs in a process
+            of its own.
+        render_mode: None or ``"rgb_array"``.
+
+    Raises:
+        WarmstartError: The task, an option or a parameter isn't known, or the options don't go together.
+    """
+    task = Task.parse(task) if isinstance(task, str) else task
+    if stepper not in STEPPERS:
+        raise unknown_name("stepper", stepper, STEPPERS)
+    if n_envs < 1:
+        raise WarmstartError(f"Expected at least one environment, found n_envs={n_envs}.")
+    options = dict(task.options)
+    for name in _LATER_OPTIONS:
+        if name in options:
+            raise WarmstartError(
+                f"{task}: the option {name!r} asks for observations made of pixels, which aren't available "
+                "in this version; leave it out."
+            )
+    task_id = task.id.removeprefix("warmstart/")
+    known = robots()
+    if task_id in known and stepper != "gymnasium":
+        robot = known[task_id].with_options(task.id, options)
+        return BatchedEnv(
+            task,
+            robot,
+            n_envs,
+            seed,
+            n_threads=_threads(n_threads, n_envs),
+            stepper=stepper,
+            context_source=context_source,
+            perturbations=perturbations,
+            render_mode=render_mode,
+        )
+    if task_id not in gymnasium.registry and ":" not in task_id:
+        raise unknown_name("environment", task.id, [*known, *gymnasium.registry])
+    if task_id in known and task_id not in GYMNASIUM_TASKS:
+        raise WarmstartError(f"{task.id} is a MujocoTask; it has no Gymnasium environment of its own.")
+    if context_source is not None or perturbations:
+        raise WarmstartError(
+            f"Expected no context source and no perturbations for {task.id}: they act on batched MuJoCo "
+            f"tasks only ({', '.join(known)})."
+        )
+    return GymnasiumVectorEnv(task, n_envs, seed, step_timeout=step_timeout, render_mode=render_mode)
+
+
+def _threads(n_threads: int | None, n_envs: int) -> int:
+    if n_threads is None:
+        n_threads = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    if n_threads < 1:
+        raise WarmstartError(f"Expected at least one thread, found n_threads={n_threads}.")
+    return min(n_threads, n_envs)

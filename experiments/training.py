@@ -1,0 +1,189 @@
+"""What happens inside one trial: build, initialise, prepare, learn (evaluated on the grid), keep.
+
+Training and evaluation share nothing but the policy: the same bits come out with and without evaluation.
+"""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from stable_baselines3.common.base_class import BaseAlgorithm
+from stable_baselines3.common.callbacks import BaseCallback, CallbackList
+
+from warmstart.agents.build import build_agent, make_training_env
+from warmstart.agents.checkpoints import Checkpoint, save_checkpoint
+from warmstart.agents.config import config_from_json
+from warmstart.agents.evaluation import EvaluationCallback, EvaluationResult, evaluate
+from warmstart.agents.policy import Policy
+from warmstart.envs.errors import WarmstartError
+from warmstart.envs.layouts import Dimension, Layout
+from warmstart.envs.tasks import Task
+from warmstart.envs.vector import make_vec
+from warmstart.experiments.claims import Claim, ClaimedError
+from warmstart.experiments.recorder import Recorder
+from warmstart.experiments.records import CHECKPOINT, TRANSFER, write_json
+from warmstart.experiments.status import StatusWriter
+from warmstart.experiments.trial_config import TrialConfig
+from warmstart.transfer.methods import TransferContext, make_method
+from warmstart.transfer.report import TransferReport
+from warmstart.transfer.warm_start import read_source
+
+CHECKPOINTS = "checkpoints"
+"""Folder of a run directory that holds a copy of a given checkpoint, named by its hash."""
+
+
+def train(config: TrialConfig, directory: Path, status: StatusWriter, claim: Claim) -> None:
+    """Run one trial from its start to its final checkpoint.
+
+    Args:
+        config: What to run.
+        directory: Where it records.
+        status: Where others see how far it is.
+        claim: The held claim; losing it ends the trial.
+
+    Raises:
+        ClaimedError: The claim was taken over by another process.
+        DiskFullError: No space is left.
+        WarmstartError: Source, task and method don't go together.
+    """
+    recorder = Recorder(directory, config, status)
+    try:
+        if config.kind == "random":
+            _evaluate_random(config, recorder)
+        else:
+            _Training(config, directory, recorder, claim).run()
+    finally:
+        recorder.close()
+
+
+class _Training:
+    """One agent's way through a trial."""
+
+    def __init__(self, config: TrialConfig, directory: Path, recorder: Recorder, claim: Claim) -> None:
+        self.config = config
+        self.directory = directory
+        self.recorder = recorder
+        self.claim = claim
+        self.task = Task.parse(config.task)
+        self.method = make_method(dict(config.method))
+
+    def run(self) -> None:
+        """Go all the way."""
+        source = self._load_source()
+        self.recorder.start(source.steps if source is not None else 0)
+        model = self._build(source)
+        try:
+            report = self.method.initialise(model, source, self._context())
+            if self.method.trains:
+                self._learn(model, report)
+            else:
+                self._evaluate_once(model)
+            write_json(self.directory / TRANSFER, report.to_json())
+            save_checkpoint(model, self.directory / CHECKPOINT, task=self.task, steps=model.num_timesteps)
+            self.recorder.end(self.config.steps, model.num_timesteps, constant=not self.method.trains)
+        finally:
+            env = model.get_env()
+            if env is not None:
+                env.close()
+
+    def _build(self, source: Checkpoint | None) -> BaseAlgorithm:
+        algorithm = config_from_json(self.config.algorithm)
+        env = make_training_env(algorithm, self.task, self.config.seed, n_threads=1)
+        seams = self.method.seams(source)
+        model = build_agent(algorithm, env, self.config.seed, device=self.config.device, seams=seams)
+        model.set_logger(self.recorder.logger())
+        return model
+
+    def _learn(self, model: BaseAlgorithm, report: TransferReport) -> None:
+        """Prepare and learn within one budget; what preparing takes is counted."""
+        steps = self.config.steps
+        watchers = [*self._evaluation(), _Progress(self.recorder)]
+        used = self.method.prepare(model, CallbackList(watchers), steps)
+        report.steps = used
+        if used < steps:
+            callbacks = CallbackList([*self.method.callbacks(report), *watchers])
+            model.learn(steps - used, callback=callbacks, reset_num_timesteps=False)
+
+    def _evaluation(self) -> list[BaseCallback]:
+        config = self.config
+        if config.evaluation_episodes == 0:
+            return []
+        every = config.evaluation_every or config.steps
+        return [
+            EvaluationCallback(
+                self.task,
+                every,
+                total=config.steps,
+                episodes=config.evaluation_episodes,
+                seed=config.evaluation_seed,
+                on_result=self._on_result,
+            )
+        ]
+
+    def _on_result(self, result: EvaluationResult, training_seconds: float) -> None:
+        if not self.claim.is_ours():
+            raise ClaimedError(f"another process has taken over {self.directory}")
+        self.recorder.evaluation(result, training_seconds)
+
+    def _evaluate_once(self, model: BaseAlgorithm) -> None:
+        config = self.config
+        if config.evaluation_episodes:
+            episodes, seed = config.evaluation_episodes, config.evaluation_seed
+            policy = Policy.from_model(model)
+            self._on_result(evaluate(policy, self.task, episodes=episodes, seed=seed), 0.0)
+
+    def _load_source(self) -> Checkpoint | None:
+        if not self.config.source:
+            return None
+        trial = self.directory.parent / self.config.source / CHECKPOINT
+        given = self.directory.parent.parent / CHECKPOINTS / self.config.source
+        for path in (trial, given):
+            if path.exists():
+                return read_source(path)
+        raise WarmstartError(f"The source of this trial is missing: expected {trial} or {given}.")
+
+    def _context(self) -> TransferContext:
+        config = self.config
+        return TransferContext(
+            generator=np.random.default_rng([config.seed, _METHOD_STREAM]),
+            observation_map=dict(config.observation_map),
+            action_map=dict(config.action_map),
+            source_observations=_layout(config.source_observation_names),
+            source_actions=_layout(config.source_action_names),
+        )
+
+
+_METHOD_STREAM = 0x7A4
+"""Tells the method's generator from others that are derived from the trial's seed."""
+
+
+class _Progress(BaseCallback):
+    """Tells how far training is."""
+
+    def __init__(self, recorder: Recorder) -> None:
+        super().__init__()
+        self.recorder = recorder
+
+    def _on_step(self) -> bool:
+        self.recorder.progress(self.num_timesteps)
+        return True
+
+
+def _layout(names: tuple[str, ...] | None) -> Layout | None:
+    return None if names is None else Layout(tuple(Dimension(name) for name in names))
+
+
+def _evaluate_random(config: TrialConfig, recorder: Recorder) -> None:
+    """Evaluate uniformly random actions: what returns are normalised by."""
+    probe = make_vec(config.task, 1, seed=0, n_threads=1)
+    space = probe.single_action_space
+    probe.close()
+    space.seed(config.evaluation_seed)
+
+    def act(observations: Any) -> Any:
+        first = next(iter(observations.values())) if isinstance(observations, dict) else observations
+        return np.stack([np.asarray(space.sample()) for _ in range(len(first))])
+
+    episodes, seed = config.evaluation_episodes, config.evaluation_seed
+    recorder.evaluation(evaluate(act, config.task, episodes=episodes, seed=seed), 0.0)
+    recorder.end(0, 0, constant=True)

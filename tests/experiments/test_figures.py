@@ -1,0 +1,76 @@
+import matplotlib as mpl
+import pytest
+
+from tests.experiments.synthetic import realistic, run
+from warmstart.envs.errors import WarmstartError
+from warmstart.experiments.curves import RunData
+from warmstart.experiments.figures import COLOURS, draw_curves, draw_differences, save_figures
+from warmstart.experiments.summary import summarise
+
+
+@pytest.fixture(scope="module")
+def summary():
+    return summarise(realistic(3))
+
+
+def test_every_format_is_written_and_reproducible(summary, tmp_path):
+    starts = {"png": b"\x89PNG", "pdf": b"%PDF", "svg": b"<?xml"}
+    first = save_figures(summary, tmp_path / "a", ("png", "pdf", "svg"))
+    second = save_figures(summary, tmp_path / "b", ("png", "pdf", "svg"))
+    assert [path.name for path in first] == [f"{n}.{f}" for n in ("curves", "differences") for f in starts]
+    for one, other in zip(first, second, strict=True):
+        assert one.read_bytes().startswith(starts[one.suffix[1:]])
+        assert one.read_bytes() == other.read_bytes()
+
+
+def test_global_settings_stay_as_they_are(summary, tmp_path):
+    before, backend = dict(mpl.rcParams), mpl.get_backend()
+    save_figures(summary, tmp_path, ("png",))
+    assert dict(mpl.rcParams) == before
+    assert mpl.get_backend() == backend
+
+
+def test_curves_show_each_arm_with_its_band(summary):
+    axes = draw_curves(summary, seeds=True).axes[0]
+    lines = {line.get_label(): line for line in axes.get_lines()}
+    for arm in summary.arms:
+        assert list(lines[arm.name].get_ydata()) == list(arm.bands["iqm"].centre)
+    assert len(axes.collections) == len(summary.arms)
+    assert lines["scratch"].get_color() == COLOURS[0]
+
+
+@pytest.mark.parametrize("axis", ["steps", "steps_with_source", "seconds", "seconds_with_source"])
+def test_axes(summary, axis):
+    axes = draw_curves(summary, axis=axis, aggregate="mean").axes[0]
+    line = next(line for line in axes.get_lines() if line.get_label() == "fine_tune")
+    x = list(line.get_xdata())
+    arm = summary.arm("fine_tune")
+    expected = {
+        "steps": summary.steps[-1],
+        "steps_with_source": summary.steps[-1] + arm.source_steps,
+        "seconds": arm.seconds[-1],
+        "seconds_with_source": arm.seconds[-1] + arm.source_seconds,
+    }
+    assert x[-1] == pytest.approx(expected[axis])
+
+
+def test_differences_carry_the_intervals_of_the_verdicts(summary):
+    axes = draw_differences(summary).axes[0]
+    assert [label.get_text() for label in axes.get_yticklabels()] == [arm.name for arm in summary.compared]
+    verdict = summary.compared[0].verdict
+    assert list(axes.get_lines()[1].get_xdata()) == [verdict.difference.low, verdict.difference.high]
+
+
+@pytest.mark.parametrize(
+    "data", [RunData("empty"), run(scratch=[[0, 1]]), run(scratch=[[0, 1]], warm=[[1, 2]])]
+)
+def test_little_data_gives_a_figure_too(data, tmp_path):
+    assert len(save_figures(summarise(data), tmp_path, ("svg",))) == 2
+
+
+def test_bad_requests(summary, tmp_path):
+    with pytest.raises(WarmstartError, match="png"):
+        save_figures(summary, tmp_path, ("pgn",))
+    (tmp_path / "file").write_text("")
+    with pytest.raises(WarmstartError, match="Can't write"):
+        save_figures(summary, tmp_path / "file", ("png",))

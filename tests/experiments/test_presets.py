@@ -1,0 +1,64 @@
+"""Every preset that ships: it says what it asks, resolves, builds, and keeps to its promises."""
+
+import pytest
+
+from warmstart.experiments.plan import make_plan
+from warmstart.experiments.run import plan
+from warmstart.experiments.study import Study, load_study, preset_comment, preset_names
+from warmstart.experiments.yaml_files import parse_yaml
+
+EXPECTED = {
+    "ant-friction",
+    "ant-lame",
+    "cartpole",
+    "cheetah-gravity",
+    "cheetah-position",
+    "hopper-mass",
+    "hopper-to-walker",
+    "pendulum-sac",
+    "pendulum-to-double",
+    "smoke",
+}
+
+
+def test_the_promised_presets_exist() -> None:
+    assert set(preset_names()) >= EXPECTED
+
+
+@pytest.mark.parametrize("name", preset_names())
+def test_preset_resolves_builds_and_reads_back(name: str) -> None:
+    made = plan(name)
+    assert made.study.name == name
+    assert "?" in preset_comment(name), "the comment says what the study asks"
+    assert made.study.baseline == "scratch"
+    seeds = len(made.study.seed_list)
+    assert sum(trial.config.kind == "source" for trial in made.trials) == seeds
+    assert sum(trial.config.kind == "target" for trial in made.trials) == seeds * len(made.study.arms)
+    again = Study.from_document(parse_yaml(made.study.to_yaml(), "study.yaml"))
+    assert again.to_mapping() == made.study.to_mapping()
+    hashes = [trial.hash for trial in made.trials]
+    assert len(set(hashes)) == len(hashes)
+    assert [trial.hash for trial in make_plan(again).trials] == hashes
+
+
+def test_the_demo_stays_within_its_budget() -> None:
+    made = plan("cheetah-gravity")
+    assert made.steps <= 4_800_000
+    assert len(made.study.seed_list) == 3
+    names = [arm.name for arm in made.study.arm_list]
+    assert names == ["scratch", "fine_tune", "feature_extraction", "zero_shot", "shuffled"]
+    grid = next(trial for trial in made.trials if trial.config.kind == "target").config.grid
+    assert grid[0] == 0
+    assert 12_500 <= grid[1] <= 25_000
+    assert grid[-1] == made.study.target_steps
+
+
+def test_grids_end_with_training_and_fit_rollouts() -> None:
+    for name in preset_names():
+        study = load_study(name)
+        assert study.target_steps % study.protocol.every == 0, name
+        assert study.source_steps % study.protocol.source_every == 0, name
+        for trial in plan(name).trials:
+            settings = trial.config.algorithm
+            if settings.get("algorithm") == "ppo":
+                assert trial.config.steps % (settings["n_envs"] * settings["n_steps"]) == 0, name

@@ -1,0 +1,159 @@
+"""Record files: what survives a crash, what is refused; claims; status."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from warmstart.envs.errors import WarmstartError
+from warmstart.experiments.claims import CLAIM, STALE_SECONDS, Claim, ClaimedError, holder
+from warmstart.experiments.records import (
+    DiskFullError,
+    RecordWriter,
+    canonical_json,
+    is_disk_full,
+    read_json,
+    read_jsonl,
+    write_json,
+)
+from warmstart.experiments.status import Status, StatusWriter, read_status
+
+needs_full_device = pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full on this system")
+
+
+def test_records_read_back(tmp_path: Path) -> None:
+    path = tmp_path / "records.jsonl"
+    writer = RecordWriter(path)
+    records = [{"event": "evaluation", "step": 0, "returns": [1.5, -0.1]}, {"event": "end", "steps": 3}]
+    for record in records:
+        writer.append(record)
+    assert read_jsonl(path) == records  # while the writer has it open
+    writer.close()
+    writer.close()
+    assert path.read_text().count("\n") == 2
+
+
+def test_a_new_writer_starts_afresh(tmp_path: Path) -> None:
+    path = tmp_path / "records.jsonl"
+    for step in (1, 2):
+        writer = RecordWriter(path)
+        writer.append({"step": step})
+        writer.close()
+    assert read_jsonl(path) == [{"step": 2}]
+
+
+@pytest.mark.parametrize("torn", [b'{"step": 2', b"{", b"\x00\x00\x00", b'{"a": "\xc3', b"12"])
+def test_a_torn_last_line_is_left_out(tmp_path: Path, torn: bytes) -> None:
+    path = tmp_path / "records.jsonl"
+    path.write_bytes(b'{"step": 1}\n' + torn)
+    assert read_jsonl(path) == [{"step": 1}]
+
+
+def test_a_damaged_line_before_the_last_is_an_error(tmp_path: Path) -> None:
+    path = tmp_path / "records.jsonl"
+    path.write_bytes(b'{"step": 1}\n{"st\n{"step": 3}\n')
+    with pytest.raises(WarmstartError, match=r"records.jsonl, line 2 is not a JSON object"):
+        read_jsonl(path)
+
+
+def test_a_missing_file_has_no_records(tmp_path: Path) -> None:
+    assert read_jsonl(tmp_path / "none.jsonl") == []
+
+
+def test_canonical_json_is_one_text() -> None:
+    assert canonical_json({"b": 1, "a": [1.0, "ü"]}) == canonical_json({"a": [1.0, "ü"], "b": 1})
+    with pytest.raises(ValueError, match="JSON compliant"):
+        canonical_json({"a": float("nan")})
+
+
+def test_json_is_replaced_in_one_step(tmp_path: Path) -> None:
+    path = tmp_path / "file.json"
+    write_json(path, {"a": 1})
+    write_json(path, {"a": 2}, durable=True)
+    assert read_json(path) == {"a": 2}
+    assert [item.name for item in tmp_path.iterdir()] == ["file.json"]
+    path.write_text("{")
+    assert read_json(path) is None
+
+
+@needs_full_device
+def test_a_full_disk_is_said_clearly() -> None:
+    writer = RecordWriter(Path("/dev/full"))
+    with pytest.raises(DiskFullError, match=r"disk is full.*free some space"):
+        writer.append({"step": 1})
+
+
+def test_a_full_disk_is_recognised_behind_other_errors() -> None:
+    wrapped = RuntimeError("save failed")
+    wrapped.__cause__ = OSError(28, "No space left on device")
+    assert is_disk_full(wrapped)
+    assert is_disk_full(RuntimeError("I/O error: No space left on device (os error 28)"))
+    assert not is_disk_full(RuntimeError("something else"))
+
+
+def test_a_claim_is_exclusive(tmp_path: Path) -> None:
+    assert holder(tmp_path) is None
+    with Claim(tmp_path) as claim:
+        owner = holder(tmp_path)
+        assert owner is not None
+        assert owner.pid == os.getpid()
+        assert claim.is_ours()
+        with pytest.raises(ClaimedError), Claim(tmp_path):
+            pass
+        assert claim.is_ours()
+    assert holder(tmp_path) is None
+    assert not (tmp_path / CLAIM).exists()
+
+
+def test_a_claim_of_a_killed_process_is_taken_over(tmp_path: Path) -> None:
+    code = (
+        "import sys, time, pathlib\nfrom warmstart.experiments.claims import Claim\n"
+        "with Claim(pathlib.Path(sys.argv[1])):\n    print('held', flush=True)\n    time.sleep(60)\n"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", code, str(tmp_path)], stdout=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "held\n"
+        with pytest.raises(ClaimedError, match=str(process.pid)), Claim(tmp_path):
+            pass
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+    assert (tmp_path / CLAIM).exists()
+    assert holder(tmp_path) is None
+    with Claim(tmp_path) as claim:
+        assert claim.is_ours()
+
+
+def test_a_silent_claim_of_another_host_goes_stale(tmp_path: Path) -> None:
+    path = tmp_path / CLAIM
+    path.write_text(json.dumps({"pid": 1, "host": "elsewhere", "started": "1", "token": "x"}))
+    assert holder(tmp_path) is not None
+    old = time.time() - STALE_SECONDS - 1
+    os.utime(path, (old, old))
+    assert holder(tmp_path) is None
+
+
+def test_a_claim_knows_when_it_was_taken_over(tmp_path: Path) -> None:
+    with Claim(tmp_path) as claim:
+        (tmp_path / CLAIM).write_text(json.dumps({"token": "another"}))
+        assert not claim.is_ours()
+    assert (tmp_path / CLAIM).exists()  # the other's claim is left alone
+
+
+def test_status_counts_attempts(tmp_path: Path) -> None:
+    assert read_status(tmp_path) == Status()
+    for attempt in (1, 2):
+        writer = StatusWriter(tmp_path, total=100)
+        writer.progress(50, last_return=3.0)
+        assert read_status(tmp_path).attempt == attempt
+        assert read_status(tmp_path).state == "running"
+        writer.end("failed", "why")
+    status = read_status(tmp_path)
+    assert (status.state, status.step, status.total, status.last_return) == ("failed", 50, 100, 3.0)
+    assert status.error == "why"

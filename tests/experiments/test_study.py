@@ -1,0 +1,171 @@
+"""Studies from Python and YAML: strictness, line numbers, round trips."""
+
+from pathlib import Path
+
+import pytest
+
+from warmstart.envs.errors import WarmstartError
+from warmstart.experiments.study import Study, StudyError, load_study
+from warmstart.experiments.yaml_files import dump_yaml, parse_yaml
+
+GOOD = """\
+name: test
+source: Hopper-v5
+target: Hopper-v5@torso.mass=x2
+source_steps: 1e5
+target_steps: 50_000
+seeds: [3, 1]
+algorithm: {name: ppo, learning_rate: 1e-4}
+arms:
+  - scratch
+  - method: fine_tune
+    name: warm
+    critic_steps: 0
+evaluation:
+  every: 5_000
+"""
+
+
+def read(text: str) -> Study:
+    return Study.from_document(parse_yaml(text, "test.yaml"))
+
+
+def test_reads_yaml() -> None:
+    study = read(GOOD)
+    assert (study.source_steps, study.target_steps) == (100_000, 50_000)
+    assert study.seed_list == (3, 1)
+    assert study.algorithm == {"name": "ppo", "learning_rate": 1e-4}
+    assert [arm.name for arm in study.arm_list] == ["scratch", "warm"]
+    assert study.arm_list[1].method == "fine_tune"
+    assert study.arm_list[1].options == {"critic_steps": 0}
+    assert study.protocol.every == study.protocol.source_every == 5_000
+    assert study.baseline == "scratch"
+
+
+def test_python_and_yaml_say_the_same() -> None:
+    study = Study(
+        name="test",
+        source="Hopper-v5",
+        target="Hopper-v5@torso.mass=x2",
+        source_steps=100_000,
+        target_steps=50_000,
+        seeds=[3, 1],
+        algorithm={"name": "ppo", "learning_rate": 1e-4},
+        arms=["scratch", {"method": "fine_tune", "name": "warm", "critic_steps": 0}],
+        evaluation={"every": 5_000},
+    )
+    assert study.to_mapping() == read(GOOD).to_mapping()
+
+
+def test_written_study_reads_back() -> None:
+    study = read(GOOD)
+    again = read(study.to_yaml("a comment"))
+    assert again.to_mapping() == study.to_mapping()
+    assert again.to_yaml() == study.to_yaml()
+
+
+def test_number_of_seeds_counts_from_zero() -> None:
+    assert Study("s", "Hopper-v5", "Hopper-v5", 10, source_steps=10, seeds=3).seed_list == (0, 1, 2)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("target_steps", "traget_steps", "test.yaml, line 5: traget_steps: Unknown key.*'target_steps'"),
+        ("50_000", "many", "line 5: target_steps: expected a whole number, found the text 'many'"),
+        ("50_000", "0", "line 5: target_steps: expected at least 1"),
+        ("[3, 1]", "0", "line 6: seeds: expected at least one seed"),
+        ("[3, 1]", "[]", "line 6: seeds: expected at least one seed"),
+        ("[3, 1]", "[3, 3]", r"line 6: seeds\[1\]: the seed 3 is given twice"),
+        ("[3, 1]", "[3, -1]", r"line 6: seeds\[1\]: expected a whole number"),
+        ("[3, 1]", "true", "line 6: seeds: expected a number of seeds or a list"),
+        ("every", "evry", r"line 14: evaluation.evry: Unknown setting 'evry'.*'every'"),
+        ("every: 5_000", "every: -1", "line 14: evaluation.every: expected at least 1"),
+        ("every: 5_000", "every: often", "line 14: evaluation.every: expected a whole number, found 'often'"),
+        (
+            "method: fine_tune",
+            "mthod: fine_tune",
+            r"line 10: arms\[1\]: expected a method's name or a mapping",
+        ),
+        ("name: warm", "name: scratch", r"line 10: arms\[1\]: the name 'scratch' is given twice"),
+        ("- scratch", "- zero_shot", "line 1: baseline: the baseline 'scratch' is not among the arms"),
+        ("seeds: [3, 1]", "name: again", "line 6: 'name' is given twice .first on line 1"),
+        ("source: Hopper-v5\n", "", "'source' is missing"),
+        ("source: Hopper-v5", "source: [1]", "line 2: source: expected text, found the list"),
+        ("name: ppo", "nme: ppo", "line 7: algorithm: expected the algorithm's name under the key `name`"),
+        ("seeds: [3, 1]", "seeds: !!python/name:os.system ''", "line 6: .*python/name"),
+        ("seeds: [3, 1]", "seeds: [3", "not valid YAML"),
+        ("seeds: [3, 1]", "device: tpu", "line 6: device: expected auto, cpu or cuda"),
+    ],
+)
+def test_mistakes_are_named_with_their_line(old: str, new: str, message: str) -> None:
+    assert old in GOOD
+    with pytest.raises(WarmstartError, match=message):
+        read(GOOD.replace(old, new, 1))
+
+
+def test_mistakes_in_python_name_the_field() -> None:
+    with pytest.raises(StudyError, match=r"^study: seeds: expected at least one seed, found 0"):
+        Study("s", "Hopper-v5", "Hopper-v5", 10, source_steps=10, seeds=0)
+    with pytest.raises(StudyError, match="source_steps: missing"):
+        Study("s", "Hopper-v5", "Hopper-v5", 10)
+
+
+def test_source_may_be_a_checkpoint(tmp_path: Path) -> None:
+    assert Study("s", "agent.zip", "Hopper-v5", 10).source_checkpoint == Path("agent.zip")
+    assert Study("s", str(tmp_path), "Hopper-v5", 10).source_checkpoint == tmp_path
+    assert Study("s", "a/Hopper-v5", "Hopper-v5", 10, source_steps=1).source_checkpoint is None
+
+
+def test_unknown_studies_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(WarmstartError, match=r"Unknown preset 'smok'.*'smoke'"):
+        load_study("smok")
+    with pytest.raises(WarmstartError, match=r"There is no study file .*nothing.yaml"):
+        load_study(tmp_path / "nothing.yaml")
+    (tmp_path / "list.yaml").write_text("- 1\n")
+    with pytest.raises(WarmstartError, match=r"list.yaml, line 1: expected a mapping"):
+        load_study(tmp_path / "list.yaml")
+    (tmp_path / "binary.yaml").write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(WarmstartError, match="can't be read as text"):
+        load_study(tmp_path / "binary.yaml")
+    (tmp_path / "empty.yaml").write_text("")
+    with pytest.raises(WarmstartError, match="expected a mapping"):
+        load_study(tmp_path / "empty.yaml")
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("3e-4", 3e-4),
+        ("1e6", 1e6),
+        ("600_000", 600_000),
+        ("010", 10),
+        ("off", "off"),
+        ("yes", "yes"),
+        ("true", True),
+        ("12:30", "12:30"),
+        ("2024-01-01", "2024-01-01"),
+        ("Ant-v5:without=[hip_4,ankle_4]", "Ant-v5:without=[hip_4,ankle_4]"),
+        ("HalfCheetah-v5@gravity=x0.5", "HalfCheetah-v5@gravity=x0.5"),
+        ("'5'", "5"),
+        ("-.inf", float("-inf")),
+        ("~", None),
+    ],
+)
+def test_scalars_read_as_people_mean_them(text: str, value: object) -> None:
+    found = parse_yaml(f"key: {text}", "x").data["key"]
+    assert found == value
+    assert type(found) is type(value)
+    assert parse_yaml(dump_yaml({"key": value}), "x").data["key"] == value
+
+
+def test_anchors_that_contain_themselves_are_refused() -> None:
+    with pytest.raises(WarmstartError, match="contains itself"):
+        parse_yaml("a: &x [*x]", "x")
+
+
+def test_huge_documents_are_refused() -> None:
+    bomb = "a0: &a0 [x, x, x, x, x, x, x, x, x, x]\n"
+    bomb += "".join(f"a{i}: &a{i} [{', '.join([f'*a{i - 1}'] * 10)}]\n" for i in range(1, 9))
+    with pytest.raises(WarmstartError, match="more than 100000 values"):
+        parse_yaml(bomb, "x")

@@ -1,0 +1,97 @@
+"""The methods that others are compared with: a cold start, the source as it is, and shuffled weights.
+
+May import ``envs`` and ``agents``.
+"""
+
+from dataclasses import dataclass, replace
+from typing import ClassVar
+
+from stable_baselines3.common.base_class import BaseAlgorithm
+from stable_baselines3.common.utils import FloatSchedule
+
+from warmstart.agents.architecture import algorithm_name
+from warmstart.agents.checkpoints import Checkpoint
+from warmstart.transfer.base import TransferContext, TransferMethod, register_method
+from warmstart.transfer.carrying import CarryingMethod, act_from_first_step, finish
+from warmstart.transfer.exploration import Keep
+from warmstart.transfer.fine_tuning import FineTune
+from warmstart.transfer.freshness import permuted
+from warmstart.transfer.report import CARRIED, TransferEntry, TransferReport
+from warmstart.transfer.spaces import environment_name
+
+
+@register_method
+@dataclass(frozen=True)
+class Scratch(TransferMethod):
+    """Cold start: the agent as it was built, with the same code and hyperparameters as the others."""
+
+    name: ClassVar[str] = "scratch"
+    needs_source: ClassVar[bool] = False
+
+    def initialise(
+        self, model: BaseAlgorithm, source: Checkpoint | None, context: TransferContext
+    ) -> TransferReport:
+        """Change nothing, and say so."""
+        del source, context
+        entries = tuple(
+            TransferEntry(name, None, tuple(tensor.shape), "untouched", False, "as the target drew it")
+            for name, tensor in model.policy.state_dict().items()
+        )
+        return TransferReport(self.name, algorithm_name(model), "none", environment_name(model.env), entries)
+
+
+@register_method
+@dataclass(frozen=True)
+class ZeroShot(CarryingMethod):
+    """The source's policy acts in the target and nothing trains: what the target adds is seen against it.
+
+    The learning rate is zero and the normaliser stands still, so that ``learn`` runs and leaves every
+    parameter as it is, also after save and load.
+    """
+
+    name: ClassVar[str] = "zero_shot"
+    trains: ClassVar[bool] = False
+
+    def initialise(
+        self, model: BaseAlgorithm, source: Checkpoint | None, context: TransferContext
+    ) -> TransferReport:
+        """Carry the source and stop all learning."""
+        report = self.carry(model, source, context, Keep())
+        act_from_first_step(model, 0)
+        model.learning_rate = 0.0
+        model.lr_schedule = FloatSchedule(0.0)
+        normalizer = model.get_vec_normalize_env()
+        if normalizer is not None:
+            normalizer.training = False
+        report = finish(model, self, report)
+        report.entries = tuple(replace(entry, frozen=True) for entry in report.entries)
+        return report
+
+
+@register_method
+@dataclass(frozen=True)
+class Shuffled(FineTune):
+    """Fine-tuning of the same weights, permuted within each tensor.
+
+    The control that shows whether it is the source's knowledge that helps, or merely the scale of its weights
+    and its normaliser: everything but the order of the numbers is as in ``fine_tune``.
+    """
+
+    name: ClassVar[str] = "shuffled"
+
+    def initialise(
+        self, model: BaseAlgorithm, source: Checkpoint | None, context: TransferContext
+    ) -> TransferReport:
+        """Permute the source's tensors with the context's generator, then do as ``fine_tune``."""
+        if source is not None:
+            names = source.policy_tensors
+            source = replace(source, tensors={**source.tensors, **permuted(names, context.generator)})
+        report = super().initialise(model, source, context)
+        policy = model.policy.state_dict()
+        report.entries = tuple(
+            replace(entry, action="permuted", reason=f"entries shuffled; {entry.reason}")
+            if entry.name in policy and entry.action in CARRIED
+            else entry
+            for entry in report.entries
+        )
+        return report

@@ -1,0 +1,95 @@
+"""Fine-tuning: go on from the source's actor, critic and normaliser. May import ``envs`` and ``agents``."""
+
+from dataclasses import dataclass, field
+from typing import ClassVar
+
+from stable_baselines3.common.base_class import BaseAlgorithm
+from stable_baselines3.common.callbacks import BaseCallback
+from stable_baselines3.common.type_aliases import MaybeCallback
+
+from warmstart.agents.architecture import algorithm_name
+from warmstart.agents.checkpoints import Checkpoint
+from warmstart.transfer.base import TransferContext, check_number, register_method
+from warmstart.transfer.carrying import CarryingMethod, act_from_first_step, finish
+from warmstart.transfer.critic import fit_critic
+from warmstart.transfer.exploration import Exploration, Keep, read_exploration
+from warmstart.transfer.report import TransferReport
+from warmstart.transfer.schedules import LearningRateWarmUp
+
+CRITIC_FIT_STEPS = {"ppo": 16_384, "sac": 5_000, "td3": 5_000}
+"""Environment steps of the critic's fit; for SAC and TD3 those of WSRL (2412.07762)."""
+
+WARM_UP_STEPS = {"ppo": 16_384, "sac": 1_000, "td3": 1_000}
+"""Environment steps over which the learning rate rises."""
+
+
+@register_method
+@dataclass(frozen=True)
+class FineTune(CarryingMethod):
+    """Carry actor, critic and normaliser, fit the critic to the frozen policy, then train everything.
+
+    Fitting first is worth more than carrying the critic (Actor-Critic Pretraining, 2602.23804); for SAC and
+    TD3 the replay buffer starts with steps of the frozen policy (WSRL, 2412.07762). Optimizers start fresh,
+    the learning rate rises from zero.
+    """
+
+    name: ClassVar[str] = "fine_tune"
+
+    critic_fit_steps: int | None = None
+    """Environment steps in which the frozen policy acts and the critic is fitted, counted as training's;
+    ``None`` takes 16,384 for PPO (rounded up to whole rollouts) and 5,000 for SAC and TD3; 0 leaves the fit
+    out."""
+
+    critic_updates: int = 2_000
+    """Gradient steps of that fit, for SAC and TD3; PPO takes ``n_epochs`` passes over each rollout."""
+
+    critic_learning_rate: float | None = None
+    """Learning rate of that fit; ``None`` takes the agent's."""
+
+    warm_up_steps: int | None = None
+    """Environment steps over which the learning rate then rises from zero; ``None`` takes 16,384 for PPO and
+    1,000 for SAC and TD3; 0 starts at the full rate."""
+
+    exploration: Exploration = field(default_factory=Keep)
+    """What becomes of ``log_std`` (PPO) or the entropy coefficient (SAC): ``Keep()``, ``Reset(value)`` or
+    ``Floor(value)``; in YAML ``keep``, ``{reset: value}``, ``{floor: value}``."""
+
+    def __post_init__(self) -> None:
+        """Check the options."""
+        super().__post_init__()
+        object.__setattr__(self, "exploration", read_exploration(self.exploration))
+        for name in ("critic_fit_steps", "critic_updates", "warm_up_steps"):
+            if getattr(self, name) is not None:
+                check_number(self.name, name, getattr(self, name), 0, whole=True)
+        if self.critic_learning_rate is not None:
+            check_number(self.name, "critic_learning_rate", self.critic_learning_rate, 0)
+
+    def initialise(
+        self, model: BaseAlgorithm, source: Checkpoint | None, context: TransferContext
+    ) -> TransferReport:
+        """Carry everything; the agent acts as the source from its first step."""
+        report = self.carry(model, source, context, self.exploration)
+        act_from_first_step(model, self.fit_steps(algorithm_name(model)))
+        return finish(model, self, report)
+
+    def prepare(
+        self, model: BaseAlgorithm, callback: MaybeCallback = None, max_steps: int | None = None
+    ) -> int:
+        """Fit the critic to the frozen policy; see ``fit_critic``."""
+        return fit_critic(
+            model,
+            self.fit_steps(algorithm_name(model)),
+            callback,
+            updates=self.critic_updates,
+            learning_rate=self.critic_learning_rate,
+            max_steps=max_steps,
+        )
+
+    def callbacks(self, report: TransferReport) -> list[BaseCallback]:
+        """Return the learning-rate warm-up."""
+        steps = WARM_UP_STEPS[report.algorithm] if self.warm_up_steps is None else self.warm_up_steps
+        return [LearningRateWarmUp(steps)] if steps else []
+
+    def fit_steps(self, algorithm: str) -> int:
+        """Return the environment steps of the critic's fit."""
+        return CRITIC_FIT_STEPS[algorithm] if self.critic_fit_steps is None else self.critic_fit_steps

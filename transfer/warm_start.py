@@ -1,0 +1,192 @@
+"""Warm-start an agent in one call, plain SB3's or warmstart's own. May import ``envs`` and ``agents``."""
+
+import inspect
+from collections.abc import Mapping, Sequence
+from dataclasses import fields, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from stable_baselines3.common.base_class import BaseAlgorithm
+from stable_baselines3.common.type_aliases import MaybeCallback
+
+from warmstart.agents.base import SeamAgent
+from warmstart.agents.checkpoints import Checkpoint, checkpoint_of, load_checkpoint
+from warmstart.agents.seams import Seams
+from warmstart.envs.errors import WarmstartError, unknown_name
+from warmstart.envs.layouts import Layout
+from warmstart.transfer.matching import DimensionMap, Kind, named
+from warmstart.transfer.methods import METHODS, Shuffled, TransferContext, TransferMethod, make_method
+from warmstart.transfer.report import TransferReport
+from warmstart.transfer.spaces import environment_layouts, task_layouts
+
+Source = str | Path | Checkpoint | BaseAlgorithm | None
+Names = Sequence[str] | Layout
+
+
+def warm_start(
+    model: BaseAlgorithm,
+    source: Source,
+    method: str | Mapping[str, Any] | TransferMethod = "fine_tune",
+    *,
+    observation_map: DimensionMap | None = None,
+    action_map: DimensionMap | None = None,
+    source_observation_names: Names | None = None,
+    source_action_names: Names | None = None,
+    target_observation_names: Names | None = None,
+    target_action_names: Names | None = None,
+    source_task: str | None = None,
+    trust_normalizer: str | Path | None = None,
+    seed: int | None = None,
+    callback: MaybeCallback = None,
+    max_steps: int | None = None,
+    **options: Any,
+) -> TransferReport:
+    """Start a model from what another one learned.
+
+    Initialises, freezes and fits the critic to the frozen policy (its steps are counted in
+    ``model.num_timesteps``). Go on with
+    ``model.learn(steps, reset_num_timesteps=False, callback=report.callback)``.
+
+    Args:
+        model: PPO, SAC or TD3, of ``stable_baselines3`` or of ``warmstart``, with its environment.
+        source: A checkpoint directory, an SB3 zip (nothing is unpickled), a ``Checkpoint``, or another model.
+        method: Name of a transfer method, a mapping with its options, or a method.
+        observation_map: ``{target name: source name}`` where names differ; ``None`` leaves a dimension fresh.
+        action_map: The same for actions.
+        source_observation_names: Names of the source's observations, in order, where it holds none (an SB3
+            zip).
+        source_action_names: Names of the source's actions. A ``Layout`` also gives the actuators' scale
+            (gear).
+        target_observation_names: Names of the target's observations, where its environment has none.
+        target_action_names: Names of the target's actions.
+        source_task: Task that the source was trained in, for its names: ``"Hopper-v5"``.
+        trust_normalizer: ``VecNormalize`` file of an SB3 source. It is a pickle, and is run: only if you
+            trust it.
+        seed: Seeds the method's random draws; ``None`` takes the model's seed.
+        callback: Runs in the critic's fit, as it would in ``learn``.
+        max_steps: Budget that the fit mustn't exceed.
+        options: Options of the method: ``critic_fit_steps=10_000``, ``exploration=Floor(-1.0)``.
+
+    Returns:
+        What was done to every tensor, and the ``callback`` that ``learn`` needs.
+
+    Raises:
+        WarmstartError: If anything doesn't fit: names the option that helps.
+    """
+    _check_options(method, options)
+    chosen = make_method(method, **options)
+    checkpoint = read_source(source, source_task=source_task, trust_normalizer=trust_normalizer)
+    context = TransferContext(
+        _generator(chosen, seed, model),
+        dict(observation_map or {}),
+        dict(action_map or {}),
+        _layout(source_observation_names, "observation"),
+        _layout(source_action_names, "action"),
+        _layout(target_observation_names, "observation"),
+        _layout(target_action_names, "action"),
+    )
+    install_seams(model, chosen, chosen.seams(checkpoint))
+    report = chosen.initialise(model, checkpoint, context)
+    report.steps = chosen.prepare(model, callback, max_steps)
+    return report
+
+
+def read_source(
+    source: Source, *, source_task: str | None = None, trust_normalizer: str | Path | None = None
+) -> Checkpoint | None:
+    """Read a source of any kind into a checkpoint, with the names of its dimensions where they can be known.
+
+    Args:
+        source: A path, a checkpoint, a model, or ``None``.
+        source_task: Task for the names of a source that holds none.
+        trust_normalizer: A trusted ``VecNormalize`` file.
+
+    Raises:
+        WarmstartError: If there is nothing, or it is of another kind.
+    """
+    if source is None:
+        return None
+    if isinstance(source, BaseAlgorithm):
+        observations, actions = environment_layouts(source.get_env())
+        checkpoint = checkpoint_of(source, observation_layout=observations, action_layout=actions)
+    elif isinstance(source, Checkpoint):
+        checkpoint = source
+    elif isinstance(source, str | Path):
+        checkpoint = load_checkpoint(source, trust_normalizer=trust_normalizer)
+    else:
+        raise WarmstartError(
+            f"A source is a path, a Checkpoint or a PPO, SAC or TD3 model, not {type(source).__name__}."
+        )
+    task = source_task or checkpoint.task
+    if task is None or (checkpoint.observation_layout is not None and checkpoint.action_layout is not None):
+        return checkpoint
+    observations, actions = task_layouts(task, required=source_task is not None)
+    return replace(
+        checkpoint,
+        task=task,
+        observation_layout=checkpoint.observation_layout or observations,
+        action_layout=checkpoint.action_layout or actions,
+    )
+
+
+def install_seams(model: BaseAlgorithm, method: TransferMethod, seams: Seams) -> None:
+    """Put a method's seams into an agent that is built already.
+
+    Raises:
+        WarmstartError: If the agent is plain SB3's and has none, or a seam needs to be there when it is
+            built.
+    """
+    needed = [
+        name
+        for name in ("initialise", "policy_kwargs", "trainability", "loss_terms", "experience", "feedback")
+        if getattr(seams, name)
+    ]
+    if not needed:
+        return
+    if not isinstance(model, SeamAgent):
+        ours = next((c.__name__ for c in type(model).__mro__ if c.__name__ in ("PPO", "SAC", "TD3")), "PPO")
+        raise WarmstartError(
+            f"{method.name} needs more of the agent ({', '.join(needed)}) than stable_baselines3's {ours} "
+            f"offers. Build the model with warmstart.{ours}, which takes the same arguments."
+        )
+    built = [name for name in ("initialise", "policy_kwargs") if name in needed]
+    if built:
+        raise WarmstartError(
+            f"{method.name} changes how the agent is built ({', '.join(built)}): give "
+            f"warmstart.{type(model).__name__} seams=make_method({method.name!r}).seams(source)."
+        )
+    model.seams = seams
+    if seams.trainability is not None:
+        model.set_trainability(seams.trainability)
+
+
+def _check_options(method: str | Mapping[str, Any] | TransferMethod, options: Mapping[str, Any]) -> None:
+    """Name the nearest option, of the method or of ``warm_start``, for a misspelt one."""
+    name = method.get("method") if isinstance(method, Mapping) else method
+    if not isinstance(name, str) or name not in METHODS:
+        return
+    known = {entry.name for entry in fields(METHODS[name])}
+    parameters = inspect.signature(warm_start).parameters.values()
+    ours = {p.name for p in parameters if p.kind is inspect.Parameter.KEYWORD_ONLY}
+    for option in options:
+        if option not in known:
+            raise unknown_name(f"option of {name}", option, known | ours)
+
+
+def _generator(method: TransferMethod, seed: int | None, model: BaseAlgorithm) -> np.random.Generator:
+    chosen = seed if seed is not None else model.seed
+    if chosen is None and isinstance(method, Shuffled):
+        raise WarmstartError(
+            "shuffled draws permutations: give warm_start(..., seed=0), or the model a seed."
+        )
+    return np.random.default_rng(0 if chosen is None else chosen)
+
+
+def _layout(names: Names | None, kind: Kind) -> Layout | None:
+    """Turn names into a layout."""
+    if names is None or isinstance(names, Layout):
+        return names
+    if isinstance(names, str) or not all(isinstance(name, str) for name in names):
+        raise WarmstartError(f"Names of dimensions are a list of strings, in order, not {names!r}.")
+    return named(list(names), kind)

@@ -1,0 +1,124 @@
+"""``warmstart list``, ``inspect`` and ``doctor``: what there is, and what is wrong."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Literal
+
+import tyro
+
+from warmstart.console import Command, console, print_json, print_table
+from warmstart.envs.errors import WarmstartError
+
+Topic = Literal["tasks", "methods", "presets", "all"]
+
+
+@dataclass(frozen=True)
+class List(Command):
+    """What there is: tasks with their shifted targets, transfer methods, presets (studies that ship)."""
+
+    what: tyro.conf.Positional[Annotated[Topic, tyro.conf.arg(metavar="[tasks|methods|presets]")]] = "all"
+    """Which kind to list."""
+    json: bool = False
+    """Print JSON."""
+
+    def run(self) -> int:
+        """List them."""
+        wanted = ("tasks", "methods", "presets") if self.what == "all" else (self.what,)
+        listed = {topic: _LISTERS[topic]() for topic in wanted}
+        if self.json:
+            print_json(listed)
+            return 0
+        for topic, rows in listed.items():
+            print_table(topic.capitalize(), list(rows[0]), [list(row.values()) for row in rows])
+            console().print()
+        return 0
+
+
+@dataclass(frozen=True)
+class Inspect(Command):
+    """What a checkpoint holds: warmstart's own directory, or a stable-baselines3 zip. Nothing is unpickled."""
+
+    path: tyro.conf.Positional[Annotated[Path, tyro.conf.arg(metavar="CHECKPOINT")]]
+    """Checkpoint directory, SB3 zip, or a run (its trials' checkpoints are listed)."""
+    json: bool = False
+    """Print JSON."""
+
+    def run(self) -> int:
+        """Show it."""
+        from warmstart.agents.checkpoints import describe, load_checkpoint
+        from warmstart.experiments.run import find_checkpoints
+
+        if (self.path / "trials").is_dir():
+            found = [str(path) for path in find_checkpoints(self.path)]
+            if not found:
+                raise WarmstartError(f"{self.path} is a run without a finished checkpoint.")
+            if self.json:
+                print_json({"checkpoints": found})
+            else:
+                console().print(*found, sep="\n")
+            return 0
+        description = describe(load_checkpoint(self.path))
+        if self.json:
+            print_json(description)
+            return 0
+        tensors = description.pop("tensors")
+        print_table(str(self.path), ["field", "value"], description.items())
+        console().print()
+        print_table("Tensors", list(tensors[0]), [list(row.values()) for row in tensors])
+        return 0
+
+
+@dataclass(frozen=True)
+class Doctor(Command):
+    """What this machine has and lacks for warmstart, and what to do about it."""
+
+    json: bool = False
+    """Print JSON."""
+
+    def run(self) -> int:
+        """Look, and say what was found."""
+        from warmstart.doctor import as_json, diagnose
+
+        checks = diagnose()
+        if self.json:
+            print_json(as_json(checks))
+        else:
+            rows = [("ok" if c.ok else "MISSING", c.name, c.found, "" if c.ok else c.advice) for c in checks]
+            print_table("", ["", "what", "found", "what to do"], rows)
+        return 0 if all(check.ok for check in checks) else 1
+
+
+def _tasks() -> list[dict[str, str]]:
+    from warmstart.envs.robots import ROBOTS
+    from warmstart.envs.targets import targets
+
+    rows = []
+    for task_id in ROBOTS:
+        rows.append({"name": task_id, "task": task_id, "what": "Gymnasium's own"})
+        rows.extend(
+            {"name": t.name, "task": str(t.task), "what": f"{t.description} ({t.source})"}
+            for t in targets(task_id)
+        )
+    rows.extend(
+        {"name": t.name, "task": str(t.task), "what": f"{t.description} ({t.source})"}
+        for t in targets("CartPole-v1")
+    )
+    return rows
+
+
+def _methods() -> list[dict[str, str]]:
+    from warmstart.transfer.methods import METHODS
+
+    return [
+        {"name": name, "what": (kind.__doc__ or "").strip().split("\n\n")[0].replace("\n", " ")}
+        for name, kind in METHODS.items()
+    ]
+
+
+def _presets() -> list[dict[str, str]]:
+    from warmstart.experiments.study import preset_comment, preset_names
+
+    return [{"name": name, "what": preset_comment(name)} for name in preset_names()]
+
+
+_LISTERS = {"tasks": _tasks, "methods": _methods, "presets": _presets}

@@ -1,0 +1,106 @@
+"""``warmstart evaluate`` and ``video``: a checkpoint acts in a task."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+
+from warmstart.console import Command, console, folder_name, note, print_json
+from warmstart.envs.errors import WarmstartError
+
+Checkpoint = tyro.conf.Positional[Annotated[Path, tyro.conf.arg(metavar="CHECKPOINT")]]
+TaskText = tyro.conf.Positional[Annotated[str, tyro.conf.arg(metavar="TASK")]]
+
+
+@dataclass(frozen=True)
+class Evaluate(Command):
+    """How well a checkpoint does in a task: undiscounted return over episodes with fixed seeds."""
+
+    checkpoint: Checkpoint
+    """Checkpoint directory, run, or SB3 zip."""
+    task: TaskText
+    """For example HalfCheetah-v5 or HalfCheetah-v5@gravity=x0.5,torso.mass=x1.5."""
+    episodes: int = 16
+    """Episodes."""
+    seed: int = 0
+    """Seed of the first episode; the next ones have the next seeds."""
+    stochastic: bool = False
+    """Sample actions in place of taking the most likely ones."""
+    device: str = "cpu"
+    """Where the network runs: cpu, cuda or auto."""
+    trust_normalizer: Path | None = None
+    """VecNormalize pickle of an SB3 zip. Loading a pickle runs code: name one only if you trust it."""
+    json: bool = False
+    """Print JSON."""
+
+    def run(self) -> int:
+        """Evaluate."""
+        from warmstart.agents.evaluation import evaluate
+        from warmstart.envs.tasks import Task
+
+        if self.episodes < 1:
+            raise WarmstartError(f"--episodes: expected at least 1, found {self.episodes}.")
+        task = Task.parse(self.task)
+        policy = _checkpoint(self.checkpoint, self.trust_normalizer).policy(self.device)
+        result = evaluate(
+            policy, task, episodes=self.episodes, seed=self.seed, deterministic=not self.stochastic
+        )
+        if self.json:
+            print_json(
+                {
+                    "checkpoint": str(self.checkpoint),
+                    "task": str(task),
+                    "seed": self.seed,
+                    "mean": result.mean,
+                    "std": result.std,
+                    "returns": result.returns,
+                    "lengths": result.lengths,
+                }
+            )
+        else:
+            console().print(
+                f"{task}: return {result.mean:.1f} ± {result.std:.1f} (standard deviation over "
+                f"{self.episodes} episodes), mean length {result.lengths.mean():.0f} steps"
+            )
+        return 0
+
+
+@dataclass(frozen=True)
+class Video(Command):
+    """A film of a checkpoint acting in a task."""
+
+    checkpoint: Checkpoint
+    """Checkpoint directory, run, or SB3 zip."""
+    task: TaskText
+    """For example HalfCheetah-v5."""
+    out: Path | None = None
+    """File to write: .mp4 or .gif; TASK.mp4 in the current folder by default."""
+    seconds: float = 10.0
+    """Longest length, in seconds of simulated time; an episode may end before."""
+    seed: int = 0
+    """Seed of the episode."""
+    size: int = 480
+    """Width and height in pixels."""
+    trust_normalizer: Path | None = None
+    """VecNormalize pickle of an SB3 zip. Loading a pickle runs code: name one only if you trust it."""
+
+    def run(self) -> int:
+        """Film it."""
+        from warmstart.agents.video import record_video
+        from warmstart.envs.tasks import Task
+
+        task = Task.parse(self.task)
+        out = self.out or Path(f"{folder_name(str(task))}.mp4")
+        policy = _checkpoint(self.checkpoint, self.trust_normalizer).policy("cpu")
+        film = record_video(policy, task, out, seconds=self.seconds, seed=self.seed, size=self.size)
+        note(f"{film.path}: {film.frames} frames at {film.fps} per second, return {film.episode_return:.1f}")
+        return 0
+
+
+def _checkpoint(path: Path, trust_normalizer: Path | None = None):  # type: ignore[no-untyped-def]
+    """Load a checkpoint; of a run, its only one (or its first seed's)."""
+    from warmstart.agents.checkpoints import load_checkpoint
+    from warmstart.experiments.run import resolve_checkpoint
+
+    return load_checkpoint(resolve_checkpoint(path), trust_normalizer=trust_normalizer)

@@ -1,0 +1,57 @@
+"""The subcommands of ``warmstart`` in one table, and how they are parsed."""
+
+from collections.abc import Sequence
+from typing import Annotated, Union, cast
+
+import tyro
+
+from warmstart.command_info import Doctor, Inspect, List
+from warmstart.command_policy import Evaluate, Video
+from warmstart.command_study import Compare, Report, Status, Train, Transfer
+from warmstart.console import Command
+
+_TABLE: dict[str, type[Command]] = {
+    "list": List,
+    "train": Train,
+    "transfer": Transfer,
+    "compare": Compare,
+    "evaluate": Evaluate,
+    "video": Video,
+    "report": Report,
+    "status": Status,
+    "inspect": Inspect,
+    "doctor": Doctor,
+}
+
+_DESCRIPTION = """Start reinforcement learning agents from what was learned elsewhere, and know whether it helped.
+
+First steps:
+  warmstart compare cheetah-gravity            a warm start against a cold one, to the report
+  warmstart train HalfCheetah-v5               train an agent from scratch
+  warmstart transfer runs/HalfCheetah-v5 HalfCheetah-v5@gravity=x0.5
+                                               start from it in another task
+  warmstart list                               tasks, methods and presets"""
+
+
+def parse(words: Sequence[str]) -> Command:
+    """Turn the words after ``warmstart`` into a command.
+
+    Raises:
+        SystemExit: Help was asked for (status 0), or the words fit no command (status 2).
+    """
+    union = Union[  # noqa: UP007 (built at run time)
+        tuple(
+            Annotated[kind, tyro.conf.subcommand(name, prefix_name=False)]  # type: ignore[valid-type]
+            for name, kind in _TABLE.items()
+        )
+    ]
+    return cast(
+        Command,
+        tyro.cli(
+            union,
+            prog="warmstart",
+            description=_DESCRIPTION,
+            args=list(words),
+            config=(tyro.conf.FlagCreatePairsOff,),
+        ),
+    )

@@ -1,0 +1,69 @@
+"""What the subcommands share: their common options, and printing for people or for programs."""
+
+import json
+import sys
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import tyro
+from rich.console import Console
+from rich.table import Table
+
+
+@dataclass(frozen=True, kw_only=True)
+class Command:
+    """A subcommand: its options are its fields."""
+
+    debug: tyro.conf.Suppress[bool] = False
+    """Show the traceback of an error."""
+
+    def run(self) -> int:
+        """Do it.
+
+        Returns:
+            The exit status.
+        """
+        raise NotImplementedError(f"{type(self).__name__} does nothing.")
+
+
+def print_json(value: Any) -> None:
+    """Print one JSON document to standard output; NaN and infinities become null."""
+    json.dump(_finite(value), sys.stdout, indent=2, allow_nan=False)
+    print()
+
+
+def print_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
+    """Print a table for people."""
+    table = Table(*columns, title=title, title_justify="left", box=None, header_style="bold", pad_edge=False)
+    for row in rows:
+        table.add_row(*(str(cell) for cell in row))
+    console().print(table)
+
+
+def console() -> Console:
+    """The console for results: standard output, wide when it is no terminal."""
+    return Console(width=None if sys.stdout.isatty() else 140, highlight=False, soft_wrap=True)
+
+
+def note(message: str) -> None:
+    """Tell something beside the result: standard error."""
+    print(message, file=sys.stderr)
+
+
+def folder_name(text: str) -> str:
+    """A folder's name from a task's text."""
+    return "".join(c if c.isalnum() or c in "-_.=@+" else "_" for c in Path(text).name).strip("_") or "run"
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, float):
+        return value if value == value and abs(value) != float("inf") else None
+    if isinstance(value, dict):
+        return {str(k): _finite(v) for k, v in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_finite(v) for v in value]
+    if isinstance(value, (str, int, bool, type(None))):
+        return value
+    return _finite(value.tolist()) if hasattr(value, "tolist") else str(value)

@@ -1,0 +1,131 @@
+"""``warmstart doctor``: what this machine has, what is missing, and what each missing thing is for."""
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from importlib.metadata import PackageNotFoundError, version
+
+_RENDER_PROBE = """
+import mujoco
+model = mujoco.MjModel.from_xml_string("<mujoco><worldbody><geom size='.1'/></worldbody></mujoco>")
+data = mujoco.MjData(model)
+mujoco.mj_forward(model, data)
+with mujoco.Renderer(model, 32, 32) as renderer:
+    renderer.update_scene(data)
+    assert renderer.render().any()
+"""
+
+
+@dataclass(frozen=True)
+class Check:
+    """One thing that was looked at."""
+
+    name: str
+    """What was checked."""
+    ok: bool
+    """Whether it is as it should be."""
+    found: str
+    """What was found."""
+    advice: str = ""
+    """What to do about it, and what works without it."""
+
+
+def diagnose() -> list[Check]:
+    """Run every check.
+
+    Returns:
+        The checks in the order in which they are shown. Nothing is changed or installed.
+    """
+    return [check for produce in _CHECKS for check in produce()]
+
+
+def as_json(checks: list[Check]) -> list[dict[str, object]]:
+    """The checks as plain data, for ``--json``."""
+    return [asdict(check) for check in checks]
+
+
+def _python() -> Iterator[Check]:
+    found = ".".join(map(str, sys.version_info[:3]))
+    yield Check("python", sys.version_info >= (3, 11), found, "warmstart needs Python 3.11 or newer.")
+
+
+def _packages() -> Iterator[Check]:
+    for name in ("warmstart", "gymnasium", "mujoco", "stable-baselines3", "torch", "numpy", "tensorboard"):
+        try:
+            found = version(name)
+        except PackageNotFoundError:
+            yield Check(name, False, "not installed", "Install with: pip install warmstart")
+            continue
+        if name == "mujoco" and found == "4.0.0":
+            yield Check(name, False, found, "4.0.0 has a wrong Newton Hessian; use 3.17 or 4.0.1.")
+        else:
+            yield Check(name, True, found)
+
+
+def _cores() -> Iterator[Check]:
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    threads = os.environ.get("OMP_NUM_THREADS", "not set")
+    yield Check(
+        "cores", True, f"{cores} (OMP_NUM_THREADS {threads}); studies run one single-threaded trial per core"
+    )
+
+
+def _gpu() -> Iterator[Check]:
+    import torch
+
+    if torch.cuda.is_available():
+        yield Check("gpu", True, torch.cuda.get_device_name(0))
+    else:
+        yield Check("gpu", True, "none; small state policies train on the CPU in any case")
+
+
+def _compiler() -> Iterator[Check]:
+    from warmstart.agents.compilation import find_compiler
+
+    compiler = find_compiler()
+    yield Check(
+        "C++ compiler",
+        compiler is not None,
+        compiler or "none",
+        "Without one PPO trains uncompiled, about a quarter slower. On Debian: apt-get install g++",
+    )
+
+
+def _rendering() -> Iterator[Check]:
+    tried = [os.environ["MUJOCO_GL"]] if os.environ.get("MUJOCO_GL") else ["egl", "osmesa"]
+    for backend in tried:
+        done = subprocess.run(
+            [sys.executable, "-c", _RENDER_PROBE],
+            env={**os.environ, "MUJOCO_GL": backend},
+            capture_output=True,
+            timeout=60,
+            check=False,
+        )
+        if done.returncode == 0:
+            yield Check("rendering", True, f"MUJOCO_GL={backend} draws a frame")
+            return
+    yield Check(
+        "rendering",
+        False,
+        f"no frame with MUJOCO_GL={' or '.join(tried)}",
+        "`video` needs it, training from states does not. On Debian: apt-get install libegl1 libgl1-mesa-dri",
+    )
+
+
+def _browser() -> Iterator[Check]:
+    found = next(filter(None, map(shutil.which, ("chromium", "google-chrome", "firefox"))), None)
+    yield Check("browser", True, found or "none found; reports are single HTML files, open them elsewhere")
+
+
+_CHECKS: tuple[Callable[[], Iterator[Check]], ...] = (
+    _python,
+    _packages,
+    _cores,
+    _gpu,
+    _compiler,
+    _rendering,
+    _browser,
+)
