@@ -1,7 +1,8 @@
 """Simulation speed against the peers, measured in the same process with the same resets and random actions.
 
 Run: ``python benchmarks/simulation.py [--rounds 5] [--seconds 1.5] [--tasks HalfCheetah-v5 ...]``. Peers take
-turns; the printed numbers are medians over the rounds. Every warmstart environment has its own mass and friction.
+turns; the printed numbers are medians over the rounds. Every warmstart environment has a mass and friction of
+its own.
 """
 
 import argparse

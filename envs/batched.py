@@ -3,14 +3,15 @@
 May import from `warmstart.envs` only.
 """
 
+import copy
 import warnings
 from collections.abc import Sequence
 from functools import cached_property
 from typing import Any
 
+import gymnasium
 import numpy as np
 from gymnasium import spaces
-from gymnasium.utils.seeding import np_random
 from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 from numpy.typing import NDArray
@@ -24,6 +25,7 @@ from warmstart.envs.layouts import Layout, action_layout
 from warmstart.envs.mujoco_task import MujocoTask
 from warmstart.envs.parameters import Parameters
 from warmstart.envs.rendering import Frame, FrameRenderer
+from warmstart.envs.seeding import generators, masked_ids
 from warmstart.envs.simulation import Simulation
 from warmstart.envs.steppers import make_stepper
 from warmstart.envs.tasks import Task
@@ -71,6 +73,7 @@ class BatchedEnv(VectorEnv[Array, Array, Array]):
         model = robot.model()
         self.task, self.robot = task, robot
         self.num_envs, self.render_mode = n_envs, render_mode
+        self.spec = copy.deepcopy(gymnasium.registry.get(task.id))
         self._stepper = make_stepper(model, n_envs, n_threads, robot.contact_forces, stepper)
         self.sim = Simulation(self._stepper, robot.frame_skip)
         for name in robot.reads:
@@ -87,7 +90,7 @@ class BatchedEnv(VectorEnv[Array, Array, Array]):
         self._everyone: Ids = np.arange(n_envs, dtype=np.int32)
         self._elapsed = np.zeros(n_envs, dtype=np.int64)
         self._episodes = np.full(n_envs, -1, dtype=np.int64)
-        self._generators = self._seeded(seed)
+        self._generators = generators(seed, self.num_envs)
         self.n_diverged = 0
         self._renderer: FrameRenderer | None = None
         self._stepper.forward()
@@ -128,9 +131,9 @@ class BatchedEnv(VectorEnv[Array, Array, Array]):
         Returns:
             Observations, shape (n, k), and infos.
         """
-        ids = self._reset_ids(options)
+        ids = masked_ids(options, self.num_envs)
         if seed is not None:
-            seeded = self._seeded(seed)
+            seeded = generators(seed, self.num_envs)
             for env in ids:
                 self._generators[env] = seeded[env]
             self._episodes[ids] = -1
@@ -198,6 +201,10 @@ class BatchedEnv(VectorEnv[Array, Array, Array]):
             WarmstartError: A parameter is unknown, out of bounds or unsound.
         """
         ids = self._everyone if env_ids is None else np.asarray(env_ids, dtype=np.int32)
+        if ids.size and not 0 <= ids.min() <= ids.max() < self.num_envs:
+            raise WarmstartError(
+                f"Expected environments from 0 to {self.num_envs - 1}, found {ids.tolist()}."
+            )
         self._contexts.set(read_contexts(context, len(ids)), ids)
 
     @property
@@ -375,23 +382,3 @@ class BatchedEnv(VectorEnv[Array, Array, Array]):
             env = int(np.flatnonzero(~np.isfinite(actions).all(axis=1))[0])
             raise WarmstartError(f"Expected finite actions, found {actions[env]} for environment {env}.")
         return actions
-
-    def _reset_ids(self, options: dict[str, Any] | None) -> Ids:
-        mask = (options or {}).get("reset_mask")
-        if mask is None:
-            return self._everyone
-        mask = np.asarray(mask)
-        if mask.shape != (self.num_envs,) or mask.dtype != bool or not mask.any():
-            raise WarmstartError(
-                f"Expected a reset_mask of {self.num_envs} booleans with at least one True, found {mask}."
-            )
-        return np.flatnonzero(mask).astype(np.int32)
-
-    def _seeded(self, seed: int | Sequence[int | None] | None) -> list[np.random.Generator]:
-        if seed is None or isinstance(seed, int | np.integer):
-            seeds = [None if seed is None else int(seed) + i for i in range(self.num_envs)]
-        else:
-            seeds = list(seed)
-            if len(seeds) != self.num_envs:
-                raise WarmstartError(f"Expected {self.num_envs} seeds, found {len(seeds)}.")
-        return [np_random(single)[0] for single in seeds]

@@ -48,7 +48,7 @@ class Binding:
         self._pivot = pivot if pivot.any() else None
         self._writes = parameters.compile(self._columns)
         self._limits = self._limit_pairs()
-        self._check_effects()
+        self._checked = False
 
     def apply(self, ids: Sequence[int] | Ids, values: NDArray[Any]) -> None:
         """Write the terms' values for some simulations.
@@ -58,7 +58,8 @@ class Binding:
             values: The value of every term for each of them. Shape: (n, number of terms).
 
         Raises:
-            WarmstartError: A resulting value is out of bounds; nothing has been changed then.
+            WarmstartError: A resulting value is out of bounds, or, the first time, a term could make no
+                difference in these simulations' contexts; nothing has been changed then.
         """
         rows, drawn = np.asarray(ids, dtype=np.intp), np.asarray(values, dtype=float)
         if drawn.shape != (len(rows), len(self.terms)):
@@ -68,6 +69,9 @@ class Binding:
             )
         if not drawn.size:
             return
+        if not self._checked:
+            self._check_effects(rows[:1])
+            self._checked = True
         found = self._values(self._owner.base(rows, self._columns), drawn)
         within = (found >= self._low) & (found <= self._high)
         ordered = self._limits is None or (found[:, self._limits[0]] < found[:, self._limits[1]]).all()
@@ -111,10 +115,10 @@ class Binding:
                     check_sound(entry, full[parameters.columns[entry.parameter.name]])
         raise WarmstartError(f"Expected sound values for the terms {self.terms}, found some that are not.")
 
-    def _check_effects(self) -> None:
-        """Refuse a term of which neither a larger nor a smaller value would make a difference."""
+    def _check_effects(self, row: Ids) -> None:
+        """Refuse a term of which no value would make a difference in a simulation's context."""
         parameters = self._owner.parameters
-        base = self._owner.base(np.zeros(1, dtype=np.intp), np.arange(len(parameters.nominal)))[0]
+        base = self._owner.base(row, np.arange(len(parameters.nominal)))[0]
         ends = []
         for larger in (True, False):
             after = base.copy()

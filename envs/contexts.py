@@ -7,7 +7,7 @@ The text form is ``parameter=value,…``: a bare number sets, ``x0.5`` scales, `
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, SupportsFloat
 
 from warmstart.envs.errors import WarmstartError
 from warmstart.envs.grammar import Scanner, format_name, format_vector
@@ -39,16 +39,26 @@ class Change:
                 f"Expected the operation 'set', 'scale' or 'add' for {self.selector!r}, "
                 f"found {self.operation!r}."
             )
+        object.__setattr__(self, "value", self._plain())
+
+    def _plain(self) -> float | tuple[float, ...]:
+        """Return the value as plain floats, without the -0.0 that the text form does not tell from 0."""
+        given: object = self.value
         try:
-            scalar = not isinstance(self.value, Iterable)
-            value = float(self.value) if scalar else tuple(float(v) for v in self.value)  # type: ignore[arg-type, union-attr]
+            if isinstance(given, Iterable) and not isinstance(given, str):
+                value: float | tuple[float, ...] = tuple(float(v) + 0.0 for v in given)
+            elif isinstance(given, SupportsFloat):
+                value = float(given) + 0.0
+            else:
+                raise TypeError
         except (TypeError, ValueError) as error:
             raise WarmstartError(
-                f"Expected a number or a vector of numbers for {self.selector!r}, found {self.value!r}."
+                f"Expected a number or a vector of numbers for {self.selector!r}, found {given!r}."
             ) from error
-        if value == () or any(math.isnan(v) for v in (value if isinstance(value, tuple) else (value,))):
-            raise WarmstartError(f"Expected numbers for {self.selector!r}, found {self.value!r}.")
-        object.__setattr__(self, "value", value)
+        numbers = value if isinstance(value, tuple) else (value,)
+        if not numbers or any(map(math.isnan, numbers)):
+            raise WarmstartError(f"Expected numbers for {self.selector!r}, found {given!r}.")
+        return value
 
     def __str__(self) -> str:
         name = format_name(self.selector)

@@ -247,6 +247,8 @@ def _maker(task: Task, render_mode: str | None) -> Callable[[], SingleEnv]:
     """A function that makes one environment of a task; it also works in another process."""
     options = dict(task.options)
     kwargs: dict[str, Any] = {name: value for name, value in options.items() if name != "time_limit"}
+    if render_mode is not None:
+        kwargs["render_mode"] = render_mode
     if "time_limit" in options:
         kwargs["max_episode_steps"] = options["time_limit"]
     try:
@@ -256,7 +258,7 @@ def _maker(task: Task, render_mode: str | None) -> Callable[[], SingleEnv]:
 
     def make() -> SingleEnv:
         try:
-            return SingleEnv(gymnasium.make(spec, render_mode=render_mode, **kwargs))
+            return SingleEnv(gymnasium.make(spec, **kwargs))
         except (TypeError, gymnasium.error.Error, ImportError) as error:
             raise WarmstartError(f"Gymnasium couldn't make {task}: {error}") from error
 

@@ -5,6 +5,8 @@ too. May import from `warmstart.envs` only.
 """
 
 import dataclasses
+import types
+import typing
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -138,10 +140,14 @@ class MujocoTask:
             WarmstartError: An option isn't known or has the wrong type.
         """
         fields = {field.name: field for field in dataclasses.fields(cls) if field.init}
+        hints = typing.get_type_hints(cls)
         for name, value in options.items():
             if name not in fields:
                 raise unknown_name(f"option of {task_id}", name, fields)
-            _check_type(task_id, name, value, fields[name].default)
+            if not _accepts(hints[name], value):
+                raise WarmstartError(
+                    f"Option {name} of {task_id}: expected {_type_name(hints[name])}, found {value!r}."
+                )
         arguments: dict[str, Any] = {n: tuple(v) if isinstance(v, list) else v for n, v in options.items()}
         made = cls(**arguments)
         for name in ("frame_skip", "time_limit", "width", "height"):
@@ -153,24 +159,19 @@ class MujocoTask:
         return made
 
 
-def _check_type(task_id: str, name: str, value: Any, default: Any) -> None:
-    if default is None or default is dataclasses.MISSING or name in _EITHER:
-        return
-    expected: type | tuple[type, ...]
-    if isinstance(default, bool):
-        expected = bool
-    elif isinstance(default, float) or (isinstance(default, int) and name.endswith(("weight", "reward"))):
-        expected = (int, float, np.number)
-    elif isinstance(default, tuple):
-        expected = (tuple, list)
-    else:
-        expected = type(default)
-    wrong_bool = isinstance(value, bool) and expected is not bool
-    wrong_length = isinstance(default, tuple) and default and len(value) != len(default)
-    if not isinstance(value, expected) or wrong_bool or wrong_length:
-        raise WarmstartError(
-            f"Option {name} of {task_id}: expected something like {default!r}, found {value!r}."
-        )
+def _accepts(hint: Any, value: Any) -> bool:
+    """Whether an option's value fits its type; whole numbers are also floats, lists also tuples."""
+    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
+    if origin in (types.UnionType, typing.Union):
+        return any(_accepts(argument, value) for argument in arguments)
+    if hint in (int, float):
+        numbers = (int, np.integer) if hint is int else (int, float, np.number)
+        return isinstance(value, numbers) and not isinstance(value, bool)
+    if origin is tuple:
+        fits = isinstance(value, tuple | list)
+        return fits and (Ellipsis in arguments or len(value) == len(arguments))
+    return isinstance(value, origin or hint)
 
 
-_EITHER = ("main_body",)  # a name or a number
+def _type_name(hint: Any) -> str:
+    return hint.__name__ if isinstance(hint, type) and not typing.get_args(hint) else str(hint)

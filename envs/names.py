@@ -14,15 +14,15 @@ class PartNames:
     """
 
     def __init__(self, model: mujoco.MjModel) -> None:
-        self.bodies = [model.body(i).name for i in range(model.nbody)]
+        self.bodies: list[str] = [model.body(i).name for i in range(model.nbody)]
         _fill(self.bodies, lambda i: self.bodies[model.body_parentid[i]], numbered=True)
-        self.geoms = [model.geom(i).name for i in range(model.ngeom)]
+        self.geoms: list[str] = [model.geom(i).name for i in range(model.ngeom)]
         _fill(self.geoms, lambda i: self.bodies[model.geom_bodyid[i]], numbered=True)
-        self.joints = [model.joint(i).name for i in range(model.njnt)]
+        self.joints: list[str] = [model.joint(i).name for i in range(model.njnt)]
         _fill(self.joints, lambda i: self.bodies[model.jnt_bodyid[i]], numbered=True)
-        self.actuators = [model.actuator(i).name for i in range(model.nactuator)]
+        self.actuators: list[str] = [model.actuator(i).name for i in range(model.nactuator)]
         _fill(self.actuators, lambda i: self._transmission(model, i), numbered=False)
-        self.pairs = [model.pair(i).name for i in range(model.npair)]
+        self.pairs: list[str] = [model.pair(i).name for i in range(model.npair)]
         _fill(self.pairs, lambda i: self._pair(model, i), numbered=False)
 
     def _transmission(self, model: mujoco.MjModel, index: int) -> str:

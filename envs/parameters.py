@@ -35,6 +35,7 @@ __all__ = [
 ]
 
 Floats = NDArray[np.float64]
+_REMEMBERED = 4096  # resolved contexts: a curriculum may go through any number of them
 
 
 class Parameters:
@@ -106,6 +107,8 @@ class Parameters:
         if context not in self._resolved:
             values = self._resolve(context)
             values.flags.writeable = False
+            if len(self._resolved) >= _REMEMBERED:
+                self._resolved.clear()
             self._resolved[context] = values
         return self._resolved[context]
 
@@ -329,7 +332,8 @@ class BatchParameters:
         varies about the target. Where terms overlap, the more specific wins, then the later.
 
         Raises:
-            WarmstartError: A name is unknown, a term takes a vector or could have no effect.
+            WarmstartError: A name is unknown or a term takes a vector. That a term could have no effect
+                is noticed by the binding's first ``apply``, when the contexts are in force.
         """
         return Binding(self, terms)
 

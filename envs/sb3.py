@@ -83,24 +83,26 @@ class SB3VecEnv(VecEnv):
         dones = terminations | truncations
         self._returns += rewards
         self._lengths += 1
-        rows = _rows(infos, self.num_envs, {"TimeLimit.truncated": (truncations & ~terminations).tolist()})
-        if dones.any():
-            self._finish(np.flatnonzero(dones), infos, rows)
+        ended = np.flatnonzero(dones)
+        of_step = infos
+        if ended.size:
+            of_step = _with_final_infos(infos, infos["final_info"], ended, self.num_envs)
+        truncated = (truncations & ~terminations).tolist()
+        rows = _rows(of_step, self.num_envs, {"TimeLimit.truncated": truncated})
+        if ended.size:
+            self._finish(ended, infos, rows)
         return observations, rewards.astype(np.float32), dones, rows
 
     def _finish(self, ended: NDArray[np.intp], infos: dict[str, Any], rows: list[Info]) -> None:
-        """Give ended episodes their final observation, info and statistics; keep the info of the reset."""
-        final_rows = _rows(infos.get("final_info", {}), self.num_envs)
+        """Give ended episodes their final observation and statistics; keep the infos of their resets."""
         seconds = round(time.time() - self._start, 6)
-        for env in ended:
-            reset_info = rows[env]
-            truncated = reset_info.pop("TimeLimit.truncated")
-            self.reset_infos[env] = reset_info
-            rows[env] = {
-                **final_rows[env],
-                "TimeLimit.truncated": truncated,
-                "terminal_observation": infos["final_obs"][env],
-                "episode": {"r": float(self._returns[env]), "l": int(self._lengths[env]), "t": seconds},
+        for env in ended.tolist():
+            self.reset_infos[env] = _row(infos, env)
+            rows[env]["terminal_observation"] = infos["final_obs"][env]
+            rows[env]["episode"] = {
+                "r": float(self._returns[env]),
+                "l": int(self._lengths[env]),
+                "t": seconds,
             }
         self._returns[ended] = 0
         self._lengths[ended] = 0
@@ -188,28 +190,59 @@ class SB3VecEnv(VecEnv):
         return [value[env] if each else value for env in ids]
 
 
+def _with_final_infos(
+    infos: dict[str, Any], final: dict[str, Any], ended: NDArray[np.intp], n: int
+) -> dict[str, Any]:
+    """Vector infos in which ended episodes have their last info instead of that of their reset."""
+    merged: dict[str, Any] = {}
+    for name in dict.fromkeys((*_names(infos), *_names(final))):
+        mask = infos["_" + name].copy() if name in infos else np.zeros(n, dtype=bool)
+        mask[ended] = final["_" + name][ended] if name in final else False
+        if name not in infos or name not in final:
+            values = final[name] if name in final else infos[name]
+        elif isinstance(infos[name], dict):
+            values = _with_final_infos(infos[name], final[name], ended, n)
+        else:
+            values = infos[name].copy()
+            values[ended] = final[name][ended]
+        if mask.any():
+            merged[name], merged["_" + name] = values, mask
+    return merged
+
+
 def _rows(infos: dict[str, Any], n: int, columns: dict[str, list[Any]] | None = None) -> list[Info]:
     """One dict per environment from Gymnasium's vector infos: the entries whose mask is set."""
     columns = dict(columns or {})
     partial: list[str] = []
-    for name, values in infos.items():
-        if name in _FINAL or (name.startswith("_") and name[1:] in infos):
-            continue
+    for name in _names(infos):
+        values = infos[name]
         if isinstance(values, dict) or not infos["_" + name].all():
             partial.append(name)
-        elif isinstance(values, np.ndarray) and values.ndim == 1:
+        elif values.ndim == 1:
             columns[name] = values.tolist()
         else:
             columns[name] = list(values)
-    rows: list[Info]
+    names = tuple(columns)
+    rows: list[Info] = [{} for _ in range(n)]
     if columns:
-        names = tuple(columns)
         rows = [dict(zip(names, row, strict=True)) for row in zip(*columns.values(), strict=True)]
-    else:
-        rows = [{} for _ in range(n)]
     for name in partial:
-        values = _rows(infos[name], n) if isinstance(infos[name], dict) else infos[name]
-        for env in np.flatnonzero(infos["_" + name]):
-            value = values[env]
-            rows[env][name] = value.item() if isinstance(value, np.generic) else value
+        for env in np.flatnonzero(infos["_" + name]).tolist():
+            rows[env][name] = _value(infos[name], env)
     return rows
+
+
+def _row(infos: dict[str, Any], env: int) -> Info:
+    """One environment's info."""
+    return {name: _value(infos[name], env) for name in _names(infos) if infos["_" + name][env]}
+
+
+def _names(infos: dict[str, Any]) -> list[str]:
+    return [name for name in infos if name not in _FINAL and not (name[0] == "_" and name[1:] in infos)]
+
+
+def _value(values: Any, env: int) -> Any:
+    if isinstance(values, dict):
+        return _row(values, env)
+    value = values[env]
+    return value.item() if isinstance(value, np.generic) else value

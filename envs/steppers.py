@@ -360,6 +360,7 @@ class ThreadStepper:
                 work(sim, data)
             except mujoco.FatalError:
                 failed.append(sim)
+                mujoco.mj_resetData(models[sim], data)  # an error leaves MuJoCo's stack as it was
                 continue
             mujoco.mj_getState(models[sim], data, rows[sim], STATE)
             seen[sim] |= warnings

@@ -4,6 +4,7 @@
 or ``Ant-v5:without=[hip_4,ankle_4],time_limit=500@friction=x0.5``.
 """
 
+import math
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
@@ -99,7 +100,9 @@ def _frozen(name: str, value: Any) -> Value:
     """Return an option's value as plain, hashable Python."""
     if isinstance(value, np.ndarray | np.generic):
         value = value.tolist()
-    if isinstance(value, float) and value != value:
+    if isinstance(value, float) and value.is_integer() and abs(value) < 1e15:
+        return int(value)  # 3 and 3.0 are the same task and print the same
+    if isinstance(value, float) and math.isnan(value):
         raise WarmstartError(f"The option {name!r} is not a number (nan); give a number.")
     if value is None or isinstance(value, bool | int | float | str):
         return value

@@ -16,8 +16,8 @@ EPISODES_PER_POINT = 10
 """Fewest training episodes of a monitor file that are averaged into one point."""
 MAX_MONITOR_POINTS = 50
 
-TAGS = ("eval/mean_reward", "rollout/ep_rew_mean")
-"""Tags that SB3 writes, the better one first."""
+TAGS = ("eval/mean_reward", "evaluation/return", "rollout/ep_rew_mean")
+"""Tags that SB3 and warmstart write, the better ones first."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -155,7 +155,7 @@ def read_events(path: Path, tag: str | None = None) -> Recording:
     chosen = tag or next((name for name in TAGS if name in tags), None)
     if chosen is None:
         raise WarmstartError(
-            f"{path} holds neither {' nor '.join(TAGS)}. Choose one with --tag: {', '.join(sorted(tags))}."
+            f"{path} holds none of {', '.join(TAGS)}. Choose one with --tag: {', '.join(sorted(tags))}."
         )
     if chosen not in tags:
         raise unknown_name(f"tag in {path}", chosen, tags)

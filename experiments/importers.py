@@ -5,6 +5,8 @@ is unpickled. Imports run_data, curves, foreign.
 """
 
 import dataclasses
+import fnmatch
+import os
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -36,7 +38,7 @@ def read_runs(specs: Sequence[str], *, baseline: str | None = None, tag: str | N
         specs: ``PATH`` or ``ARM=PATH``.
         baseline: Arm that the others are compared with; by default that of the first run, else ``scratch``,
             else the first arm.
-        tag: Scalar to read from event files; by default ``eval/mean_reward``, else ``rollout/ep_rew_mean``.
+        tag: Scalar to read from event files; by default the first of `foreign.TAGS` that is there.
 
     Returns:
         One run. A single run of ours is given back as it is.
@@ -134,11 +136,11 @@ def _recordings(path: Path, tag: str | None) -> list[Recording]:
             "or a TensorBoard event file (events.out.tfevents.…)."
         )
     if tag is None:
-        if found := sorted(path.rglob("evaluations.npz")):
+        if found := _find(path, "evaluations.npz"):
             return [read_evaluations(file) for file in found]
-        if folders := sorted({file.parent for file in path.rglob("*monitor.csv")}):
+        if folders := sorted({file.parent for file in _find(path, "*monitor.csv")}):
             return [read_monitors(sorted(folder.glob("*monitor.csv"))) for folder in folders]
-    if folders := sorted({file.parent for file in path.rglob("events.out.tfevents.*")}):
+    if folders := sorted({file.parent for file in _find(path, "events.out.tfevents.*")}):
         return [read_events(folder, tag) for folder in folders]
     raise WarmstartError(
         f"No curves under {path}. Expected a run's folder (with {TRIALS_FILE}), evaluations.npz, "
@@ -146,9 +148,22 @@ def _recordings(path: Path, tag: str | None) -> list[Recording]:
     )
 
 
+def _find(folder: Path, pattern: str) -> list[Path]:
+    """Files under a folder whose name fits; links to folders are followed, each folder is entered once."""
+    found, entered = [], set()
+    for place, folders, files in os.walk(folder, followlinks=True):
+        real = os.path.realpath(place)
+        if real in entered:
+            folders.clear()
+            continue
+        entered.add(real)
+        found += [Path(place, name) for name in fnmatch.filter(files, pattern)]
+    return sorted(found)
+
+
 def _arm_and_seed(path: Path) -> tuple[str, int | None]:
     """Arm and seed that a path speaks of: ``…/warm_3/evaluations.npz`` and ``…/warm_3.npz`` → warm, 3."""
-    folder = path.resolve() if path.is_dir() else path.resolve().parent
+    folder = Path(os.path.abspath(path if path.is_dir() else path.parent))
     label = path.stem if path.suffix == ".npz" and path.stem != "evaluations" else folder.name
     if label == folder.name and (match := _SEED_ONLY.match(label)):
         return folder.parent.name or label, int(match["seed"])

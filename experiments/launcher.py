@@ -12,6 +12,7 @@ from typing import IO, Protocol
 from warmstart.agents.threads import POOL_VARIABLES
 from warmstart.experiments.records import LOG, as_disk_full
 
+PLATFORM = sys.platform
 EXIT_LOST = 71
 """Stands for the exit status of a process whose nursery died; it stops and can be started again."""
 
@@ -31,7 +32,7 @@ class Launcher:
 
     def __init__(self, torch_threads: int) -> None:
         self.environment = os.environ | dict.fromkeys(POOL_VARIABLES, str(torch_threads))
-        self._nursery = _Nursery(self.environment) if sys.platform == "linux" else None
+        self._nursery = _Nursery(self.environment) if PLATFORM == "linux" else None
 
     def __enter__(self) -> "Launcher":
         return self
@@ -133,12 +134,9 @@ class _Nursery:
 
     def close(self) -> None:
         """End the nursery; what still runs below it notices and stops."""
+        self._process.kill()
+        self._process.wait()
         self._input.close()
-        try:
-            self._process.wait(timeout=5)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait()
         self._output.close()
 
 

@@ -45,9 +45,10 @@ def main() -> int:
 
 def _serve(request: dict[str, Any], children: dict[int, int], files: tuple[BinaryIO, ...]) -> None:
     if "start" in request:
+        parent = os.getpid()
         pid = os.fork()
         if pid == 0:
-            _run_child(Path(request["directory"]), Path(request["log"]), files)
+            _run_child(Path(request["directory"]), Path(request["log"]), parent, files)
         children[pid] = request["start"]
         return
     for pid, number in children.items():
@@ -55,11 +56,10 @@ def _serve(request: dict[str, Any], children: dict[int, int], files: tuple[Binar
             os.kill(pid, request["signal"])
 
 
-def _run_child(directory: Path, log: Path, files: tuple[BinaryIO, ...]) -> None:
+def _run_child(directory: Path, log: Path, parent: int, files: tuple[BinaryIO, ...]) -> None:
     """Become the process of a trial; never returns."""
     code = 1
     try:
-        parent = os.getppid()
         for file in files:
             file.close()
         os.setsid()

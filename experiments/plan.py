@@ -149,7 +149,7 @@ def resolve(study: Study) -> tuple[Study, AlgorithmConfig, AlgorithmConfig]:
         source_config = _algorithm(written, source, (own,), same_networks)
         source_text = str(source)
     else:
-        source_config, source_text = target_config, study.source
+        source_config, source_text = target_config, str(study.source_checkpoint.resolve())
     arms = []
     for index, arm in enumerate(study.arm_list):
         method = _method(arm.method, arm.options, ("arms", index), target_config.algorithm)

@@ -240,9 +240,10 @@ def improvement_rows(summary: Summary) -> list[dict[str, Any]]:
 
 
 def transfers(run: RunData, summary: Summary) -> list[dict[str, Any]]:
-    """The transfer report of each arm, with shapes as text."""
+    """The transfer report of each arm, in the order of the study, with shapes as text."""
     sections = []
-    for arm, report in run.transfers.items():
+    for arm in (arm.name for arm in summary.arms if arm.name in run.transfers):
+        report = run.transfers[arm]
         entries = [
             {
                 "name": str(entry.get("name", "")),

@@ -164,8 +164,11 @@ def conclude(directory: Path) -> StudyResult:
             f"{first.error}. Tracebacks and logs: {directory / TRIALS}/*/{{error,log}}.txt."
         )
     summary = summarise(run)
-    write_summary(summary, directory / SUMMARY_FILE)
-    report = write_report(run, summary, directory / REPORT_FILE)
+    try:
+        write_summary(summary, directory / SUMMARY_FILE)
+        report = write_report(run, summary, directory / REPORT_FILE)
+    except OSError as error:
+        raise as_disk_full(error, directory) from None
     return StudyResult(directory, run, summary, report)
 
 

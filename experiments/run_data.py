@@ -95,7 +95,10 @@ def load_run(directory: str | Path) -> RunData:
             random_return = float(_means(records, "returns")[0])
             continue
         curve = _curve(state, config, records)
-        (sources if state.kind == "source" else curves).append(curve)
+        if state.kind == "source":
+            sources.append(curve)
+            continue
+        curves.append(curve)
         report = read_json(state.directory / TRANSFER)
         if report is not None:
             transfers.setdefault(state.arm, report)

@@ -48,11 +48,17 @@ class TrialConfig:
     evaluation_seed: int = 0
     """Seed of the first evaluation episode."""
     observation_map: Mapping[str, str | None] = field(default_factory=dict)
+    """Target observation name to source observation name, where they differ."""
     action_map: Mapping[str, str | None] = field(default_factory=dict)
+    """The same for actions."""
     source_observation_names: tuple[str, ...] | None = None
+    """Observation names of a foreign checkpoint; None where it brings its own."""
     source_action_names: tuple[str, ...] | None = None
+    """Action names of a foreign checkpoint; None where it brings its own."""
     device: str = "cpu"
+    """Where networks live."""
     torch_threads: int = 1
+    """Threads of torch."""
     versions: Mapping[str, str] = field(default_factory=dict)
     """Versions of the libraries that compute the result."""
     plugins: Mapping[str, str] = field(default_factory=dict)

@@ -101,7 +101,7 @@ class TransferMethod:
             max_steps: Budget that mustn't be exceeded.
 
         Returns:
-            Steps used; they are counted in ``model.num_timesteps``.
+            Steps used; they are counted in ``model.num_timesteps``, and belong into ``report.steps``.
         """
         del model, callback, max_steps
         return 0

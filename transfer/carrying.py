@@ -6,7 +6,6 @@ May import ``envs`` and ``agents``.
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -245,7 +244,7 @@ def _set_entropy_coefficient(
     report.entries += (entry,)
 
 
-def act_from_first_step(model: BaseAlgorithm, collected: int) -> None:
+def act_from_first_step(model: BaseAlgorithm, collected: int) -> tuple[str, ...]:
     """Let SAC and TD3 act with their policy from the first step, not uniformly at random (SB3 #1916, #435).
 
     Plain SB3 ties the first gradient step to the end of the random actions (``learning_starts``), so both
@@ -254,15 +253,19 @@ def act_from_first_step(model: BaseAlgorithm, collected: int) -> None:
     Args:
         model: The agent.
         collected: Steps that will be in the replay buffer before learning; 0 if none.
+
+    Returns:
+        A note on what was changed.
     """
     if not isinstance(model, OffPolicyAlgorithm):
-        return
+        return ()
     if isinstance(model, OffPolicySeams):
         model.random_steps = 0
         if collected:
             model.learning_starts = min(model.learning_starts, collected)
-    else:
-        model.learning_starts = 0
+        return (f"No random actions; the first gradient step comes after {model.learning_starts:,} steps.",)
+    model.learning_starts = 0
+    return ("learning_starts is now 0: no random actions, and gradient steps from the start of learn.",)
 
 
 def finish(model: BaseAlgorithm, method: TransferMethod, report: TransferReport) -> TransferReport:
@@ -289,7 +292,7 @@ def replace_entry(report: TransferReport, name: str, **changes: Any) -> None:
 
 def source_name(source: Checkpoint) -> str:
     """Return what a report calls a source: its task, or the last part of its path."""
-    return source.task or (Path(source.path).name if source.path is not None else "a model")
+    return source.task or (source.path.name if source.path is not None else "a model")
 
 
 def _matchings(

@@ -57,7 +57,7 @@ class ZeroShot(CarryingMethod):
     ) -> TransferReport:
         """Carry the source and stop all learning."""
         report = self.carry(model, source, context, Keep())
-        act_from_first_step(model, 0)
+        report.add_notes(act_from_first_step(model, 0))
         model.learning_rate = 0.0
         model.lr_schedule = FloatSchedule(0.0)
         normalizer = model.get_vec_normalize_env()

@@ -69,7 +69,7 @@ class FineTune(CarryingMethod):
     ) -> TransferReport:
         """Carry everything; the agent acts as the source from its first step."""
         report = self.carry(model, source, context, self.exploration)
-        act_from_first_step(model, self.fit_steps(algorithm_name(model)))
+        report.add_notes(act_from_first_step(model, self.fit_steps(algorithm_name(model))))
         return finish(model, self, report)
 
     def prepare(

@@ -194,7 +194,7 @@ class TransferReport:
 
         text = io.StringIO()
         Console(file=text, width=140, color_system=None, legacy_windows=False).print(self.table())
-        return text.getvalue().rstrip("\n")
+        return "\n".join(line.rstrip() for line in text.getvalue().splitlines())
 
     def dumps(self) -> str:
         """Return the JSON text."""

@@ -18,7 +18,7 @@ from warmstart.envs.layouts import Layout
 from warmstart.transfer.matching import DimensionMap, Kind, named
 from warmstart.transfer.methods import METHODS, Shuffled, TransferContext, TransferMethod, make_method
 from warmstart.transfer.report import TransferReport
-from warmstart.transfer.spaces import environment_layouts, task_layouts
+from warmstart.transfer.spaces import environment_layouts, environment_name, task_layouts
 
 Source = str | Path | Checkpoint | BaseAlgorithm | None
 Names = Sequence[str] | Layout
@@ -109,7 +109,13 @@ def read_source(
         return None
     if isinstance(source, BaseAlgorithm):
         observations, actions = environment_layouts(source.get_env())
-        checkpoint = checkpoint_of(source, observation_layout=observations, action_layout=actions)
+        env = source.get_env()
+        checkpoint = checkpoint_of(
+            source,
+            task=None if env is None else environment_name(env),
+            observation_layout=observations,
+            action_layout=actions,
+        )
     elif isinstance(source, Checkpoint):
         checkpoint = source
     elif isinstance(source, str | Path):

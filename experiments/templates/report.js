@@ -10,12 +10,22 @@
     seconds: { title: `Training wall-clock in the target ${TIME}` },
     seconds_with_source: { title: `Training wall-clock, the source's counted in ${TIME}` },
   };
-  const CONFIG = { responsive: true, displaylogo: false, displayModeBar: "hover", modeBarButtons: [["toImage", "zoom2d", "pan2d", "resetScale2d"]] };
+  const CAMERA = {
+    name: "image", title: "Save as PNG, with a legend", icon: Plotly.Icons.camera,
+    click: (graph) => Plotly.downloadImage(withLegend(graph), { format: "png", filename: document.title.replaceAll(/\W+/g, "-"), width: 1200, height: 700, scale: 2 }),
+  };
+  const CONFIG = { responsive: true, displaylogo: false, displayModeBar: "hover", modeBarButtons: [[CAMERA, "zoom2d", "pan2d", "resetScale2d"]] };
   const state = { axis: "steps", aggregate: "iqm", bands: true, seeds: false, hidden: new Set() };
 
   const colour = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
   const faded = (hex, alpha) =>
     `rgba(${[1, 3, 5].map((i) => parseInt(hex.slice(i, i + 2), 16)).join(",")},${alpha})`;
+
+  /** The figure as it is saved: on a background of its own, with the arms named inside. */
+  const withLegend = (graph) => ({
+    data: graph.data,
+    layout: { ...graph.layout, width: undefined, height: undefined, showlegend: true, legend: { orientation: "h", y: 1.1 }, margin: { l: 80, r: 40, t: 70, b: 70 }, paper_bgcolor: colour("--card") },
+  });
 
   /** Position of evaluations on the chosen axis; `trial` is an arm or one of its curves. */
   function positions(trial, steps) {
@@ -54,7 +64,7 @@
           x, y: flat ? x.map(() => curve.returns[0]) : curve.returns,
           line: { color: faded(ink, only ? 0.9 : 0.42), width: 1.1, dash: curve.complete ? "solid" : "dot" },
           hovertemplate: "%{y:,.4~g}<extra>%{fullData.name}</extra>",
-          visible: shown && (state.seeds || only), meta: { arm: arm.name, role: "seed" },
+          visible: shown && (state.seeds || only), showlegend: only, meta: { arm: arm.name, role: "seed" },
         });
       }
       const band = arm.bands[state.aggregate];
@@ -64,7 +74,7 @@
         type: "scatter", mode: "lines", name: arm.name, hoverinfo: "skip", fill: "toself",
         x: [...x, ...[...x].reverse()], y: [...band.high, ...[...band.low].reverse()],
         fillcolor: faded(ink, 0.15), line: { width: 0 },
-        visible: shown && state.bands && band.low[0] !== null, meta: { arm: arm.name, role: "band" },
+        visible: shown && state.bands && band.low[0] !== null, showlegend: false, meta: { arm: arm.name, role: "band" },
       });
       lines.push({
         type: "scatter", mode: arm.constant ? "lines" : "lines+markers", name: arm.name, x, y: band.centre,

@@ -231,10 +231,10 @@ def test_actuators_can_be_left_out() -> None:
     ("text", "message"),
     [
         ("Hopper-v5:healty_reward=2", "healthy_reward"),
-        ("Hopper-v5:healthy_reward=much", "expected something like 1.0, found 'much'"),
-        ("Hopper-v5:healthy_z_range=0.5", "healthy_z_range"),
+        ("Hopper-v5:healthy_reward=much", "expected float, found 'much'"),
+        ("Hopper-v5:healthy_z_range=0.5", "expected tuple.*found 0.5"),
         ("Hopper-v5:time_limit=0", "positive whole number"),
-        ("Hopper-v5:frame_skip=2.5", "expected something like 4, found 2.5"),
+        ("Hopper-v5:frame_skip=2.5", "expected int, found 2.5"),
         ("Hopper-v5:xml_file=/nowhere/model.xml", "found nothing at /nowhere/model.xml"),
         ("Hopper-v5:obs=pixels", "pixels"),
         ("Hopper-v5@torso.mess=2", "torso.mass"),
@@ -250,7 +250,7 @@ def test_bad_actions_are_explained() -> None:
     env.reset()
     with pytest.raises(WarmstartError, match=r"shape \(2, 3\), found \(3,\)"):
         env.step(np.zeros(3))
-    with pytest.raises(WarmstartError, match="finite actions.*environment 1"):
+    with pytest.raises(WarmstartError, match=r"finite actions.*environment 1"):
         env.step(np.array([[0, 0, 0], [0, np.nan, 0]]))
     with pytest.raises(WarmstartError, match="n_envs=0"):
         make_vec("Hopper-v5", 0)

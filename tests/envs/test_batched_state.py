@@ -4,15 +4,19 @@ import os
 import pickle
 import subprocess
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import mujoco
 import numpy as np
 import pytest
 
 from warmstart.envs.batched import BatchedEnv
 from warmstart.envs.errors import WarmstartError
 from warmstart.envs.hooks import Perturbation
+from warmstart.envs.mujoco_task import MujocoTask
+from warmstart.envs.tasks import Task
 from warmstart.envs.vector import make_vec
 
 STEPPERS = [("HalfCheetah-v5", "batch"), ("HalfCheetah-v5", "threads"), ("Ant-v5", "threads")]
@@ -61,6 +65,44 @@ def test_a_diverged_simulation_is_noticed_terminated_counted_and_reset(
         assert np.isfinite(env.step(action)[0]).all()
     assert env.n_diverged == 2
     assert not list(tmp_path.iterdir()), "MuJoCo left no log file"
+
+
+@dataclass(frozen=True)
+class Falling(MujocoTask):
+    """Spheres in a simulation with too little memory for many contacts, which is an error in MuJoCo."""
+
+    def model(self) -> mujoco.MjModel:
+        spheres = "".join(
+            f"<body pos='{3 * i} 0 2'><freejoint name='j{i}'/><geom size='.2'/></body>" for i in range(6)
+        )
+        slider = "<body><joint name='s' type='slide' axis='1 0 0'/><geom size='.1' pos='0 9 5'/></body>"
+        return mujoco.MjModel.from_xml_string(
+            f"<mujoco><size memory='6K'/><worldbody><geom type='plane' size='5 5 .1'/>{spheres}{slider}"
+            "</worldbody><actuator><motor joint='s' ctrlrange='-1 1' ctrllimited='true'/></actuator></mujoco>"
+        )
+
+    def reward(self, sim: Any, actions: np.ndarray) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+        return np.ones(sim.n), {}
+
+
+@pytest.mark.parametrize("stepper", ["batch", "threads"])
+def test_an_error_of_mujoco_ends_the_episode_of_its_simulation_only(stepper: str) -> None:
+    env, calm = (
+        BatchedEnv(Task("Falling-v0"), Falling(), 3, 0, stepper=stepper, n_threads=2) for _ in range(2)
+    )
+    env.reset()
+    calm.reset()
+    env.sim.qpos[1, 2::7] = 0.1
+    action = np.zeros((3, 1))
+    with pytest.warns(UserWarning, match="environment 1 diverged"):
+        observations, rewards, terminations, _, infos = env.step(action)
+    assert terminations.tolist() == [False, True, False]
+    assert rewards.tolist() == [1, 0, 1]
+    assert infos["final_info"]["diverged"].tolist() == [False, True, False]
+    np.testing.assert_array_equal(observations[[0, 2]], calm.step(action)[0][[0, 2]])
+    for _ in range(10):
+        np.testing.assert_array_equal(env.step(action)[0][[0, 2]], calm.step(action)[0][[0, 2]])
+    assert env.n_diverged == 1
 
 
 class OneSubstepKick(Perturbation):

@@ -179,8 +179,10 @@ def test_pendulum_actions_differ_in_range_and_scale() -> None:
 def test_servos_and_actuators_that_share_a_joint() -> None:
     model = mujoco.MjModel.from_xml_string(
         """<mujoco><worldbody><body><joint name="a"/><joint name="b" type="slide"/><geom size=".1"/>
-        <site name="s"/></body></worldbody><actuator><position joint="a" kp="3" gear="2"/><velocity joint="b"/>
-        <motor joint="a" name="one"/><motor joint="a" name="two" gear="4"/><general site="s"/></actuator></mujoco>"""
+        <site name="s"/></body></worldbody><actuator>
+        <position joint="a" kp="3" gear="2"/><velocity joint="b"/>
+        <motor joint="a" name="one"/><motor joint="a" name="two" gear="4"/>
+        <general site="s"/></actuator></mujoco>"""
     )
     layout = action_layout(model)
     assert layout.names == ("a.target_angle", "b.target_velocity", "one.torque", "two.torque", "s.control")
@@ -227,9 +229,9 @@ def test_opaque_features_only_match_the_same_encoder() -> None:
 def test_errors() -> None:
     with pytest.raises(WarmstartError, match="found more than once: a"):
         Layout((Dimension("a"), Dimension("a")))
-    with pytest.raises(WarmstartError, match="Unknown dimension 'knee.angel'. Did you mean 'knee.angle'"):
+    with pytest.raises(WarmstartError, match=r"Unknown dimension 'knee.angel'. Did you mean 'knee.angle'"):
         Layout((Dimension("knee.angle"),)).index("knee.angel")
-    with pytest.raises(WarmstartError, match="Unknown MuJoCo v5 task 'Hoper-v5'. Did you mean 'Hopper-v5'"):
+    with pytest.raises(WarmstartError, match=r"Unknown MuJoCo v5 task 'Hoper-v5'. Did you mean 'Hopper-v5'"):
         observation_layout("Hoper-v5", gymnasium.make("Hopper-v5").unwrapped.model, {})
     with pytest.raises(WarmstartError, match="Expected a list of dimensions"):
         Layout.from_json([{"nam": "a"}])

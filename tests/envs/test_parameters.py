@@ -160,7 +160,7 @@ def test_errors_say_what_is_wrong_and_what_to_do(text: str, message: str) -> Non
 
 def test_friction_that_can_have_no_effect_is_refused() -> None:
     cheetah = Parameters(gymnasium.make("HalfCheetah-v5").unwrapped.model)
-    with pytest.raises(WarmstartError, match="takes the larger friction.*'floor' is 0.4; write friction=x…"):
+    with pytest.raises(WarmstartError, match=r"takes the larger friction.*'floor' is 0.4; write friction=x…"):
         cheetah.check(parse_context("bfoot.friction=0.2"))
     cheetah.check(parse_context("bfoot.friction=0.6"))
     cheetah.check(parse_context("bfoot.friction=0.2,floor.friction=0.1"))
@@ -192,7 +192,7 @@ def test_the_control_period_stays_fixed(parameters: Parameters) -> None:
     assert parameters.frame_skip((), 4) == 4
     assert parameters.frame_skip(parse_context("timestep=0.001"), 4) == 8
     assert parameters.frame_skip(parse_context("timestep=x2"), 4) == 2
-    with pytest.raises(WarmstartError, match="control period of 0.008 s"):
+    with pytest.raises(WarmstartError, match=r"control period of 0.008 s"):
         parameters.frame_skip(parse_context("timestep=0.003"), 4)
 
 
@@ -353,8 +353,16 @@ def test_identity_values_leave_the_model_as_it_is(parameters: Parameters) -> Non
 def test_terms_that_cannot_vary_are_refused(parameters: Parameters, terms: Any, message: str) -> None:
     batch = BatchParameters(parameters, ModelFields([hopper()]))
     with pytest.raises(WarmstartError) as error:
-        batch.bind(terms)
+        batch.bind(terms).apply([0], np.full((1, len(terms)), 1.1))
     assert message in str(error.value)
+
+
+def test_a_term_may_vary_what_only_the_context_brings(parameters: Parameters) -> None:
+    batch = BatchParameters(parameters, ModelFields([hopper()]))
+    binding = batch.bind([("stiffness", "scale"), ("wind", "scale")])
+    batch.apply([0], [parse_context("stiffness=5,density=1.2,wind=[2,0,0]")])
+    binding.apply([0], np.array([[2.0, 3.0]]))
+    assert batch.values(["stiffness", "wind"])[0].tolist() == [10.0] * 6 + [6.0, 0.0, 0.0]
 
 
 def test_bound_values_out_of_bounds_are_refused_and_change_nothing(parameters: Parameters) -> None:

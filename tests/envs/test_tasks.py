@@ -40,7 +40,7 @@ def test_parts() -> None:
         "module:Name-v0",
         "CartPole-v1@length=x2",
         "Env@geom.*.friction=x2,geom.left-?.size=x[1,2]",
-        "Ant-v5:a=none,b=true,c=false,d=-1,e=0.001,f=inf,g=-inf,h=word,i=/path/to/model.xml,j=[],k=[1,[2.0,x]]",
+        "Ant-v5:a=none,b=true,c=false,d=-1,e=0.001,f=inf,g=-inf,h=word,i=/path/to/model.xml,j=[],k=[1,[2.5,x]]",
         'Ant-v5:xml_file="a b,c@d:e=f.xml"',
         'Ant-v5:a="",b="true",c="1",d="1.0",e="inf",f="none",g="\\"",h="\\\\",i="x=y"',
         'Ant-v5@"left leg, upper.mass"=2,"a=b.mass"-=1',
@@ -66,6 +66,7 @@ def test_canonical_texts_print_as_they_were_read(text: str) -> None:
         ("Hopper-v5@mass-=-1", "Hopper-v5@mass+=1"),
         ("Hopper-v5@wind-=[1,2,3]", "Hopper-v5@wind+=[-1,-2,-3]"),
         ("Hopper-v5@mass=.5", "Hopper-v5@mass=0.5"),
+        ("Hopper-v5:healthy_reward=3.0", "Hopper-v5:healthy_reward=3"),
         ("hopper-heavy-torso", "Hopper-v5@torso.mass=x3"),
     ],
 )
@@ -127,7 +128,7 @@ def test_printing_and_parsing_are_exact_inverses() -> None:
         again = Task.parse(text)
         assert again == task, text
         assert str(again) == text
-        assert repr(again) == repr(task), text  # types too: 1 is not 1.0 nor True
+        assert repr(again) == repr(task), text  # types too: 1 is not True
         assert parse_context(format_context(task.context)) == task.context
 
 
@@ -187,7 +188,7 @@ def test_a_task_can_be_built_and_changed_in_python() -> None:
         (lambda: Task("Hopper-v5", (("a", math.nan),)), "is not a number"),
         (lambda: Change("", "set", 1.0), "needs the name of a parameter"),
         (lambda: Change("mass", "times", 1.0), "found 'times'"),  # type: ignore[arg-type]
-        (lambda: Change("mass", "set", "1,2"), "a vector of numbers"),  # type: ignore[arg-type]
+        (lambda: Change("mass", "set", "12"), "a vector of numbers"),  # type: ignore[arg-type]
         (lambda: Change("mass", "set", ()), "Expected numbers"),
         (lambda: Change("mass", "set", math.nan), "Expected numbers"),
     ],

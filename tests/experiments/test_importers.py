@@ -161,6 +161,15 @@ def test_arm_and_seed_of_a_folder(tmp_path, folder, arm, seed):
     assert (curve.arm, curve.seed) == (arm, seed)
 
 
+def test_links_are_followed_once_and_name_the_arm(tmp_path):
+    npz(tmp_path / "store" / "0a1b" / "evaluations.npz", [1, 2])
+    (tmp_path / "view" / "warm").mkdir(parents=True)
+    (tmp_path / "view" / "warm" / "seed-4").symlink_to(tmp_path / "store" / "0a1b")
+    (tmp_path / "store" / "0a1b" / "loop").symlink_to(tmp_path / "view")
+    curves = read_runs([str(tmp_path / "view")]).curves
+    assert [(curve.arm, curve.seed) for curve in curves] == [("warm", 4)]
+
+
 def test_names_that_are_given_and_mixed_kinds(tmp_path):
     first = npz(tmp_path / "a" / "evaluations.npz", [1, 2, 3, 4], every=100)
     second = npz(tmp_path / "b" / "evaluations.npz", [1, 2, 3, 5], every=100)

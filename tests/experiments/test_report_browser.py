@@ -105,6 +105,22 @@ def test_the_report_in_a_browser(driver):
     held = driver.execute_script(f"{mine}.find(t => t.meta.role === 'line').x")
     assert (held[0], held[-1] > 72) == (52, True)
 
+    # The picture that the camera saves names the arms that are shown.
+    button = driver.find_element("css selector", "#curve-chart [data-title^='Save as PNG']")
+    driver.execute_script(
+        "Plotly.downloadImage = (figure) => { window.saved = figure; }; arguments[0].click()", button
+    )
+    named = "return saved.data.filter(t => t.showlegend !== false && t.visible).map(t => t.name)"
+    assert driver.execute_script(named) == [
+        "scratch",
+        "fine_tune",
+        "feature_extraction",
+        "zero_shot",
+        "shuffled",
+    ]
+    image = "Plotly.toImage(saved, {width: 300, height: 200}).then(arguments[0])"
+    assert driver.execute_async_script(image).startswith("data:image/png;base64,")
+
     # The keyboard reaches the controls, details open, the source agents are drawn when asked for.
     box.send_keys(" ")
     assert not any(lines(driver, "t.visible"))

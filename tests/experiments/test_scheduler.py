@@ -17,9 +17,9 @@ from warmstart.experiments.claims import holder
 from warmstart.experiments.plan import Plan, make_plan
 from warmstart.experiments.plugins import load_plugins, store_plugins
 from warmstart.experiments.progress import TrialProgress
-from warmstart.experiments.records import DiskFullError, read_json
-from warmstart.experiments.run import prepare
-from warmstart.experiments.run_data import load_run, statuses
+from warmstart.experiments.records import DiskFullError
+from warmstart.experiments.run import prepare, run_study
+from warmstart.experiments.run_data import TrialState, load_run, statuses
 from warmstart.experiments.scheduler import Scheduler
 from warmstart.experiments.status import Status, read_status, write_status
 from warmstart.experiments.study import Study, load_study
@@ -43,6 +43,7 @@ from warmstart.transfer.methods import register_method
 @dataclass(frozen=True)
 class Raises(Scratch):
     name: ClassVar[str] = "raises"
+    note: str = ""
 
     def initialise(self, model, source, context):
         raise RuntimeError("this method is broken")
@@ -121,45 +122,50 @@ def plugin(tmp_path: Path) -> Path:
     return path
 
 
-def test_the_number_of_workers_changes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    study = tiny(seeds=2)
+def test_the_number_of_workers_changes_nothing(tmp_path: Path) -> None:
+    study = tiny(seeds=2, arms=("scratch", "zero_shot"))
     found = []
-    for workers, forked in ((1, True), (3, True), (3, False)):
-        if not forked:
-            monkeypatch.setattr(launcher.sys, "platform", "darwin")  # no nursery: processes started directly
-            study = tiny(seeds=2, arms=("scratch", "zero_shot"))
-        run = tmp_path / f"{workers}-{forked}"
+    for workers in (1, 3):
+        run = tmp_path / str(workers)
         plan = lay_out(study, run)
         seen = Seen()
-        states = Scheduler(run, plan.trials, workers, seen).run_all()
-        assert set(states.values()) == {"done"}
+        assert set(Scheduler(run, plan.trials, workers, seen).run_all().values()) == {"done"}
         found.append(records(run, plan))
-        assert seen.states.index(("source · seed 0", "done")) < seen.states.index(
-            ("zero_shot · seed 0", "running")
-        )
+        started = seen.states.index(("zero_shot · seed 0", "running"))
+        assert seen.states.index(("source · seed 0", "done")) < started
     assert found[0] == found[1]
-    assert all(found[0][key] == value for key, value in found[2].items())
+
+
+def test_processes_started_directly_compute_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    study = tiny(arms=("scratch",))
+    found = []
+    for platform in ("linux", "darwin"):  # elsewhere there is no nursery
+        monkeypatch.setattr(launcher, "PLATFORM", platform)
+        plan = lay_out(study, tmp_path / platform)
+        Scheduler(tmp_path / platform, plan.trials, 2, Seen()).run_all()
+        found.append(records(tmp_path / platform, plan))
+    assert found[0] == found[1]
 
 
 def test_failures_are_retried_once_then_reported_while_others_go_on(tmp_path: Path, plugin: Path) -> None:
     run = tmp_path / "run"
-    plan = lay_out(tiny(arms=("scratch", "raises", "dies")), run, plugin)
+    again = {"method": "raises", "name": "raises_again", "note": "failed in an earlier run"}
+    plan = lay_out(tiny(arms=("scratch", "raises", "dies", again)), run, plugin)
+    folders = {trial.arm: run / "trials" / trial.hash for trial in plan.trials}
+    write_status(folders["raises_again"], Status("failed", attempt=2, error="earlier"))
     seen = Seen()
     states = Scheduler(run, plan.trials, 2, seen).run_all()
-    by_arm = {trial.arm: trial.hash for trial in plan.trials}
-    assert states[by_arm["scratch"]] == "done"
-    for arm in ("raises", "dies"):
-        assert states[by_arm[arm]] == "failed"
-        assert read_status(run / "trials" / by_arm[arm]).attempt == 2
-        assert any(arm in message and "trying once more" in message for message in seen.messages)
-    failures = {failure.arm: failure for failure in load_run(run).failures}
+    assert states[folders["scratch"].name] == "done"
+    for arm, attempts in (("raises", 2), ("dies", 2), ("raises_again", 3)):
+        assert states[folders[arm].name] == "failed"
+        assert read_status(folders[arm]).attempt == attempts
+    assert sum("trying once more" in message for message in seen.messages) == 2
+    data = load_run(run)
+    failures = {failure.arm: failure for failure in data.failures}
     assert failures["raises"].error == "RuntimeError: this method is broken"
     assert 'raise RuntimeError("this method is broken")' in failures["raises"].traceback
     assert "killed by SIGKILL" in failures["dies"].error
-    assert [curve.arm for curve in load_run(run).curves] == ["scratch"]
-    Scheduler(run, plan.trials, 2, Seen()).run_all()  # the same again: one more chance for what failed
-    assert read_status(run / "trials" / by_arm["raises"]).attempt == 3
-    assert read_status(run / "trials" / by_arm["scratch"]).attempt == 1
+    assert [curve.arm for curve in data.curves] == ["scratch"]
 
 
 def test_a_failed_source_is_reported_for_its_targets(tmp_path: Path) -> None:
@@ -226,15 +232,6 @@ run_study(sys.argv[1], sys.argv[2], plugins=[sys.argv[3]], progress="plain")
 """
 
 
-def start(study: Path, run: Path, plugin: Path, gate: Path) -> "subprocess.Popen[str]":
-    return subprocess.Popen(
-        [sys.executable, "-c", SCRIPT, str(study), str(run), str(plugin)],
-        env=os.environ | {"TEST_GATE": str(gate)},
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-
-
 def wait_until(condition: Callable[[], bool], seconds: float = 60.0) -> None:
     deadline = time.monotonic() + seconds
     while not condition():
@@ -243,33 +240,36 @@ def wait_until(condition: Callable[[], bool], seconds: float = 60.0) -> None:
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL], ids=lambda n: n.name)
-def test_an_interrupted_study_continues(tmp_path: Path, plugin: Path, number: signal.Signals) -> None:
-    study, run, gate = tmp_path / "study.yaml", tmp_path / "run", tmp_path / "gate"
-    study.write_text(tiny(arms=("scratch", "waits")).to_yaml())
+def test_an_interrupted_study_leaves_nothing_behind_and_continues(
+    tmp_path: Path, plugin: Path, number: signal.Signals
+) -> None:
+    path, run, gate = tmp_path / "study.yaml", tmp_path / "run", tmp_path / "gate"
+    path.write_text(tiny(arms=("scratch", "waits")).to_yaml())
 
-    def state_of(arm: str) -> str:
-        return next((row.status.state for row in statuses(run) if row.arm == arm), "")
+    def trial(arm: str) -> TrialState:
+        return next(row for row in statuses(run) if row.arm == arm)
 
-    with start(study, run, plugin, gate) as process:
-        wait_until(lambda: (run / "trials.json").exists() and state_of("waits") == "running")
-        wait_until(lambda: state_of("scratch") == "done" and state_of("source") in ("done", ""))
-        waiting = next(row.directory for row in statuses(run) if row.arm == "waits")
-        owner = holder(waiting)
-        assert owner is not None
+    with subprocess.Popen(
+        [sys.executable, "-c", SCRIPT, str(path), str(run), str(plugin)],
+        env=os.environ | {"TEST_GATE": str(gate)},
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        wait_until(lambda: (run / "trials.json").exists() and trial("scratch").status.state == "done")
+        wait_until(lambda: trial("waits").status.state == "running")
+        assert holder(trial("waits").directory) is not None
         process.send_signal(number)
         _, message = process.communicate(timeout=30)
     assert process.returncode != 0
-    wait_until(lambda: holder(waiting) is None)  # nothing is left behind, even after kill -9
-    assert state_of("waits") == "interrupted"
-    if number != signal.SIGKILL:
-        assert read_status(waiting).state == "interrupted"
-        assert "run the same command again to continue" in message
-    first = next(row.directory for row in statuses(run) if row.arm == "scratch")
-    before = (first / "records.jsonl").stat().st_mtime_ns
-    gate.touch()
-    with start(study, run, plugin, gate) as process:
-        process.communicate(timeout=60)
-    assert process.returncode == 0
-    assert state_of("waits") == "done"
-    assert (first / "records.jsonl").stat().st_mtime_ns == before
-    assert read_json(run / "summary.json") is not None
+    wait_until(lambda: holder(trial("waits").directory) is None)
+    assert trial("waits").status.state == "interrupted"
+    if number == signal.SIGKILL:
+        return
+    assert "run the same command again to continue" in message
+    if number == signal.SIGTERM:
+        return
+    before = (trial("scratch").directory / "records.jsonl").stat().st_mtime_ns
+    result = run_study(path, run, plugins=[plugin], progress="none")
+    assert not result.failures
+    assert {curve.arm for curve in result.run.curves} == {"scratch", "waits"}
+    assert (trial("scratch").directory / "records.jsonl").stat().st_mtime_ns == before

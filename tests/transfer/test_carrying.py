@@ -232,7 +232,8 @@ class TestSources:
         mapping = {"hinge.sin": "hinge.angle"}
         report = warm_start(
             named, tmp_path / "source.zip", source_observation_names=NAMES,
-            source_action_names=environment_layouts(source.env)[1], observation_map=mapping, critic_fit_steps=0,
+            source_action_names=environment_layouts(source.env)[1],
+            observation_map=mapping, critic_fit_steps=0,
         )  # fmt: skip
         assert "4 of 9 observations by name" in report.entry("mlp_extractor.policy_net.0.weight").reason
         factor = named.policy.action_net.weight / source.policy.action_net.weight
@@ -381,6 +382,6 @@ def test_a_plain_model_without_an_environment_of_ours(envs):
         policy_kwargs={"net_arch": [16, 16]}, device="cpu",
     )  # fmt: skip
     report = warm_start(target, source, observation_map={"hinge.sin": "hinge.angle"}, critic_fit_steps=32)
-    assert report.target == "InvertedDoublePendulum-v5"
+    assert (report.source, report.target) == (TASK, "InvertedDoublePendulum-v5")
     factor = target.policy.action_net.weight / source.policy.action_net.weight
     torch.testing.assert_close(factor, torch.full_like(factor, 100 / 500))

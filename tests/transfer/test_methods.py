@@ -1,5 +1,7 @@
 """The table of methods: options, errors, methods of one's own, seams, and the controls."""
 
+import ast
+import inspect
 from dataclasses import dataclass, fields
 from typing import ClassVar
 
@@ -23,9 +25,8 @@ BUILT_IN = {"scratch", "zero_shot", "fine_tune", "feature_extraction", "shuffled
 
 
 @pytest.fixture
-def table(monkeypatch):
+def table():
     """Undo registrations."""
-    monkeypatch.setattr("warmstart.transfer.base.METHODS", METHODS)
     before = dict(METHODS)
     yield
     METHODS.clear()
@@ -46,9 +47,6 @@ def test_every_method_round_trips_and_documents_its_options(name):
     method = make_method(name)
     assert make_method(method.to_json()) == method
     assert type(method).__doc__
-    import ast
-    import inspect
-
     for cls in type(method).__mro__:
         if cls in (TransferMethod, object):
             continue
@@ -171,7 +169,9 @@ def test_a_method_that_needs_more_of_the_agent(envs, table):
     warm_start(ours, source, "decayed", critic_fit_steps=0)
     assert ours.seams.loss_terms
     assert ours.trainability.rules[0].multiplier == 0.5
-    ours.learn(32)
+    ours.learn(32, reset_num_timesteps=False)
+    rates = {group["lr"] for group in ours.policy.optimizer.param_groups}
+    assert rates == {3e-4, 1.5e-4}
 
 
 def test_registration_is_checked(table):

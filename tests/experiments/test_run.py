@@ -1,0 +1,255 @@
+"""From a study to a run directory and back: results, continuation, conflicts, dry runs, TensorBoard."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from warmstart.envs.errors import WarmstartError
+from warmstart.experiments.estimate import estimate_seconds
+from warmstart.experiments.progress import LiveProgress, PlainProgress, make_progress
+from warmstart.experiments.run import StudyResult, conclude, load_run, plan, prepare, run_study, statuses
+from warmstart.experiments.status import Status
+from warmstart.experiments.study import Study, load_study
+from warmstart.experiments.trial import run_trial
+
+ALGORITHM = {"name": "ppo", "n_envs": 4, "n_steps": 16, "batch_size": 32, "n_epochs": 2, "net_arch": [8]}
+
+
+def tiny(**changes: Any) -> Study:
+    study = replace(
+        load_study("smoke"),
+        algorithm=ALGORITHM | {"compile": False},
+        source_steps=64,
+        target_steps=128,
+        seeds=2,
+        evaluation={"every": 64, "episodes": 2},
+        arms=("scratch", {"method": "fine_tune", "critic_fit_steps": 64, "warm_up_steps": 0}, "zero_shot"),
+    )
+    return replace(study, **changes)
+
+
+def run_here(study: Study, directory: Path) -> StudyResult:
+    """Run a study's trials in this process, which saves starting others."""
+    made = plan(study)
+    prepare(made, directory)
+    for trial in made.trials:
+        run_trial(directory / "trials" / trial.hash)
+    return conclude(directory)
+
+
+@pytest.fixture(scope="module")
+def result(tmp_path_factory: pytest.TempPathFactory) -> StudyResult:
+    """A finished study."""
+    return run_study(tiny(), tmp_path_factory.mktemp("runs") / "tiny", progress="none")
+
+
+def test_a_study_ends_with_data_summary_and_report(result: StudyResult) -> None:
+    run = result.run
+    assert result.report.is_file()
+    assert json.loads((result.directory / "summary.json").read_text())
+    assert run.arms == ("scratch", "fine_tune", "zero_shot")
+    assert not run.failures
+    assert not run.notes
+    assert run.random_return is not None
+    assert {(curve.arm, curve.seed) for curve in run.curves} == {(arm, s) for arm in run.arms for s in (0, 1)}
+    for curve in run.curves:
+        assert curve.steps.tolist() == [0, 64, 128]
+        assert np.isfinite(curve.returns).all()
+        assert (np.diff(curve.seconds) >= 0).all()
+        assert curve.complete
+        assert curve.constant is (curve.arm == "zero_shot")
+        assert curve.source_steps == (0 if curve.arm == "scratch" else 64)
+        assert (curve.source_seconds > 0) is (curve.arm != "scratch")
+    assert [curve.seed for curve in run.source_curves] == [0, 1]
+    assert set(run.transfers) == {"scratch", "fine_tune", "zero_shot"}
+    assert set(run.versions) >= {"mujoco", "torch", "stable-baselines3", "gymnasium", "numpy", "warmstart"}
+
+
+def test_the_saved_study_is_the_whole_study(result: StudyResult) -> None:
+    again = load_study(result.directory)
+    assert again.to_mapping() == dict(result.run.study)
+    assert plan(again).study.to_mapping() == again.to_mapping()
+    hashes = [trial.hash for trial in plan(tiny()).trials]
+    assert [trial.hash for trial in plan(again).trials] == hashes
+    assert [row.hash for row in statuses(result.directory)] == hashes
+
+
+def test_running_again_repeats_nothing(result: StudyResult) -> None:
+    def written() -> dict[Path, int]:
+        return {path: path.stat().st_mtime_ns for path in (result.directory / "trials").rglob("*")}
+
+    before = written()
+    again = run_study(tiny(), result.directory, progress="none")
+    assert written() == before
+    assert again.run.random_return == result.run.random_return
+
+
+def test_statuses_say_where_each_trial_stands(result: StudyResult, tmp_path: Path) -> None:
+    rows = statuses(result.directory)
+    assert {row.status.state for row in rows} == {"done"}
+    assert json.dumps([row.to_json() for row in rows])
+    prepare(plan(tiny()), tmp_path / "new")
+    assert {row.status.state for row in statuses(tmp_path / "new")} == {"waiting"}
+    with pytest.raises(WarmstartError, match=r"is not a run: it has no readable trials.json"):
+        statuses(tmp_path)
+
+
+def test_a_partial_run_can_be_read(result: StudyResult, tmp_path: Path) -> None:
+    made = plan(tiny())
+    prepare(made, tmp_path)
+    assert load_run(tmp_path).curves == ()
+    assert "9 of 9 trials are not done" in load_run(tmp_path).notes[0]
+    with pytest.raises(WarmstartError, match=r"No trial of .* gave a result"):
+        conclude(tmp_path)
+    trial = next(trial for trial in made.trials if trial.arm == "scratch")
+    records = (result.directory / "trials" / trial.hash / "records.jsonl").read_text().splitlines()
+    torn = "\n".join(records[:3]) + '\n{"event":"evalu'
+    (tmp_path / "trials" / trial.hash / "records.jsonl").write_text(torn)
+    (curve,) = load_run(tmp_path).curves
+    assert not curve.complete
+    assert curve.steps[0] == 0
+    assert np.isnan(curve.seconds).all()
+
+
+def test_more_seeds_reuse_what_is_done(tmp_path: Path) -> None:
+    first = run_here(tiny(seeds=1, arms=("scratch",)), tmp_path / "run")
+    before = {
+        row.hash: (row.directory / "records.jsonl").stat().st_mtime_ns for row in statuses(first.directory)
+    }
+    message = prepare(plan(tiny(seeds=2, arms=("scratch",))), tmp_path / "run")
+    assert "in seeds: finished trials that both have are reused" in message
+    second = run_here(tiny(seeds=2, arms=("scratch",)), tmp_path / "run")
+    assert [curve.seed for curve in second.run.curves] == [0, 1]
+    after = {
+        row.hash: (row.directory / "records.jsonl").stat().st_mtime_ns for row in statuses(first.directory)
+    }
+    assert before.items() <= after.items()
+
+
+def test_a_directory_with_something_else_is_refused(tmp_path: Path) -> None:
+    run_directory = tmp_path / "run"
+    prepare(plan(tiny(arms=("scratch",))), run_directory)
+    with pytest.raises(WarmstartError, match=r"holds another study, 'smoke', and this one is 'other'.*--out"):
+        run_study(tiny(name="other"), run_directory, progress="none")
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "thesis.tex").touch()
+    with pytest.raises(WarmstartError, match="not empty and holds no study"):
+        run_study(tiny(), tmp_path / "mine", progress="none")
+    with pytest.raises(WarmstartError, match="is a file"):
+        run_study(tiny(), tmp_path / "mine" / "thesis.tex", progress="none")
+    with pytest.raises(WarmstartError, match="workers: expected at least 1"):
+        run_study(tiny(), workers=0)
+
+
+def test_a_plan_writes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    made = plan("smoke")
+    assert made.steps == 1024 * (2 + 2 + 2)
+    assert made.evaluations == 2 * (1 + 5 * 6 + 2)
+    assert 0 < estimate_seconds(made, workers=1) < 600
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"target": "HalfCheeta-v5"}, "target: Unknown environment 'HalfCheeta-v5'.*'HalfCheetah-v5'"),
+        ({"target": "HalfCheetah-v5@gravty=x2"}, "target: .*gravty.*gravity"),
+        ({"target": "HalfCheetah-v5@torso.mass=-1"}, "target: .*mass"),
+        ({"source": "Hopper-v5@"}, "source: "),
+        ({"algorithm": "pppo"}, "algorithm: Unknown algorithm 'pppo'.*'ppo'"),
+        ({"algorithm": "dqn"}, "algorithm: dqn is not supported"),
+        ({"algorithm": {"name": "ppo", "n_evs": 4}}, r"algorithm.n_evs: Unknown setting.*'n_envs'"),
+        ({"algorithm": {"name": "ppo", "n_envs": "many"}}, r"algorithm.n_envs: expected a whole number"),
+        ({"algorithm": {"name": "ppo", "gamma": 2}}, "gamma has to be"),
+        ({"algorithm": "sac", "source": "CartPole-v1", "target": "CartPole-v1"}, "use ppo"),
+        ({"arms": ("scratch", "fine_tun")}, r"arms\[1\].method: Unknown transfer method.*'fine_tune'"),
+        ({"arms": ("scratch", {"method": "fine_tune", "critic": 1})}, r"arms\[1\].critic: Unknown option"),
+        ({"arms": ("scratch", {"method": "fine_tune", "warm_up_steps": -1})}, r"arms\[1\]: .*warm_up_steps"),
+        ({"observation_map": {"hinge.sine": "hinge.angle"}}, "observation_map"),
+        ({"observation_map": {"hinge.angle": "hinge.angl"}}, "observation_map.*'hinge.angle'"),
+        ({"source": "missing.zip"}, "source: There is no checkpoint"),
+    ],
+)
+def test_mistakes_are_found_before_anything_runs(changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(WarmstartError, match=message):
+        plan(tiny(**changes))
+
+
+def test_mistakes_in_a_file_are_named_with_their_line(tmp_path: Path) -> None:
+    path = tmp_path / "study.yaml"
+    text = "name: x\nsource: Hopper-v5\ntarget: Hopper-v5\nsource_steps: 10\ntarget_steps: 10\n"
+    path.write_text(text + "arms:\n  - scratch\n  - method: fine_tune\n    critic_fit_stepz: 3\n")
+    with pytest.raises(WarmstartError, match=r"study.yaml, line 9: .*critic_fit_stepz.*'critic_fit_steps'"):
+        plan(path)
+    path.write_text(text + "algorithm:\n  name: ppo\n  n_stepz: 3\n")
+    with pytest.raises(WarmstartError, match=r"study.yaml, line 8: .*'n_stepz'.*'n_steps'"):
+        plan(path)
+    path.write_text(text.replace("target: Hopper-v5", "target: Hoper-v5"))
+    with pytest.raises(WarmstartError, match=r"study.yaml, line 3: target: .*'Hopper-v5'"):
+        plan(path)
+
+
+def test_one_checkpoint_serves_all_seeds_and_the_run_says_so(result: StudyResult, tmp_path: Path) -> None:
+    source = next(row.directory for row in statuses(result.directory) if row.kind == "source") / "checkpoint"
+    study = tiny(source=str(source), source_steps=0, arms=("scratch", "zero_shot"), name="given")
+    given = run_here(study, tmp_path / "run")
+    assert not given.run.source_curves
+    assert "one given checkpoint" in given.run.notes[0]
+    warm = given.run.of("zero_shot")
+    assert [curve.source_steps for curve in warm] == [64, 64]
+    assert warm[0].returns.tolist() == warm[1].returns.tolist()
+    assert warm[0].returns[0] == result.run.of("zero_shot")[0].returns[0]
+    (copy,) = (tmp_path / "run" / "checkpoints").iterdir()
+    assert (copy / "policy.safetensors").read_bytes() == (source / "policy.safetensors").read_bytes()
+
+
+def test_tensorboard_shows_trials_side_by_side(result: StudyResult) -> None:
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+    from tensorboard.backend.event_processing.io_wrapper import GetLogdirSubdirectories
+
+    root = result.directory / "tensorboard"
+    names = {str(Path(path).relative_to(root)) for path in GetLogdirSubdirectories(str(root))}
+    assert names == {
+        f"{arm}/seed-{s}" for arm in ("source", "scratch", "fine_tune", "zero_shot") for s in (0, 1)
+    }
+    curve = result.run.of("fine_tune")[1]
+    events = EventAccumulator(str(root / "fine_tune" / "seed-1"))
+    events.Reload()
+    scalars = events.Scalars("evaluation/return")
+    assert [scalar.step for scalar in scalars] == curve.steps.tolist()
+    np.testing.assert_allclose([scalar.value for scalar in scalars], curve.returns, rtol=1e-6)
+    assert {"evaluation/final_return", "rollout/ep_rew_mean"} <= set(events.Tags()["scalars"])
+    assert "_hparams_/session_start_info" in events.summary_metadata
+
+
+def test_progress_is_shown_in_lines_and_live(capsys: pytest.CaptureFixture[str]) -> None:
+    made = plan(tiny())
+    trial = made.trials[1]
+    running = Status(
+        "running", step=32, total=64, steps_per_second=1234, last_return=5.0, started=1, updated=3
+    )
+    lines = make_progress(made.trials)
+    assert isinstance(lines, PlainProgress)
+    with lines:
+        for status in (Status(), running, running, replace(running, state="done", step=64)):
+            lines.update(trial, status)
+    shown = capsys.readouterr().err.splitlines()
+    assert shown[0] == "source · seed 0: started"
+    assert shown[1].startswith("source · seed 0: done 64/64 steps, 1.23k steps/s, return 5.0 [1/9")
+    assert len(shown) == 2
+    live = make_progress(made.trials, "live")
+    assert isinstance(live, LiveProgress)
+    live.console.width, live.console.height = 120, 10
+    with live:
+        live.update(trial, running)
+        live.message("hello")
+    shown_live = capsys.readouterr().err
+    assert "hello" in shown_live
+    assert "32/64" in shown_live
+    assert "0:02 left" in shown_live
+    assert "9 trials: 1 running, 8 waiting" in shown_live
