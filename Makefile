@@ -17,7 +17,7 @@ demo: .venv/installed
 	$(PY) -m warmstart compare cheetah-gravity
 
 test: .venv/installed rendering
-	$(PY) -m pytest -n 2 --dist loadfile -m "not slow" -q
+	$(PY) -m pytest -n 2 --dist loadfile -q
 
 slow: .venv/installed rendering
 	$(PY) -m pytest -m slow -q

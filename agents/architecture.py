@@ -73,7 +73,7 @@ def algorithm_name(model: BaseAlgorithm) -> str:
         if isinstance(model, cls):
             return name
     raise WarmstartError(
-        f"Expected a PPO, SAC or TD3 model (warmstart's or stable-baselines3's), found {type(model).__name__}."
+        f"Expected a PPO, SAC or TD3 model (ours or stable-baselines3's), found {type(model).__name__}."
     )
 
 

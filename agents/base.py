@@ -23,8 +23,8 @@ class SeamAgent(BaseAlgorithm):
         self.trainability = self.seams.trainability
         self._finished: list[tuple[float, int, int]] = []
         self._episode_steps: NDArray[np.int64] | None = None
-        if self.seams.policy_kwargs:
-            kwargs["policy_kwargs"] = {**(kwargs.get("policy_kwargs") or {}), **self.seams.policy_kwargs}
+        # SB3 writes into the dictionary it is given.
+        kwargs["policy_kwargs"] = {**(kwargs.get("policy_kwargs") or {}), **self.seams.policy_kwargs}
         super().__init__(policy, env, *args, **kwargs)
 
     def _setup_model(self) -> None:

@@ -64,7 +64,7 @@ def make_training_env(
     if config.normalize_obs and not all(isinstance(space, spaces.Box) for space in plain):
         env.close()
         raise WarmstartError(
-            f"Observations of {task} are not numbers that can be standardised ({boxes}): set normalize_obs=False."
+            f"Observations of {task} can't be standardised ({boxes}): set normalize_obs=False."
         )
     return vec_normalize(
         env,
@@ -207,7 +207,7 @@ def check_spaces(config: AlgorithmConfig, env: VecEnv) -> None:
     space = env.action_space
     if isinstance(config, SACConfig | TD3Config) and not isinstance(space, spaces.Box):
         raise WarmstartError(
-            f"{config.algorithm.upper()} takes continuous actions (Box), but the environment has {space}: use ppo."
+            f"{config.algorithm.upper()} takes Box actions, the environment has {space}: use ppo."
         )
     if not isinstance(space, spaces.Box | spaces.Discrete | spaces.MultiDiscrete | spaces.MultiBinary):
         raise WarmstartError(f"PPO takes Box, Discrete, MultiDiscrete or MultiBinary actions, not {space}.")
@@ -225,7 +225,7 @@ def check_spaces(config: AlgorithmConfig, env: VecEnv) -> None:
 
 
 def choose_device(device: str | torch.device, observation_space: spaces.Space[Any]) -> torch.device:
-    """Where to train; ``auto`` takes a GPU only for images, since small networks of states are faster on the CPU."""
+    """Where to train; ``auto`` takes a GPU only for images: small networks are faster on the CPU."""
     if device != "auto":
         chosen = torch.device(device)
         if chosen.type == "cuda" and not torch.cuda.is_available():

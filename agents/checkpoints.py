@@ -1,6 +1,7 @@
 """Checkpoints: a directory of safetensors and JSON that holds a portable policy and can't run code.
 
-``policy.safetensors`` has SB3's names for the tensors, ``checkpoint.json`` everything else with the hashes of both.
+``policy.safetensors`` has SB3's names for the tensors, ``checkpoint.json`` everything else with the hashes
+of both.
 """
 
 import hashlib
@@ -8,7 +9,6 @@ import json
 import logging
 import os
 import shutil
-from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from importlib.metadata import version
 from pathlib import Path
@@ -20,6 +20,7 @@ from gymnasium import spaces
 from stable_baselines3.common.base_class import BaseAlgorithm
 
 from warmstart.agents.architecture import algorithm_name, policy_kwargs_of
+from warmstart.agents.files import canonical, file_hash, sync_directory, write_synced
 from warmstart.agents.normalization import NormalizerState, read
 from warmstart.agents.policy import Policy
 from warmstart.agents.spaces import space_from_json, space_to_json
@@ -43,7 +44,8 @@ class Checkpoint:
     algorithm: str
     """``ppo``, ``sac`` or ``td3``."""
     tensors: dict[str, torch.Tensor]
-    """Parameters by SB3's names; what isn't the policy's own is named ``extra.…`` (``extra.log_ent_coef``)."""
+    """Parameters by SB3's names; what isn't the policy's own is named ``extra.…``
+    (``extra.log_ent_coef``)."""
     observation_space: spaces.Space[Any]
     """What one observation is."""
     action_space: spaces.Space[Any]
@@ -148,8 +150,8 @@ def save_checkpoint(
 ) -> Path:
     """Write a checkpoint directory, entirely or not at all.
 
-    It is staged beside its target, synchronised to disk and renamed; a process killed at any moment leaves the old
-    checkpoint or the new one.
+    It is staged beside its target, synchronised to disk and renamed; a process killed at any moment leaves
+    the old checkpoint or the new one.
 
     Args:
         model: A PPO, SAC or TD3 model, or a checkpoint.
@@ -206,7 +208,8 @@ def load_checkpoint(path: str | Path, *, trust_normalizer: Path | str | None = N
 
     Args:
         path: A directory that ``save_checkpoint`` wrote, or a zip that SB3's ``model.save`` wrote.
-        trust_normalizer: A file that SB3's ``VecNormalize.save`` wrote and that the user trusts: it is a pickle.
+        trust_normalizer: A file that SB3's ``VecNormalize.save`` wrote and that the user trusts: it is a
+            pickle.
 
     Raises:
         WarmstartError: If there is nothing, or the files are truncated, edited or foreign.
@@ -244,7 +247,7 @@ def read_directory(directory: Path) -> Checkpoint:
         values = json.loads((directory / METADATA).read_text(encoding="utf-8"))
         if values["format"] != FORMAT:
             raise WarmstartError(
-                f"{directory} has the format {values['format']!r}, this version reads {FORMAT}; update warmstart."
+                f"{directory} has the format {values['format']!r}, expected {FORMAT}; update warmstart."
             )
         stated = values.pop("sha256")
     except (UnicodeDecodeError, json.JSONDecodeError, KeyError, TypeError, AttributeError) as error:
@@ -335,7 +338,31 @@ def describe(checkpoint: Checkpoint) -> dict[str, Any]:
 
 def hyperparameters_of(model: BaseAlgorithm) -> dict[str, Any]:
     """The numbers a model trains with, as far as they are plain."""
-    names = ["learning_rate", "n_steps", "batch_size", "n_epochs", "gamma", "gae_lambda", "ent_coef", "vf_coef", "max_grad_norm", "target_kl", "normalize_advantage", "use_sde", "sde_sample_freq", "tau", "buffer_size", "learning_starts", "gradient_steps", "policy_delay", "target_policy_noise", "target_noise_clip", "target_entropy", "target_update_interval", "n_envs"]
+    names = [
+        "learning_rate",
+        "n_steps",
+        "batch_size",
+        "n_epochs",
+        "gamma",
+        "gae_lambda",
+        "ent_coef",
+        "vf_coef",
+        "max_grad_norm",
+        "target_kl",
+        "normalize_advantage",
+        "use_sde",
+        "sde_sample_freq",
+        "tau",
+        "buffer_size",
+        "learning_starts",
+        "gradient_steps",
+        "policy_delay",
+        "target_policy_noise",
+        "target_noise_clip",
+        "target_entropy",
+        "target_update_interval",
+        "n_envs",
+    ]
     values = {name: getattr(model, name, None) for name in names}
     return {name: v for name, v in values.items() if isinstance(v, bool | int | float | str)}
 
@@ -353,31 +380,3 @@ def env_attribute(env: Any, name: str) -> Any:
             return getattr(env, name)
         env = vars(env).get("venv", vars(env).get("vector_env", vars(env).get("env")))
     return None
-
-
-def canonical(values: Mapping[str, Any]) -> bytes:
-    """JSON in one form only, for hashing."""
-    return json.dumps(values, sort_keys=True, separators=(",", ":"), allow_nan=False).encode()
-
-
-def file_hash(path: Path) -> str:
-    """sha256 of a file."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def write_synced(path: Path, content: bytes) -> None:
-    """Write a file and wait until it is on the disk."""
-    with path.open("wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-
-
-def sync_directory(path: Path) -> None:
-    """Wait until a directory's entries are on the disk."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

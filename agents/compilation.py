@@ -1,7 +1,8 @@
-"""PPO's minibatch update as one compiled function (``torch.compile``), where a training is long enough for it.
+"""PPO's minibatch update as one function for ``torch.compile``, where a training is long enough.
 
-The formulas are those of ``warmstart.agents.mlp`` with fewer, fused operations: the same results but for rounding. The
-first compilation on a machine takes some 20 s, later ones in any process 3 to 4 s (torch keeps what it compiled).
+The formulas are those of ``warmstart.agents.mlp`` with fewer, fused operations: the same results but for
+rounding. The first compilation on a machine takes some 20 s, later ones in any process 3 to 4 s (torch
+keeps what it compiled).
 """
 
 import logging
@@ -22,7 +23,8 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 WORTHWHILE = 100_000_000
-"""Transitions times passes from which ``compile="auto"`` compiles: what it saves then exceeds what it takes."""
+"""Transitions times passes from which ``compile="auto"`` compiles: what it saves then exceeds what it
+takes."""
 
 Step = Callable[..., torch.Tensor]
 _state = {"failed": False}
@@ -128,8 +130,8 @@ class CompiledStep:
             step: Adam steps taken before.
 
         Returns:
-            What ``MlpLoss.gradient`` returns, shape (5,); ``None``, with a message and nothing done, where the
-            compilation failed.
+            What ``MlpLoss.gradient`` returns, shape (5,); ``None``, with a message and nothing done, where
+            the compilation failed.
         """
         adam = self.adam
         beta1, beta2 = adam.optimizer.defaults["betas"]
@@ -176,8 +178,9 @@ def update_function(
 ) -> Step:
     """The function to compile; it changes the flat parameters and moments in place.
 
-    The gradient of the surrogate by the log-probability is ``-A r / n`` where the clipping doesn't bind, else 0; that
-    of a Gaussian's log-density by its mean ``(a - μ) / σ²`` and by its log σ ``((a - μ) / σ)² - 1``.
+    The gradient of the surrogate by the log-probability is ``-A r / n`` where the clipping doesn't bind,
+    else 0; that of a Gaussian's log-density by its mean ``(a - μ) / σ²`` and by its log σ ``((a - μ) / σ)²
+    - 1``.
     """
     from warmstart.agents.mlp import ENTROPY_CONSTANT, HALF_LOG_2PI
 

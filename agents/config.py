@@ -130,7 +130,7 @@ class PPOConfig(AgentConfig):
             check_range("ppo", name, getattr(self, name), low, high)
         if self.n_steps * self.n_envs % self.batch_size == 1:
             raise WarmstartError(
-                f"ppo: a rollout of n_steps × n_envs = {self.n_steps * self.n_envs} transitions leaves a last "
+                f"ppo: a rollout of n_steps × n_envs = {self.n_steps * self.n_envs} leaves a last "
                 f"minibatch of one; choose a batch_size other than {self.batch_size}."
             )
 
@@ -144,7 +144,8 @@ class OffPolicyConfig(AgentConfig):
     learning_starts: int = 100
     """Steps before the first gradient step."""
     random_steps: int | None = None
-    """Steps that act uniformly at random; ``None`` for ``learning_starts``, as SB3 does, 0 for a warm start."""
+    """Steps that act uniformly at random; ``None`` for ``learning_starts``, as SB3 does, 0 for a warm
+    start."""
     tau: float = 0.005
     """Weight of the new parameters in the target networks' moving average."""
     train_freq: int = 1
@@ -238,7 +239,7 @@ def config_class(algorithm: str) -> type[PPOConfig] | type[SACConfig] | type[TD3
         return ALGORITHMS[name]
     if name in REFUSED:
         raise WarmstartError(
-            f"{algorithm} is not supported: warmstart trains {', '.join(ALGORITHMS)}. For discrete actions use "
+            f"{algorithm} is not supported, only {', '.join(ALGORITHMS)} are. For discrete actions use "
             "ppo; for continuous ones ppo, sac or td3."
         )
     raise unknown_name("algorithm", algorithm, ALGORITHMS)

@@ -1,4 +1,4 @@
-"""Evaluation that doesn't disturb training: own environments, paired seeds, the global generators put back."""
+"""Evaluation that doesn't disturb training: own environments, paired seeds, generators put back."""
 
 import random
 import time
@@ -81,7 +81,8 @@ class Evaluator:
         returns = np.zeros(self.episodes)
         lengths = np.zeros(self.episodes, np.int64)
         running = np.ones(self.episodes, bool)
-        observations, _ = self._env.reset(seed=[self.seed + i for i in range(self.episodes)])
+        seeds: Any = [self.seed + i for i in range(self.episodes)]
+        observations, _ = self._env.reset(seed=seeds)
         while running.any():
             if isinstance(policy, Policy):
                 actions = policy.predict(observations, deterministic)
@@ -141,15 +142,16 @@ class _Clock:
 
 
 class EvaluationCallback(BaseCallback):
-    """Evaluates the deterministic policy on a fixed grid of steps: 0 before any update, ``every``, 2 ``every``, …,
-    and the end of training.
+    """Evaluates the deterministic policy on a fixed grid of steps.
 
+    The grid is 0 (before any update), ``every``, 2 ``every``, … and the end of training.
     Training takes the same bits with and without it.
 
     Args:
         task: What to play.
         every: Distance between two grid points, in environment steps.
-        total: Environment steps of training, the last grid point; ``None`` takes what ``learn`` was asked for.
+        total: Environment steps of training, the last grid point; ``None`` takes what ``learn`` was asked
+            for.
         episodes: Episodes per evaluation.
         seed: Seed of the first episode, the same at every grid point.
         n_threads: Threads that simulate.
@@ -253,7 +255,8 @@ def generators_kept() -> Iterator[None]:
     """Put the global generators of Python, NumPy and torch back to where they were."""
     python, numpy_state = random.getstate(), np.random.get_state()  # noqa: NPY002
     cpu = torch.random.get_rng_state()
-    cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else None
+    initialised = torch.cuda.is_initialized()  # type: ignore[no-untyped-call]
+    cuda = torch.cuda.get_rng_state_all() if initialised else None
     try:
         yield
     finally:

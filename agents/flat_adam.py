@@ -1,8 +1,8 @@
 """Adam over all parameters at once, with torch's own state and bit for bit torch's own results.
 
-torch's Adam on a CPU takes some nine small operations per parameter. Here the parameters and their moments are views
-into four flat tensors, so that the nine operations are done once; every element sees the same operations in the same
-order.
+torch's Adam on a CPU takes some nine small operations per parameter. Here the parameters and their moments
+are views into four flat tensors, so that the nine operations are done once; every element sees the same
+operations in the same order.
 """
 
 from typing import Any
@@ -11,13 +11,13 @@ import torch
 from torch import nn
 
 ALIGNMENT = 16
-"""Floats: every parameter starts on a 64-byte boundary, as tensors of their own do, since BLAS kernels may depend
-on it."""
+"""Floats: every parameter starts on a 64-byte boundary, as tensors of their own do, since BLAS kernels may
+depend on it."""
 
 
 def is_plain_adam(optimizer: torch.optim.Optimizer) -> bool:
     """Whether an optimizer is torch's Adam without any of its options."""
-    plain = {"weight_decay": 0, "amsgrad": False, "maximize": False, "capturable": False}
+    plain: dict[str, Any] = {"weight_decay": 0, "amsgrad": False, "maximize": False, "capturable": False}
     plain |= {"differentiable": False, "fused": None, "foreach": None, "decoupled_weight_decay": False}
     return type(optimizer) is torch.optim.Adam and all(
         group.get(name, value) == value for group in optimizer.param_groups for name, value in plain.items()
@@ -75,8 +75,8 @@ class FlatAdam:
         """Runs of trainable parameters that share learning rate and step count.
 
         Returns:
-            For each run its span in the flat tensors, the learning rate, the steps taken and the parameters' step
-            tensors.
+            For each run its span in the flat tensors, the learning rate, the steps taken and the
+            parameters' step tensors.
         """
         rates = {id(p): float(g["lr"]) for g in self.optimizer.param_groups for p in g["params"]}
         runs: list[tuple[slice, float, int, list[Any]]] = []
@@ -96,7 +96,7 @@ class FlatAdam:
         return runs
 
     def clip(self, max_norm: float, trainable: list[torch.Tensor]) -> None:
-        """``clip_grad_norm_``: scale the whole gradient where the norm of ``trainable`` exceeds ``max_norm``."""
+        """``clip_grad_norm_``: scale the gradient where the norm of ``trainable`` exceeds ``max_norm``."""
         norms = [torch.linalg.vector_norm(gradient) for gradient in trainable]
         total = torch.linalg.vector_norm(torch.stack(norms))
         coefficient = max_norm / (total + 1e-6)

@@ -1,8 +1,8 @@
-"""The policy that most trainings have, an MLP actor and critic with Gaussian actions, without autograd's overhead.
+"""An MLP actor and critic with Gaussian actions, the usual policy, without autograd's overhead.
 
-Forward and backward pass are written out with the operations that torch's autograd performs, in its order and on
-tensors of the same shapes, but into buffers that are kept. So the results equal SB3's bit for bit, at a third of the
-time; tests hold that.
+Forward and backward pass are written out with the operations that torch's autograd performs, in its order
+and on tensors of the same shapes, but into buffers that are kept. So the results equal SB3's bit for bit,
+at a third of the time; tests hold that.
 """
 
 import math
@@ -43,12 +43,13 @@ def layers_of(network: nn.Sequential) -> tuple[list[nn.Linear], type[nn.Module]]
     modules = list(network)
     linear, activations = modules[0::2], modules[1::2]
     kinds = {type(activation) for activation in activations}
-    regular = len(linear) == len(activations) and all(type(layer) is nn.Linear for layer in linear)
+    dense = [layer for layer in linear if type(layer) is nn.Linear]
+    regular = len(dense) == len(linear) == len(activations)
     if not regular or len(kinds) != 1 or not kinds <= {nn.Tanh, nn.ReLU}:
         return None
-    if any(layer.bias is None or min(layer.weight.shape) < 2 for layer in linear):
+    if any(layer.bias is None or min(layer.weight.shape) < 2 for layer in dense):
         return None
-    return linear, kinds.pop()
+    return dense, kinds.pop()
 
 
 class Branch:
@@ -137,7 +138,7 @@ class MlpActor:
 
 
 def gaussian_log_prob(actions: torch.Tensor, mean: torch.Tensor, std: torch.Tensor) -> torch.Tensor:
-    """Log-density of independent Gaussians, in the order of ``torch.distributions.Normal``. Shape: (rows,)."""
+    """Log-density of independent Gaussians, in the order of torch's ``Normal``. Shape: (rows,)."""
     return (-((actions - mean) ** 2) / (2 * std**2) - std.log() - HALF_LOG_2PI).sum(dim=1)
 
 
@@ -180,7 +181,7 @@ class MlpLoss:
         self.actor = Branch(policy.mlp_extractor.policy_net, policy.action_net, rows)  # type: ignore[arg-type]
         self.critic = Branch(policy.mlp_extractor.value_net, policy.value_net, rows)
         self.rows = rows
-        self.ones = torch.ones(rows, policy.action_net.out_features)  # type: ignore[arg-type]
+        self.ones = torch.ones(rows, self.actor.layers[-1].out_features)
         names = {id(p): i for i, p in enumerate(policy.parameters())}
         self._log_std = names[id(policy.log_std)]
         self._actor_layers = [(names[id(s.weight)], names[id(s.bias)]) for s in self.actor.layers]
@@ -198,7 +199,8 @@ class MlpLoss:
             gradients: Where the gradients go, in the order of ``policy.parameters()``.
 
         Returns:
-            Policy loss, value loss, entropy loss, fraction clipped and approximate KL divergence. Shape: (5,).
+            Policy loss, value loss, entropy loss, fraction clipped and approximate KL divergence. Shape:
+            (5,).
         """
         n, clip = self.rows, settings.clip_range
         mean = self.actor.forward(batch.observations)

@@ -1,4 +1,4 @@
-"""Running statistics of observations and returns: read, written, aligned, capped, frozen, with SB3's semantics."""
+"""Running statistics of observations and returns, as SB3 keeps them: read, written, aligned, capped."""
 
 from dataclasses import dataclass, replace
 from typing import Any
@@ -162,16 +162,16 @@ def write(env: VecEnv | VecNormalize, state: NormalizerState, *, training: bool 
         )
     if state.normalize_obs != wrapper.norm_obs:
         raise WarmstartError(
-            f"The statistics are of an agent with norm_obs={state.normalize_obs}, the environment's VecNormalize "
+            f"The statistics are of norm_obs={state.normalize_obs}, the environment's VecNormalize "
             f"has norm_obs={wrapper.norm_obs}; build it with the same setting."
         )
     if state.normalize_obs:
         moments: Any = wrapper.obs_rms
-        pairs = (
-            [(moments[key], state.mean[key], state.var[key]) for key in moments]  # type: ignore[index]
-            if isinstance(moments, dict)
-            else [(moments, state.mean, state.var)]
-        )
+        known_mean: Any = state.mean
+        known_var: Any = state.var
+        pairs: list[Any] = [(moments, known_mean, known_var)]
+        if isinstance(moments, dict):
+            pairs = [(moments[key], known_mean[key], known_var[key]) for key in moments]
         for rms, mean, var in pairs:
             if rms.mean.shape != mean.shape:
                 raise WarmstartError(
@@ -202,7 +202,7 @@ def align(source: Statistic, indices: NDArray[np.int64], fresh: Statistic) -> St
     """
     if len(indices) and (indices.max() >= len(source) or indices.min() < -1):
         raise WarmstartError(
-            f"An index map to {len(source)} source dimensions holds {int(indices.max())} and {int(indices.min())}."
+            f"An index map to {len(source)} dimensions holds {int(indices.max())} and {int(indices.min())}."
         )
     known = indices >= 0
     out = np.array(fresh, np.float64)

@@ -19,8 +19,9 @@ from warmstart.envs.errors import WarmstartError
 class OffPolicySeams(SeamAgent, OffPolicyAlgorithm):
     """Mixin before SB3's SAC or TD3.
 
-    ``random_steps`` separates what SB3's ``learning_starts`` mixes: a warm agent should gather experience before its
-    first gradient step (``learning_starts``) but with its own policy, not uniformly at random (SB3 #1916, #435).
+    ``random_steps`` separates what SB3's ``learning_starts`` mixes: a warm agent should gather experience
+    before its first gradient step (``learning_starts``) but with its own policy, not uniformly at random
+    (SB3 #1916, #435).
     """
 
     random_steps: int | None

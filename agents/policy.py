@@ -64,8 +64,10 @@ class Policy:
         """Choose actions, as SB3's ``model.predict`` does on standardised observations.
 
         Args:
-            observations: Not standardised. Shape: (n, …) or a single one of shape (…); a dict of these for Dict.
-            deterministic: The mean or mode of the policy, or else a sample, drawn from torch's global generator.
+            observations: Not standardised. Shape: (n, …) or a single one of shape (…); a dict of these for
+                Dict.
+            deterministic: The mean or mode of the policy, or else a sample, drawn from torch's global
+                generator.
 
         Returns:
             Actions in the environment's range. Shape: (n, actions), (n,) for Discrete; without n for a single
@@ -90,9 +92,11 @@ class Policy:
                 raise WarmstartError(f"Expected observations with the keys {sorted(space.spaces)}.")
             return
         shape = space.shape or ()
-        found = np.shape(observations)
+        found = np.asarray(observations).shape
         if found[len(found) - len(shape) :] != shape or len(found) > len(shape) + 1:
-            raise WarmstartError(f"Expected observations of shape (n, *{shape}) or {shape}, found {found}.")
+            raise WarmstartError(
+                f"Expected observations of shape {('n', *shape)} or {shape}, found {found}.".replace("'", "")
+            )
 
 
 def load_tensors(module: BasePolicy, tensors: Mapping[str, torch.Tensor]) -> None:

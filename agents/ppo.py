@@ -28,8 +28,8 @@ Compile = bool | Literal["auto"]
 class PPO(SeamAgent, stable_baselines3.PPO):
     """SB3's PPO (Schulman et al. 2017, 1707.06347) whose seams a transfer method can use.
 
-    The constructor takes what SB3's takes, and ``seams`` and ``compile``: whether minibatch updates go through
-    ``torch.compile``, which is faster and no longer bit-identical to SB3.
+    The constructor takes what SB3's takes, and ``seams`` and ``compile``: whether minibatch updates go
+    through ``torch.compile``, which is faster and no longer bit-identical to SB3.
     """
 
     def __init__(
@@ -77,7 +77,7 @@ class PPO(SeamAgent, stable_baselines3.PPO):
         while n_steps < n_rollout_steps:
             if self.use_sde and self.sde_sample_freq > 0 and n_steps % self.sde_sample_freq == 0:
                 self.policy.reset_noise(env.num_envs)
-            obs_tensor = obs_as_tensor(self._last_obs, self.device)
+            obs_tensor = obs_as_tensor(self._last_obs, self.device)  # type: ignore[arg-type]
             if actor is not None:
                 assert isinstance(obs_tensor, torch.Tensor)
                 action_tensor, values, log_probs = actor.act(obs_tensor)
@@ -135,15 +135,15 @@ class PPO(SeamAgent, stable_baselines3.PPO):
                 continue
             terminal_obs = self.policy.obs_to_tensor(info["terminal_observation"])[0]
             with torch.no_grad():
-                rewards[index] += self.gamma * self.policy.predict_values(terminal_obs)[0]  # type: ignore[arg-type]
+                rewards[index] += self.gamma * self.policy.predict_values(terminal_obs)[0]
 
     def _guided(
         self, guide: GuideActions, obs_tensor: Any, actions: NDArray[Any], log_probs: torch.Tensor
     ) -> tuple[NDArray[Any], torch.Tensor]:
         """Put the guide's actions in, with their log-probabilities.
 
-        Unless the guide gives others, these are the learner's own of the guide's actions: the surrogate's ratio then
-        starts at 1, and its trust region is one around the learner, not around the guide.
+        Unless the guide gives others, these are the learner's own of the guide's actions: the surrogate's
+        ratio then starts at 1, and its trust region is one around the learner, not around the guide.
         """
         if guide.actions.shape != actions.shape:
             raise WarmstartError(

@@ -38,7 +38,7 @@ def train_with_terms(model: "PPO") -> None:
                 stop = True
                 break
             policy.optimizer.zero_grad()
-            loss.backward()
+            loss.backward()  # type: ignore[no-untyped-call]
             torch.nn.utils.clip_grad_norm_(policy.parameters(), model.max_grad_norm)
             policy.optimizer.step()
         model._n_updates += 1

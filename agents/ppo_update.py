@@ -1,4 +1,4 @@
-"""PPO's update for the policies that ``warmstart.agents.mlp`` computes: many minibatches with little overhead."""
+"""PPO's update for the policies that ``warmstart.agents.mlp`` computes."""
 
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
@@ -23,12 +23,14 @@ class MlpUpdate:
     """The buffers of an update, kept from one to the next.
 
     Args:
-        model: The agent whose policy is updated; its policy ``is_plain_mlp``, its optimizer ``is_plain_adam``.
+        model: The agent whose policy is updated; its policy ``is_plain_mlp``, its optimizer
+            ``is_plain_adam``.
     """
 
     def __init__(self, model: "PPO") -> None:
         self.model = model
-        self.adam = FlatAdam(model.policy.optimizer, list(model.policy.parameters()))
+        optimizer: Any = model.policy.optimizer
+        self.adam = FlatAdam(optimizer, list(model.policy.parameters()))
         self.compiled: CompiledStep | None = None
         self._losses: dict[int, MlpLoss] = {}
 
@@ -81,7 +83,7 @@ class MlpUpdate:
         return loss
 
     def _compiled_step(self, settings: LossSettings, whole: bool) -> CompiledStep | None:
-        """The compiled minibatch step where it is wanted and can be used: all parameters train at one rate."""
+        """The compiled step where it is wanted and possible: all parameters train at one rate."""
         model = self.model
         if not model.wants_compilation or not whole or model.target_kl is not None:
             return None
@@ -123,8 +125,8 @@ def log_update(model: Any, settings: LossSettings, statistics: NDArray[np.float6
     Args:
         model: The agent.
         settings: Coefficients of the loss.
-        statistics: Policy loss, value loss, entropy loss, fraction clipped and KL divergence of each minibatch.
-            Shape: (minibatches, 5).
+        statistics: Policy loss, value loss, entropy loss, fraction clipped and KL divergence of each
+            minibatch. Shape: (minibatches, 5).
         last_epoch: First minibatch of the last pass, over which SB3 averages the KL divergence.
     """
     policy_loss, value_loss, entropy_loss, clipped, divergence = statistics.T

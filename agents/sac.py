@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 import stable_baselines3
 import torch
+from stable_baselines3.common.utils import polyak_update
 from torch.nn import functional
 
 from warmstart.agents.off_policy import OffPolicySeams, any_trains, follow
@@ -58,7 +59,7 @@ class SAC(OffPolicySeams, stable_baselines3.SAC):
 
             if moves_critic:
                 current_q = self.critic(data.observations, data.actions)
-                critic_loss = 0.5 * sum(functional.mse_loss(q, target_q) for q in current_q)
+                critic_loss = 0.5 * torch.stack([functional.mse_loss(q, target_q) for q in current_q]).sum()
                 added = self._added_losses("critic", data.observations, data.actions, terms)
                 critic_loss = critic_loss if added is None else critic_loss + added
                 losses.setdefault("critic_loss", []).append(critic_loss.item())
@@ -74,9 +75,7 @@ class SAC(OffPolicySeams, stable_baselines3.SAC):
 
             if gradient_step % self.target_update_interval == 0:
                 follow(self.critic, self.critic_target, self.tau)
-                stable_baselines3.common.utils.polyak_update(
-                    self.batch_norm_stats, self.batch_norm_stats_target, 1.0
-                )
+                polyak_update(self.batch_norm_stats, self.batch_norm_stats_target, 1.0)
         self._n_updates += gradient_steps
         self.logger.record("train/n_updates", self._n_updates, exclude="tensorboard")
         for name, values in losses.items():
@@ -86,7 +85,7 @@ class SAC(OffPolicySeams, stable_baselines3.SAC):
     def _entropy_coefficient(self, log_prob: torch.Tensor, losses: dict[str, list[float]]) -> torch.Tensor:
         """The coefficient for this step, and the step of a learned one."""
         if self.ent_coef_optimizer is None or self.log_ent_coef is None:
-            losses.setdefault("ent_coef", []).append(self.ent_coef_tensor.item())
+            losses.setdefault("ent_coef", []).append(float(self.ent_coef_tensor))
             return self.ent_coef_tensor
         ent_coef = torch.exp(self.log_ent_coef.detach())
         losses.setdefault("ent_coef", []).append(ent_coef.item())

@@ -1,9 +1,10 @@
 """stable-baselines3's zip files: read without unpickling, and written so that plain SB3 opens them."""
 
+import base64
 import io
 import json
-import os
 import pickle
+import pickletools
 import re
 import zipfile
 from pathlib import Path
@@ -17,7 +18,8 @@ from stable_baselines3.common.running_mean_std import RunningMeanStd
 from stable_baselines3.common.vec_env import VecNormalize
 
 from warmstart.agents.architecture import ACTIVATIONS, EXTRACTORS, POLICIES, SB3_ALGORITHMS, kwargs_from_json
-from warmstart.agents.checkpoints import EXTRA, Checkpoint, sync_directory
+from warmstart.agents.checkpoints import EXTRA, Checkpoint
+from warmstart.agents.files import replace_file
 from warmstart.agents.normalization import NormalizerState, state_of
 from warmstart.agents.policy import load_tensors
 from warmstart.envs.errors import WarmstartError
@@ -30,14 +32,32 @@ SIGNATURES = {
 """Fields of a zip's ``data`` by which its algorithm is known."""
 
 
+SAFE_NAMES = frozenset(
+    (
+        "OrderedDict",
+        "dict",
+        "list",
+        "tuple",
+        "set",
+        "bytearray",
+        "slice",
+        "object",
+        "encode",
+        "_reconstructor",
+    )
+)
+"""What a ``VecNormalize`` needs of Python's own modules."""
+
+
 def read_sb3_zip(path: Path) -> Checkpoint:
     """Read a zip that SB3's ``PPO``, ``SAC`` or ``TD3.save`` wrote, without unpickling anything.
 
-    Tensors are read by torch's restricted loader; of ``data`` only what is plain JSON or a plain description beside
-    a pickle is used. Spaces come from these descriptions.
+    Tensors are read by torch's restricted loader; of ``data`` only what is plain JSON or a plain
+    description beside a pickle is used. Spaces come from these descriptions.
 
     Raises:
-        WarmstartError: If it is truncated, not SB3's, of another algorithm, or can't be read without unpickling.
+        WarmstartError: If it is truncated, not SB3's, of another algorithm, or can't be read without
+        unpickling.
     """
     try:
         with zipfile.ZipFile(path) as archive:
@@ -48,16 +68,10 @@ def read_sb3_zip(path: Path) -> Checkpoint:
                 )
             data = json.loads(archive.read("data"))
             tensors = dict(load_tensor_file(archive.read("policy.pth")))
-            variables = (
-                load_tensor_file(archive.read("pytorch_variables.pth"))
-                if "pytorch_variables.pth" in names
-                else {}
-            )
-            saved_with = (
-                archive.read("_stable_baselines3_version").decode()
-                if "_stable_baselines3_version" in names
-                else "unknown"
-            )
+            extras = "pytorch_variables.pth"
+            variables = load_tensor_file(archive.read(extras)) if extras in names else None
+            stamp = "_stable_baselines3_version"
+            saved_with = archive.read(stamp).decode().strip() if stamp in names else "unknown"
     except (zipfile.BadZipFile, json.JSONDecodeError, UnicodeDecodeError, EOFError, OSError) as error:
         raise WarmstartError(
             f"{path} is truncated or not a zip that stable-baselines3 wrote: {error}."
@@ -109,10 +123,10 @@ def described_space(path: Path, described: Any) -> spaces.Space[Any]:
     if kind == "Box":
         shape = tuple(json.loads(str(described["_shape"])))
         dtype: Any = np.dtype(str(described["dtype"]))
-        bounds = [
+        low, high = (
             parse_bound(described[n], described.get(f"{n}_repr"), shape, dtype) for n in ("low", "high")
-        ]
-        return spaces.Box(*bounds, shape=shape, dtype=dtype.type)
+        )
+        return spaces.Box(low, high, shape, dtype.type)
     if kind == "Discrete":
         return spaces.Discrete(int(described["n"]), start=int(described.get("start", 0)))
     if kind == "MultiDiscrete":
@@ -190,9 +204,6 @@ def described_policy_kwargs(path: Path, algorithm: str, data: dict[str, Any]) ->
 
 def described_class(serialized: str) -> str:
     """Name of the class that a pickle refers to, found in its bytes without executing them."""
-    import base64
-    import pickletools
-
     try:
         strings = [
             arg for _, arg, _ in pickletools.genops(base64.b64decode(serialized)) if isinstance(arg, str)
@@ -213,7 +224,8 @@ def class_key(path: Path, printed: str, table: dict[str, Any]) -> str:
 def write_sb3_zip(checkpoint: Checkpoint, path: str | Path) -> Path:
     """Write a zip that plain ``PPO.load``, ``SAC.load`` or ``TD3.load`` opens, with fresh optimizers.
 
-    Where the checkpoint has a normaliser, SB3's ``VecNormalize.load`` opens ``NAME.vecnormalize.pkl`` beside it.
+    Where the checkpoint has a normaliser, SB3's ``VecNormalize.load`` opens ``NAME.vecnormalize.pkl``
+    beside it.
 
     Args:
         checkpoint: What to write.
@@ -318,7 +330,7 @@ def moments(mean: Any, var: Any, count: float) -> RunningMeanStd:
 
 
 class NormalizerUnpickler(pickle.Unpickler):
-    """Finds only what a ``VecNormalize`` consists of, so that even a trusted file can't name anything else."""
+    """Finds only what a ``VecNormalize`` consists of, also in a file that is trusted."""
 
     def find_class(self, module: str, name: str) -> Any:
         """Look a class up, unless it has no business in a ``VecNormalize``."""
@@ -327,28 +339,11 @@ class NormalizerUnpickler(pickle.Unpickler):
             root == "numpy"
             or module.startswith(("gymnasium.spaces", "gym.spaces", "stable_baselines3.common."))
             or module.startswith("warmstart.agents.normalization")
-            or (module in ("collections", "builtins", "copyreg", "_codecs") and name in SAFE_BUILTINS)
+            or (module in ("collections", "builtins", "copyreg", "_codecs") and name in SAFE_NAMES)
         )
         if not known:
             raise pickle.UnpicklingError(f"it refers to {module}.{name}")
         return super().find_class(module, name)
-
-
-SAFE_BUILTINS = frozenset(
-    {
-        "OrderedDict",
-        "dict",
-        "list",
-        "tuple",
-        "set",
-        "bytearray",
-        "_reconstructor",
-        "object",
-        "encode",
-        "slice",
-        "getattr",
-    }
-) - {"getattr"}
 
 
 def read_trusted_normalizer(path: Path) -> NormalizerState:
@@ -377,17 +372,3 @@ def read_trusted_normalizer(path: Path) -> NormalizerState:
     if not isinstance(wrapper, VecNormalize):
         raise WarmstartError(f"{path} holds a {type(wrapper).__name__}, expected SB3's VecNormalize.")
     return state_of(wrapper)
-
-
-def replace_file(path: Path, content: bytes) -> None:
-    """Write a file entirely or not at all."""
-    staged = path.with_name(f".{path.name}.new-{os.getpid()}")
-    try:
-        with staged.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        staged.replace(path)
-        sync_directory(path.parent)
-    finally:
-        staged.unlink(missing_ok=True)

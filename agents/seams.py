@@ -1,7 +1,7 @@
 """The six places at which a transfer method may act on an agent; nothing else of SB3 is changed.
 
-Initialise, architecture, trainability, loss terms, experience, feedback. Every part that has a state can give and
-take it as plain values.
+Initialise, architecture, trainability, loss terms, experience, feedback. Every part that has a state can
+give and take it as plain values.
 """
 
 from collections.abc import Callable, Mapping
@@ -70,8 +70,9 @@ class GuideActions:
     mask: NDArray[np.bool_]
     """Where they replace the agent's. Shape: (n_envs,)."""
     log_probs: NDArray[np.float32] | None = None
-    """For PPO: log-probabilities to be taken as those of the old policy. ``None`` takes the learner's own of these
-    very actions, so that the ratio starts at 1 and the trust region is one around the learner. Shape: (n_envs,)."""
+    """For PPO: log-probabilities to be taken as those of the old policy. ``None`` takes the learner's own
+    of these very actions, so that the ratio starts at 1 and the trust region is one around the learner.
+    Shape: (n_envs,)."""
 
 
 class Experience(Stateful):

@@ -1,4 +1,4 @@
-"""Gymnasium spaces as plain JSON and back: Box, Discrete, MultiDiscrete, MultiBinary and a flat Dict of them."""
+"""Gymnasium spaces as plain JSON and back: Box, Discrete, MultiDiscrete, MultiBinary, flat Dict."""
 
 import math
 from collections.abc import Mapping
@@ -34,7 +34,7 @@ def space_to_json(space: spaces.Space[Any]) -> dict[str, Any]:
     if isinstance(space, spaces.Dict) and not any(isinstance(s, spaces.Dict) for s in space.spaces.values()):
         return {"type": "Dict", "spaces": {key: space_to_json(s) for key, s in space.spaces.items()}}
     raise WarmstartError(
-        f"A space of the kind {space} can't be saved: expected Box, Discrete, MultiDiscrete, MultiBinary or a flat "
+        f"The space {space} can't be saved: expected Box, Discrete, MultiDiscrete, MultiBinary or a flat "
         "Dict of these."
     )
 

@@ -15,8 +15,8 @@ POOL_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", 
 def decide_threads(n: int) -> None:
     """Give this process, and the processes it starts, ``n`` threads for its linear algebra.
 
-    Sets the environment variables that OpenMP, MKL, OpenBLAS and numexpr read when they are first loaded. Where
-    torch is loaded already, ``torch.set_num_threads`` decides for it as well.
+    Sets the environment variables that OpenMP, MKL, OpenBLAS and numexpr read when they are first loaded.
+    Where torch is loaded already, ``torch.set_num_threads`` decides for it as well.
 
     Args:
         n: Number of threads, at least 1.

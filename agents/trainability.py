@@ -1,6 +1,7 @@
 """Which parameters move, when, and at what learning rate: the third seam of an agent.
 
-Works on our algorithms, which keep the rates at every update, and (for plain freezing) on stable-baselines3's own.
+Works on our algorithms, which keep the rates at every update, and (for plain freezing) on
+stable-baselines3's own.
 """
 
 import bisect
@@ -26,7 +27,8 @@ class Piecewise:
     points: tuple[tuple[int, float], ...]
     """Pairs (step, value) in ascending order of step."""
     interpolation: Literal["hold", "linear"] = "hold"
-    """Between two points: ``hold`` keeps the earlier value, ``linear`` joins them. Outside, the end values hold."""
+    """Between two points: ``hold`` keeps the earlier value, ``linear`` joins them. Outside, the end values
+    hold."""
 
     def __post_init__(self) -> None:
         steps = [step for step, _ in self.points]
@@ -51,8 +53,8 @@ class Rule:
     """The learning rate of the parameters whose names match, as a multiple of the agent's own."""
 
     pattern: str
-    """Glob over SB3's parameter names (``mlp_extractor.policy_net.*``, ``actor.*``), or one of the roles ``@actor``
-    (moves the actions), ``@critic`` (moves only the values), ``@shared`` (moves both)."""
+    """Glob over SB3's parameter names (``mlp_extractor.policy_net.*``, ``actor.*``), or one of the roles
+    ``@actor`` (moves the actions), ``@critic`` (moves only the values), ``@shared`` (moves both)."""
     multiplier: float | Piecewise
     """0 freezes; a ``Piecewise`` is evaluated at the environment steps taken."""
 
@@ -68,7 +70,7 @@ class Rule:
 
 @dataclass(frozen=True)
 class Trainability:
-    """Rules in order; the last one that matches a parameter decides, and what none matches trains as usual."""
+    """Rules in order: the last that matches a parameter decides; what none matches trains as usual."""
 
     rules: tuple[Rule, ...]
 
@@ -79,7 +81,7 @@ class Trainability:
 
     @classmethod
     def critic_first(cls, steps: int) -> "Trainability":
-        """Train only the critic until ``steps`` environment steps; a shared extractor stands still with the actor.
+        """Train only the critic until ``steps`` environment steps; a shared extractor waits as well.
 
         Source: Actor-Critic Pretraining, 2602.23804.
         """
@@ -123,9 +125,9 @@ class Trainability:
     def apply(self, policy: nn.Module, step: int) -> None:
         """Freeze and release parameters as the rules say at a training step.
 
-        A frozen parameter needs no gradient and has none, so that Adam passes it over: it stays bit-identical. Batch
-        normalisation whose parameters (or statistics' names) are frozen is put into evaluation mode, which keeps
-        its running statistics.
+        A frozen parameter needs no gradient and has none, so that Adam passes it over: it stays
+        bit-identical. Batch normalisation whose parameters (or statistics' names) are frozen is put into
+        evaluation mode, which keeps its running statistics.
 
         Args:
             policy: SB3's policy module.
@@ -208,9 +210,9 @@ def named_entries(policy: nn.Module) -> Iterator[Entry]:
 def parameter_role(policy: nn.Module, name: str) -> Role:
     """Whether a parameter of this name moves the actions, only the values, or both.
 
-    PPO: ``mlp_extractor.policy_net``, ``action_net``, ``log_std`` and ``pi_features_extractor`` belong to the actor,
-    ``mlp_extractor.value_net``, ``value_net`` and ``vf_features_extractor`` to the critic. SAC and TD3: ``actor.*``
-    and ``critic.*``.
+    PPO: ``mlp_extractor.policy_net``, ``action_net``, ``log_std`` and ``pi_features_extractor`` belong to
+    the actor, ``mlp_extractor.value_net``, ``value_net`` and ``vf_features_extractor`` to the critic. SAC
+    and TD3: ``actor.*`` and ``critic.*``.
     """
     head = name.split(".")[0]
     if head == "features_extractor" and hasattr(policy, "mlp_extractor"):

@@ -19,11 +19,12 @@ from gymnasium.vector import AutoresetMode, SyncVectorEnv
 from stable_baselines3.common.vec_env import DummyVecEnv, SubprocVecEnv
 
 from warmstart.envs.batched import BatchedEnv
+from warmstart.envs.models import send_engine_messages_to_logging
 from warmstart.envs.sb3 import as_sb3
 from warmstart.envs.vector import make_vec
 
 TASKS = ("HalfCheetah-v5", "Hopper-v5", "Ant-v5")
-BARS = {"bare loop": 0.85, "best of Gymnasium and SB3": 2.5, "EnvPool": {"Hopper-v5": 0.9}}
+LOOP_BAR, GYMNASIUM_BAR, ENVPOOL_BAR, HOPPER_ENVPOOL_BAR = 0.85, 2.5, 1.0, 0.9
 N_ENVS, THREADS = 64, 2
 N_PROCESSES = 4  # environments of SubprocVecEnv; more processes than processors make it slower
 
@@ -57,16 +58,13 @@ def bare_loop(task: str, actions: np.ndarray) -> Peer:
     positions = np.array([qpos for qpos, _ in starts])
     velocities = np.array([qvel for _, qvel in starts])
     elapsed = np.zeros(N_ENVS, dtype=int)
-    ends = type(robot).terminated is not type(robot).__mro__[-2].terminated
     substeps, limit = robot.frame_skip, robot.time_limit or 2**62
 
     def step(k: int) -> None:
         sim.ctrl[...] = actions[k % len(actions)]
         stepper.step(None, substeps)
         elapsed[...] += 1
-        ended = elapsed >= limit
-        if ends:
-            ended |= robot.terminated(sim)
+        ended = robot.terminated(sim) | (elapsed >= limit)
         if ended.any():
             ids = np.flatnonzero(ended).astype(np.int32)
             elapsed[ids] = 0
@@ -84,9 +82,10 @@ def peers_of(task: str) -> list[Peer]:
     space: Any = example.action_space
     example.close()
     rng = np.random.default_rng(0)
-    actions = rng.uniform(space.low, space.high, (64, N_ENVS, *space.shape)).astype(np.float32)
+    shape = (64, N_ENVS, *space.shape)
+    actions: np.ndarray = rng.uniform(space.low, space.high, shape).astype(np.float32)
 
-    def action(k: int) -> np.ndarray:
+    def action(k: int) -> Any:
         return actions[k % len(actions)]
 
     ours = randomized(task)
@@ -127,40 +126,45 @@ def envpool_of(task: str) -> Any:
     return pool
 
 
-def measure(peer: Peer, seconds: float, start: int) -> float:
-    """Environment steps per second."""
+def measure(peer: Peer, seconds: float) -> tuple[float, float]:
+    """Environment steps per second, and this process's CPU time per environment step in microseconds."""
     steps = 0
-    begin = time.perf_counter()
+    begin, cpu = time.perf_counter(), time.process_time()
     while (spent := time.perf_counter() - begin) < seconds:
-        peer.step(start + steps)
+        peer.step(steps)
         steps += 1
-    return steps * peer.n_envs / spent
+    steps *= peer.n_envs
+    return steps / spent, (time.process_time() - cpu) / steps * 1e6
 
 
 def compare(task: str, rounds: int, seconds: float) -> None:
     """Measure a task's peers in turns and print medians and ratios."""
     peers = peers_of(task)
     speeds: dict[str, list[float]] = {peer.name: [] for peer in peers}
+    cpu: dict[str, list[float]] = {peer.name: [] for peer in peers}
     for round_index in range(-1, rounds):
         for peer in peers:
-            speed = measure(peer, seconds if round_index >= 0 else seconds / 2, 0)
+            speed, microseconds = measure(peer, seconds if round_index >= 0 else seconds / 2)
             if round_index >= 0:
                 speeds[peer.name].append(speed)
+                cpu[peer.name].append(microseconds)
     for peer in peers:
         peer.close()
     print(f"\n{task}: environment steps per second, {N_ENVS} environments, {THREADS} threads")
     for name, values in speeds.items():
         spread = f"{min(values):9,.0f} to {max(values):9,.0f}"
-        print(f"  {name:26s} {statistics.median(values):9,.0f}   ({spread})")
+        own = "" if "Subproc" in name else f"   CPU {statistics.median(cpu[name]):6.1f} us per step"
+        print(f"  {name:26s} {statistics.median(values):9,.0f}   ({spread}){own}")
     ours = speeds["warmstart"]
     slower = ("Gymnasium SyncVectorEnv", "SB3 DummyVecEnv", "SB3 SubprocVecEnv")
     best = max(slower, key=lambda name: statistics.median(speeds[name]))
-    ratio("bare loop", ours, speeds["bare loop"], 0.85)
-    ratio(f"best of Gymnasium and SB3 ({best})", ours, speeds[best], 2.5)
+    ratio("bare loop", ours, speeds["bare loop"], LOOP_BAR)
+    ratio(f"best of Gymnasium and SB3 ({best})", ours, speeds[best], GYMNASIUM_BAR)
     if "EnvPool" in speeds:
-        ratio("EnvPool", ours, speeds["EnvPool"], 0.9 if task == "Hopper-v5" else 1.0)
-    adapter = [1e6 / a - 1e6 / b for a, b in zip(speeds["warmstart as SB3 VecEnv"], ours, strict=True)]
-    print(f"  the SB3 adapter costs {statistics.median(adapter):.1f} us per environment step")
+        bar = HOPPER_ENVPOOL_BAR if task == "Hopper-v5" else ENVPOOL_BAR
+        ratio("EnvPool", ours, speeds["EnvPool"], bar)
+    adapter = [a - b for a, b in zip(cpu["warmstart as SB3 VecEnv"], cpu["warmstart"], strict=True)]
+    print(f"  the SB3 adapter costs {statistics.median(adapter):.1f} us of CPU time per environment step")
 
 
 def ratio(name: str, ours: list[float], theirs: list[float], bar: float) -> None:
@@ -176,6 +180,7 @@ def main() -> None:
     parser.add_argument("--tasks", nargs="+", default=TASKS)
     arguments = parser.parse_args()
     warnings.simplefilter("ignore")
+    send_engine_messages_to_logging()
     for task in arguments.tasks:
         compare(task, arguments.rounds, arguments.seconds)
 

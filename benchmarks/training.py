@@ -1,8 +1,9 @@
 """Training speed and memory of PPO against stable-baselines3's, at one fixed setting.
 
-64 environments, VecNormalize, 128 steps, batch 1024, 10 epochs, 64×64, one torch thread, two simulation threads.
-The peer is SB3's PPO with its VecNormalize on the same Gymnasium task, in DummyVecEnv and SubprocVecEnv; its faster
-one counts. All agents live in one process and take turns, rollout by rollout; medians are compared.
+64 environments, VecNormalize, 128 steps, batch 1024, 10 epochs, 64×64, one torch thread, two simulation
+threads. The peer is SB3's PPO with its VecNormalize on the same Gymnasium task, in DummyVecEnv and
+SubprocVecEnv; its faster one counts. All agents live in one process and take turns, rollout by rollout;
+medians are compared.
 """
 
 import argparse
@@ -196,7 +197,7 @@ def compare(task: str, rounds: int, compiled: bool) -> None:
     simulation, arithmetic = limit(task, env.observation_space.shape[0], env.action_space.shape[0])
     bare = simulation + arithmetic
     print(
-        f"  limit: {STEPS / bare:,.0f} steps/s (bare simulation {simulation / STEPS * 1e6:.1f} µs, bare arithmetic "
+        f"  limit: {STEPS / bare:,.0f} steps/s (simulation {simulation / STEPS * 1e6:.1f} µs, arithmetic "
         f"{arithmetic / STEPS * 1e6:.1f} µs); reached: "
         + ", ".join(f"{c.name} {bare / c.seconds:.0%}" for c in contenders[: 1 + compiled])
     )

@@ -22,6 +22,7 @@ from warmstart.envs.errors import WarmstartError
 from warmstart.envs.hooks import ContextSource, Ids, Perturbation
 from warmstart.envs.infos import VectorInfos
 from warmstart.envs.layouts import Layout, action_layout
+from warmstart.envs.models import send_engine_messages_to_logging
 from warmstart.envs.mujoco_task import MujocoTask
 from warmstart.envs.parameters import Parameters
 from warmstart.envs.rendering import Frame, FrameRenderer
@@ -70,6 +71,7 @@ class BatchedEnv(VectorEnv[Array, Array, Array]):
             raise WarmstartError(f"Expected at least one environment, found n_envs={n_envs}.")
         if render_mode not in (None, "rgb_array"):
             raise WarmstartError(f"Expected render_mode None or 'rgb_array', found {render_mode!r}.")
+        send_engine_messages_to_logging()
         model = robot.model()
         self.task, self.robot = task, robot
         self.num_envs, self.render_mode = n_envs, render_mode
@@ -94,7 +96,7 @@ class BatchedEnv(VectorEnv[Array, Array, Array]):
         self.n_diverged = 0
         self._renderer: FrameRenderer | None = None
         self._stepper.forward()
-        self._observations = robot.observe(self.sim)
+        self._observations = _own(robot.observe(self.sim))
         low, high = model.actuator_ctrlrange.astype(np.float32).T
         self.single_action_space = spaces.Box(low, high, dtype=np.float32)
         self.single_observation_space = spaces.Box(
@@ -165,18 +167,21 @@ class BatchedEnv(VectorEnv[Array, Array, Array]):
         robot.before_step(sim)
         failed = self._advance()
         self._elapsed += 1
-        observations = robot.observe(sim)
+        observations = _own(robot.observe(sim))
         rewards, entries = robot.reward(sim, actions)
-        terminations = robot.terminated(sim)
+        rewards, terminations = _own(rewards), robot.terminated(sim)
         if robot.time_limit is None:
             truncations = np.zeros(self.num_envs, dtype=bool)
         else:
             truncations = self._elapsed >= robot.time_limit
         diverged = self._diverged(failed, observations, rewards)
         if diverged is not None:
-            entries = self._end_diverged(diverged, observations, rewards, terminations, truncations, entries)
+            entries = self._end_diverged(diverged, rewards, terminations, truncations, entries)
+            observations[diverged] = self._observations[diverged]
         if self._perturbations:
             observations = self._seen(observations, self._everyone)
+        if diverged is not None:
+            observations[diverged] = self._observations[diverged]
         infos = VectorInfos(self.num_envs)
         ended = terminations | truncations
         if ended.any():
@@ -346,7 +351,6 @@ class BatchedEnv(VectorEnv[Array, Array, Array]):
     def _end_diverged(
         self,
         diverged: NDArray[np.intp],
-        observations: Array,
         rewards: Array,
         terminations: NDArray[np.bool_],
         truncations: NDArray[np.bool_],
@@ -356,7 +360,6 @@ class BatchedEnv(VectorEnv[Array, Array, Array]):
         flags = np.zeros(self.num_envs, dtype=bool)
         flags[diverged] = True
         self.n_diverged += diverged.size
-        observations[diverged] = self._observations[diverged]
         rewards[diverged] = 0.0
         terminations[diverged] = True
         truncations[diverged] = False
@@ -382,3 +385,8 @@ class BatchedEnv(VectorEnv[Array, Array, Array]):
             env = int(np.flatnonzero(~np.isfinite(actions).all(axis=1))[0])
             raise WarmstartError(f"Expected finite actions, found {actions[env]} for environment {env}.")
         return actions
+
+
+def _own(values: Array) -> Array:
+    """The values as float64 in an array of its own, not a view of the simulation's."""
+    return np.array(values, dtype=np.float64, copy=None if values.base is None else True)

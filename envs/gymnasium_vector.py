@@ -19,6 +19,7 @@ from warmstart.envs.contexts import Context
 from warmstart.envs.env_contexts import read_contexts
 from warmstart.envs.errors import WarmstartError
 from warmstart.envs.layouts import Layout, action_layout, generic_layout, observation_layout
+from warmstart.envs.models import send_engine_messages_to_logging
 from warmstart.envs.parameters import Parameters
 from warmstart.envs.robots import GYMNASIUM_TASKS
 from warmstart.envs.single_env import AttributePhysics, SingleEnv
@@ -257,6 +258,7 @@ def _maker(task: Task, render_mode: str | None) -> Callable[[], SingleEnv]:
         raise WarmstartError(f"Gymnasium doesn't know {task.id}: {error}") from error
 
     def make() -> SingleEnv:
+        send_engine_messages_to_logging()
         try:
             return SingleEnv(gymnasium.make(spec, **kwargs))
         except (TypeError, gymnasium.error.Error, ImportError) as error:

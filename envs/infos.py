@@ -20,16 +20,15 @@ class VectorInfos:
         self.entries: dict[str, Any] = {}
 
     def add_all(self, values: dict[str, Array], but: NDArray[np.int32] | None = None) -> None:
-        """Add values of all environments, except those in `but`; the arrays are kept, not copied."""
+        """Add values of all environments, except those in `but`; views are copied, other arrays kept."""
         mask = np.ones(self._n, dtype=bool)
         if but is not None:
             mask[but] = False
             if not mask.any():
                 return
         for name, rows in values.items():
-            kept = rows
+            kept = rows if rows.base is None and but is None else rows.copy()
             if but is not None:
-                kept = rows.copy()
                 kept[but] = 0
             self.entries[name] = kept
             self.entries["_" + name] = mask

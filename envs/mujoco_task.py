@@ -29,7 +29,7 @@ class MujocoTask:
     """One task: write a model file's name, `observe`, `reward`, and `terminated` if it can end early.
 
     The fields of the dataclass are the task's options, so ``my/Task-v0:frame_skip=2`` works at once. Arrays
-    that the methods return have one row per environment; they must not be views of the simulation's own.
+    that the methods return have one row per environment.
 
     Attributes:
         xml_file: MuJoCo model; a bare name is one of Gymnasium's assets.

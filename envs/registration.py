@@ -1,7 +1,6 @@
 """Registers our batched tasks with Gymnasium, as ``warmstart/HalfCheetah-v5`` and so on.
 
-Gymnasium calls `register` through the entry-point group ``gymnasium.envs``; ``import warmstart`` does too. It
-imports neither torch nor mujoco.
+``import warmstart`` calls `register`, which imports neither torch nor mujoco.
 """
 
 import functools

@@ -43,7 +43,11 @@ class Simulation:
         self.before: dict[str, Array] = {}
 
     def read(self, name: str) -> Array:
-        """Live array of an `MjData` field (``"xpos"``), one substep behind the state. Shape: (n, ...)."""
+        """Live array of an `MjData` field. Shape: (n, ...).
+
+        Fields that MuJoCo computes (``"xpos"``) are one substep behind the state and can't be written; fields
+        of the state itself (``"xfrc_applied"``) can.
+        """
         return self._stepper.bind(name)
 
     def model_field(self, name: str) -> Array:

@@ -13,7 +13,6 @@ import numpy as np
 
 from warmstart.envs.contexts import Change, Context
 from warmstart.envs.errors import WarmstartError, unknown_name
-from warmstart.envs.models import send_engine_messages_to_logging
 from warmstart.envs.parameters import Parameters
 
 _DIVERGED = slice(int(mujoco.mjtWarning.mjWARN_BADQPOS), int(mujoco.mjtWarning.mjWARN_BADQACC) + 1)
@@ -115,8 +114,6 @@ class SingleEnv(gymnasium.Wrapper[Any, Any, Any, Any]):
         inner: Any = env.unwrapped
         self._data = getattr(inner, "data", None)
         self.is_mujoco = isinstance(getattr(inner, "model", None), mujoco.MjModel)
-        if self.is_mujoco:
-            send_engine_messages_to_logging()
         self.physics: Physics = ModelPhysics(inner) if self.is_mujoco else AttributePhysics(inner)
         self.next_context: Context = ()
         self.context: Context = ()

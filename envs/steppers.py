@@ -49,7 +49,7 @@ class Stepper(Protocol):
     state: Array
 
     def bind(self, name: str) -> Array:
-        """Live array of an `MjData` field; state fields are writable. Shape: (nsim, ...)."""
+        """Live array of an `MjData` field; only state fields are writable. Shape: (nsim, ...)."""
 
     def field(self, name: str) -> Array:
         """Writable per-simulation values of a model field (``"body_mass"``). Shape: (nsim, ...)."""
@@ -217,6 +217,7 @@ class ThreadStepper:
         self._warning_rows = list(self._warnings)
         self._fields: dict[str, Array] = {}
         self._outputs: dict[str, Array] = {}
+        self._views: dict[str, Array] = {}
         # per thread: live array of its MjData, and the array of all simulations it is copied to
         self._copies: list[list[tuple[Array, Array]]] = [[] for _ in self._datas]
         self._pool = ThreadPoolExecutor(self.n_threads - 1, "simulation") if self.n_threads > 1 else None
@@ -235,7 +236,9 @@ class ThreadStepper:
             self._outputs[name] = np.zeros((self.nsim, *template.shape), dtype=template.dtype)
             for copies, each in zip(self._copies, self._datas, strict=True):
                 copies.append((getattr(each, name), self._outputs[name]))
-        return self._outputs[name]
+            self._views[name] = self._outputs[name].view()
+            self._views[name].flags.writeable = False
+        return self._views[name]
 
     def field(self, name: str) -> Array:
         """See `Stepper.field`; what is written takes effect at `commit` or `set_const`."""
@@ -323,7 +326,8 @@ class ThreadStepper:
         self.reset()
         self.state[...] = state["state"]
         for name, values in state["outputs"].items():
-            self.bind(name)[...] = values
+            self.bind(name)
+            self._outputs[name][...] = values
 
     def close(self) -> None:
         """See `Stepper.close`."""

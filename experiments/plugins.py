@@ -79,12 +79,21 @@ def load_stored_plugins(recorded: Mapping[str, str], run: Path) -> None:
     Raises:
         WarmstartError: One is missing or isn't the recorded one.
     """
-    loaded = {plugin.name: plugin for plugin in load_plugins()}
+    installed = {plugin.name: plugin.sha256 for plugin in load_plugins()}
     for name, sha256 in recorded.items():
-        if name not in loaded:
-            loaded[name] = load_plugin_file(run / FOLDER / Plugin(name, sha256).stored_name)
-        if loaded[name].sha256 != sha256:
+        path = run / FOLDER / Plugin(name, sha256).stored_name
+        found = installed[name] if name in installed else _hash(path)
+        if found != sha256:
             raise WarmstartError(f"The plugin {name} is not the one that the trial was planned with.")
+        if name not in installed:
+            load_plugin_file(path)
+
+
+def _hash(path: Path) -> str:
+    try:
+        return hashlib.sha256(path.read_bytes()).hexdigest()
+    except OSError as error:
+        raise WarmstartError(f"The plugin {path} can't be read: {error.strerror}.") from None
 
 
 def _load_entry_point(point: metadata.EntryPoint) -> Plugin:

@@ -11,7 +11,7 @@ from warmstart.experiments.curves import Failure, RunData
 from warmstart.experiments.plan import Plan, check_buildable, make_plan
 from warmstart.experiments.plugins import load_plugins, store_plugins
 from warmstart.experiments.progress import Mode, TrialProgress, make_progress
-from warmstart.experiments.records import CONFIG, as_disk_full, write_json, write_text
+from warmstart.experiments.records import CONFIG, as_disk_full, read_json, write_json, write_text
 from warmstart.experiments.report import write_report
 from warmstart.experiments.run_data import STUDY_FILE, TRIALS_FILE, TrialState, load_run, statuses
 from warmstart.experiments.scheduler import Scheduler, StudyInterruptedError
@@ -135,7 +135,7 @@ def prepare(made: Plan, directory: Path) -> str:
         for trial in made.trials:
             folder = directory / TRIALS / trial.hash
             folder.mkdir(exist_ok=True)
-            if not (folder / CONFIG).exists():
+            if read_json(folder / CONFIG) != trial.config.to_json():
                 trial.config.write(folder)
         if made.checkpoint is not None:
             _copy_checkpoint(made.checkpoint, directory / CHECKPOINTS, made.checkpoint_hash)

@@ -148,7 +148,7 @@ class Study:
         """Path of the checkpoint where the source is one rather than a task."""
         path = Path(self.source).expanduser()
         looks_like_one = path.suffix == ".zip" or self.source.startswith(("./", "../", "/", "~"))
-        return path if looks_like_one or path.exists() else None
+        return path if looks_like_one or (path / "checkpoint.json").is_file() else None
 
     def to_mapping(self) -> dict[str, Any]:
         """Give the study as plain data; `Study.from_document` reads it back."""

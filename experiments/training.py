@@ -103,6 +103,10 @@ class _Training:
         if used < steps:
             callbacks = CallbackList([*self.method.callbacks(report), *watchers])
             model.learn(steps - used, callback=callbacks, reset_num_timesteps=False)
+        else:  # preparing took the whole budget: the end of the grid is still to be evaluated
+            watching = CallbackList(watchers)
+            watching.init_callback(model)
+            watching.on_training_end()
 
     def _evaluation(self) -> list[BaseCallback]:
         config = self.config

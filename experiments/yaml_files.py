@@ -128,6 +128,8 @@ def parse_yaml(text: str, source: str) -> Document:
         raise WarmstartError(f"{source}{line}: not valid YAML: {error.problem}.") from None
     except yaml.YAMLError as error:
         raise WarmstartError(f"{source}: not valid YAML: {error}.") from None
+    except RecursionError:
+        raise WarmstartError(f"{source}: nested too deeply; is this a study?") from None
     finally:
         loader.dispose()
     return Document(data, source, lines)

@@ -1,11 +1,14 @@
 """warmstart: start reinforcement learning agents from what was learned elsewhere, and know whether it helped.
 
 Importing this package is light: it loads neither torch nor mujoco, so that threads and ``MUJOCO_GL`` can
-still be chosen. The names below are loaded when they are first used.
+still be chosen. The names below are loaded when they are first used. Gymnasium learns of ``warmstart/…`` ids
+(``gymnasium.make_vec("warmstart/HalfCheetah-v5", num_envs=64)``).
 """
 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
+
+from warmstart.envs.registration import register as _register
 
 if TYPE_CHECKING:
     from warmstart.agents.build import build_agent, make_training_env
@@ -93,6 +96,8 @@ __all__ = [
 ]
 
 __version__: str
+
+_register()
 
 
 def __getattr__(name: str) -> Any:

@@ -170,7 +170,8 @@ class Report(Command):
     baseline: str | None = None
     """Arm that the others are compared with; scratch by default, or the first arm of foreign curves."""
     tag: str | None = None
-    """Scalar to read from TensorBoard event files; eval/mean_reward, else rollout/ep_rew_mean."""
+    """Scalar to read from TensorBoard event files; by default the first of eval/mean_reward,
+    evaluation/return and rollout/ep_rew_mean that is there."""
     figures: tuple[str, ...] = ()
     """Also write the curves as figures: png, pdf, svg."""
     json: bool = False
@@ -238,8 +239,8 @@ def _show(result: "StudyResult", as_json: bool) -> int:
 
 
 def _print_verdicts(summary) -> None:  # type: ignore[no-untyped-def]
-    for arm in summary.arms:
-        console().print(f"{arm.name}: {arm.headline}")
+    for arm in summary.compared:
+        console().print(str(arm.headline))
 
 
 def _cell(value: object) -> str:

@@ -82,7 +82,11 @@ class Falling(MujocoTask):
         )
 
     def reward(self, sim: Any, actions: np.ndarray) -> tuple[np.ndarray, dict[str, np.ndarray]]:
-        return np.ones(sim.n), {}
+        return np.ones(sim.n), {"x": sim.qpos[:, 0]}
+
+    def observe(self, sim: Any) -> np.ndarray:
+        observed: np.ndarray = sim.qpos
+        return observed
 
 
 @pytest.mark.parametrize("stepper", ["batch", "threads"])

@@ -180,8 +180,10 @@ def test_a_failed_source_is_reported_for_its_targets(tmp_path: Path) -> None:
     assert "another version of warmstart" in failures["zero_shot"].traceback
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux has a nursery to kill")
+@pytest.mark.parametrize("victim", ["trial", "nursery"])
 def test_a_killed_process_is_noticed_and_its_trial_started_again(
-    tmp_path: Path, plugin: Path, monkeypatch: pytest.MonkeyPatch
+    victim: str, tmp_path: Path, plugin: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run, gate = tmp_path / "run", tmp_path / "gate"
     monkeypatch.setenv("TEST_GATE", str(gate))
@@ -190,13 +192,15 @@ def test_a_killed_process_is_noticed_and_its_trial_started_again(
     killed: list[int] = []
 
     class Kill(Seen):
-        """Kills the waiting trial once, then lets it go."""
+        """Kills the waiting trial, or what it was forked from, once; then lets it go."""
 
         def update(self, trial: PlannedTrial, status: Status) -> None:
             owner = holder(waiting)
             if trial.arm == "waits" and status.state == "running" and owner and not killed:
-                killed.append(owner.pid)
-                os.kill(owner.pid, signal.SIGKILL)
+                parent = Path(f"/proc/{owner.pid}/stat").read_text().rpartition(")")[2].split()[1]
+                killed.append(owner.pid if victim == "trial" else int(parent))
+                os.kill(killed[0], signal.SIGKILL)
+                wait_until(lambda: holder(waiting) is None)
                 gate.touch()
 
     seen = Kill()
@@ -204,7 +208,7 @@ def test_a_killed_process_is_noticed_and_its_trial_started_again(
     assert killed
     assert set(states.values()) == {"done"}
     assert read_status(waiting).attempt == 2
-    assert any("killed by SIGKILL" in message for message in seen.messages)
+    assert any("killed by SIGKILL" in message for message in seen.messages) is (victim == "trial")
 
 
 def test_a_full_disk_stops_the_study(tmp_path: Path) -> None:

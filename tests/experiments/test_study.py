@@ -117,6 +117,15 @@ def test_source_may_be_a_checkpoint(tmp_path: Path) -> None:
     assert Study("s", "a/Hopper-v5", "Hopper-v5", 10, source_steps=1).source_checkpoint is None
 
 
+def test_a_folder_named_like_a_task_is_no_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "Hopper-v5").mkdir()
+    study = Study("s", "Hopper-v5", "Hopper-v5", 10, source_steps=10)
+    assert study.source_checkpoint is None
+    (tmp_path / "Hopper-v5" / "checkpoint.json").touch()
+    assert study.source_checkpoint == Path("Hopper-v5")
+
+
 def test_unknown_studies_are_refused(tmp_path: Path) -> None:
     with pytest.raises(WarmstartError, match=r"Unknown preset 'smok'.*'smoke'"):
         load_study("smok")
@@ -162,6 +171,11 @@ def test_scalars_read_as_people_mean_them(text: str, value: object) -> None:
 def test_anchors_that_contain_themselves_are_refused() -> None:
     with pytest.raises(WarmstartError, match="contains itself"):
         parse_yaml("a: &x [*x]", "x")
+
+
+def test_deep_documents_are_refused() -> None:
+    with pytest.raises(WarmstartError, match="nested too deeply"):
+        parse_yaml("[" * 5000 + "]" * 5000, "x")
 
 
 def test_huge_documents_are_refused() -> None:

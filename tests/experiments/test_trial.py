@@ -106,6 +106,20 @@ def test_the_critic_fit_counts_as_steps(done: dict[str, Path]) -> None:
     assert read_jsonl(done["fine_tune"] / "records.jsonl")[0] == {"event": "start", "source_steps": 128}
 
 
+def test_a_critic_fit_of_the_whole_budget_is_evaluated_at_its_end(
+    done: dict[str, Path], tmp_path: Path
+) -> None:
+    study = tiny(arms=("scratch", {"method": "fine_tune", "critic_fit_steps": 1000}))
+    config = config_of(study, "fine_tune")
+    directory = lay_out_one(config, tmp_path)
+    (tmp_path / "trials" / config.source).symlink_to(done["source"])
+    run_trial(directory)
+    records = read_jsonl(directory / "records.jsonl")
+    assert [r["step"] for r in records if r["event"] == "evaluation"] == [0, 32, 64, 96, 128]
+    actor = "action_net.weight"
+    assert torch.equal(tensors(directory)[actor], tensors(done["source"])[actor])
+
+
 def test_zero_shot_acts_as_the_warm_start_does_at_step_zero(done: dict[str, Path]) -> None:
     first = {
         arm: next(r for r in read_jsonl(done[arm] / "records.jsonl") if r["event"] == "evaluation")

@@ -1,0 +1,138 @@
+"""Configurations, tuned defaults, building agents, threads."""
+
+import dataclasses
+import json
+import logging
+import os
+import subprocess
+import sys
+from typing import Any
+
+import numpy as np
+import pytest
+from gymnasium.envs.mujoco import __name__ as mujoco_name
+from stable_baselines3.common.vec_env import VecNormalize
+
+from tests.agents.conftest import DictTask, gym_env, vectorise
+from warmstart.agents import threads
+from warmstart.agents.build import build_agent, make_training_env
+from warmstart.agents.config import ALGORITHMS, PPOConfig, SACConfig, TD3Config, config_from_json
+from warmstart.agents.defaults import PPO_TASKS, SAC_TASKS, TD3_TASKS, default_config
+from warmstart.agents.normalization import FastVecNormalize
+from warmstart.envs.errors import WarmstartError
+
+TABLES: dict[str, Any] = {"ppo": PPO_TASKS, "sac": SAC_TASKS, "td3": TD3_TASKS}
+CASES = [(name, task) for name, table in TABLES.items() for task in table]
+
+
+@pytest.mark.parametrize(("algorithm", "task"), CASES)
+def test_every_tuned_default_builds_an_agent(algorithm: str, task: str) -> None:
+    config = default_config(algorithm, task)
+    assert config_from_json(json.loads(json.dumps(config.to_json()))) == config
+    small = {"n_envs": 2} | ({} if algorithm == "ppo" else {"buffer_size": 10})
+    if algorithm == "ppo":
+        small |= {"batch_size": 2}
+    config = dataclasses.replace(config, **small)  # type: ignore[arg-type]
+    env = make_training_env(config, task, seed=1)
+    agent = build_agent(config, env, seed=1)
+    assert agent.gamma == config.gamma
+    assert isinstance(env, VecNormalize) == config.normalize
+    env.close()
+
+
+def test_the_context_does_not_change_the_defaults() -> None:
+    assert default_config("ppo", "HalfCheetah-v5@gravity=x0.5") == default_config("PPO", "HalfCheetah-v5")
+    assert mujoco_name
+
+
+@pytest.mark.parametrize("name", ["a2c", "DQN", "trpo", "ddpg", "TQC"])
+def test_other_algorithms_are_refused_by_name(name: str) -> None:
+    with pytest.raises(WarmstartError, match=f"{name} is not supported, only ppo, sac, td3"):
+        default_config(name, "CartPole-v1")
+
+
+def test_unknown_names_and_values_are_errors() -> None:
+    with pytest.raises(WarmstartError, match="Did you mean 'ppo'"):
+        default_config("ppo2", "CartPole-v1")
+    with pytest.raises(WarmstartError, match="Did you mean 'learning_rate'"):
+        config_from_json({"algorithm": "sac", "learnin_rate": 1.0})
+    with pytest.raises(WarmstartError, match=r"gamma has to be at least 0\.0 and at most 1\.0, found 2"):
+        PPOConfig(gamma=2)
+    with pytest.raises(WarmstartError, match="minibatch of one"):
+        PPOConfig(n_envs=5, n_steps=5, batch_size=12)
+    with pytest.raises(WarmstartError, match="stochastic"):
+        TD3Config(use_sde=True)
+
+
+@pytest.mark.parametrize("cls", ALGORITHMS.values())
+def test_every_field_is_explained(cls: Any) -> None:
+    import inspect
+
+    source = "".join(inspect.getsource(base) for base in cls.__mro__ if base.__module__ == cls.__module__)
+    for field in dataclasses.fields(cls):
+        declarations = source.split(f"    {field.name}: ")[1:]
+        assert any('"""' in text.split("\n")[1] for text in declarations), field.name
+
+
+def test_algorithm_and_action_space_have_to_fit() -> None:
+    for config in (SACConfig(n_envs=1), TD3Config(n_envs=1)):
+        with pytest.raises(
+            WarmstartError, match=r"takes Box actions, the environment has Discrete\(2\): use ppo"
+        ):
+            build_agent(config, gym_env("CartPole-v1", 1), 0)
+    with pytest.raises(WarmstartError, match="no VecNormalize around"):
+        build_agent(PPOConfig(n_envs=1), gym_env("Hopper-v5", 1), 0)
+    with pytest.raises(WarmstartError, match="use_sde takes continuous"):
+        build_agent(
+            PPOConfig(use_sde=True, normalize_obs=False, normalize_reward=False), gym_env("CartPole-v1", 1), 0
+        )
+
+
+def test_dict_observations_and_the_device(caplog: pytest.LogCaptureFixture) -> None:
+    config = PPOConfig(n_envs=2, n_steps=16, batch_size=16, normalize_obs=False, normalize_reward=False)
+    with caplog.at_level(logging.INFO):
+        agent = build_agent(config, vectorise(DictTask, 2), 0)
+    assert agent.device.type == "cpu"
+    assert "gains nothing from a GPU" in caplog.text
+    agent.learn(32)
+
+
+def test_settings_reach_the_agent() -> None:
+    config = SACConfig(
+        n_envs=2,
+        learning_rate=2e-3,
+        learning_rate_decay="linear",
+        ent_coef_init=0.3,
+        random_steps=0,
+        net_arch=(12,),
+        critic_net_arch=(14, 15),
+        n_critics=3,
+        buffer_size=64,
+    )
+    env = make_training_env(config, "Hopper-v5", 0)
+    agent: Any = build_agent(config, env, 0)
+    assert agent.log_ent_coef.exp().item() == pytest.approx(0.3)
+    assert agent.lr_schedule(0.5) == pytest.approx(1e-3)
+    assert agent.random_steps == 0
+    shapes = {name: tuple(value.shape) for name, value in agent.policy.state_dict().items()}
+    assert shapes["actor.latent_pi.0.weight"] == (12, 11)
+    assert shapes["critic.qf2.2.weight"] == (15, 14)
+    agent.learn(10)
+    noisy: Any = build_agent(TD3Config(n_envs=1, action_noise=0.25, buffer_size=8), make_training_env(TD3Config(), "Hopper-v5", 0), 0)  # fmt: skip
+    assert np.allclose(noisy.action_noise._sigma, 0.25)
+    plain = PPOConfig(n_envs=2, n_steps=8, batch_size=16)
+    assert isinstance(make_training_env(plain, "Hopper-v5", 0), FastVecNormalize)
+
+
+def test_threads_are_decided_before_torch() -> None:
+    code = (
+        "import sys; from warmstart.agents.threads import decide_threads; decide_threads(1);"
+        "assert 'torch' not in sys.modules and 'numpy' not in sys.modules;"
+        "import torch, os; print(torch.get_num_threads(), os.environ['MKL_NUM_THREADS'])"
+    )
+    env = {k: v for k, v in os.environ.items() if k not in threads.POOL_VARIABLES}
+    out = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True, check=True)
+    assert out.stdout.split() == ["1", "1"]
+    with pytest.raises(WarmstartError, match="at least 1 thread"):
+        threads.decide_threads(0)
+    assert threads.available_cores() >= 1

@@ -1,0 +1,163 @@
+"""With empty seams and without compilation, results equal stable-baselines3's bit for bit."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+import stable_baselines3 as sb3
+import torch
+from stable_baselines3.common.noise import NormalActionNoise
+from stable_baselines3.common.utils import LinearSchedule
+from stable_baselines3.common.vec_env import VecNormalize
+
+from tests.agents.conftest import DictTask, assert_same, gym_env, vectorise
+from warmstart.agents.normalization import vec_normalize
+from warmstart.agents.ppo import PPO
+from warmstart.agents.sac import SAC
+from warmstart.agents.td3 import TD3
+
+RELU = {"activation_fn": torch.nn.ReLU, "net_arch": {"pi": [37], "vf": [50, 20]}, "log_std_init": -1.0}
+PPO_CASES: dict[str, tuple[str, dict[str, Any], int]] = {
+    "normalised": ("HalfCheetah-v5", {"n_steps": 64, "batch_size": 64}, 1500),
+    "uneven batches": ("HalfCheetah-v5", {"n_steps": 60, "batch_size": 70, "policy_kwargs": RELU}, 960),
+    "entropy, linear": (
+        "Hopper-v5",
+        {
+            "n_steps": 64,
+            "batch_size": 128,
+            "ent_coef": 0.01,
+            "learning_rate": LinearSchedule(1e-3, 0, 1),
+            "clip_range": LinearSchedule(0.3, 0, 1),
+            "normalize_advantage": False,
+        },
+        1280,
+    ),
+    "target_kl": (
+        "Hopper-v5",
+        {"n_steps": 64, "batch_size": 64, "target_kl": 0.003, "learning_rate": 2e-3},
+        1000,
+    ),
+    "clip_range_vf": ("Hopper-v5", {"n_steps": 32, "batch_size": 64, "clip_range_vf": 0.2}, 512),
+    "gSDE": ("Hopper-v5", {"n_steps": 32, "batch_size": 64, "use_sde": True, "sde_sample_freq": 4}, 512),
+    "one action": ("InvertedPendulum-v5", {"n_steps": 32, "batch_size": 64}, 512),
+    "discrete": ("CartPole-v1", {"n_steps": 32, "batch_size": 64}, 1024),
+}
+
+
+@pytest.mark.filterwarnings("ignore:You have specified a mini-batch size")
+@pytest.mark.parametrize("case", PPO_CASES)
+def test_ppo(case: str) -> None:
+    task, settings, steps = PPO_CASES[case]
+    ours = PPO("MlpPolicy", vec_normalize(gym_env(task)), seed=0, device="cpu", **settings)
+    ours.learn(steps)
+    theirs = sb3.PPO("MlpPolicy", VecNormalize(gym_env(task)), seed=0, device="cpu", **settings)
+    theirs.learn(steps)
+    assert_same(ours, theirs)
+    for name in ("mean", "var", "count"):
+        a, b = (getattr(m.get_vec_normalize_env().obs_rms, name) for m in (ours, theirs))  # type: ignore[union-attr]
+        assert np.array_equal(a, b)
+    logged, expected = ours.logger.name_to_value, theirs.logger.name_to_value
+    assert set(logged) == set(expected)
+    for name in logged:
+        if name.startswith("train/"):
+            assert logged[name] == pytest.approx(expected[name], rel=1e-5, abs=1e-6), name
+    moments = [m.policy.optimizer.state_dict()["state"] for m in (ours, theirs)]
+    for key, state in moments[1].items():
+        assert all(torch.equal(torch.as_tensor(v), moments[0][key][n]) for n, v in state.items())
+
+
+def test_ppo_with_timeouts_and_raw_observations() -> None:
+    models = [
+        cls("MlpPolicy", gym_env("Hopper-v5", max_episode_steps=7), n_steps=32, seed=1, device="cpu").learn(
+            512
+        )
+        for cls in (PPO, sb3.PPO)
+    ]
+    assert_same(*models)
+
+
+@pytest.mark.parametrize("discrete", [False, True])
+def test_ppo_with_dict_observations(discrete: bool) -> None:
+    models = [
+        cls(
+            "MultiInputPolicy",
+            VecNormalize(vectorise(lambda: DictTask(discrete), 3)),
+            n_steps=32,
+            batch_size=32,
+            seed=1,
+            device="cpu",
+        ).learn(300)
+        for cls in (PPO, sb3.PPO)
+    ]
+    assert_same(*models)
+
+
+def test_ppo_continued() -> None:
+    models = []
+    for cls in (PPO, sb3.PPO):
+        model = cls("MlpPolicy", gym_env("Hopper-v5"), n_steps=32, seed=1, device="cpu")
+        models.append(model.learn(256))
+        for parameter in model.policy.parameters():
+            parameter.data = parameter.data.clone() * 1.01
+        model.learn(256, reset_num_timesteps=False)
+    assert_same(*models)
+
+
+@pytest.mark.parametrize("normalised", [False, True])
+def test_sac(normalised: bool) -> None:
+    models = []
+    for cls in (SAC, sb3.SAC):
+        env = gym_env("Hopper-v5", 2)
+        model = cls(
+            "MlpPolicy",
+            VecNormalize(env) if normalised else env,
+            learning_starts=40,
+            buffer_size=1000,
+            batch_size=32,
+            seed=0,
+            device="cpu",
+        )
+        models.append(model.learn(160))
+    assert_same(*models)
+    assert torch.equal(models[0].log_ent_coef, models[1].log_ent_coef)
+
+
+def test_td3() -> None:
+    models = []
+    for cls in (TD3, sb3.TD3):
+        noise = NormalActionNoise(np.zeros(3), np.full(3, 0.1))
+        model = cls(
+            "MlpPolicy",
+            gym_env("Hopper-v5", 2),
+            action_noise=noise,
+            learning_starts=40,
+            buffer_size=1000,
+            batch_size=32,
+            policy_kwargs={"net_arch": [40, 30]},
+            seed=0,
+            device="cpu",
+        )
+        models.append(model.learn(200))
+    assert_same(*models)
+
+
+def test_seams_that_do_nothing_leave_sac_as_it_is() -> None:
+    """The update with seams does SB3's arithmetic: an empty set of rules changes no bit."""
+    from warmstart.agents.seams import Seams
+    from warmstart.agents.trainability import Trainability
+
+    for cls, theirs in ((SAC, sb3.SAC), (TD3, sb3.TD3)):
+        common: dict[str, Any] = {"learning_starts": 20, "buffer_size": 500, "batch_size": 16, "seed": 0}
+        seams = Seams(trainability=Trainability(()))
+        a = cls("MlpPolicy", gym_env("Hopper-v5", 1), seams=seams, **common).learn(60)
+        b = theirs("MlpPolicy", gym_env("Hopper-v5", 1), **common).learn(60)
+        assert_same(a, b)
+
+
+@pytest.mark.slow
+def test_ppo_for_20k_steps() -> None:
+    models = []
+    for cls, norm in ((PPO, vec_normalize), (sb3.PPO, VecNormalize)):
+        env = norm(gym_env("HalfCheetah-v5", 8))
+        models.append(cls("MlpPolicy", env, n_steps=128, batch_size=256, seed=0, device="cpu").learn(20_480))
+    assert_same(*models)

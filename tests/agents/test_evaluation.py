@@ -1,0 +1,210 @@
+"""Evaluation is the same every time and leaves training as it was; normalisers, compilation."""
+
+import random
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+from stable_baselines3.common.vec_env import VecNormalize
+
+from tests.agents.conftest import DictTask, assert_same, gym_env, vectorise
+from warmstart.agents import compilation
+from warmstart.agents.build import build_agent, make_training_env
+from warmstart.agents.config import PPOConfig, SACConfig, TD3Config
+from warmstart.agents.evaluation import EvaluationCallback, EvaluationResult, evaluate
+from warmstart.agents.normalization import NormalizerState, align, read, vec_normalize, write
+from warmstart.agents.policy import Policy
+from warmstart.agents.ppo import PPO
+from warmstart.agents.seams import Feedback, Seams
+from warmstart.envs.errors import WarmstartError
+
+TASK = "InvertedPendulum-v5"
+CONFIGS: dict[str, Any] = {
+    "ppo": PPOConfig(n_envs=4, n_steps=32, batch_size=64, n_epochs=2),
+    "sac": SACConfig(n_envs=1, learning_starts=20, buffer_size=500, batch_size=16, net_arch=(16,)),
+    "td3": TD3Config(n_envs=1, learning_starts=20, buffer_size=500, batch_size=16, net_arch=(16,)),
+}
+
+
+def train(name: str, callback: Any, seams: Seams | None = None) -> Any:
+    config = CONFIGS[name]
+    agent = build_agent(config, make_training_env(config, TASK, 3), 3, seams=seams)
+    return agent.learn(512 if name == "ppo" else 80, callback=callback)
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_same_bits_with_and_without_evaluation(name: str) -> None:
+    heard: list[EvaluationResult] = []
+
+    class Listener(Feedback):
+        def on_evaluation(self, result: EvaluationResult) -> None:
+            heard.append(result)
+
+    total = 512 if name == "ppo" else 80
+    callback = EvaluationCallback(TASK, total // 4, episodes=3)
+    watched = train(name, callback, Seams(feedback=(Listener(),)))
+    assert_same(watched, train(name, None))
+    steps = [result.step for result in callback.results]
+    assert steps == [0, total // 4, total // 2, 3 * total // 4, total]
+    assert heard == callback.results
+    assert [r.timesteps for r in callback.results][0] == 0
+    assert callback.evaluation_seconds > 0
+    assert callback.training_seconds > 0
+
+
+def test_the_first_point_is_before_any_update_and_the_last_after_all() -> None:
+    callback = EvaluationCallback(TASK, 256, episodes=2)
+    agent = train("ppo", callback)
+    fresh = build_agent(CONFIGS["ppo"], make_training_env(CONFIGS["ppo"], TASK, 3), 3)
+    fresh.env.reset()  # type: ignore[union-attr]
+    first = evaluate(Policy.from_model(fresh), TASK, 2)
+    assert np.array_equal(callback.results[0].returns, first.returns)
+    last = evaluate(Policy.from_model(agent), TASK, 2)
+    assert np.array_equal(callback.results[-1].returns, last.returns)
+
+
+def test_generators_are_as_before_and_seeds_are_paired() -> None:
+    random.seed(1)
+    np.random.seed(1)  # noqa: NPY002
+    torch.manual_seed(1)
+    expected = (random.random(), np.random.rand(), torch.rand(1).item())  # noqa: NPY002
+
+    def stochastic(observations: NDArray[Any]) -> NDArray[Any]:
+        return np.random.uniform(-1, 1, (len(observations), 1))  # noqa: NPY002
+
+    random.seed(1)
+    np.random.seed(1)  # noqa: NPY002
+    torch.manual_seed(1)
+    one = evaluate(stochastic, TASK, 4, seed=5)
+    assert (random.random(), np.random.rand(), torch.rand(1).item()) == expected  # noqa: NPY002
+    other = evaluate(stochastic, TASK, 4, seed=5)
+    assert np.array_equal(one.returns, other.returns)
+    assert np.array_equal(one.lengths, other.lengths)
+    shorter = evaluate(lambda o: np.zeros((len(o), 1)), TASK, 2, seed=5)
+    longer = evaluate(lambda o: np.zeros((len(o), 1)), TASK, 4, seed=5)
+    assert np.array_equal(shorter.returns, longer.returns[:2])
+    assert one.mean == one.returns.mean()
+    with pytest.raises(WarmstartError, match="at least one episode"):
+        evaluate(stochastic, TASK, 0)
+
+
+def test_episodes_of_a_discrete_task() -> None:
+    result = evaluate(lambda o: np.zeros(len(o), np.int64), "CartPole-v1", 3)
+    assert (result.returns == result.lengths).all()
+    assert (result.lengths < 20).all()
+
+
+@pytest.mark.parametrize("observations", ["Box", "Dict"])
+def test_normaliser_state_equals_vec_normalize(observations: str) -> None:
+    def make() -> Any:
+        inner = gym_env("Hopper-v5", 3) if observations == "Box" else vectorise(DictTask, 3)
+        return vec_normalize(inner, clip_obs=3.0, gamma=0.9)
+
+    env = make()
+    env.reset()
+    for _ in range(30):
+        env.step(np.stack([env.action_space.sample() for _ in range(3)]))
+    state = read(env)
+    assert state is not None
+    raw = env.get_original_obs()
+    expected, found = env.normalize_obs(raw), state.apply(raw)
+    for key in raw if observations == "Dict" else [...]:
+        assert np.array_equal(found[key], expected[key])
+        assert found[key].dtype == expected[key].dtype
+    assert NormalizerState.from_json(state.to_json()).to_json() == state.to_json()
+    other = make()
+    write(other, state.capped(10), training=False)
+    assert not other.training
+    assert read(other).count == 10  # type: ignore[union-attr]
+    assert read(other).return_count == 10  # type: ignore[union-attr]
+    write(other, state)
+    assert read(other).to_json() == state.to_json()  # type: ignore[union-attr]
+    rewards = np.array([1.0, -5.0, 100.0])
+    assert np.array_equal(other.normalize_reward(rewards), env.normalize_reward(rewards))
+    assert state.without_returns().return_var == 1.0
+
+
+def test_normaliser_mistakes() -> None:
+    state = NormalizerState(np.zeros(3), np.ones(3), 1.0)
+    with pytest.raises(WarmstartError, match="found none"):
+        write(gym_env("Hopper-v5", 1), state)
+    with pytest.raises(WarmstartError, match=r"shape \(3,\) don't fit observations of shape \(11,\)"):
+        write(VecNormalize(gym_env("Hopper-v5", 1)), state)
+    with pytest.raises(WarmstartError, match="norm_obs=False"):
+        write(VecNormalize(gym_env("Hopper-v5", 1), norm_obs=False), state)
+    with pytest.raises(WarmstartError, match="positive"):
+        state.capped(0)
+
+
+def test_statistics_are_aligned_by_index() -> None:
+    out = align(np.array([1.0, 2.0, 3.0]), np.array([2, -1, 0]), np.zeros(3))
+    assert out.tolist() == [3.0, 0.0, 1.0]
+    with pytest.raises(WarmstartError, match="3 dimensions holds 3"):
+        align(np.zeros(3), np.array([3]), np.zeros(1))
+
+
+SETTING: dict[str, Any] = {"n_steps": 32, "batch_size": 64, "n_epochs": 2, "seed": 0, "device": "cpu"}
+
+
+def test_without_a_compiler_training_goes_on_and_says_so(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setenv("PATH", "/nowhere")
+    monkeypatch.delenv("CXX", raising=False)
+    monkeypatch.setitem(compilation._state, "failed", False)
+    agent = PPO("MlpPolicy", gym_env("Hopper-v5", 4), compile=True, **SETTING).learn(256)
+    assert caplog.text.count("no C++ compiler was found") == 1
+    monkeypatch.setitem(compilation._state, "failed", False)
+    assert_same(agent, PPO("MlpPolicy", gym_env("Hopper-v5", 4), **SETTING).learn(256))
+
+
+def test_auto_compiles_only_long_trainings(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(compilation._state, "failed", False)
+    assert not compilation.compilation_wanted("auto", 600_000, 10)
+    assert compilation.compilation_wanted("auto", 50_000_000, 10)
+    assert compilation.compilation_wanted(True, 1, 1)
+    assert not compilation.compilation_wanted(False, 50_000_000, 10)
+
+
+@pytest.mark.parametrize("tanh", [True, False])
+def test_the_compiled_formulas_agree_up_to_rounding(monkeypatch: pytest.MonkeyPatch, tanh: bool) -> None:
+    """The function itself, without torch.compile, against SB3's own update."""
+    monkeypatch.setattr(torch, "compile", lambda function, **_: function)
+    monkeypatch.setattr(compilation, "has_compiler", lambda: True)
+    monkeypatch.setitem(compilation._state, "failed", False)
+    kwargs = {"activation_fn": torch.nn.Tanh if tanh else torch.nn.ReLU, "net_arch": [20, 12]}
+    settings = {**SETTING, "policy_kwargs": kwargs, "ent_coef": 0.01, "learning_rate": 3e-3}
+    models = [
+        PPO("MlpPolicy", gym_env("Hopper-v5", 4), compile=c, **settings).learn(128) for c in (True, False)
+    ]
+    assert models[0]._update.compiled.ready  # type: ignore[union-attr]
+    for name, value in models[1].policy.state_dict().items():
+        assert torch.allclose(models[0].policy.state_dict()[name], value, atol=2e-5), name
+    for name in ("train/loss", "train/value_loss", "train/approx_kl", "train/entropy_loss"):
+        a, b = (m.logger.name_to_value[name] for m in models)
+        assert a == pytest.approx(b, rel=1e-3, abs=1e-6)
+
+
+@pytest.mark.slow
+def test_compiled_training(monkeypatch: pytest.MonkeyPatch, tmp_path: Any) -> None:
+    if not compilation.has_compiler():
+        pytest.skip("no C++ compiler on this machine")
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path))
+    monkeypatch.setitem(compilation._state, "failed", False)
+    models = [
+        PPO("MlpPolicy", gym_env("Hopper-v5", 4), compile=c, **SETTING).learn(128) for c in (True, False)
+    ]
+    assert models[0]._update.compiled.ready  # type: ignore[union-attr]
+    for name, value in models[1].policy.state_dict().items():
+        assert torch.allclose(models[0].policy.state_dict()[name], value, atol=1e-5), name
+
+
+@pytest.mark.slow
+def test_ppo_learns_to_run() -> None:
+    from warmstart.agents.defaults import default_config
+
+    config = default_config("ppo", "HalfCheetah-v5")
+    agent = build_agent(config, make_training_env(config, "HalfCheetah-v5", 0), 0).learn(200_000)
+    assert evaluate(Policy.from_model(agent), "HalfCheetah-v5", 4).mean > 1500

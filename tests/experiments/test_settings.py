@@ -1,0 +1,80 @@
+"""Plain values to typed fields and back."""
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import pytest
+
+from warmstart.envs.errors import WarmstartError
+from warmstart.experiments.settings import override, setting_names, to_plain
+
+
+@dataclass(frozen=True)
+class Inner:
+    low: float
+    high: float = 1.0
+
+
+@dataclass(frozen=True)
+class Config:
+    count: int = 1
+    rate: float = 0.1
+    flag: bool = False
+    word: str = "a"
+    choice: bool | Literal["auto"] = "auto"
+    widths: tuple[int, ...] = (1, 2)
+    pair: tuple[int, float] = (1, 2.0)
+    maybe: float | None = None
+    inner: Inner = Inner(0.0)
+    names: dict[str, int] | None = None
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "expected"),
+    [
+        ("count", 1e3, 1000),
+        ("rate", 1, 1.0),
+        ("flag", True, True),
+        ("choice", False, False),
+        ("choice", "auto", "auto"),
+        ("widths", [3, 4.0], (3, 4)),
+        ("pair", [1, 2], (1, 2.0)),
+        ("maybe", None, None),
+        ("maybe", 2, 2.0),
+        ("inner", {"low": 1}, Inner(1.0)),
+        ("names", {"a": 1}, {"a": 1}),
+    ],
+)
+def test_values_take_the_fields_type(key: str, value: Any, expected: Any) -> None:
+    found = getattr(override(Config(), {key: value}), key)
+    assert found == expected
+    assert type(found) is type(expected)
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "message"),
+    [
+        ("cont", 1, "Unknown setting 'cont'.*'count'"),
+        ("count", 1.5, "count: expected a whole number, found 1.5"),
+        ("count", True, "expected a whole number, found True"),
+        ("rate", "fast", "expected a number, found 'fast'"),
+        ("flag", 1, "expected true or false, found 1"),
+        ("choice", "auot", "expected true or false or one of 'auto', found 'auot'"),
+        ("widths", 3, "expected a list, found 3"),
+        ("pair", [1], "expected a list of 2 values"),
+        ("inner", {"hgh": 1}, "expected a mapping with low, high"),
+        ("inner", {"high": 1}, "expected a mapping with low, high"),
+        ("names", {"a": "b"}, "expected a whole number or nothing"),
+    ],
+)
+def test_other_values_are_refused(key: str, value: Any, message: str) -> None:
+    with pytest.raises(WarmstartError, match=message):
+        override(Config(), {key: value})
+
+
+def test_plain_values_read_back() -> None:
+    config = Config(widths=(5,), inner=Inner(-1.0, 2.0), names={"x": 3})
+    assert override(Config(), to_plain(config)) == config
+    assert set(to_plain(config)) == set(setting_names(Config))
+    with pytest.raises(WarmstartError, match="plain data"):
+        to_plain({"a": object()})
