@@ -19,7 +19,7 @@ four minibatches; with four to sixteen times fewer gradient steps the learning r
 """
 
 CHEETAH = replace(PPO_MUJOCO, gamma=0.98, gae_lambda=0.92, log_std_init=-1.0)
-"""Zoo's discounting. Zoo's 256 × 256 ReLU networks, log σ = -2, clip range of 0.1 and loss weights go with its
+"""Zoo's discounting. Zoo's 256 × 256 ReLU networks, log σ = -2, clip range of 0.1 and weights go with its
 20 passes over small batches. SB3's 64 × 64 tanh networks and weights with log σ = -1 and ten passes cost a
 third and did no worse in 600,000 steps (one seed: 6,600 against 5,500)."""
 
@@ -82,9 +82,9 @@ PPO_TASKS: dict[str, PPOConfig] = {
         max_grad_norm=0.9,
     ),
 }  # fmt: skip
-"""Zoo's discount factors, clip ranges, passes and weights of each task. Learning rates, batches and numbers
-of environments follow ``PPO_MUJOCO``; Zoo's large networks stay where the observation is large (humanoids). The
-pendulums and the swimmer need few steps, or long horizons, so they have fewer environments."""
+"""Zoo's discount factors, clip ranges, passes and weights of each task. Learning rates, batches and
+numbers of environments follow ``PPO_MUJOCO``; Zoo's large networks stay where observations are large
+(humanoids). The pendulums and the swimmer need few steps, or long horizons, so they have fewer environments."""
 
 CARTPOLE = PPOConfig(
     n_envs=8,

@@ -142,9 +142,9 @@ def described_space(path: Path, described: Any) -> spaces.Space[Any]:
 
 def parse_bound(text: Any, short: Any, shape: tuple[int, ...], dtype: Any) -> Any:
     """A Box's bound from NumPy's print of it; where that is shortened by dots, from its one-number form."""
-    values = numbers(str(text))
     size = int(np.prod(shape))
-    if "..." in str(text) or len(values) != size:
+    values = [] if "..." in str(text) else numbers(str(text))
+    if len(values) not in (1, size):
         values = numbers(str(short))
     if len(values) == 1:
         values *= size

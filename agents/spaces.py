@@ -52,7 +52,7 @@ def space_from_json(values: Mapping[str, Any]) -> spaces.Space[Any]:
     if kind == "MultiDiscrete":
         return spaces.MultiDiscrete(values["nvec"])
     if kind == "MultiBinary":
-        return spaces.MultiBinary(values["n"])
+        return spaces.MultiBinary(values["n"] if len(values["n"]) > 1 else values["n"][0])
     if kind == "Dict":
         return spaces.Dict({key: space_from_json(s) for key, s in values["spaces"].items()})
     raise WarmstartError(

@@ -1,4 +1,4 @@
-"""Threads, decided explicitly and before torch is imported. Imports neither torch nor NumPy.
+"""Threads, decided explicitly and before torch is imported. Doesn't import torch.
 
 Two processes that each take every core slow one another down 4 to 40 times, so the number is never left to
 the libraries' defaults.

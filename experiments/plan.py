@@ -86,7 +86,7 @@ def make_plan(study: Study, plugins: tuple[Plugin, ...] = ()) -> Plan:
     shared = replace(chance, device=study.device, torch_threads=study.torch_threads)
     scratch = to_plain(make_method("scratch").to_json())
     trials: dict[int, PlannedTrial] = {}
-    if checkpoint is None:
+    if checkpoint is None and study.source is not None:
         for seed in study.seed_list:
             config = replace(
                 shared,
@@ -139,8 +139,12 @@ def resolve(study: Study) -> tuple[Study, AlgorithmConfig, AlgorithmConfig]:
     """
     target = _checked(("target",), lambda: Task.parse(study.target))
     target_config = _algorithm(study.algorithm, target, ("algorithm",), {})
-    if study.source_checkpoint is None:
-        source = _checked(("source",), lambda: Task.parse(study.source))
+    source_text: str | None = None
+    if study.source is None:
+        source_config = target_config
+    elif study.source_checkpoint is None:
+        text = study.source
+        source = _checked(("source",), lambda: Task.parse(text))
         written = study.source_algorithm if study.source_algorithm is not None else study.algorithm
         own = "algorithm" if study.source_algorithm is None else "source_algorithm"
         same_networks = {
@@ -153,13 +157,16 @@ def resolve(study: Study) -> tuple[Study, AlgorithmConfig, AlgorithmConfig]:
     arms = []
     for index, arm in enumerate(study.arm_list):
         method = _method(arm.method, arm.options, ("arms", index), target_config.algorithm)
+        if method.needs_source and study.source is None:
+            raise StudyError(("source",), f"missing: {arm.name} starts from a source task or a checkpoint.")
         arms.append({"name": arm.name, **to_plain(method.to_json())})
+    trains_sources = study.source is not None and study.source_checkpoint is None
     explicit = replace(
         study,
         source=source_text,
         target=str(target),
         algorithm=_written(target_config),
-        source_algorithm=None if study.source_checkpoint is not None else _written(source_config),
+        source_algorithm=_written(source_config) if trains_sources else None,
         arms=tuple(arms),
         seeds=study.seed_list,
         evaluation=study.protocol,
@@ -176,6 +183,8 @@ def check_buildable(plan: Plan) -> None:
     """
     study = plan.study
     target_names = _check_task(study.target, ("target",), study.algorithm)
+    if study.source is None:
+        return
     if plan.checkpoint is None:
         source_names = _check_task(study.source, ("source",), study.source_algorithm or study.algorithm)
     else:

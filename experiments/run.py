@@ -11,7 +11,7 @@ from warmstart.experiments.curves import Failure, RunData
 from warmstart.experiments.plan import Plan, check_buildable, make_plan
 from warmstart.experiments.plugins import load_plugins, store_plugins
 from warmstart.experiments.progress import Mode, TrialProgress, make_progress
-from warmstart.experiments.records import CONFIG, as_disk_full, read_json, write_json, write_text
+from warmstart.experiments.records import CHECKPOINT, CONFIG, as_disk_full, read_json, write_json, write_text
 from warmstart.experiments.report import write_report
 from warmstart.experiments.run_data import STUDY_FILE, TRIALS_FILE, TrialState, load_run, statuses
 from warmstart.experiments.scheduler import Scheduler, StudyInterruptedError
@@ -22,7 +22,7 @@ from warmstart.experiments.training import CHECKPOINTS
 from warmstart.experiments.trial_config import TRIALS, PlannedTrial
 from warmstart.experiments.yaml_files import Document, read_yaml
 
-__all__ = ["StudyResult", "TrialState", "load_run", "plan", "run_study", "statuses"]
+__all__ = ["StudyResult", "TrialState", "find_checkpoints", "load_run", "plan", "resolve_checkpoint", "run_study", "statuses"]
 
 REPORT_FILE = "report.html"
 SUMMARY_FILE = "summary.json"
@@ -170,6 +170,36 @@ def conclude(directory: Path) -> StudyResult:
     except OSError as error:
         raise as_disk_full(error, directory) from None
     return StudyResult(directory, run, summary, report)
+
+
+def find_checkpoints(directory: Path) -> tuple[Path, ...]:
+    """Checkpoints of a run's finished trials, in the study's order.
+
+    Raises:
+        WarmstartError: The directory is not a run.
+    """
+    folders = (state.directory / CHECKPOINT for state in statuses(directory))
+    return tuple(folder for folder in folders if folder.is_dir())
+
+
+def resolve_checkpoint(path: str | Path) -> Path:
+    """A checkpoint's path from its own, a trial's, or a run's that holds exactly one.
+
+    Raises:
+        WarmstartError: The run holds none, or several to choose from.
+    """
+    path = Path(path).expanduser()
+    if (path / CHECKPOINT).is_dir():
+        return path / CHECKPOINT
+    if not (path / TRIALS_FILE).is_file():
+        return path
+    found = find_checkpoints(path)
+    if len(found) == 1:
+        return found[0]
+    if not found:
+        raise WarmstartError(f"{path} holds no checkpoint: none of its trials has finished.")
+    listed = "\n".join(f"  {item}" for item in found)
+    raise WarmstartError(f"{path} holds {len(found)} checkpoints; name one of them:\n{listed}")
 
 
 def _entry(trial: PlannedTrial) -> dict[str, str | int]:

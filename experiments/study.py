@@ -59,13 +59,14 @@ class Study:
 
     name: str
     """Name of the study; its run goes to `runs/NAME` unless told otherwise."""
-    source: str
-    """Task text of the source, on which one agent per seed is trained; or the path of a checkpoint, which
-    then serves every seed (this understates the variance: the report says so)."""
     target: str
     """Task text of the target: `ID[:option=value,…][@parameter=value,…]`, or a registered target's name."""
     target_steps: int
     """Environment steps that every arm may take in the target, critic fitting included."""
+    source: str | None = None
+    """Task text of the source, on which one agent per seed is trained; or the path of a checkpoint, which
+    then serves every seed (this understates the variance: the report says so). None where no arm needs
+    one."""
     source_steps: int = 0
     """Environment steps that a source agent is trained for; 0 where `source` is a checkpoint."""
     algorithm: str | Mapping[str, Any] = "ppo"
@@ -102,7 +103,7 @@ class Study:
         _check_texts(self)
         if self.target_steps < 1:
             raise StudyError(("target_steps",), f"expected at least 1 step, found {self.target_steps}.")
-        if self.source_steps < 1 and self.source_checkpoint is None:
+        if self.source and self.source_steps < 1 and self.source_checkpoint is None:
             raise StudyError(("source_steps",), "missing: for how many steps is a source agent trained?")
         if self.torch_threads < 1:
             raise StudyError(("torch_threads",), f"expected at least 1, found {self.torch_threads}.")
@@ -146,6 +147,8 @@ class Study:
     @property
     def source_checkpoint(self) -> Path | None:
         """Path of the checkpoint where the source is one rather than a task."""
+        if not self.source:
+            return None
         path = Path(self.source).expanduser()
         looks_like_one = path.suffix == ".zip" or self.source.startswith(("./", "../", "/", "~"))
         return path if looks_like_one or (path / "checkpoint.json").is_file() else None
@@ -171,11 +174,11 @@ class Study:
                 value.
         """
         section = Section(document, valid=[item.name for item in fields(cls)])
-        values: dict[str, Any] = {key: section.text(key) for key in ("name", "source", "target")}
+        values: dict[str, Any] = {key: section.text(key) for key in ("name", "target")}
         for key, default in (("source_steps", 0), ("target_steps", None), ("torch_threads", 1)):
             values[key] = section.integer(key, default)
-        for key in ("baseline", "device"):
-            if key in section:
+        for key in ("source", "baseline", "device"):
+            if section.data.get(key) is not None:
                 values[key] = section.text(key)
         for key in ("observation_map", "action_map"):
             values[key] = section.name_map(key)
@@ -239,6 +242,8 @@ def load_study(name: str | Path) -> Study:
 def _check_texts(study: Study) -> None:
     for key in ("target", "source", "baseline", "device"):
         value = getattr(study, key)
+        if key == "source" and value is None:
+            continue
         if not isinstance(value, str) or not value:
             raise StudyError((key,), f"expected text, found {value!r}.")
     for key in ("algorithm", "source_algorithm"):

@@ -27,8 +27,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return parse(words).run()
     except SystemExit as stopped:
         return stopped.code if isinstance(stopped.code, int) else USAGE
-    except KeyboardInterrupt:
-        return _say("Interrupted.", INTERRUPTED, debug)
+    except KeyboardInterrupt as stopped:
+        return _say(str(stopped) or "Interrupted.", INTERRUPTED, debug)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return FAILED

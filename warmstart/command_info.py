@@ -62,9 +62,10 @@ class Inspect(Command):
             print_json(description)
             return 0
         tensors = description.pop("tensors")
-        print_table(str(self.path), ["field", "value"], description.items())
+        print_table(str(self.path), ["field", "value"], [(k, _short(v)) for k, v in description.items()])
         console().print()
-        print_table("Tensors", list(tensors[0]), [list(row.values()) for row in tensors])
+        rows = [(name, " × ".join(map(str, t["shape"])) or "scalar", t["dtype"]) for name, t in tensors.items()]
+        print_table("Tensors", ["name", "shape", "type"], rows)
         return 0
 
 
@@ -86,6 +87,15 @@ class Doctor(Command):
             rows = [("ok" if c.ok else "MISSING", c.name, c.found, "" if c.ok else c.advice) for c in checks]
             print_table("", ["", "what", "found", "what to do"], rows)
         return 0 if all(check.ok for check in checks) else 1
+
+
+def _short(value: object) -> str:
+    """One cell: a layout as its names, a mapping as its pairs."""
+    if isinstance(value, list) and value and isinstance(value[0], dict) and "name" in value[0]:
+        return ", ".join(str(item["name"]) for item in value)
+    if isinstance(value, dict):
+        return ", ".join(f"{key} {_short(item)}" for key, item in value.items())
+    return "—" if value is None else str(value)
 
 
 def _tasks() -> list[dict[str, str]]:

@@ -2,12 +2,16 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
 from warmstart.console import Command, console, folder_name, note, print_json
 from warmstart.envs.errors import WarmstartError
+
+if TYPE_CHECKING:
+    from warmstart.agents.policy import Policy
+    from warmstart.envs.tasks import Task
 
 Checkpoint = tyro.conf.Positional[Annotated[Path, tyro.conf.arg(metavar="CHECKPOINT")]]
 TaskText = tyro.conf.Positional[Annotated[str, tyro.conf.arg(metavar="TASK")]]
@@ -42,7 +46,7 @@ class Evaluate(Command):
         if self.episodes < 1:
             raise WarmstartError(f"--episodes: expected at least 1, found {self.episodes}.")
         task = Task.parse(self.task)
-        policy = _checkpoint(self.checkpoint, self.trust_normalizer).policy(self.device)
+        policy = _policy(self.checkpoint, task, self.device, self.trust_normalizer)
         result = evaluate(
             policy, task, episodes=self.episodes, seed=self.seed, deterministic=not self.stochastic
         )
@@ -92,15 +96,29 @@ class Video(Command):
 
         task = Task.parse(self.task)
         out = self.out or Path(f"{folder_name(str(task))}.mp4")
-        policy = _checkpoint(self.checkpoint, self.trust_normalizer).policy("cpu")
+        policy = _policy(self.checkpoint, task, "cpu", self.trust_normalizer)
         film = record_video(policy, task, out, seconds=self.seconds, seed=self.seed, size=self.size)
         note(f"{film.path}: {film.frames} frames at {film.fps} per second, return {film.episode_return:.1f}")
         return 0
 
 
-def _checkpoint(path: Path, trust_normalizer: Path | None = None):  # type: ignore[no-untyped-def]
-    """Load a checkpoint; of a run, its only one (or its first seed's)."""
+def _policy(path: Path, task: "Task", device: str, trust_normalizer: Path | None) -> "Policy":
+    """The policy of a checkpoint (of a run: its only one), checked to fit the task."""
     from warmstart.agents.checkpoints import load_checkpoint
+    from warmstart.envs.vector import make_vec
     from warmstart.experiments.run import resolve_checkpoint
 
-    return load_checkpoint(resolve_checkpoint(path), trust_normalizer=trust_normalizer)
+    checkpoint = load_checkpoint(resolve_checkpoint(path), trust_normalizer=trust_normalizer)
+    env = make_vec(task, 1, n_threads=1)
+    try:
+        for kind in ("observation", "action"):
+            own, there = getattr(checkpoint, f"{kind}_space"), getattr(env, f"single_{kind}_space")
+            if own.shape != there.shape:
+                raise WarmstartError(
+                    f"The policy in {path} (trained in {checkpoint.task or 'an unnamed task'}) has {kind}s of shape "
+                    f"{own.shape}, those of {task} have {there.shape}. `warmstart transfer` carries it over, "
+                    "matching dimensions by name."
+                )
+    finally:
+        env.close()
+    return checkpoint.policy(device)

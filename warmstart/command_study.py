@@ -208,7 +208,7 @@ class Status(Command):
         """Show it."""
         from warmstart.experiments.run import statuses
 
-        rows = statuses(self.path)
+        rows = [state.to_json() for state in statuses(self.path)]
         if self.json:
             print_json(rows)
             return 0
@@ -218,10 +218,16 @@ class Status(Command):
 
 
 def _run_single(study: "Study", options: _Training) -> int:
-    from warmstart.experiments.run import run_study
+    from warmstart.experiments.run import find_checkpoints, run_study
 
     result = run_study(study, options.out, workers=options.workers, plugins=options.plugin)
-    return _show(result, options.json)
+    status = _show(result, options.json)
+    if not options.json:
+        for curve in result.run.curves:
+            console().print(f"Return at the end: {curve.returns[-1]:,.1f} (at the start {curve.returns[0]:,.1f})")
+        for path in find_checkpoints(result.directory):
+            console().print(f"Checkpoint: {path}")
+    return status
 
 
 def _show(result: "StudyResult", as_json: bool) -> int:

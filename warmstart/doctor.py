@@ -83,14 +83,13 @@ def _gpu() -> Iterator[Check]:
 
 
 def _compiler() -> Iterator[Check]:
-    from warmstart.agents.compilation import find_compiler
+    from warmstart.agents.compilation import has_compiler
 
-    compiler = find_compiler()
     yield Check(
         "C++ compiler",
-        compiler is not None,
-        compiler or "none",
-        "Without one PPO trains uncompiled, about a quarter slower. On Debian: apt-get install g++",
+        has_compiler(),
+        "found" if has_compiler() else "none",
+        "Long PPO trainings then run uncompiled, somewhat slower. On Debian: apt-get install g++",
     )
 
 

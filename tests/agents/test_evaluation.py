@@ -49,7 +49,7 @@ def test_same_bits_with_and_without_evaluation(name: str) -> None:
     steps = [result.step for result in callback.results]
     assert steps == [0, total // 4, total // 2, 3 * total // 4, total]
     assert heard == callback.results
-    assert [r.timesteps for r in callback.results][0] == 0
+    assert callback.results[0].timesteps == 0
     assert callback.evaluation_seconds > 0
     assert callback.training_seconds > 0
 
