@@ -82,9 +82,11 @@ PPO_TASKS: dict[str, PPOConfig] = {
         max_grad_norm=0.9,
     ),
 }  # fmt: skip
-"""Zoo's discount factors, clip ranges, passes and weights of each task. Learning rates, batches and
-numbers of environments follow ``PPO_MUJOCO``; Zoo's large networks stay where observations are large
-(humanoids). The pendulums and the swimmer need few steps, or long horizons, so they have fewer environments."""
+"""Zoo's discount factors, clip ranges, passes and weights of each task.
+
+Learning rates, batches and numbers of environments follow ``PPO_MUJOCO``. Zoo's large networks stay where
+observations are large (humanoids). The pendulums and the swimmer need few steps, or long horizons, so they have
+fewer environments."""
 
 CARTPOLE = PPOConfig(
     n_envs=8,

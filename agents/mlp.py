@@ -55,31 +55,42 @@ def layers_of(network: nn.Sequential) -> tuple[list[nn.Linear], type[nn.Module]]
 class Branch:
     """Actor or critic: hidden layers, and an output layer without nonlinearity.
 
+    It holds on to the parameters' memory: make another when a parameter's ``data`` is replaced.
+
     Args:
         hidden: SB3's ``policy_net`` or ``value_net``.
         head: SB3's ``action_net`` or ``value_net``.
         rows: Size of a batch.
+        beside: A branch that is done with its buffers when this one starts; sharing keeps them in the cache.
     """
 
-    def __init__(self, hidden: nn.Sequential, head: nn.Linear, rows: int) -> None:
+    def __init__(
+        self, hidden: nn.Sequential, head: nn.Linear, rows: int, beside: "Branch | None" = None
+    ) -> None:
         known = layers_of(hidden)
         assert known is not None
         linear, activation = known
         self.tanh = activation is nn.Tanh
-        self.layers = [*linear, head]
-        widths = [layer.out_features for layer in self.layers]
-        self.before = [torch.empty(rows, width) for width in widths]
-        self.after = [torch.empty(rows, width) for width in widths[:-1]]
-        self.back = [torch.empty(rows, width) for width in widths[:-1]]
+        layers = [*linear, head]
+        self.weights = [layer.weight.detach() for layer in layers]
+        self.transposed = [weight.t() for weight in self.weights]
+        self.biases = [layer.bias.detach() for layer in layers]
+        self.outputs = head.out_features
+        widths = [layer.out_features for layer in layers]
+        self.out = torch.empty(rows, widths[-1])
+        if beside is not None and [x.shape[1] for x in beside.hidden] == widths[:-1]:
+            self.hidden, self.back = beside.hidden, beside.back
+        else:
+            self.hidden = [torch.empty(rows, width) for width in widths[:-1]]
+            self.back = [torch.empty(rows, width) for width in widths[:-1]]
 
     def forward(self, inputs: torch.Tensor) -> torch.Tensor:
         """Outputs for a batch. Shape: (rows, outputs)."""
         x = inputs
-        for layer, before, after in zip(self.layers, self.before, self.after, strict=False):
-            torch.addmm(layer.bias, x, layer.weight.t(), out=before)
-            x = torch.tanh(before, out=after) if self.tanh else torch.clamp_min(before, 0, out=after)
-        head = self.layers[-1]
-        return torch.addmm(head.bias, x, head.weight.t(), out=self.before[-1])
+        for bias, weight, hidden in zip(self.biases, self.transposed, self.hidden, strict=False):
+            torch.addmm(bias, x, weight, out=hidden)
+            x = torch.tanh(hidden, out=hidden) if self.tanh else torch.clamp_min(hidden, 0, out=hidden)
+        return torch.addmm(self.biases[-1], x, self.transposed[-1], out=self.out)
 
     def backward(
         self, inputs: torch.Tensor, gradient: torch.Tensor, out: list[tuple[torch.Tensor, torch.Tensor]]
@@ -91,14 +102,14 @@ class Branch:
             gradient: Of the loss by the outputs. Shape: (rows, outputs).
             out: Where the gradient of each layer's weight and bias goes.
         """
-        for index in range(len(self.layers) - 1, -1, -1):
-            x = self.after[index - 1] if index else inputs
+        for index in range(len(self.weights) - 1, -1, -1):
+            x = self.hidden[index - 1] if index else inputs
             weight, bias = out[index]
             torch.sum(gradient, 0, out=bias)
             torch.mm(gradient.t(), x, out=weight)
             if index == 0:
                 return
-            back = torch.mm(gradient, self.layers[index].weight, out=self.back[index - 1])
+            back = torch.mm(gradient, self.weights[index], out=self.back[index - 1])
             if self.tanh:
                 gradient = aten.tanh_backward.grad_input(back, x, grad_input=back)
             else:
@@ -117,7 +128,7 @@ class MlpActor:
         self.policy = policy
         self.rows = rows
         self.actor = Branch(policy.mlp_extractor.policy_net, policy.action_net, rows)  # type: ignore[arg-type]
-        self.critic = Branch(policy.mlp_extractor.value_net, policy.value_net, rows)
+        self.critic = Branch(policy.mlp_extractor.value_net, policy.value_net, rows, self.actor)
 
     @torch.no_grad()
     def act(self, observations: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
@@ -179,19 +190,30 @@ class MlpLoss:
     def __init__(self, policy: ActorCriticPolicy, rows: int) -> None:
         self.policy = policy
         self.actor = Branch(policy.mlp_extractor.policy_net, policy.action_net, rows)  # type: ignore[arg-type]
-        self.critic = Branch(policy.mlp_extractor.value_net, policy.value_net, rows)
+        self.critic = Branch(policy.mlp_extractor.value_net, policy.value_net, rows, self.actor)
         self.rows = rows
-        self.ones = torch.ones(rows, self.actor.layers[-1].out_features)
+        self.log_std = policy.log_std.detach()
+        self.ones = torch.ones(rows, self.actor.outputs)
+        self.seed = torch.tensor(-1.0) / rows
+        self.half, self.zero = self.seed / 2, torch.tensor(0.0)
         names = {id(p): i for i, p in enumerate(policy.parameters())}
         self._log_std = names[id(policy.log_std)]
-        self._actor_layers = [(names[id(s.weight)], names[id(s.bias)]) for s in self.actor.layers]
-        self._critic_layers = [(names[id(s.weight)], names[id(s.bias)]) for s in self.critic.layers]
+
+        def indices(hidden: Any, head: Any) -> list[tuple[int, int]]:
+            layers = [*list(hidden)[::2], head]
+            return [(names[id(layer.weight)], names[id(layer.bias)]) for layer in layers]
+
+        self._actor_layers = indices(policy.mlp_extractor.policy_net, policy.action_net)
+        self._critic_layers = indices(policy.mlp_extractor.value_net, policy.value_net)
 
     @torch.no_grad()
     def gradient(
         self, batch: Minibatch, settings: LossSettings, gradients: list[torch.Tensor]
     ) -> torch.Tensor:
         """Gradient of PPO's loss (1707.06347, equation 9) by every parameter.
+
+        Where autograd's order of operations is left, it is by a factor that is a power of two, by a sign, or
+        by terms of which all but one are zero: none of these rounds.
 
         Args:
             batch: The minibatch.
@@ -203,49 +225,46 @@ class MlpLoss:
             (5,).
         """
         n, clip = self.rows, settings.clip_range
-        mean = self.actor.forward(batch.observations)
-        values = self.critic.forward(batch.observations).flatten()
-        log_std = self.policy.log_std
-        row = log_std.exp()
-        std = self.ones * row
-        log_scale = std.log()
-        double_var = 2 * std**2
-        difference = batch.actions - mean
-        quotient = -(difference**2) / double_var
-        log_prob = (quotient - log_scale - HALF_LOG_2PI).sum(dim=1)
-        entropy_loss = -torch.mean((ENTROPY_CONSTANT + log_scale).sum(dim=1))
-        advantages = batch.advantages
-        if settings.normalize_advantage and n > 1:
-            advantages = (advantages - advantages.mean()) / (advantages.std() + 1e-8)
-        log_ratio = log_prob - batch.log_probs
-        ratio = torch.exp(log_ratio)
-        loss_1 = advantages * ratio
-        loss_2 = advantages * torch.clamp(ratio, 1 - clip, 1 + clip)
-        policy_loss = -torch.min(loss_1, loss_2).mean()
+        values = self.critic.forward(batch.observations).view(-1)
         value_loss = nn.functional.mse_loss(batch.returns, values)
-        clipped = torch.mean((torch.abs(ratio - 1) > clip).float())
-        divergence = torch.mean((ratio - 1) - log_ratio)
-
-        seed = torch.full((n,), -1.0) / n
-        tied, half = loss_1 == loss_2, seed / 2
-        chosen = torch.where(tied, half, seed)
-        by_1 = chosen.masked_fill(loss_1 > loss_2, 0) * advantages
-        by_2 = chosen.masked_fill(loss_1 < loss_2, 0) * advantages
-        by_2 = by_2 * ((ratio >= 1 - clip) & (ratio <= 1 + clip))
-        by_log_prob = ((by_1 + by_2) * ratio).unsqueeze(1).expand_as(mean)
-        by_quotient = by_log_prob / double_var
-        by_mean = by_quotient * (2 * difference)
-        by_double_var = -by_log_prob * (quotient / double_var)
-        by_std = (torch.full((n,), -settings.ent_coef) / n).unsqueeze(1).expand_as(mean) / std
-        by_std = by_std - by_log_prob / std
-        by_std = by_std + (by_double_var * 2) * (2 * std)
-        gradients[self._log_std].copy_((by_std * self.ones).sum(0, keepdim=True).view(-1) * row)
-        self.actor.backward(
-            batch.observations, by_mean, [(gradients[w], gradients[b]) for w, b in self._actor_layers]
-        )
         factor = torch.tensor(settings.vf_coef)
         by_value = aten.mse_loss_backward(factor, values, batch.returns, 1).unsqueeze(1)
         self.critic.backward(
             batch.observations, by_value, [(gradients[w], gradients[b]) for w, b in self._critic_layers]
+        )
+        mean = self.actor.forward(batch.observations)
+        row = self.log_std.exp()
+        std = self.ones * row
+        log_scale = std.log()
+        var = std * std
+        difference = batch.actions - mean
+        quotient = difference * difference
+        quotient.div_(var)
+        log_prob = torch.add(log_scale, quotient, alpha=0.5).add_(HALF_LOG_2PI).sum(dim=1).neg_()
+        entropy_loss = -torch.mean((ENTROPY_CONSTANT + log_scale).sum(dim=1))
+        advantages = batch.advantages
+        if settings.normalize_advantage and n > 1:
+            advantages = (advantages - advantages.mean()).div_(advantages.std() + 1e-8)
+        log_ratio = log_prob.sub_(batch.log_probs)
+        ratio = torch.exp(log_ratio)
+        bounded = torch.clamp(ratio, 1 - clip, 1 + clip)
+        loss_1, loss_2 = advantages * ratio, advantages * bounded
+        policy_loss = -torch.min(loss_1, loss_2).mean()
+        excess = ratio - 1
+        divergence = (excess - log_ratio).mean()
+        clipped = torch.mean((excess.abs_() > clip).float())
+
+        whole = (loss_1 < loss_2).logical_or_(bounded == ratio)
+        share = torch.where(whole, self.seed, torch.where(loss_1 == loss_2, self.half, self.zero))
+        by_log_prob = share.mul_(advantages).mul_(ratio).unsqueeze(1) * self.ones
+        by_mean = (by_log_prob / var).mul_(difference)
+        by_std = quotient.div_(var).mul_(by_log_prob).mul_(std)
+        rest = by_log_prob.div_(std)
+        if settings.ent_coef != 0:
+            rest = rest - (torch.full((n, 1), -settings.ent_coef) / n).expand_as(std) / std
+        by_std.sub_(rest)
+        gradients[self._log_std].copy_(by_std.sum(0, keepdim=True).view(-1) * row)
+        self.actor.backward(
+            batch.observations, by_mean, [(gradients[w], gradients[b]) for w, b in self._actor_layers]
         )
         return torch.stack((policy_loss, value_loss, entropy_loss, clipped, divergence))

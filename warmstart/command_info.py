@@ -64,7 +64,9 @@ class Inspect(Command):
         tensors = description.pop("tensors")
         print_table(str(self.path), ["field", "value"], [(k, _short(v)) for k, v in description.items()])
         console().print()
-        rows = [(name, " × ".join(map(str, t["shape"])) or "scalar", t["dtype"]) for name, t in tensors.items()]
+        rows = [
+            (name, " × ".join(map(str, t["shape"])) or "scalar", t["dtype"]) for name, t in tensors.items()
+        ]
         print_table("Tensors", ["name", "shape", "type"], rows)
         return 0
 
@@ -99,11 +101,11 @@ def _short(value: object) -> str:
 
 
 def _tasks() -> list[dict[str, str]]:
-    from warmstart.envs.robots import ROBOTS
+    from warmstart.envs.robots import robots
     from warmstart.envs.targets import targets
 
     rows = []
-    for task_id in ROBOTS:
+    for task_id in robots():
         rows.append({"name": task_id, "task": task_id, "what": "Gymnasium's own"})
         rows.extend(
             {"name": t.name, "task": str(t.task), "what": f"{t.description} ({t.source})"}

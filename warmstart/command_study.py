@@ -118,12 +118,12 @@ class Compare(_Training):
 
     def run(self) -> int:
         """Compare."""
-        from warmstart.experiments.plan import make_plan
+        from warmstart.experiments.estimate import estimate_seconds
         from warmstart.experiments.plugins import load_plugins
-        from warmstart.experiments.run import run_study
+        from warmstart.experiments.run import plan, run_study
         from warmstart.experiments.study import load_study
 
-        plugins = load_plugins(self.plugin)
+        load_plugins(self.plugin)
         study = load_study(self.study)
         changes = {
             "target_steps": self.steps,
@@ -133,7 +133,8 @@ class Compare(_Training):
         }
         study = replace(study, **{k: v for k, v in changes.items() if v is not None})
         if self.dry_run:
-            plan = make_plan(study, plugins)
+            made = plan(study, plugins=self.plugin)
+            seconds = estimate_seconds(made, self.workers)
             rows = [
                 {
                     "trial": trial.hash,
@@ -142,13 +143,18 @@ class Compare(_Training):
                     "task": trial.config.task,
                     "steps": trial.config.steps,
                 }
-                for trial in plan.trials
+                for trial in made.trials
             ]
             if self.json:
-                print_json({"study": study.to_mapping(), "trials": rows, "steps": plan.steps})
+                print_json(
+                    {"study": study.to_mapping(), "trials": rows, "steps": made.steps, "seconds": seconds}
+                )
             else:
                 print_table(study.name, list(rows[0]), [list(row.values()) for row in rows])
-                console().print(f"{len(rows)} trials, {plan.steps:,} steps in all. Nothing was written.")
+                console().print(
+                    f"{len(rows)} trials, {made.steps:,} steps in all, about {_duration(seconds)} here. "
+                    "Nothing was written."
+                )
             return 0
         result = run_study(study, self.out, workers=self.workers, plugins=self.plugin)
         return _show(result, self.json)
@@ -224,7 +230,9 @@ def _run_single(study: "Study", options: _Training) -> int:
     status = _show(result, options.json)
     if not options.json:
         for curve in result.run.curves:
-            console().print(f"Return at the end: {curve.returns[-1]:,.1f} (at the start {curve.returns[0]:,.1f})")
+            console().print(
+                f"Return at the end: {curve.returns[-1]:,.1f} (at the start {curve.returns[0]:,.1f})"
+            )
         for path in find_checkpoints(result.directory):
             console().print(f"Checkpoint: {path}")
     return status
@@ -247,6 +255,10 @@ def _show(result: "StudyResult", as_json: bool) -> int:
 def _print_verdicts(summary) -> None:  # type: ignore[no-untyped-def]
     for arm in summary.compared:
         console().print(str(arm.headline))
+
+
+def _duration(seconds: float) -> str:
+    return f"{seconds:.0f} s" if seconds < 100 else f"{seconds / 60:.0f} min"
 
 
 def _cell(value: object) -> str:

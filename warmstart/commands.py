@@ -30,7 +30,9 @@ First steps:
   warmstart train HalfCheetah-v5               train an agent from scratch
   warmstart transfer runs/HalfCheetah-v5 HalfCheetah-v5@gravity=x0.5
                                                start from it in another task
-  warmstart list                               tasks, methods and presets"""
+  warmstart list                               tasks, methods and presets
+
+Every command explains itself with --help, and shows the traceback of an error with --debug."""
 
 
 def parse(words: Sequence[str]) -> Command:

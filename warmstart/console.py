@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import tyro
 from rich.console import Console
 from rich.table import Table
 
@@ -15,9 +14,6 @@ from rich.table import Table
 @dataclass(frozen=True, kw_only=True)
 class Command:
     """A subcommand: its options are its fields."""
-
-    debug: tyro.conf.Suppress[bool] = False
-    """Show the traceback of an error."""
 
     def run(self) -> int:
         """Do it.

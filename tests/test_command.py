@@ -1,0 +1,158 @@
+"""The command as someone in a hurry uses it: one clear line when something is wrong, JSON for programs."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from warmstart.__main__ import main
+
+STUDY = """name: tiny
+source: InvertedPendulum-v5
+target: InvertedPendulum-v5@pole.mass=x2
+algorithm: {name: ppo, n_envs: 4, n_steps: 64, batch_size: 64, n_epochs: 1}
+source_steps: 512
+target_steps: 512
+seeds: 1
+arms: [scratch, {method: fine_tune, critic_fit_steps: 256}]
+evaluation: {every: 256, episodes: 2}
+"""
+
+
+def _run(capsys, *words):
+    status = main(words)
+    out, err = capsys.readouterr()
+    return status, out, err
+
+
+def test_train_transfer_evaluate_inspect_status(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    status, out, _ = _run(capsys, "train", "InvertedPendulum-v5", "--steps", "512")
+    assert status == 0
+    assert "Checkpoint: runs/InvertedPendulum-v5/trials/" in out
+    status, out, _ = _run(capsys, "status", "runs/InvertedPendulum-v5", "--json")
+    assert {row["state"] for row in json.loads(out)} == {"done"}
+    words = ("transfer", "runs/InvertedPendulum-v5", "InvertedDoublePendulum-v5", "--steps", "512", "--json")
+    status, out, _ = _run(capsys, *words)
+    assert status == 0
+    run = json.loads(out)["run"]
+    status, out, _ = _run(capsys, "evaluate", run, "InvertedDoublePendulum-v5", "--episodes", "3", "--json")
+    assert status == 0
+    assert len(json.loads(out)["returns"]) == 3
+    status, out, _ = _run(
+        capsys, "inspect", *(str(p) for p in tmp_path.glob("runs/I*-v5/trials/*/checkpoint"))
+    )
+    assert status == 0
+    assert "slider.position" in out
+    status, _, err = _run(capsys, "evaluate", "runs/InvertedPendulum-v5", "Hopper-v5")
+    assert status == 2
+    assert "(11,)" in err
+    assert "warmstart transfer" in err
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("evaluate", "nowhere", "Hopper-v5"), "nowhere"),
+        (("train", "Hoper-v5"), "Did you mean 'Hopper-v5'"),
+        (("train", "Hopper-v5@torso.mas=x2"), "Did you mean 'torso.mass'"),
+        (("train", "Hopper-v5@torso.mass=-1"), "mass"),
+        (("train", "CartPole-v1", "--algorithm", "sac"), "ppo"),
+        (("train", "Hopper-v5", "--algorithm", "dqn"), "dqn is not supported"),
+        (("train", "Hopper-v5", "--steps", "0"), "at least 1"),
+        (("compare", "cheetah-gravty"), "Did you mean 'cheetah-gravity'"),
+        (("compare", "nowhere.yaml"), "nowhere.yaml"),
+        (("report", "nowhere"), "nowhere"),
+        (("status", "nowhere"), "nowhere"),
+        (("inspect", "nowhere"), "nowhere"),
+    ],
+)
+def test_a_mistake_is_one_message_without_traceback(tmp_path, monkeypatch, capsys, words, said):
+    monkeypatch.chdir(tmp_path)
+    status, _, err = _run(capsys, *words)
+    assert status == 2
+    assert said in err
+    assert "Traceback" not in err
+    assert not list(tmp_path.iterdir()), "a refused command writes nothing"
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("target_stps: 5", "target_steps"),
+        ("seeds: 0", "at least one seed"),
+        ("arms: [scratch, fine_tun]", "fine_tune"),
+        ("source_steps: many", "source_steps"),
+    ],
+)
+def test_a_mistake_in_yaml_names_its_line(tmp_path, capsys, line, said):
+    key = line.split(":")[0]
+    kept = [text for text in STUDY.splitlines() if not text.startswith(f"{key}:")]
+    path = tmp_path / "study.yaml"
+    path.write_text("\n".join([*kept, line, ""]))
+    status, _, err = _run(capsys, "compare", str(path), "--dry-run")
+    assert status == 2
+    assert f"study.yaml, line {len(kept) + 1}" in err
+    assert said in err
+
+
+def test_truncated_and_foreign_checkpoints(tmp_path, capsys):
+    (tmp_path / "a.zip").write_bytes(b"PK\x03\x04 not a zip")
+    (tmp_path / "b").mkdir()
+    (tmp_path / "b" / "notes.txt").write_text("hello")
+    for name in ("a.zip", "b"):
+        status, _, err = _run(capsys, "inspect", str(tmp_path / name))
+        assert status == 2
+        assert name in err
+
+
+def test_usage_errors_and_help(capsys):
+    assert main(["nonsense"]) == 2
+    assert main(["--help"]) == 0
+    assert "compare" in capsys.readouterr().out
+
+
+def test_list_is_json_for_programs(capsys):
+    status, out, _ = _run(capsys, "list", "--json")
+    listed = json.loads(out)
+    assert status == 0
+    assert "fine_tune" in [row["name"] for row in listed["methods"]]
+    assert "cheetah-gravity" in [row["name"] for row in listed["presets"]]
+    assert len(listed["tasks"]) > 50
+
+
+def test_dry_run_writes_nothing(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    status, out, _ = _run(capsys, "compare", "smoke", "--dry-run")
+    assert status == 0
+    assert "Nothing was written" in out
+    assert not list(tmp_path.iterdir())
+
+
+def test_ctrl_c_says_how_to_continue_and_loses_nothing(tmp_path):
+    (tmp_path / "study.yaml").write_text(STUDY.replace("target_steps: 512", "target_steps: 400_000"))
+    command = [sys.executable, "-m", "warmstart", "compare", "study.yaml", "--workers", "1"]
+    process = subprocess.Popen(
+        command, cwd=tmp_path, stderr=subprocess.PIPE, text=True, start_new_session=True
+    )
+    deadline = time.monotonic() + 90
+    while time.monotonic() < deadline:
+        states = [json.loads(p.read_text()) for p in tmp_path.glob("runs/tiny/trials/*/status.json")]
+        if any(s["state"] == "running" and s["total"] > 1000 for s in states):
+            break
+        time.sleep(0.1)
+    os.killpg(process.pid, signal.SIGINT)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "run the same command again" in err
+    assert "Traceback" not in err
+    done = [
+        s
+        for s in (json.loads(p.read_text()) for p in tmp_path.glob("runs/tiny/trials/*/status.json"))
+        if s["state"] == "done"
+    ]
+    assert done, "the finished source trial is kept"

@@ -1,0 +1,72 @@
+"""The five lines of the README, and the code of the documents, run."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+
+
+def _blocks(path):
+    return re.findall(r"```python\n(.*?)```", (ROOT / path).read_text(), flags=re.S)
+
+
+def test_the_five_lines_of_the_readme(tmp_path, monkeypatch):
+    (lines,) = _blocks("README.md")
+    assert len(lines.strip().splitlines()) == 5
+    import stable_baselines3 as sb3
+
+    import warmstart
+
+    source_env = warmstart.as_sb3(warmstart.make_vec("Hopper-v5", n_envs=4, seed=1))
+    source = sb3.PPO(
+        "MlpPolicy", sb3.common.vec_env.VecNormalize(source_env), n_steps=64, batch_size=64, seed=1
+    ).learn(256)
+    monkeypatch.chdir(tmp_path)
+    warmstart.save_checkpoint(source, "hopper", task="Hopper-v5", steps=256)
+    names = {}
+    short = lines.replace("100_000", "2_048").replace(
+        'method="fine_tune"', 'method="fine_tune", critic_fit_steps=2_048'
+    )
+    exec(compile(short, "README.md", "exec"), names)
+    assert names["report"].copied > 0
+    assert names["model"].num_timesteps >= 4_096
+    assert "copied" in str(names["report"])
+
+
+def test_the_own_task_of_the_documents_runs(tmp_path):
+    (code,) = _blocks("docs/own_task.md")
+    code += (
+        "\nimport warmstart\nenv = warmstart.make_vec('example/Crane-v0:goal=0.5@gravity=x0.5', 3, seed=0)\n"
+    )
+    code += "print(env.reset()[0].shape)\n"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    assert "(3, 4)" in done.stdout
+
+
+def test_the_own_method_of_the_documents_trains_in_a_study(tmp_path):
+    (code,) = _blocks("docs/own_method.md")
+    (study,) = re.findall(r"```yaml\n(.*?)```", (ROOT / "docs/own_method.md").read_text(), flags=re.S)
+    (tmp_path / "l2sp.py").write_text(code)
+    short = re.sub(r"65_536", "4_096", study).replace("seeds: 6", "seeds: 1")
+    short = short.replace("weight: 0.01", "weight: 0.01, critic_fit_steps: 512")
+    (tmp_path / "l2sp.yaml").write_text(short.replace("arms: [scratch, fine_tune,", "arms: [scratch,"))
+    command = [sys.executable, "-m", "warmstart", "compare", "l2sp.yaml", "--plugin", "l2sp.py"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=180)
+    assert done.returncode == 0, done.stderr
+    records = [p.read_text() for p in tmp_path.glob("runs/l2sp/trials/*/records.jsonl")]
+    assert any("l2sp" in text for text in records), "the loss term was never logged"
+
+
+@pytest.mark.parametrize(
+    "path", sorted(p.relative_to(ROOT) for p in [ROOT / "README.md", *ROOT.glob("docs/*.md")])
+)
+def test_links_lead_somewhere(path):
+    text = (ROOT / path).read_text()
+    for target in re.findall(r"\]\(([^)#]+)\)", text):
+        if not target.startswith("http"):
+            assert ((ROOT / path).parent / target).exists(), f"{path} links to {target}"
