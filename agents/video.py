@@ -2,9 +2,12 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import imageio.v2 as imageio
 import numpy as np
+from gymnasium.vector import VectorEnv
+from numpy.typing import NDArray
 
 from warmstart.agents.policy import Policy
 from warmstart.envs.errors import WarmstartError
@@ -54,7 +57,8 @@ def record_video(
     try:
         fps = int(env.metadata.get("render_fps") or 30)
         observations, _ = env.reset(seed=seed)
-        frames, total, ended = [_frame(env)], 0.0, False
+        frames: list[Any] = [_frame(env)]
+        total, ended = 0.0, False
         while not ended and len(frames) < seconds * fps:
             observations, rewards, terminations, truncations, _ = env.step(policy.predict(observations))
             total += float(rewards[0])
@@ -84,6 +88,6 @@ def _sized(task: Task, size: int) -> Task:
     return Task(task.id, task.options + extra, task.context)
 
 
-def _frame(env) -> np.ndarray:  # type: ignore[no-untyped-def, type-arg]
-    frames = env.render()
+def _frame(env: VectorEnv[Any, Any, Any]) -> NDArray[np.uint8]:
+    frames: Any = env.render()
     return np.asarray(frames[0])

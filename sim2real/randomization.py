@@ -61,7 +61,7 @@ class Randomization:
             [zlib.crc32(f"{r.selector}|{r.operation}|{i}".encode()) for i, r in enumerate(self.ranges)],
             dtype=np.uint64,
         )
-        self._log = np.array([r.distribution == "log_uniform" for r in self.ranges])
+        self._log = np.array([r.distribution == "log_uniform" for r in self.ranges], dtype=bool)
         low = np.array([r.low for r in self.ranges], dtype=np.float64)
         high = np.array([r.high for r in self.ranges], dtype=np.float64)
         self._low = np.where(self._log, np.log(np.where(self._log, low, 1.0)), low)
@@ -82,8 +82,9 @@ class Randomization:
         for part in (np.asarray(env_ids, np.uint64)[:, None], counter, self._keys[None, :]):
             state = _mix(state ^ _mix(part + np.uint64(0x9E3779B97F4A7C15)))
         uniform = (state >> np.uint64(11)).astype(np.float64) * 2.0**-53
-        values = self._low + uniform * self._width
-        return np.where(self._log, np.exp(values), values)
+        values: NDArray[np.float64] = self._low + uniform * self._width
+        values[:, self._log] = np.exp(values[:, self._log])
+        return values
 
     def state_dict(self) -> dict[str, Any]:
         """State to store in a checkpoint: nothing but the seed, since draws are keyed."""

@@ -36,7 +36,7 @@ class List(Command):
 
 @dataclass(frozen=True)
 class Inspect(Command):
-    """What a checkpoint holds: warmstart's own directory, or a stable-baselines3 zip. Nothing is unpickled."""
+    """What a checkpoint (our directory, or a stable-baselines3 zip) holds. Nothing is unpickled."""
 
     path: tyro.conf.Positional[Annotated[Path, tyro.conf.arg(metavar="CHECKPOINT")]]
     """Checkpoint directory, SB3 zip, or a run (its trials' checkpoints are listed)."""

@@ -115,8 +115,8 @@ def _policy(path: Path, task: "Task", device: str, trust_normalizer: Path | None
             own, there = getattr(checkpoint, f"{kind}_space"), getattr(env, f"single_{kind}_space")
             if own.shape != there.shape:
                 raise WarmstartError(
-                    f"The policy in {path} (trained in {checkpoint.task or 'an unnamed task'}) has {kind}s of shape "
-                    f"{own.shape}, those of {task} have {there.shape}. `warmstart transfer` carries it over, "
+                    f"The policy in {path} (trained in {checkpoint.task or 'an unnamed task'}) has {kind}s of "
+                    f"shape {own.shape}, those of {task} have {there.shape}. `warmstart transfer` carries it over, "
                     "matching dimensions by name."
                 )
     finally:

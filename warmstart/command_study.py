@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import tyro
 
@@ -12,6 +12,7 @@ from warmstart.envs.errors import WarmstartError
 if TYPE_CHECKING:
     from warmstart.experiments.run import StudyResult
     from warmstart.experiments.study import Study
+    from warmstart.experiments.summary import Summary
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -125,7 +126,7 @@ class Compare(_Training):
 
         load_plugins(self.plugin)
         study = load_study(self.study)
-        changes = {
+        changes: dict[str, Any] = {
             "target_steps": self.steps,
             "source_steps": self.source_steps,
             "seeds": list(self.seed) or None,
@@ -172,7 +173,7 @@ class Report(Command):
     runs: tyro.conf.Positional[tuple[Annotated[str, tyro.conf.arg(metavar="RUN")], ...]]
     """A run's folder; or ARM=FILE pairs."""
     out: Path | None = None
-    """Folder for report.html and summary.json; the run's own by default, the current one for foreign curves."""
+    """Folder for report.html and summary.json; the run's own by default, the current one for others."""
     baseline: str | None = None
     """Arm that the others are compared with; scratch by default, or the first arm of foreign curves."""
     tag: str | None = None
@@ -252,7 +253,7 @@ def _show(result: "StudyResult", as_json: bool) -> int:
     return 1 if result.run.failures else 0
 
 
-def _print_verdicts(summary) -> None:  # type: ignore[no-untyped-def]
+def _print_verdicts(summary: "Summary") -> None:
     for arm in summary.compared:
         console().print(str(arm.headline))
 

@@ -1,7 +1,6 @@
 """The subcommands of ``warmstart`` in one table, and how they are parsed."""
 
-from collections.abc import Sequence
-from typing import Annotated, Union, cast
+from collections.abc import Callable, Sequence
 
 import tyro
 
@@ -9,8 +8,9 @@ from warmstart.command_info import Doctor, Inspect, List
 from warmstart.command_policy import Evaluate, Video
 from warmstart.command_study import Compare, Report, Status, Train, Transfer
 from warmstart.console import Command
+from warmstart.envs.errors import unknown_name
 
-_TABLE: dict[str, type[Command]] = {
+_TABLE: dict[str, Callable[..., Command]] = {
     "list": List,
     "train": Train,
     "transfer": Transfer,
@@ -23,7 +23,8 @@ _TABLE: dict[str, type[Command]] = {
     "doctor": Doctor,
 }
 
-_DESCRIPTION = """Start reinforcement learning agents from what was learned elsewhere, and know whether it helped.
+_DESCRIPTION = """Start reinforcement learning agents from what was learned elsewhere, and know
+whether it helped.
 
 First steps:
   warmstart compare cheetah-gravity            a warm start against a cold one, to the report
@@ -39,21 +40,15 @@ def parse(words: Sequence[str]) -> Command:
     """Turn the words after ``warmstart`` into a command.
 
     Raises:
-        SystemExit: Help was asked for (status 0), or the words fit no command (status 2).
+        SystemExit: Help was asked for (status 0), or the options don't fit the command (status 2).
+        WarmstartError: There is no such command.
     """
-    union = Union[  # noqa: UP007 (built at run time)
-        tuple(
-            Annotated[kind, tyro.conf.subcommand(name, prefix_name=False)]  # type: ignore[valid-type]
-            for name, kind in _TABLE.items()
-        )
-    ]
-    return cast(
-        Command,
-        tyro.cli(
-            union,
-            prog="warmstart",
-            description=_DESCRIPTION,
-            args=list(words),
-            config=(tyro.conf.FlagCreatePairsOff,),
-        ),
+    if words and not words[0].startswith("-") and words[0] not in _TABLE:
+        raise unknown_name("command", words[0], _TABLE)
+    return tyro.extras.subcommand_cli_from_dict(
+        _TABLE,
+        prog="warmstart",
+        description=_DESCRIPTION,
+        args=list(words),
+        config=(tyro.conf.FlagCreatePairsOff,),
     )
