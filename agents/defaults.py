@@ -85,8 +85,8 @@ PPO_TASKS: dict[str, PPOConfig] = {
 """Zoo's discount factors, clip ranges, passes and weights of each task.
 
 Learning rates, batches and numbers of environments follow ``PPO_MUJOCO``. Zoo's large networks stay where
-observations are large (humanoids). The pendulums and the swimmer need few steps, or long horizons, so they have
-fewer environments."""
+observations are large (humanoids). The pendulums and the swimmer need few steps, or long horizons, so they
+have fewer environments."""
 
 CARTPOLE = PPOConfig(
     n_envs=8,

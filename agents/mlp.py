@@ -64,6 +64,9 @@ class Branch:
         beside: A branch that is done with its buffers when this one starts; sharing keeps them in the cache.
     """
 
+    hidden: list[torch.Tensor]
+    back: list[torch.Tensor]
+
     def __init__(
         self, hidden: nn.Sequential, head: nn.Linear, rows: int, beside: "Branch | None" = None
     ) -> None:
@@ -129,6 +132,7 @@ class MlpActor:
         self.rows = rows
         self.actor = Branch(policy.mlp_extractor.policy_net, policy.action_net, rows)  # type: ignore[arg-type]
         self.critic = Branch(policy.mlp_extractor.value_net, policy.value_net, rows, self.actor)
+        self._set_noise()
 
     @torch.no_grad()
     def act(self, observations: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
@@ -140,17 +144,22 @@ class MlpActor:
         Returns:
             Actions (rows, actions), values (rows, 1) and log-probabilities (rows,).
         """
+        if self.policy.log_std._version != self._version:
+            self._set_noise()
         x = observations.float()
-        values = self.critic.forward(x)
+        values = self.critic.forward(x).clone()
         mean = self.actor.forward(x)
-        std = torch.ones_like(mean) * self.policy.log_std.exp()
-        actions = mean + torch.empty_like(mean).normal_() * std
-        return actions, values.clone(), gaussian_log_prob(actions, mean, std)
+        actions = torch.empty_like(mean).normal_().mul_(self.std).add_(mean)
+        quotient = actions - mean
+        quotient.mul_(quotient).div_(self.var)
+        log_probs = torch.add(self.log_scale, quotient, alpha=0.5).add_(HALF_LOG_2PI).sum(dim=1).neg_()
+        return actions, values, log_probs
 
-
-def gaussian_log_prob(actions: torch.Tensor, mean: torch.Tensor, std: torch.Tensor) -> torch.Tensor:
-    """Log-density of independent Gaussians, in the order of torch's ``Normal``. Shape: (rows,)."""
-    return (-((actions - mean) ** 2) / (2 * std**2) - std.log() - HALF_LOG_2PI).sum(dim=1)
+    def _set_noise(self) -> None:
+        log_std = self.policy.log_std
+        self._version = log_std._version
+        self.std = torch.ones(self.rows, self.actor.outputs) * log_std.detach().exp()
+        self.var, self.log_scale = self.std * self.std, self.std.log()
 
 
 @dataclass(frozen=True)

@@ -67,12 +67,12 @@ class PPO(SeamAgent, stable_baselines3.PPO):
         assert self._last_obs is not None
         assert self._last_episode_starts is not None
         self.policy.set_training_mode(False)
-        actor = MlpActor(self.policy, env.num_envs) if is_plain_mlp(self.policy) else None
         n_steps = 0
         rollout_buffer.reset()
         if self.use_sde:
             self.policy.reset_noise(env.num_envs)
         callback.on_rollout_start()
+        actor = MlpActor(self.policy, env.num_envs) if is_plain_mlp(self.policy) else None
 
         while n_steps < n_rollout_steps:
             if self.use_sde and self.sde_sample_freq > 0 and n_steps % self.sde_sample_freq == 0:

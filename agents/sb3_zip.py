@@ -141,7 +141,10 @@ def described_space(path: Path, described: Any) -> spaces.Space[Any]:
 
 
 def parse_bound(text: Any, short: Any, shape: tuple[int, ...], dtype: Any) -> Any:
-    """A Box's bound from NumPy's print of it; where that is shortened by dots, from its one-number form."""
+    """A Box's bound from NumPy's print of it.
+
+    Where that is shortened by dots, from its one-number form, or where all the numbers shown are the same.
+    """
     size = int(np.prod(shape))
     values = [] if "..." in str(text) else numbers(str(text))
     if len(values) not in (1, size):
@@ -149,7 +152,10 @@ def parse_bound(text: Any, short: Any, shape: tuple[int, ...], dtype: Any) -> An
     if len(values) == 1:
         values *= size
     if len(values) != size:
-        values = [float("-inf" if dtype.kind == "f" else 0)] * size
+        ends = numbers(str(text))
+        if len(set(ends)) != 1:
+            raise WarmstartError(f"The bounds {text} of a space can't be read without unpickling them.")
+        values = ends[:1] * size
     return np.array(values).reshape(shape).astype(dtype)
 
 

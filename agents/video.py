@@ -51,7 +51,7 @@ def record_video(
         raise WarmstartError(f"A film is written as {' or '.join(SUFFIXES)}, found {path.name!r}.")
     if seconds <= 0 or size < 16 or size % 2:
         raise WarmstartError(
-            f"Expected a positive length and an even size of at least 16 pixels, found {seconds} s and {size}."
+            f"Expected a positive length and an even size of at least 16 pixels, found {seconds} s, {size}."
         )
     env = make_vec(_sized(task, size), 1, seed, n_threads=1, render_mode="rgb_array")
     try:

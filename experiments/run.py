@@ -22,7 +22,16 @@ from warmstart.experiments.training import CHECKPOINTS
 from warmstart.experiments.trial_config import TRIALS, PlannedTrial
 from warmstart.experiments.yaml_files import Document, read_yaml
 
-__all__ = ["StudyResult", "TrialState", "find_checkpoints", "load_run", "plan", "resolve_checkpoint", "run_study", "statuses"]
+__all__ = [
+    "StudyResult",
+    "TrialState",
+    "find_checkpoints",
+    "load_run",
+    "plan",
+    "resolve_checkpoint",
+    "run_study",
+    "statuses",
+]
 
 REPORT_FILE = "report.html"
 SUMMARY_FILE = "summary.json"

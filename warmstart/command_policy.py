@@ -114,10 +114,11 @@ def _policy(path: Path, task: "Task", device: str, trust_normalizer: Path | None
         for kind in ("observation", "action"):
             own, there = getattr(checkpoint, f"{kind}_space"), getattr(env, f"single_{kind}_space")
             if own.shape != there.shape:
+                trained = checkpoint.task or "an unnamed task"
                 raise WarmstartError(
-                    f"The policy in {path} (trained in {checkpoint.task or 'an unnamed task'}) has {kind}s of "
-                    f"shape {own.shape}, those of {task} have {there.shape}. `warmstart transfer` carries it over, "
-                    "matching dimensions by name."
+                    f"The policy in {path} (trained in {trained}) has {kind}s of shape {own.shape}, those of "
+                    f"{task} have {there.shape}. `warmstart transfer` carries it over, matching dimensions "
+                    "by name."
                 )
     finally:
         env.close()

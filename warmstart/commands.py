@@ -45,10 +45,11 @@ def parse(words: Sequence[str]) -> Command:
     """
     if words and not words[0].startswith("-") and words[0] not in _TABLE:
         raise unknown_name("command", words[0], _TABLE)
-    return tyro.extras.subcommand_cli_from_dict(
+    command: Command = tyro.extras.subcommand_cli_from_dict(
         _TABLE,
         prog="warmstart",
         description=_DESCRIPTION,
         args=list(words),
         config=(tyro.conf.FlagCreatePairsOff,),
     )
+    return command
