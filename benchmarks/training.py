@@ -116,8 +116,8 @@ def build(task: str, peers: bool, compiled: bool) -> list[Contender]:
     return contenders
 
 
-def limit(task: str, n_inputs: int, n_actions: int) -> tuple[float, float]:
-    """Seconds of a round's bare simulation and bare arithmetic.
+def limit(task: str, n_inputs: int, n_actions: int) -> Callable[[], tuple[float, float]]:
+    """A function that measures the seconds of a round's bare simulation and bare arithmetic.
 
     Simulation: the same stepper with zero actions and nothing else. Arithmetic: the matrix products and
     nonlinearities of both networks, forward for the rollout, forward and backward for the update, in buffers.
@@ -130,13 +130,10 @@ def limit(task: str, n_inputs: int, n_actions: int) -> tuple[float, float]:
     env = make_vec(task, N_ENVS, 0, n_threads=SIM_THREADS)
     env.reset(seed=0)
     actions = np.random.default_rng(0).uniform(-1, 1, (N_STEPS, N_ENVS, n_actions)).astype(np.float32)
-    simulation = []
-    for _ in range(5):
-        start = time.perf_counter()
+
+    def simulate() -> None:
         for t in range(N_STEPS):
             env.step(actions[t])
-        simulation.append(time.perf_counter() - start)
-    env.close()
 
     def products(rows: int, backward: bool) -> Callable[[], None]:
         widths = [(n_inputs, 64), (64, 64)]
@@ -163,15 +160,21 @@ def limit(task: str, n_inputs: int, n_actions: int) -> tuple[float, float]:
         return run
 
     infer, update = products(N_ENVS, False), products(BATCH, True)
-    arithmetic = []
-    for _ in range(5):
-        start = time.perf_counter()
+
+    def compute() -> None:
         for _ in range(N_STEPS):
             infer()
         for _ in range(EPOCHS * STEPS // BATCH):
             update()
-        arithmetic.append(time.perf_counter() - start)
-    return median(simulation), median(arithmetic)
+
+    def measure() -> tuple[float, float]:
+        start = time.perf_counter()
+        simulate()
+        middle = time.perf_counter()
+        compute()
+        return middle - start, time.perf_counter() - middle
+
+    return measure
 
 
 def compare(task: str, rounds: int, compiled: bool) -> None:
@@ -184,17 +187,20 @@ def compare(task: str, rounds: int, compiled: bool) -> None:
     for contender in contenders:
         for times in (contender.simulate, contender.collect, contender.update):
             times.clear()
+    env = contenders[0].model.env
+    measure = limit(task, env.observation_space.shape[0], env.action_space.shape[0])
+    limits = []
     for _ in range(rounds):
         for contender in contenders:
             contender.round()
+        limits.append(measure())
     peers = [c for c in contenders if c.name.startswith("SB3")]
     best = min(c.seconds for c in peers)
     print(f"\n{task}: {rounds} alternating rounds of {STEPS} steps ({time.perf_counter() - start:.0f} s)")
     print(f"  {'µs per step':28s}{'simulate':>10s}{'infer':>10s}{'update':>10s}{'steps/s':>12s}{'ratio':>8s}")
     for contender in contenders:
         print(contender.row(best))
-    env = contenders[0].model.env
-    simulation, arithmetic = limit(task, env.observation_space.shape[0], env.action_space.shape[0])
+    simulation, arithmetic = (median(seconds) for seconds in zip(*limits, strict=True))
     bare = simulation + arithmetic
     print(
         f"  limit: {STEPS / bare:,.0f} steps/s (simulation {simulation / STEPS * 1e6:.1f} µs, arithmetic "
