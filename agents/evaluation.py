@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from gymnasium.vector import VectorEnv
 from numpy.typing import NDArray
+from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.callbacks import BaseCallback
 
 from warmstart.agents.base import SeamAgent
@@ -180,6 +181,7 @@ class EvaluationCallback(BaseCallback):
         self.results: list[EvaluationResult] = []
         self.next_point = 0
         self._clock = _Clock()
+        self._training = False
 
     @property
     def training_seconds(self) -> float:
@@ -202,12 +204,23 @@ class EvaluationCallback(BaseCallback):
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Take back what ``state_dict`` gave."""
         self.next_point = state["next_point"]
+        self._training = True
         self._clock.evaluation = state["evaluation_seconds"]
         self._clock.start = time.perf_counter() - state["training_seconds"] - state["evaluation_seconds"]
 
+    def evaluate_start(self, model: BaseAlgorithm) -> None:
+        """Evaluate at point 0 as the agent is, before its first rollout touches the normaliser.
+
+        Without this call point 0 is evaluated when training starts, after the environment's first reset.
+        """
+        self.init_callback(model)
+        self._evaluate(0)
+        self.next_point = self.every
+
     def _on_training_start(self) -> None:
-        if not self.results and self.next_point == 0:
+        if not self._training:
             self._clock = _Clock()
+            self._training = True
         if self.total is None:
             self.total = self.model._total_timesteps
         self._catch_up()

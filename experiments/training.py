@@ -97,7 +97,10 @@ class _Training:
     def _learn(self, model: BaseAlgorithm, report: TransferReport) -> None:
         """Prepare and learn within one budget; what preparing takes is counted."""
         steps = self.config.steps
-        watchers = [*self._evaluation(), _Progress(self.recorder)]
+        evaluations = self._evaluation()
+        for evaluation in evaluations:
+            evaluation.evaluate_start(model)
+        watchers: list[BaseCallback] = [*evaluations, _Progress(self.recorder)]
         used = self.method.prepare(model, CallbackList(watchers), steps)
         report.steps = used
         if used < steps:
@@ -108,7 +111,7 @@ class _Training:
             watching.init_callback(model)
             watching.on_training_end()
 
-    def _evaluation(self) -> list[BaseCallback]:
+    def _evaluation(self) -> list[EvaluationCallback]:
         config = self.config
         if config.evaluation_episodes == 0:
             return []

@@ -40,7 +40,7 @@ from warmstart.transfer.statistics import (
 class CarryingMethod(TransferMethod):
     """A method that starts from the source's weights and normaliser; the base of most."""
 
-    normalizer_count: int = 10_000
+    normalizer_count: int = 100_000
     """Observations (and returns) that carried statistics count as, at most: the fewer, the sooner they
     adapt."""
 
