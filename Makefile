@@ -31,6 +31,7 @@ bench: .venv/installed
 	$(PY) -m pip install -q $(PIP_ARGS) -c constraints.txt -e '.[dev,bench]'
 	$(PY) benchmarks/simulation.py
 	$(PY) benchmarks/training.py
+	$(PY) benchmarks/compiled.py
 
 .venv/installed: pyproject.toml constraints.txt
 	@if [ -z "$(PYTHON)" ]; then echo "Python 3.11 or newer with venv is needed; on Debian: apt-get install python3 python3-venv"; exit 1; fi

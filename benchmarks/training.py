@@ -99,6 +99,9 @@ def build(task: str, peers: bool, compiled: bool) -> list[Contender]:
         return vec_normalize(as_sb3(make_vec(task, N_ENVS, 0, n_threads=SIM_THREADS)))
 
     def make() -> Any:
+        from warmstart.envs.models import send_engine_messages_to_logging
+
+        send_engine_messages_to_logging()
         return Monitor(gymnasium.make(task))
 
     contenders = [Contender("warmstart", PPO("MlpPolicy", ours(), **SETTING))]
