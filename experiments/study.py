@@ -103,6 +103,8 @@ class Study:
         _check_texts(self)
         if self.target_steps < 1:
             raise StudyError(("target_steps",), f"expected at least 1 step, found {self.target_steps}.")
+        if self.source is None and self.source_steps:
+            raise StudyError(("source_steps",), "there is no `source` to train for these steps.")
         if self.source and self.source_steps < 1 and self.source_checkpoint is None:
             raise StudyError(("source_steps",), "missing: for how many steps is a source agent trained?")
         if self.torch_threads < 1:

@@ -125,14 +125,16 @@ class Compare(_Training):
         from warmstart.experiments.study import load_study
 
         load_plugins(self.plugin)
-        study = load_study(self.study)
+        study: Study | str = self.study
         changes: dict[str, Any] = {
             "target_steps": self.steps,
             "source_steps": self.source_steps,
             "seeds": list(self.seed) or None,
             "device": self.device,
         }
-        study = replace(study, **{k: v for k, v in changes.items() if v is not None})
+        given = {key: value for key, value in changes.items() if value is not None}
+        if given:
+            study = replace(load_study(self.study), **given)
         if self.dry_run:
             made = plan(study, plugins=self.plugin)
             seconds = estimate_seconds(made, self.workers)
@@ -148,10 +150,10 @@ class Compare(_Training):
             ]
             if self.json:
                 print_json(
-                    {"study": study.to_mapping(), "trials": rows, "steps": made.steps, "seconds": seconds}
+                    {"study": made.study.to_mapping(), "trials": rows, "steps": made.steps, "seconds": seconds}
                 )
             else:
-                print_table(study.name, list(rows[0]), [list(row.values()) for row in rows])
+                print_table(made.study.name, list(rows[0]), [list(row.values()) for row in rows])
                 console().print(
                     f"{len(rows)} trials, {made.steps:,} steps in all, about {_duration(seconds)} here. "
                     "Nothing was written."

@@ -65,7 +65,7 @@ def test_written_study_reads_back() -> None:
 
 
 def test_number_of_seeds_counts_from_zero() -> None:
-    assert Study("s", "Hopper-v5", "Hopper-v5", 10, source_steps=10, seeds=3).seed_list == (0, 1, 2)
+    assert Study("s", "Hopper-v5", 10, source="Hopper-v5", source_steps=10, seeds=3).seed_list == (0, 1, 2)
 
 
 @pytest.mark.parametrize(
@@ -90,7 +90,7 @@ def test_number_of_seeds_counts_from_zero() -> None:
         ("name: warm", "name: scratch", r"line 10: arms\[1\]: the name 'scratch' is given twice"),
         ("- scratch", "- zero_shot", "line 1: baseline: the baseline 'scratch' is not among the arms"),
         ("seeds: [3, 1]", "name: again", "line 6: 'name' is given twice .first on line 1"),
-        ("source: Hopper-v5\n", "", "'source' is missing"),
+        ("source: Hopper-v5\n", "", "source_steps: there is no `source` to train"),
         ("source: Hopper-v5", "source: [1]", "line 2: source: expected text, found the list"),
         ("name: ppo", "nme: ppo", "line 7: algorithm: expected the algorithm's name under the key `name`"),
         ("seeds: [3, 1]", "seeds: !!python/name:os.system ''", "line 6: .*python/name"),
@@ -106,21 +106,21 @@ def test_mistakes_are_named_with_their_line(old: str, new: str, message: str) ->
 
 def test_mistakes_in_python_name_the_field() -> None:
     with pytest.raises(StudyError, match=r"^study: seeds: expected at least one seed, found 0"):
-        Study("s", "Hopper-v5", "Hopper-v5", 10, source_steps=10, seeds=0)
+        Study("s", "Hopper-v5", 10, source="Hopper-v5", source_steps=10, seeds=0)
     with pytest.raises(StudyError, match="source_steps: missing"):
-        Study("s", "Hopper-v5", "Hopper-v5", 10)
+        Study("s", "Hopper-v5", 10, source="Hopper-v5")
 
 
 def test_source_may_be_a_checkpoint(tmp_path: Path) -> None:
-    assert Study("s", "agent.zip", "Hopper-v5", 10).source_checkpoint == Path("agent.zip")
-    assert Study("s", str(tmp_path), "Hopper-v5", 10).source_checkpoint == tmp_path
-    assert Study("s", "a/Hopper-v5", "Hopper-v5", 10, source_steps=1).source_checkpoint is None
+    assert Study("s", "Hopper-v5", 10, source="agent.zip").source_checkpoint == Path("agent.zip")
+    assert Study("s", "Hopper-v5", 10, source=str(tmp_path)).source_checkpoint == tmp_path
+    assert Study("s", "Hopper-v5", 10, source="a/Hopper-v5", source_steps=1).source_checkpoint is None
 
 
 def test_a_folder_named_like_a_task_is_no_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "Hopper-v5").mkdir()
-    study = Study("s", "Hopper-v5", "Hopper-v5", 10, source_steps=10)
+    study = Study("s", "Hopper-v5", 10, source="Hopper-v5", source_steps=10)
     assert study.source_checkpoint is None
     (tmp_path / "Hopper-v5" / "checkpoint.json").touch()
     assert study.source_checkpoint == Path("Hopper-v5")

@@ -48,7 +48,7 @@ def pair(algorithm, envs, kind="plain", **settings):
 @pytest.mark.parametrize("algorithm", ALGORITHMS)
 def test_every_tensor_is_the_sources_bit_for_bit(algorithm, kind, envs):
     source, target = pair(algorithm, envs, kind)
-    report = warm_start(target, source, critic_fit_steps=0)
+    report = warm_start(target, source, critic_fit_steps=0, normalizer_count=10_000)
     assert_tensors(tensors(target), tensors(source))
     assert {report.entry(name).action for name in target.policy.state_dict()} == {"copied"}
     theirs, ours = source.get_vec_normalize_env(), target.get_vec_normalize_env()
