@@ -1,6 +1,6 @@
 """Fine-tuning: go on from the source's actor, critic and normaliser. May import ``envs`` and ``agents``."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import ClassVar
 
 from stable_baselines3.common.base_class import BaseAlgorithm
@@ -12,7 +12,7 @@ from warmstart.agents.checkpoints import Checkpoint
 from warmstart.transfer.base import TransferContext, check_number, register_method
 from warmstart.transfer.carrying import CarryingMethod, act_from_first_step, finish
 from warmstart.transfer.critic import fit_critic
-from warmstart.transfer.exploration import Exploration, Keep, read_exploration
+from warmstart.transfer.exploration import Exploration, Floor, Keep, read_exploration
 from warmstart.transfer.report import TransferReport
 from warmstart.transfer.schedules import LearningRateWarmUp
 
@@ -21,6 +21,10 @@ CRITIC_FIT_STEPS = {"ppo": 16_384, "sac": 5_000, "td3": 5_000}
 
 WARM_UP_STEPS = {"ppo": 16_384, "sac": 1_000, "td3": 1_000}
 """Environment steps over which the learning rate rises."""
+
+LOG_STD_FLOOR = -1.0
+"""Least ``log_std`` that a fine-tuned PPO starts with: σ of 0.37 in units of the action. With the source's own
+(-3.4 aligned, -2.3) ten of ten double pendulums and one of three cheetahs under half gravity hardly learned."""
 
 
 @register_method
@@ -50,14 +54,16 @@ class FineTune(CarryingMethod):
     """Environment steps over which the learning rate then rises from zero; ``None`` takes 16,384 for PPO and
     1,000 for SAC and TD3; 0 starts at the full rate."""
 
-    exploration: Exploration = field(default_factory=Keep)
+    exploration: Exploration | None = None
     """What becomes of ``log_std`` (PPO) or the entropy coefficient (SAC): ``Keep()``, ``Reset(value)`` or
-    ``Floor(value)``; in YAML ``keep``, ``{reset: value}``, ``{floor: value}``."""
+    ``Floor(value)``; in YAML ``keep``, ``{reset: value}``, ``{floor: value}``. ``None`` takes ``Floor(-1.0)``
+    for PPO's ``log_std``, since a source that has converged no longer explores, and ``Keep()`` elsewhere."""
 
     def __post_init__(self) -> None:
         """Check the options."""
         super().__post_init__()
-        object.__setattr__(self, "exploration", read_exploration(self.exploration))
+        if self.exploration is not None:
+            object.__setattr__(self, "exploration", read_exploration(self.exploration))
         for name in ("critic_fit_steps", "critic_updates", "warm_up_steps"):
             if getattr(self, name) is not None:
                 check_number(self.name, name, getattr(self, name), 0, whole=True)
@@ -68,7 +74,7 @@ class FineTune(CarryingMethod):
         self, model: BaseAlgorithm, source: Checkpoint | None, context: TransferContext
     ) -> TransferReport:
         """Carry everything; the agent acts as the source from its first step."""
-        report = self.carry(model, source, context, self.exploration)
+        report = self.carry(model, source, context, self.exploration_of(model))
         report.add_notes(act_from_first_step(model, self.fit_steps(algorithm_name(model))))
         return finish(model, self, report)
 
@@ -89,6 +95,12 @@ class FineTune(CarryingMethod):
         """Return the learning-rate warm-up."""
         steps = WARM_UP_STEPS[report.algorithm] if self.warm_up_steps is None else self.warm_up_steps
         return [LearningRateWarmUp(steps)] if steps else []
+
+    def exploration_of(self, model: BaseAlgorithm) -> Exploration:
+        """Return what becomes of a model's exploration."""
+        if self.exploration is not None:
+            return self.exploration
+        return Floor(LOG_STD_FLOOR) if hasattr(model.policy, "log_std") else Keep()
 
     def fit_steps(self, algorithm: str) -> int:
         """Return the environment steps of the critic's fit."""
