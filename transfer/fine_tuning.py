@@ -23,8 +23,8 @@ WARM_UP_STEPS = {"ppo": 16_384, "sac": 1_000, "td3": 1_000}
 """Environment steps over which the learning rate rises."""
 
 LOG_STD_FLOOR = -1.0
-"""Least ``log_std`` that a fine-tuned PPO starts with: σ of 0.37 in units of the action. With the source's own
-(-3.4 aligned, -2.3) ten of ten double pendulums and one of three cheetahs under half gravity hardly learned."""
+"""Least ``log_std`` that a fine-tuned PPO starts with: σ of 0.37 in units of the action. With the source's
+own (-3.4 once aligned, -2.3) ten of ten double pendulums and one of three cheetahs hardly learned."""
 
 
 @register_method

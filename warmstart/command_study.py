@@ -149,9 +149,8 @@ class Compare(_Training):
                 for trial in made.trials
             ]
             if self.json:
-                print_json(
-                    {"study": made.study.to_mapping(), "trials": rows, "steps": made.steps, "seconds": seconds}
-                )
+                mapping = made.study.to_mapping()
+                print_json({"study": mapping, "trials": rows, "steps": made.steps, "seconds": seconds})
             else:
                 print_table(made.study.name, list(rows[0]), [list(row.values()) for row in rows])
                 console().print(
