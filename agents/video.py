@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import gymnasium
 import imageio.v2 as imageio
 import numpy as np
 from gymnasium.vector import VectorEnv
@@ -69,11 +70,16 @@ def record_video(
         env.close()
     path.parent.mkdir(parents=True, exist_ok=True)
     staged = path.with_name(f".{path.stem}.part{path.suffix}")
-    if path.suffix == ".gif":
-        imageio.mimwrite(staged, frames, duration=1000 / fps, loop=0)
-    else:
-        imageio.mimwrite(staged, frames, fps=fps, macro_block_size=2, quality=8)
-    staged.replace(path)
+    try:
+        if path.suffix == ".gif":
+            imageio.mimwrite(staged, frames, duration=1000 / fps, loop=0)
+        else:
+            imageio.mimwrite(staged, frames, fps=fps, macro_block_size=2, quality=8, ffmpeg_log_level="quiet")
+        staged.replace(path)
+    except OSError as error:  # a full disk reaches us as the encoder's broken pipe
+        staged.unlink(missing_ok=True)
+        reason = str(error).partition("FFMPEG")[0].strip()
+        raise WarmstartError(f"{path} can't be written ({reason}). Is the disk full?") from None
     return Film(path, len(frames), fps, total)
 
 
@@ -89,5 +95,8 @@ def _sized(task: Task, size: int) -> Task:
 
 
 def _frame(env: VectorEnv[Any, Any, Any]) -> NDArray[np.uint8]:
-    frames: Any = env.render()
+    try:
+        frames: Any = env.render()
+    except gymnasium.error.DependencyNotInstalled as missing:
+        raise WarmstartError(f"Drawing this task needs another package. {missing}") from None
     return np.asarray(frames[0])

@@ -3,6 +3,9 @@
 import difflib
 from collections.abc import Iterable
 
+MOST_NAMES = 40
+"""Names that a message lists at most."""
+
 
 class WarmstartError(ValueError):
     """A mistake in what was asked for; its message is shown without a traceback."""
@@ -22,5 +25,7 @@ def unknown_name(kind: str, name: str, valid: Iterable[str]) -> WarmstartError:
     names = sorted(set(valid))
     close = difflib.get_close_matches(name, names, n=3, cutoff=0.5)
     hint = f" Did you mean {' or '.join(repr(c) for c in close)}?" if close else ""
-    shown = ", ".join(names[:40]) + (f", … ({len(names)} in all)" if len(names) > 40 else "")
+    if len(names) > MOST_NAMES and close:
+        return WarmstartError(f"Unknown {kind} {name!r}.{hint} There are {len(names)} valid ones.")
+    shown = ", ".join(names[:MOST_NAMES]) + (f", … ({len(names)} in all)" if len(names) > MOST_NAMES else "")
     return WarmstartError(f"Unknown {kind} {name!r}.{hint} Valid: {shown or 'none'}.")

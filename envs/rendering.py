@@ -2,6 +2,7 @@
 
 import importlib
 import os
+import warnings
 from typing import Any
 
 import mujoco
@@ -35,10 +36,8 @@ class FrameRenderer:
         self._options = mujoco.MjvOption()
         for flag, value in (task.visual_options or {}).items():
             self._options.flags[flag] = value
-        self._gl = _gl_context(self._width, self._height)
-        self._gl.make_current()
         self._scene = mujoco.MjvScene(self._model, task.max_geom)
-        self._context = mujoco.MjrContext(self._model, mujoco.mjtFontScale.mjFONTSCALE_100)
+        self._gl, self._context = _gl_contexts(self._model, self._width, self._height)
         mujoco.mjr_setBuffer(mujoco.mjtFramebuffer.mjFB_OFFSCREEN, self._context)
 
     def draw(self, model: mujoco.MjModel, data: mujoco.MjData) -> Frame:
@@ -85,15 +84,21 @@ def _camera(task: MujocoTask, model: mujoco.MjModel) -> mujoco.MjvCamera:
     return camera
 
 
-def _gl_context(width: int, height: int) -> Any:
-    """An off-screen OpenGL context of the backend in ``MUJOCO_GL``, or of the first that works."""
+def _gl_contexts(model: mujoco.MjModel, width: int, height: int) -> tuple[Any, mujoco.MjrContext]:
+    """An off-screen OpenGL context and MuJoCo's, of the backend in ``MUJOCO_GL`` or of the first that works."""
     chosen = os.environ.get("MUJOCO_GL", "").lower()
     problems = []
     for backend in (chosen,) if chosen in _BACKENDS else _BACKENDS:
+        platform = os.environ.get("PYOPENGL_PLATFORM")
         try:
-            return importlib.import_module(f"mujoco.{backend}").GLContext(width, height)
+            with warnings.catch_warnings(action="ignore"):
+                gl = importlib.import_module(f"mujoco.{backend}").GLContext(width, height)
+                gl.make_current()
+                return gl, mujoco.MjrContext(model, mujoco.mjtFontScale.mjFONTSCALE_100)
         except Exception as error:  # noqa: BLE001 - each library fails in its own way
-            problems.append(f"{backend}: {error}")
+            problems.append(f"{backend}: {error or type(error).__name__}")
+            if platform is None:  # what the failed backend chose must not stand in the next one's way
+                os.environ.pop("PYOPENGL_PLATFORM", None)
     raise WarmstartError(
         "Expected an OpenGL library to render with, found none that works. On Debian and Ubuntu: "
         "apt-get install libegl1 libgl1-mesa-dri (or libosmesa6 with MUJOCO_GL=osmesa). "

@@ -156,3 +156,51 @@ def test_ctrl_c_says_how_to_continue_and_loses_nothing(tmp_path):
         if s["state"] == "done"
     ]
     assert done, "the finished source trial is kept"
+
+
+_NO_GL = """
+import ctypes, sys
+real = ctypes.CDLL.__init__
+def refuse(self, name, *args, **kwargs):
+    if name and any(gl in str(name) for gl in ("EGL", "OSMesa", "libGL", "glfw")):
+        raise OSError(f"{name}: cannot open shared object file")
+    real(self, name, *args, **kwargs)
+ctypes.CDLL.__init__ = refuse
+from warmstart.__main__ import main
+sys.exit(main(sys.argv[1:]))
+"""
+
+
+@pytest.mark.parametrize("backend", ["", "egl", "osmesa"])
+def test_training_needs_no_opengl_and_video_says_what_is_missing(tmp_path, backend):
+    env = {
+        key: value
+        for key, value in os.environ.items()
+        if key not in ("MUJOCO_GL", "DISPLAY", "PYOPENGL_PLATFORM")
+    }
+    env |= {"MUJOCO_GL": backend} if backend else {}
+
+    def run(*words):
+        command = [sys.executable, "-c", _NO_GL, *words]
+        return subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=120, env=env)
+
+    done = run("train", "InvertedPendulum-v5", "--steps", "512", "--out", "run")
+    assert done.returncode == 0, done.stderr
+    film = run("video", "run", "InvertedPendulum-v5", "--seconds", "1")
+    assert film.returncode == 2
+    assert "libegl1 libgl1-mesa-dri" in film.stderr
+    assert "Traceback" not in film.stderr
+
+
+def test_a_senseless_mujoco_gl_is_named(monkeypatch, capsys):
+    monkeypatch.setenv("MUJOCO_GL", "elg")
+    assert main(["list", "presets"]) == 2
+    assert "Did you mean 'egl'" in capsys.readouterr().err
+
+
+def test_a_policy_of_another_robot_is_refused_though_its_shapes_fit(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert main(["train", "HalfCheetah-v5", "--steps", "2048", "--out", "run"]) == 0
+    status, _, err = _run(capsys, "evaluate", "run", "Walker2d-v5")
+    assert status == 2
+    assert "bthigh.angle where the task has thigh_joint.angle" in err

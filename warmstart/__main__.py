@@ -1,5 +1,6 @@
 """The command ``warmstart``: parsing, and one clear message for whatever goes wrong."""
 
+import ctypes
 import errno
 import os
 import sys
@@ -7,6 +8,9 @@ import traceback
 from collections.abc import Sequence
 
 FAILED, USAGE, INTERRUPTED = 1, 2, 130
+_LIBRARIES = {"egl": "libEGL.so.1", "osmesa": "libOSMesa.so.8", "glfw": "", "cgl": "", "wgl": ""}
+"""Values of ``MUJOCO_GL``, with the library that each needs on Linux and that may be missing."""
+_SWITCHES = ("", "disable", "disabled", "off", "false", "0", "on", "enable", "enabled", "true", "1")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -38,13 +42,30 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _prepare() -> None:
-    """Decide threads and the rendering backend before torch and mujoco are imported."""
+    """Decide threads before torch is imported, and see that ``MUJOCO_GL`` doesn't stop mujoco's import.
+
+    MuJoCo loads the library that the variable names when it is imported, and fails without it; what doesn't
+    draw must not depend on that. The renderer tries every backend by itself.
+    """
     from warmstart.agents.threads import decide_threads
+    from warmstart.envs.errors import unknown_name
 
     decide_threads(int(os.environ.get("OMP_NUM_THREADS") or 1))
-    if sys.platform == "linux" and not os.environ.get("DISPLAY"):
-        os.environ.setdefault("MUJOCO_GL", "egl")
     os.environ.setdefault("LP_NUM_THREADS", "1")
+    wanted = os.environ.get("MUJOCO_GL", "").lower().strip()
+    if wanted in _SWITCHES:
+        return
+    if wanted not in _LIBRARIES:
+        raise unknown_name("value of the environment variable MUJOCO_GL:", wanted, _LIBRARIES)
+    try:
+        if _LIBRARIES[wanted]:
+            ctypes.CDLL(_LIBRARIES[wanted])
+    except OSError:
+        del os.environ["MUJOCO_GL"]
+        print(
+            f"warmstart: MUJOCO_GL={wanted}, but {_LIBRARIES[wanted]} can't be loaded; the variable is ignored.",
+            file=sys.stderr,
+        )
 
 
 def _report(error: Exception, debug: bool) -> int:

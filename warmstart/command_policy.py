@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import tyro
 
@@ -10,10 +10,11 @@ from warmstart.console import Command, console, folder_name, note, print_json
 from warmstart.envs.errors import WarmstartError
 
 if TYPE_CHECKING:
+    from warmstart.agents.checkpoints import Checkpoint
     from warmstart.agents.policy import Policy
     from warmstart.envs.tasks import Task
 
-Checkpoint = tyro.conf.Positional[Annotated[Path, tyro.conf.arg(metavar="CHECKPOINT")]]
+CheckpointPath = tyro.conf.Positional[Annotated[Path, tyro.conf.arg(metavar="CHECKPOINT")]]
 TaskText = tyro.conf.Positional[Annotated[str, tyro.conf.arg(metavar="TASK")]]
 
 
@@ -21,7 +22,7 @@ TaskText = tyro.conf.Positional[Annotated[str, tyro.conf.arg(metavar="TASK")]]
 class Evaluate(Command):
     """How well a checkpoint does in a task: undiscounted return over episodes with fixed seeds."""
 
-    checkpoint: Checkpoint
+    checkpoint: CheckpointPath
     """Checkpoint directory, run, or SB3 zip."""
     task: TaskText
     """For example HalfCheetah-v5 or HalfCheetah-v5@gravity=x0.5,torso.mass=x1.5."""
@@ -43,8 +44,10 @@ class Evaluate(Command):
         from warmstart.agents.evaluation import evaluate
         from warmstart.envs.tasks import Task
 
-        if self.episodes < 1:
-            raise WarmstartError(f"--episodes: expected at least 1, found {self.episodes}.")
+        if self.episodes < 1 or self.seed < 0:
+            raise WarmstartError(
+                f"Expected at least 1 episode and a seed of 0 or more, found {self.episodes} and {self.seed}."
+            )
         task = Task.parse(self.task)
         policy = _policy(self.checkpoint, task, self.device, self.trust_normalizer)
         result = evaluate(
@@ -74,7 +77,7 @@ class Evaluate(Command):
 class Video(Command):
     """A film of a checkpoint acting in a task."""
 
-    checkpoint: Checkpoint
+    checkpoint: CheckpointPath
     """Checkpoint directory, run, or SB3 zip."""
     task: TaskText
     """For example HalfCheetah-v5."""
@@ -104,22 +107,48 @@ class Video(Command):
 
 def _policy(path: Path, task: "Task", device: str, trust_normalizer: Path | None) -> "Policy":
     """The policy of a checkpoint (of a run: its only one), checked to fit the task."""
+    from warmstart.agents.build import choose_device
     from warmstart.agents.checkpoints import load_checkpoint
     from warmstart.envs.vector import make_vec
     from warmstart.experiments.run import resolve_checkpoint
 
     checkpoint = load_checkpoint(resolve_checkpoint(path), trust_normalizer=trust_normalizer)
+    if checkpoint.format == "sb3" and checkpoint.normalizer is None:
+        note(
+            "An SB3 zip holds no VecNormalize statistics: observations are passed on as they are. If it was "
+        )
+        note("trained with VecNormalize, give its file with --trust-normalizer.")
     env = make_vec(task, 1, n_threads=1)
     try:
         for kind in ("observation", "action"):
-            own, there = getattr(checkpoint, f"{kind}_space"), getattr(env, f"single_{kind}_space")
-            if own.shape != there.shape:
-                trained = checkpoint.task or "an unnamed task"
-                raise WarmstartError(
-                    f"The policy in {path} (trained in {trained}) has {kind}s of shape {own.shape}, those of "
-                    f"{task} have {there.shape}. `warmstart transfer` carries it over, matching dimensions "
-                    "by name."
-                )
+            _check_fit(path, checkpoint, task, env, kind)
     finally:
         env.close()
-    return checkpoint.policy(device)
+    return checkpoint.policy(choose_device(device, checkpoint.observation_space))
+
+
+def _check_fit(path: Path, checkpoint: "Checkpoint", task: "Task", env: Any, kind: str) -> None:
+    """Raise where observations or actions of checkpoint and task differ in shape, kind or names."""
+    own, there = getattr(checkpoint, f"{kind}_space"), getattr(env, f"single_{kind}_space")
+    trained = checkpoint.task or "an unnamed task"
+    advice = "`warmstart transfer` carries the policy over, matching dimensions by name."
+    if (
+        type(own) is not type(there)
+        or own.shape != there.shape
+        or getattr(own, "n", 0) != getattr(there, "n", 0)
+    ):
+        raise WarmstartError(
+            f"The policy in {path} (trained in {trained}) has {kind}s {_size(own)}, those of {task} are "
+            f"{_size(there)}. {advice}"
+        )
+    layout, names = getattr(checkpoint, f"{kind}_layout"), getattr(env, f"{kind}_layout").names
+    if layout is not None and tuple(layout.names) != tuple(names):
+        other = next((a, b) for a, b in zip(layout.names, names, strict=True) if a != b)
+        raise WarmstartError(
+            f"The policy in {path} (trained in {trained}) has other {kind}s than {task}: {other[0]} where "
+            f"the task has {other[1]}. {advice}"
+        )
+
+
+def _size(space: Any) -> str:
+    return f"{type(space).__name__}({space.n})" if hasattr(space, "n") else f"of shape {space.shape}"

@@ -40,7 +40,7 @@ def print_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[obje
 
 def console() -> Console:
     """The console for results: standard output, wide when it is no terminal."""
-    return Console(width=None if sys.stdout.isatty() else 140, highlight=False, soft_wrap=True)
+    return Console(width=None if sys.stdout.isatty() else 140, highlight=False, markup=False, soft_wrap=True)
 
 
 def note(message: str) -> None:
