@@ -64,7 +64,8 @@ def read_sb3_zip(path: Path) -> Checkpoint:
             names = archive.namelist()
             if "data" not in names or "policy.pth" not in names:
                 raise WarmstartError(
-                    f"{path} is not an SB3 model: expected data and policy.pth, found {names}."
+                    f"{path} is truncated or not an SB3 model: expected data and policy.pth, found "
+                    f"{_some(names)}."
                 )
             data = json.loads(archive.read("data"))
             tensors = dict(load_tensor_file(archive.read("policy.pth")))
@@ -98,6 +99,13 @@ def read_sb3_zip(path: Path) -> Checkpoint:
         path=path,
         format="sb3",
     )
+
+
+def _some(names: list[str], most: int = 5) -> str:
+    """The first few names, and how many there are."""
+    if not names:
+        return "nothing"
+    return ", ".join(names[:most]) + (f", … ({len(names)} in all)" if len(names) > most else "")
 
 
 def load_tensor_file(content: bytes) -> Any:

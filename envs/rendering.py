@@ -85,7 +85,7 @@ def _camera(task: MujocoTask, model: mujoco.MjModel) -> mujoco.MjvCamera:
 
 
 def _gl_contexts(model: mujoco.MjModel, width: int, height: int) -> tuple[Any, mujoco.MjrContext]:
-    """An off-screen OpenGL context and MuJoCo's, of the backend in ``MUJOCO_GL`` or of the first that works."""
+    """Off-screen OpenGL context and MuJoCo's, of the backend in ``MUJOCO_GL`` or the first that works."""
     chosen = os.environ.get("MUJOCO_GL", "").lower()
     problems = []
     for backend in (chosen,) if chosen in _BACKENDS else _BACKENDS:

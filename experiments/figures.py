@@ -123,9 +123,8 @@ def draw_differences(summary: Summary, *, size: tuple[float, float] | None = Non
         if np.isfinite([difference.low, difference.high]).all():
             axes.plot([difference.low, difference.high], [row, row], color=colour, linewidth=2.2)
         axes.plot([difference.estimate], [row], color=colour, marker=marker, markersize=7, linestyle="")
-        tentative = arm.verdict.provisional and arm.verdict.outcome in ("helps", "hurts")
         axes.annotate(
-            arm.verdict.outcome + (" (provisional)" if tentative else ""),
+            arm.verdict.outcome + (" (provisional)" if arm.verdict.provisional else ""),
             (1, row),
             xycoords=("axes fraction", "data"),
             xytext=(6, 0),

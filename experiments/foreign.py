@@ -53,7 +53,9 @@ def read_evaluations(path: Path) -> Recording:
     except WarmstartError:
         raise
     except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile, AttributeError) as error:
-        raise WarmstartError(f"{path} can't be read ({error}): truncated or foreign. {expected}") from error
+        pickled = "allow_pickle" in str(error)
+        why = "not an archive of plain numbers" if pickled else str(error) or type(error).__name__
+        raise WarmstartError(f"{path} can't be read ({why}): truncated or foreign. {expected}") from error
     if not (np.issubdtype(steps.dtype, np.number) and np.issubdtype(results.dtype, np.number)):
         raise WarmstartError(f"{path} holds {steps.dtype} and {results.dtype}, not numbers. {expected}")
     if steps.ndim != 1 or results.ndim not in (1, 2) or len(steps) != len(results) or not len(steps):

@@ -14,7 +14,7 @@ class Headline:
     """A verdict as sentences."""
 
     title: str
-    """``fine_tune helps (provisional)``."""
+    """``fine_tune helps (provisional)``, ``shuffled: no difference shown (provisional: 2 pairs of seeds)``."""
     effect: str
     """What it does, after a colon: ``reaches scratch's final return after 4% of its steps``."""
     cost: str
@@ -49,11 +49,13 @@ def headline(
     Returns:
         Title, effect and cost.
     """
-    tentative = " (provisional)" if verdict.provisional and verdict.outcome in ("helps", "hurts") else ""
+    tentative = " (provisional)" if verdict.provisional else ""
+    pairs = "1 pair of seeds" if verdict.pairs == 1 else f"{verdict.pairs} pairs of seeds"
+    few = f" (provisional: {pairs})" if verdict.provisional else ""
     title = {
         "helps": f"{verdict.arm} helps{tentative}",
         "hurts": f"{verdict.arm} hurts{tentative}",
-        "no difference shown": f"{verdict.arm}: no difference shown",
+        "no difference shown": f"{verdict.arm}: no difference shown{few}",
         "not compared": f"{verdict.arm}: not compared",
     }[verdict.outcome]
     if verdict.outcome == "not compared":
@@ -84,7 +86,7 @@ def _effect(
             else f"the area under the curve differs by {signed(difference.estimate)}, "
             "but the exact sign-flip test doesn't confirm it"
         )
-    median = times["steps"].median
+    median = times["steps"].median if times else float("nan")
     if constant:
         return (
             f"the source policy as it is holds {baseline}'s final return, without any training"

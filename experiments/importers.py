@@ -11,7 +11,7 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-from warmstart.envs.errors import WarmstartError
+from warmstart.envs.errors import WarmstartError, unknown_name
 from warmstart.experiments.curves import Curve, RunData
 from warmstart.experiments.foreign import (
     Recording,
@@ -44,7 +44,8 @@ def read_runs(specs: Sequence[str], *, baseline: str | None = None, tag: str | N
         One run. A single run of ours is given back as it is.
 
     Raises:
-        WarmstartError: A path doesn't exist, holds no curves, or a file is truncated or foreign.
+        WarmstartError: A path doesn't exist, holds no curves, or a file is truncated or foreign; or there is
+            no arm of the baseline's name.
     """
     if not specs:
         raise WarmstartError("Expected a run's folder, or curves as ARM=PATH; found nothing.")
@@ -70,8 +71,15 @@ def read_runs(specs: Sequence[str], *, baseline: str | None = None, tag: str | N
     if numbered:
         notes.append("Where paths name no seed, curves are numbered in the order given, and paired by it.")
     if len(runs) == len(specs) == 1:
-        return runs[0] if baseline is None else dataclasses.replace(runs[0], baseline=baseline)
+        return runs[0] if baseline is None else _compared_with(runs[0], baseline)
     return _together(specs, curves, runs, notes, baseline)
+
+
+def _compared_with(run: RunData, baseline: str) -> RunData:
+    """The run with another of its arms as the cold one."""
+    if run.curves and baseline not in run.arms:
+        raise unknown_name("baseline", baseline, run.arms)
+    return dataclasses.replace(run, baseline=baseline)
 
 
 def _together(
@@ -80,7 +88,7 @@ def _together(
     """One run of all the curves."""
     arms = tuple(dict.fromkeys(curve.arm for curve in curves))
     if baseline is not None and baseline not in arms:
-        raise WarmstartError(f"The baseline {baseline!r} is not among the arms {', '.join(arms)}.")
+        raise unknown_name("baseline", baseline, arms)
     cold = baseline or ("scratch" if "scratch" in arms else arms[0])
     randoms = {run.random_return for run in runs}
     folders = dict.fromkeys(_split(spec)[1].name for spec in specs)

@@ -125,9 +125,10 @@ def crossing(returns: Floats, threshold: float) -> int | None:
         threshold: In the unit of the returns.
 
     Returns:
-        The index, or None if the last evaluation is below the threshold (right-censored).
+        The index, or None if the last evaluation is below the threshold (right-censored). A value that isn't
+        a number never counts as reached.
     """
-    below = np.flatnonzero(returns < threshold)
+    below = np.flatnonzero(~(returns >= threshold))
     if not len(below):
         return 0
     index = int(below[-1]) + 1
@@ -280,8 +281,10 @@ def times_to_threshold(grid: Gridded, threshold: float) -> dict[str, dict[str, T
         threshold: In the unit of the returns.
 
     Returns:
-        By arm, then by clock (a key of `CLOCKS`).
+        By arm, then by clock (a key of `CLOCKS`); empty if the threshold is NaN.
     """
+    if np.isnan(threshold):
+        return {}
     trained = [arm.seconds[:, -1].max() for arm in grid.arms.values() if not arm.constant]
     longest = float(max(trained, default=0.0))
     times: dict[str, dict[str, TimeToThreshold]] = {}
@@ -298,7 +301,9 @@ def times_to_threshold(grid: Gridded, threshold: float) -> dict[str, dict[str, T
 
 
 def _restricted_times(steps: Floats, returns: Floats, threshold: float) -> Floats:
-    """Step of each seed's crossing, the last step where there is none. Shape: (seeds,)."""
+    """Step of each seed's crossing, the last step where there is none; NaN without a threshold. Shape: (seeds,)."""
+    if np.isnan(threshold):
+        return np.full(len(returns), np.nan)
     indices = [crossing(row, threshold) for row in returns]
     return np.array([steps[-1 if index is None else index] for index in indices])
 

@@ -4,6 +4,7 @@ Imports run data, summary, formatting.
 """
 
 import math
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -21,6 +22,8 @@ _ICONS: dict[Outcome, str] = {
     "no difference shown": "■",
     "not compared": "○",
 }
+_PROVISIONAL = re.compile(r" \(provisional[^)]*\)$")
+"""The end of a headline's title that the badge beside it says, too."""
 _CLOCK_UNITS: dict[str, Unit] = {
     "steps": "steps",
     "steps_with_source": "steps",
@@ -57,8 +60,8 @@ def verdicts(summary: Summary) -> list[dict[str, Any]]:
                 "outcome": verdict.outcome,
                 "icon": _ICONS[verdict.outcome],
                 "css": verdict.outcome.replace(" ", "-"),
-                "provisional": verdict.provisional and verdict.outcome in ("helps", "hurts"),
-                "title": told.title.removesuffix(" (provisional)"),
+                "provisional": verdict.provisional,
+                "title": _PROVISIONAL.sub("", told.title),
                 "effect": told.effect,
                 "cost": told.cost,
                 "reason": verdict.reason,

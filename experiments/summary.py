@@ -20,7 +20,6 @@ from warmstart.experiments.curves import Curve, RunData
 from warmstart.experiments.grids import Gridded, GriddedArm, to_grid
 from warmstart.experiments.headlines import Headline, headline
 from warmstart.experiments.metrics import (
-    CLOCKS,
     Metric,
     Normalisation,
     TimeToThreshold,
@@ -76,7 +75,7 @@ class ArmSummary:
     metrics: Mapping[str, Metric]
     """By key of `metric_kinds.METRICS`."""
     time_to_threshold: Mapping[str, TimeToThreshold]
-    """By clock: steps, steps_with_source, seconds, seconds_with_source."""
+    """By clock: steps, steps_with_source, seconds, seconds_with_source; empty without a threshold."""
     final_iqm: Interval
     """Interquartile mean of the seeds' final returns with a stratified bootstrap interval."""
     improvement: Mapping[str, Interval]
@@ -326,7 +325,7 @@ def _arm(
         verdict=None,
         headline=None,
         metrics={**paired, **absolute_metrics(grid, arm, scale)},
-        time_to_threshold={clock: times[clock] for clock in CLOCKS},
+        time_to_threshold=dict(times),
         final_iqm=stratified_bootstrap(finals, pooled_iqm, rng),
         improvement=improvement,
         bands={

@@ -162,7 +162,7 @@ _NO_GL = """
 import ctypes, sys
 real = ctypes.CDLL.__init__
 def refuse(self, name, *args, **kwargs):
-    if name and any(gl in str(name) for gl in ("EGL", "OSMesa", "libGL", "glfw")):
+    if name and any(gl in str(name) for gl in ("EGL", "OSMesa")):
         raise OSError(f"{name}: cannot open shared object file")
     real(self, name, *args, **kwargs)
 ctypes.CDLL.__init__ = refuse

@@ -80,14 +80,20 @@ class Matching:
         ours, theirs = self.target.dimensions[t].scale, self.source.dimensions[s].scale
         return (1.0, 1.0) if self.by_place or math.isnan(ours + theirs) else (ours, theirs)
 
+    def _nameless(self, kind: Kind) -> str:
+        """Say which side has no names."""
+        match is_nameless(self.source), is_nameless(self.target):
+            case True, False:
+                return f"The source's {kind} dimensions have no names"
+            case False, True:
+                return f"The target's {kind} dimensions have no names"
+        return f"The {kind} dimensions have no names on either side"
+
     def notes(self, kind: Kind) -> tuple[str, ...]:
         """Say in words what is new, what is dropped and what changes its unit."""
         found = []
         if self.by_place:
-            found.append(
-                f"The {kind} dimensions have no names on both sides: matched one after another. Check the "
-                "order."
-            )
+            found.append(f"{self._nameless(kind)}: matched one after another. Check the order.")
         if self.fresh:
             found.append(f"New {kind} dimensions, unknown to the source: {_listed(self.fresh)}.")
         if self.unused:
@@ -140,15 +146,16 @@ def match(
     for side, layout, size in (("source", source, sizes[0]), ("target", target, sizes[1])):
         if layout is not None and len(layout) != size:
             raise WarmstartError(
-                f"The {side} has {size} {kind} dimensions, but {len(layout)} names were given: "
-                f"{_listed(layout.names)}."
+                f"The {side} has {_dimensions(size, kind)}, but {_counted(len(layout), 'name')} "
+                f"{'was' if len(layout) == 1 else 'were'} given: {_listed(layout.names)}."
             )
     nameless = [side for side, layout in (("source", source), ("target", target)) if is_nameless(layout)]
     if nameless and not mapping:
         if sizes[0] != sizes[1]:
             raise WarmstartError(
-                f"The source has {sizes[0]} {kind} dimensions and the target {sizes[1]}, and the "
-                f"{' and the '.join(nameless)} has no names to match them by. Give them: "
+                f"The source has {_dimensions(sizes[0], kind)} and the target {sizes[1]}, and the "
+                f"{' and the '.join(nameless)} {'have' if len(nameless) > 1 else 'has'} no names to match "
+                "them by. Give them: "
                 + ", ".join(f"{side}_{kind}_names=[...]" for side in nameless)
                 + " (or source_task='Hopper-v5', if the source was trained on a task that warmstart knows)."
             )
@@ -233,7 +240,7 @@ def _check_blocks(source: Layout, target: Layout, mapping: DimensionMap, kind: K
     for block in theirs.keys() & ours.keys():
         if theirs[block] != ours[block] and not any(name.startswith(f"{block}[") for name in mapping):
             raise WarmstartError(
-                f"The {kind} block {block!r} has {theirs[block]} dimensions in the source and "
+                f"The {kind} block {block!r} has {_counted(theirs[block], 'dimension')} in the source and "
                 f"{ours[block]} in the target, without names of their own. Give names "
                 f"(source_{kind}_names, target_{kind}_names) or an {kind}_map."
             )
@@ -243,6 +250,14 @@ def _block_sizes(layout: Layout) -> Counter[str]:
     """Count the dimensions of each numbered block that isn't an encoder's."""
     found = (_NUMBERED.fullmatch(dimension.name) for dimension in layout.dimensions if not dimension.block)
     return Counter(match["block"] for match in found if match is not None)
+
+
+def _dimensions(size: int, kind: Kind) -> str:
+    return _counted(size, f"{kind} dimension")
+
+
+def _counted(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
 def _listed(names: Sequence[str], most: int = 12) -> str:

@@ -63,7 +63,7 @@ def _prepare() -> None:
     except OSError:
         del os.environ["MUJOCO_GL"]
         print(
-            f"warmstart: MUJOCO_GL={wanted}, but {_LIBRARIES[wanted]} can't be loaded; the variable is ignored.",
+            f"warmstart: MUJOCO_GL={wanted} is ignored: {_LIBRARIES[wanted]} can't be loaded.",
             file=sys.stderr,
         )
 
