@@ -3,6 +3,7 @@
 Draws on figures of its own (Agg, no pyplot, no change of global settings). Imports summary, formatting.
 """
 
+import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -99,7 +100,18 @@ def draw_curves(
     axes.grid(color="#e0e4ea", linewidth=0.6)
     axes.set_axisbelow(True)
     if arms:
-        axes.legend(frameon=False, fontsize="small", loc="upper left", bbox_to_anchor=(1.03, 1.0))
+        columns = min(len(arms), max(1, int(size[0] / (0.6 + 0.085 * max(len(arm.name) for arm in arms)))))
+        figure.legend(
+            *axes.get_legend_handles_labels(),
+            frameon=False,
+            fontsize="small",
+            ncols=columns,
+            loc="outside lower center",
+        )
+    if summary.study.get("source") and summary.study.get("target"):
+        title = f"{summary.study['source']} → {summary.study['target']}"
+        width = max(20, int(11 * size[0]))
+        axes.set_title("\n".join(textwrap.wrap(title, width)), fontsize="medium", parse_math=False)
     return figure
 
 

@@ -14,7 +14,7 @@ class Headline:
     """A verdict as sentences."""
 
     title: str
-    """``fine_tune helps (provisional)``, ``shuffled: no difference shown (provisional: 2 pairs of seeds)``."""
+    """``fine_tune helps (provisional)``, ``shuffled: no difference shown (provisional: 2 pairs of …)``."""
     effect: str
     """What it does, after a colon: ``reaches scratch's final return after 4% of its steps``."""
     cost: str

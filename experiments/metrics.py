@@ -301,7 +301,7 @@ def times_to_threshold(grid: Gridded, threshold: float) -> dict[str, dict[str, T
 
 
 def _restricted_times(steps: Floats, returns: Floats, threshold: float) -> Floats:
-    """Step of each seed's crossing, the last step where there is none; NaN without a threshold. Shape: (seeds,)."""
+    """Step of each seed's crossing, else the last one; NaN without a threshold. Shape: (seeds,)."""
     if np.isnan(threshold):
         return np.full(len(returns), np.nan)
     indices = [crossing(row, threshold) for row in returns]

@@ -15,6 +15,7 @@ from warmstart.agents.checkpoints import load_checkpoint
 from warmstart.agents.config import ALGORITHMS, AlgorithmConfig, config_class
 from warmstart.agents.defaults import default_config
 from warmstart.envs.errors import WarmstartError, unknown_name
+from warmstart.envs.layouts import Layout
 from warmstart.envs.tasks import Task
 from warmstart.envs.vector import make_vec
 from warmstart.experiments.plugins import Plugin
@@ -28,7 +29,12 @@ from warmstart.experiments.trial_config import (
     engine_versions,
 )
 from warmstart.experiments.yaml_files import Place
+from warmstart.transfer.carrying import CarryingMethod
+from warmstart.transfer.fine_tuning import fit_within
+from warmstart.transfer.matching import Kind, match, named
 from warmstart.transfer.methods import TransferMethod, make_method
+from warmstart.transfer.spaces import flat_size
+from warmstart.transfer.warm_start import read_source
 
 T = TypeVar("T")
 
@@ -45,6 +51,10 @@ class Plan:
     """The given checkpoint that every warm start begins from; None where source agents are trained."""
     checkpoint_hash: str = ""
     """Hash of its content."""
+    normalizer: Path | None = None
+    """The trusted `VecNormalize` file that goes with it."""
+    normalizer_hash: str = ""
+    """sha256 of that file."""
 
     @property
     def unique(self) -> tuple[PlannedTrial, ...]:
@@ -74,6 +84,7 @@ def make_plan(study: Study, plugins: tuple[Plugin, ...] = ()) -> Plan:
     """
     study, target_config, source_config = resolve(study)
     checkpoint, identity = _given_checkpoint(study)
+    normalizer, normalizer_hash = _given_normalizer(study)
     protocol = study.protocol
     chance = TrialConfig(
         kind="random",
@@ -119,13 +130,14 @@ def make_plan(study: Study, plugins: tuple[Plugin, ...] = ()) -> Plan:
                 action_map=dict(study.action_map) if warm else {},
                 source_observation_names=_names(study.source_observation_names) if warm else None,
                 source_action_names=_names(study.source_action_names) if warm else None,
+                source_task=(study.source_task or "") if warm else "",
+                source_normalizer=normalizer_hash if warm else "",
             )
             targets.append(PlannedTrial(config, arm.name, source.hash if source else None, method.trains))
     needed = {trial.needs for trial in targets}
     sources = [trial for trial in trials.values() if trial.hash in needed]
-    return Plan(
-        study, (PlannedTrial(chance, RANDOM_ARM, trains=False), *sources, *targets), checkpoint, identity
-    )
+    planned = (PlannedTrial(chance, RANDOM_ARM, trains=False), *sources, *targets)
+    return Plan(study, planned, checkpoint, identity, normalizer, normalizer_hash)
 
 
 def resolve(study: Study) -> tuple[Study, AlgorithmConfig, AlgorithmConfig]:
@@ -156,10 +168,14 @@ def resolve(study: Study) -> tuple[Study, AlgorithmConfig, AlgorithmConfig]:
         source_config, source_text = target_config, str(study.source_checkpoint.resolve())
     arms = []
     for index, arm in enumerate(study.arm_list):
-        method = _method(arm.method, arm.options, ("arms", index), target_config.algorithm)
+        method = _method(arm.method, arm.options, ("arms", index), target_config, study.target_steps)
         if method.needs_source and study.source is None:
             raise StudyError(("source",), f"missing: {arm.name} starts from a source task or a checkpoint.")
         arms.append({"name": arm.name, **to_plain(method.to_json())})
+    source_task, normalizer = study.source_task, study.source_normalizer
+    if source_task is not None:
+        known = source_task
+        source_task = str(_checked(("source_task",), lambda: Task.parse(known)))
     trains_sources = study.source is not None and study.source_checkpoint is None
     explicit = replace(
         study,
@@ -170,54 +186,135 @@ def resolve(study: Study) -> tuple[Study, AlgorithmConfig, AlgorithmConfig]:
         arms=tuple(arms),
         seeds=study.seed_list,
         evaluation=study.protocol,
+        source_task=source_task,
+        source_normalizer=None if normalizer is None else str(Path(normalizer).expanduser().resolve()),
     )
     return explicit, target_config, source_config
 
 
+@dataclass(frozen=True)
+class _Side:
+    """What is known of the agents on one side of a warm start before any of them is built."""
+
+    text: str
+    algorithm: str
+    activation: str
+    standardises: bool
+    spaces: tuple[Any, Any]
+    layouts: tuple[Layout | None, Layout | None]
+
+
 def check_buildable(plan: Plan) -> None:
-    """Build each environment once; see that the algorithm fits its actions and that mapped names exist.
+    """Build each environment once; see that the algorithm fits its actions and that warm starts can be made.
 
     Raises:
-        StudyError: An unknown environment, option or physical parameter, an algorithm that can't act there,
-            or a name in a map that neither task has.
+        StudyError: An unknown environment, option or physical parameter, an algorithm that can't act there, a
+            name in a map that neither side has, or a source whose algorithm, dimensions or normaliser don't
+            go with the target's.
     """
-    study = plan.study
-    target_names = _check_task(study.target, ("target",), study.algorithm)
+    study, target_config, source_config = resolve(plan.study)
+    target = _built_side(study.target, ("target",), target_config)
     if study.source is None:
         return
     if plan.checkpoint is None:
-        source_names = _check_task(study.source, ("source",), study.source_algorithm or study.algorithm)
+        source = _built_side(study.source, ("source",), source_config)
     else:
-        found = load_checkpoint(plan.checkpoint)
-        layouts = (found.observation_layout, found.action_layout)
-        source_names = tuple(layout.names if layout is not None else () for layout in layouts)  # type: ignore[assignment]
+        source = _given_side(plan.checkpoint, study, plan.normalizer)
+    warm = [make_method(arm.method, **arm.options) for arm in study.arm_list]
+    carrying = [method for method in warm if isinstance(method, CarryingMethod)]
+    if carrying:
+        _check_pair(study, source, target, any(method.missing_normalizer == "error" for method in carrying))
+
+
+def _check_pair(study: Study, source: _Side, target: _Side, needs_normalizer: bool) -> None:
+    """See that the source's policy can be carried into the target."""
+    if source.algorithm != target.algorithm:
+        raise StudyError(
+            ("algorithm",),
+            f"the source was trained by {source.algorithm}, and the target is {target.algorithm}: their "
+            f"networks mean different things. Use {source.algorithm}.",
+        )
     given = (study.source_observation_names, study.source_action_names)
-    for index, key in enumerate(("observation_map", "action_map")):
-        sources = tuple(given[index] or source_names[index])
-        for target, source in getattr(study, key).items():
-            if target not in target_names[index]:
-                wrong = unknown_name(f"dimension of {study.target}", target, target_names[index])
-                raise StudyError((key, target), str(wrong))
-            if source is not None and source not in sources:
-                wrong = unknown_name(f"dimension of {study.source}", source, sources)
-                raise StudyError((key, target), str(wrong))
+    kinds: tuple[Kind, Kind] = ("observation", "action")
+    for index, kind in enumerate(kinds):
+        names, mapping = given[index], getattr(study, f"{kind}_map")
+        theirs = named(names, kind) if names is not None else source.layouts[index]
+        sizes = (flat_size(source.spaces[index]), flat_size(target.spaces[index]))
+        place: Place = (f"source_{kind}_names",) if names is not None else ("source",)
+        if names is None and study.source_task is not None:
+            place = ("source_task",)
+        for ours, its in mapping.items():
+            sides = ((ours, study.target, target.layouts[index]), (its, source.text, theirs))
+            for name, where, layout in sides:
+                if name is not None and layout is not None and name not in layout.names:
+                    wrong = unknown_name(f"dimension of {where}", name, layout.names)
+                    raise StudyError((f"{kind}_map", ours), str(wrong))
+        matching = _checked(
+            (f"{kind}_map",) if mapping else place,
+            lambda: match(theirs, target.layouts[index], sizes, mapping, kind),  # noqa: B023 (called here)
+        )
+        if kind == "action" and not matching.matched and names is not None:
+            raise StudyError(
+                place, f"none of {', '.join(names)} is an action of {study.target}: give an action_map."
+            )
+    if type(source.spaces[1]) is not type(target.spaces[1]):
+        raise StudyError(("source",), f"its actions are {source.spaces[1]}, the target's {target.spaces[1]}.")
+    if source.activation != target.activation:
+        raise StudyError(
+            ("algorithm",),
+            f"the source's networks use {source.activation}, the target's {target.activation}: set "
+            f"`activation: {source.activation}` under `algorithm`.",
+        )
+    if not isinstance(source.spaces[0], Box):
+        return
+    if target.standardises and not source.standardises:
+        raise StudyError(
+            ("algorithm",),
+            "the target standardises its observations (normalize_obs), but the source has no statistics of "
+            "its own. If it was trained with VecNormalize, give that file as source_normalizer; else set "
+            "`normalize_obs: false` under `algorithm`.",
+        )
+    if source.standardises and not target.standardises and needs_normalizer:
+        raise StudyError(
+            ("algorithm",),
+            "the source was trained on standardised observations, but the target's are as they are: set "
+            "`normalize_obs: true` under `algorithm`, or the arm's option `missing_normalizer: fold`.",
+        )
 
 
-def _check_task(
-    text: str, place: Place, algorithm: str | Mapping[str, Any]
-) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Build an environment of a task; names of its observation and action dimensions."""
-    name = algorithm if isinstance(algorithm, str) else str(algorithm["name"])
+def _built_side(text: str, place: Place, config: AlgorithmConfig) -> _Side:
+    """Build an environment of a task, to see what it is."""
     env: Any = _checked(place, lambda: make_vec(text, 1, seed=0, n_threads=1))
     try:
-        if name != "ppo" and not isinstance(env.single_action_space, Box):
+        spaces = (env.single_observation_space, env.single_action_space)
+        if config.algorithm != "ppo" and not isinstance(spaces[1], Box):
             raise StudyError(
                 ("algorithm",),
-                f"{name} acts in continuous spaces, but {text} has {env.single_action_space}; use ppo.",
+                f"{config.algorithm} acts in continuous spaces, but {text} has {spaces[1]}; use ppo.",
             )
-        return tuple(env.observation_layout.names), tuple(env.action_layout.names)
+        layouts = (env.observation_layout, env.action_layout)
+        return _Side(text, config.algorithm, config.activation, config.normalize_obs, spaces, layouts)
     finally:
         env.close()
+
+
+def _given_side(path: Path, study: Study, normalizer: Path | None) -> _Side:
+    """Read a given checkpoint; its names may come from a task."""
+    _checked(("source_normalizer",), lambda: load_checkpoint(path, trust_normalizer=normalizer))
+    place = ("source",) if study.source_task is None else ("source_task",)
+    found = _checked(
+        place, lambda: read_source(path, source_task=study.source_task, trust_normalizer=normalizer)
+    )
+    assert found is not None
+    usual = "tanh" if found.algorithm == "ppo" else "relu"
+    return _Side(
+        str(path),
+        found.algorithm,
+        str(found.policy_kwargs.get("activation", usual)),
+        found.normalizer is not None and found.normalizer.normalize_obs,
+        (found.observation_space, found.action_space),
+        (found.observation_layout, found.action_layout),
+    )
 
 
 def _algorithm(
@@ -233,7 +330,9 @@ def _algorithm(
     return override(base, {**shared, **settings}, lambda key, text: StudyError((*place, key), text))
 
 
-def _method(name: str, options: Mapping[str, Any], place: Place, algorithm: str) -> TransferMethod:
+def _method(
+    name: str, options: Mapping[str, Any], place: Place, config: AlgorithmConfig, steps: int
+) -> TransferMethod:
     kind = type(_checked((*place, "method"), lambda: make_method(name)))
     valid = [item.name for item in fields(kind)]
     for option in options:
@@ -241,7 +340,8 @@ def _method(name: str, options: Mapping[str, Any], place: Place, algorithm: str)
             raise StudyError((*place, option), str(unknown_name(f"option of {name}", option, valid)))
     try:
         method = make_method(name, **options)
-        method.check_algorithm(algorithm)
+        method.check_algorithm(config.algorithm)
+        fit_within(method, steps, config)
     except (WarmstartError, TypeError) as error:
         raise StudyError(place, str(error)) from None
     return method
@@ -274,6 +374,18 @@ def _given_checkpoint(study: Study) -> tuple[Path | None, str]:
     if loaded.algorithm not in ALGORITHMS:
         raise StudyError(("source",), f"{path} holds an agent of {loaded.algorithm}, which isn't supported.")
     return path, content_hash(path)
+
+
+def _given_normalizer(study: Study) -> tuple[Path | None, str]:
+    """Path and sha256 of the trusted `VecNormalize` file, if there is one."""
+    if study.source_normalizer is None:
+        return None, ""
+    path = Path(study.source_normalizer)
+    try:
+        return path, hashlib.sha256(path.read_bytes()).hexdigest()
+    except OSError as error:
+        message = f"expected a file that VecNormalize.save wrote; {path} can't be read: {error.strerror}."
+        raise StudyError(("source_normalizer",), message) from None
 
 
 def content_hash(path: Path) -> str:

@@ -18,7 +18,7 @@ from warmstart.experiments.scheduler import Scheduler, StudyInterruptedError
 from warmstart.experiments.study import Study, StudyError, study_document
 from warmstart.experiments.summary import Summary, summarise, write_summary
 from warmstart.experiments.tensorboard_mirror import link_runs
-from warmstart.experiments.training import CHECKPOINTS
+from warmstart.experiments.training import CHECKPOINTS, normalizer_copy
 from warmstart.experiments.trial_config import TRIALS, PlannedTrial
 from warmstart.experiments.yaml_files import Document, read_yaml
 
@@ -148,6 +148,9 @@ def prepare(made: Plan, directory: Path) -> str:
                 trial.config.write(folder)
         if made.checkpoint is not None:
             _copy_checkpoint(made.checkpoint, directory / CHECKPOINTS, made.checkpoint_hash)
+        if made.normalizer is not None:
+            copy = normalizer_copy(directory, made.normalizer_hash)
+            _copy_checkpoint(made.normalizer, copy.parent, copy.name)
     except OSError as error:
         full = as_disk_full(error, directory)
         raise (

@@ -26,6 +26,7 @@ from warmstart.experiments.status import (
     read_status,
     write_status,
 )
+from warmstart.experiments.trial import EXIT_REFUSED
 from warmstart.experiments.trial_config import TRIALS, PlannedTrial
 
 _POLL_SECONDS = 0.1
@@ -151,8 +152,10 @@ class Scheduler:
     def _end_badly(self, trial: PlannedTrial, code: int, status: Status) -> None:
         error, traceback = status.error, self._traceback_of(trial.hash)
         if status.state != "failed":
-            error, traceback = _death(code), _tail(self.directory(trial) / LOG)
-        if self._chances[trial.hash] > 0:
+            traceback = _tail(self.directory(trial) / LOG)
+            lines = traceback.splitlines() if code == EXIT_REFUSED else []
+            error = lines[-1].rpartition("WarmstartError: ")[2] if lines else _death(code)
+        if self._chances[trial.hash] > 0 and code != EXIT_REFUSED:
             self.progress.message(f"{trial.label}: failed ({error}); trying once more.")
             self._set(trial, "waiting")
         else:

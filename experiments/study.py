@@ -91,6 +91,12 @@ class Study:
     """Observation names of a foreign checkpoint, in order; None where it brings its own."""
     source_action_names: Sequence[str] | None = None
     """Action names of a foreign checkpoint, in order; None where it brings its own."""
+    source_task: str | None = None
+    """Task that a foreign checkpoint was trained in, which has the names and gears of its dimensions; None
+    where it brings its own."""
+    source_normalizer: str | None = None
+    """Path of the file that SB3's `VecNormalize.save` wrote for a foreign checkpoint. It is a pickle, which
+    can run code: only one that you trust."""
     device: str = "cpu"
     """Where networks live: `cpu`, `cuda` or `auto`; small state policies are fastest on the CPU."""
     torch_threads: int = 1
@@ -107,6 +113,9 @@ class Study:
             raise StudyError(("source_steps",), "there is no `source` to train for these steps.")
         if self.source and self.source_steps < 1 and self.source_checkpoint is None:
             raise StudyError(("source_steps",), "missing: for how many steps is a source agent trained?")
+        for key in ("source_task", "source_normalizer"):
+            if getattr(self, key) is not None and self.source_checkpoint is None:
+                raise StudyError((key,), "describes a checkpoint, but `source` is not the path of one.")
         if self.torch_threads < 1:
             raise StudyError(("torch_threads",), f"expected at least 1, found {self.torch_threads}.")
         if self.device not in ("auto", "cpu") and not self.device.startswith("cuda"):
@@ -179,7 +188,7 @@ class Study:
         values: dict[str, Any] = {key: section.text(key) for key in ("name", "target")}
         for key, default in (("source_steps", 0), ("target_steps", None), ("torch_threads", 1)):
             values[key] = section.integer(key, default)
-        for key in ("source", "baseline", "device"):
+        for key in ("source", "baseline", "device", "source_task", "source_normalizer"):
             if section.data.get(key) is not None:
                 values[key] = section.text(key)
         for key in ("observation_map", "action_map"):
@@ -242,9 +251,10 @@ def load_study(name: str | Path) -> Study:
 
 
 def _check_texts(study: Study) -> None:
-    for key in ("target", "source", "baseline", "device"):
+    optional = ("source", "source_task", "source_normalizer")
+    for key in ("target", "baseline", "device", *optional):
         value = getattr(study, key)
-        if key == "source" and value is None:
+        if key in optional and value is None:
             continue
         if not isinstance(value, str) or not value:
             raise StudyError((key,), f"expected text, found {value!r}.")

@@ -3,6 +3,7 @@
 Training and evaluation share nothing but the policy: the same bits come out with and without evaluation.
 """
 
+import hashlib
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from warmstart.agents.config import config_from_json
 from warmstart.agents.evaluation import EvaluationCallback, EvaluationResult, evaluate
 from warmstart.agents.policy import Policy
 from warmstart.envs.errors import WarmstartError
-from warmstart.envs.layouts import Dimension, Layout
+from warmstart.envs.layouts import Layout
 from warmstart.envs.tasks import Task
 from warmstart.envs.vector import make_vec
 from warmstart.experiments.claims import Claim, ClaimedError
@@ -24,6 +25,8 @@ from warmstart.experiments.recorder import Recorder
 from warmstart.experiments.records import CHECKPOINT, TRANSFER, write_json
 from warmstart.experiments.status import StatusWriter
 from warmstart.experiments.trial_config import TrialConfig
+from warmstart.transfer.fine_tuning import fit_within
+from warmstart.transfer.matching import Kind, named
 from warmstart.transfer.methods import TransferContext, make_method
 from warmstart.transfer.report import TransferReport
 from warmstart.transfer.warm_start import read_source
@@ -65,7 +68,9 @@ class _Training:
         self.recorder = recorder
         self.claim = claim
         self.task = Task.parse(config.task)
-        self.method = make_method(dict(config.method))
+        self.algorithm = config_from_json(config.algorithm)
+        method = make_method(dict(config.method))
+        self.method, self.note = fit_within(method, config.steps, self.algorithm)
 
     def run(self) -> None:
         """Go all the way."""
@@ -74,6 +79,7 @@ class _Training:
         model = self._build(source)
         try:
             report = self.method.initialise(model, source, self._context())
+            report.add_notes([self.note] if self.note else [])
             if self.method.trains:
                 self._learn(model, report)
             else:
@@ -87,10 +93,9 @@ class _Training:
                 env.close()
 
     def _build(self, source: Checkpoint | None) -> BaseAlgorithm:
-        algorithm = config_from_json(self.config.algorithm)
-        env = make_training_env(algorithm, self.task, self.config.seed, n_threads=1)
+        env = make_training_env(self.algorithm, self.task, self.config.seed, n_threads=1)
         seams = self.method.seams(source)
-        model = build_agent(algorithm, env, self.config.seed, device=self.config.device, seams=seams)
+        model = build_agent(self.algorithm, env, self.config.seed, device=self.config.device, seams=seams)
         model.set_logger(self.recorder.logger())
         return model
 
@@ -142,12 +147,17 @@ class _Training:
     def _load_source(self) -> Checkpoint | None:
         if not self.config.source:
             return None
+        run = self.directory.parent.parent
         trial = self.directory.parent / self.config.source / CHECKPOINT
-        given = self.directory.parent.parent / CHECKPOINTS / self.config.source
-        for path in (trial, given):
-            if path.exists():
-                return read_source(path)
-        raise WarmstartError(f"The source of this trial is missing: expected {trial} or {given}.")
+        given = run / CHECKPOINTS / self.config.source
+        path = next((path for path in (trial, given) if path.exists()), None)
+        if path is None:
+            raise WarmstartError(f"The source of this trial is missing: expected {trial} or {given}.")
+        normalizer = None
+        if self.config.source_normalizer:
+            normalizer = normalizer_copy(run, self.config.source_normalizer)
+            _check_hash(normalizer, self.config.source_normalizer)
+        return read_source(path, source_task=self.config.source_task or None, trust_normalizer=normalizer)
 
     def _context(self) -> TransferContext:
         config = self.config
@@ -155,8 +165,8 @@ class _Training:
             generator=np.random.default_rng([config.seed, _METHOD_STREAM]),
             observation_map=dict(config.observation_map),
             action_map=dict(config.action_map),
-            source_observations=_layout(config.source_observation_names),
-            source_actions=_layout(config.source_action_names),
+            source_observations=_layout(config.source_observation_names, "observation"),
+            source_actions=_layout(config.source_action_names, "action"),
         )
 
 
@@ -176,8 +186,23 @@ class _Progress(BaseCallback):
         return True
 
 
-def _layout(names: tuple[str, ...] | None) -> Layout | None:
-    return None if names is None else Layout(tuple(Dimension(name) for name in names))
+def normalizer_copy(run: Path, sha256: str) -> Path:
+    """Where a run directory keeps its copy of a trusted `VecNormalize` file."""
+    return run / CHECKPOINTS / f"{sha256[:16]}.pkl"
+
+
+def _check_hash(path: Path, sha256: str) -> None:
+    """Refuse to unpickle anything but what the user trusted."""
+    found = hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else "no file"
+    if found != sha256:
+        raise WarmstartError(
+            f"{path} is not the VecNormalize file that the trial was planned with: expected sha256 {sha256}, "
+            f"found {found}. Run the study in another directory."
+        )
+
+
+def _layout(names: tuple[str, ...] | None, kind: Kind) -> Layout | None:
+    return None if names is None else named(names, kind)
 
 
 def _evaluate_random(config: TrialConfig, recorder: Recorder) -> None:

@@ -30,6 +30,8 @@ from warmstart.experiments.status import (
 )
 from warmstart.experiments.trial_config import TrialConfig, engine_versions
 
+EXIT_REFUSED = 65
+"""What the trial asks for doesn't go together: starting it again would end the same."""
 _SECONDS_BETWEEN_LOOKS = 1.0
 
 
@@ -118,9 +120,9 @@ def main(arguments: list[str]) -> int:
         except DiskFullError as error:
             print(error, file=sys.stderr)
             return EXIT_DISK_FULL
-        except Exception:  # noqa: BLE001 (every failure becomes a status and an exit code)
+        except Exception as error:  # noqa: BLE001 (every failure becomes a status and an exit code)
             traceback.print_exc()
-            return EXIT_FAILED
+            return EXIT_REFUSED if isinstance(error, WarmstartError) else EXIT_FAILED
     return 0
 
 

@@ -20,6 +20,8 @@ TRIALS = "trials"
 """Folder of a run directory that holds its trials."""
 SOURCE_ARM = "source"
 RANDOM_ARM = "random"
+_LEFT_OUT_IF_EMPTY = {"source_task", "source_normalizer"}
+"""Fields that the JSON leaves out where they are empty: trials that don't need them keep their hashes."""
 ENGINES = ("gymnasium", "mujoco", "numpy", "stable-baselines3", "torch", "warmstart")
 
 
@@ -55,6 +57,10 @@ class TrialConfig:
     """Observation names of a foreign checkpoint; None where it brings its own."""
     source_action_names: tuple[str, ...] | None = None
     """Action names of a foreign checkpoint; None where it brings its own."""
+    source_task: str = ""
+    """Task with the names of a foreign checkpoint's dimensions; empty for none."""
+    source_normalizer: str = ""
+    """sha256 of the trusted `VecNormalize` file of a foreign checkpoint; empty for none."""
     device: str = "cpu"
     """Where networks live."""
     torch_threads: int = 1
@@ -80,7 +86,7 @@ class TrialConfig:
     def to_json(self) -> dict[str, Any]:
         """Give the configuration as plain data."""
         plain: dict[str, Any] = to_plain(asdict(self))
-        return plain
+        return {key: value for key, value in plain.items() if value or key not in _LEFT_OUT_IF_EMPTY}
 
     def write(self, directory: Path) -> None:
         """Write `trial.json`."""
@@ -97,8 +103,9 @@ class TrialConfig:
         names = {item.name for item in fields(cls)}
         if data is None:
             raise WarmstartError(f"{directory} is not a trial: it has no readable {CONFIG}.")
-        if set(data) != names:
-            odd = ", ".join(sorted(set(data) ^ names))
+        odd_names = (set(data) ^ names) - _LEFT_OUT_IF_EMPTY
+        if odd_names:
+            odd = ", ".join(sorted(odd_names))
             raise WarmstartError(
                 f"{directory / CONFIG} was written by another version of warmstart (differs in: {odd})."
             )

@@ -7,7 +7,10 @@ import subprocess
 import sys
 import time
 
+import gymnasium
 import pytest
+from stable_baselines3 import PPO
+from stable_baselines3.common.vec_env import DummyVecEnv, VecNormalize
 
 from warmstart.__main__ import main
 
@@ -63,7 +66,8 @@ def test_train_transfer_evaluate_inspect_status(tmp_path, monkeypatch, capsys):
         (("train", "Hopper-v5@torso.mass=-1"), "mass"),
         (("train", "CartPole-v1", "--algorithm", "sac"), "ppo"),
         (("train", "Hopper-v5", "--algorithm", "dqn"), "dqn is not supported"),
-        (("train", "Hopper-v5", "--steps", "0"), "at least 1"),
+        (("train", "Hopper-v5", "--steps", "0"), "--steps: expected at least 1"),
+        (("train", "Hoper-v5"), "warmstart: TASK: Unknown"),
         (("compare", "cheetah-gravty"), "Did you mean 'cheetah-gravity'"),
         (("compare", "nowhere.yaml"), "nowhere.yaml"),
         (("report", "nowhere"), "nowhere"),
@@ -108,6 +112,58 @@ def test_truncated_and_foreign_checkpoints(tmp_path, capsys):
         status, _, err = _run(capsys, "inspect", str(tmp_path / name))
         assert status == 2
         assert name in err
+
+
+def _foreign(folder, task, normalise=False):
+    """Write what a user of plain SB3 has: a zip, and the file of VecNormalize."""
+    env = DummyVecEnv([lambda: gymnasium.make(task)])
+    env = VecNormalize(env) if normalise else env
+    PPO("MlpPolicy", env, n_steps=64, batch_size=64, seed=0).learn(64).save(folder / "foreign.zip")
+    if normalise:
+        env.save(str(folder / "vecnormalize.pkl"))
+    env.close()
+
+
+def test_a_foreign_zip_starts_an_agent_that_is_built_as_its_source(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    _foreign(tmp_path, "InvertedPendulum-v5")
+    words = ("transfer", "foreign.zip", "InvertedPendulum-v5", "--steps", "1024", "--out", "run")
+    status, _, err = _run(capsys, *words)
+    assert status == 0
+    assert (
+        err.count("The target is built as the source was: normalize_obs=False, normalize_reward=False") == 1
+    )
+    (report,) = (json.loads(p.read_text()) for p in tmp_path.glob("run/trials/*/transfer.json"))
+    assert report["steps"] == 512
+    assert any("limited to a quarter" in note for note in report["notes"])
+
+
+def test_a_foreign_zip_crosses_spaces_with_the_names_of_its_task(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    _foreign(tmp_path, "InvertedPendulum-v5", normalise=True)
+    words = ["transfer", "foreign.zip", "InvertedDoublePendulum-v5", "--steps", "2048", "--out", "run"]
+    status, _, err = _run(capsys, *words)
+    assert status == 2
+    assert "--source-observation-names" in err
+    assert "--source-task" in err
+    assert not (tmp_path / "run").exists()
+    words += ["--source-task", "InvertedPendulum-v5", "--trust-normalizer", "vecnormalize.pkl"]
+    status, _, err = _run(capsys, *words, "--option", "critic_fit_stes=3")
+    assert status == 2
+    assert "--option critic_fit_stes: Unknown option" in err
+    assert "Did you mean 'critic_fit_steps'" in err
+    status, _, err = _run(capsys, *words, "--option", "critic_fit_steps=2048")
+    assert status == 2
+    assert "takes all of --steps (2,048)" in err
+    status, _, err = _run(capsys, *words, "--algorithm", "sac")
+    assert status == 2
+    assert "--algorithm: the source was trained by ppo" in err
+    options = ["--option", "critic_fit_steps=0", "exploration={floor: -0.5}"]
+    status, _, err = _run(capsys, *words, *options, "--observation-map", "hinge.sin=hinge.angle")
+    assert status == 0, err
+    (report,) = (json.loads(p.read_text()) for p in tmp_path.glob("run/trials/*/transfer.json"))
+    assert report["steps"] == 0
+    assert {"normalizer.mean", "normalizer.var"} <= {entry["name"] for entry in report["entries"]}
 
 
 def test_usage_errors_and_help(capsys):

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import ClassVar
 
 from stable_baselines3.common.base_class import BaseAlgorithm
+from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
 from stable_baselines3.common.utils import FloatSchedule
 
 from warmstart.agents.architecture import algorithm_name
@@ -15,9 +16,11 @@ from warmstart.transfer.base import TransferContext, TransferMethod, register_me
 from warmstart.transfer.carrying import CarryingMethod, act_from_first_step, finish
 from warmstart.transfer.exploration import Keep
 from warmstart.transfer.fine_tuning import FineTune
+from warmstart.transfer.freezing import freeze
 from warmstart.transfer.freshness import permuted
 from warmstart.transfer.report import CARRIED, TransferEntry, TransferReport
 from warmstart.transfer.spaces import environment_name
+from warmstart.transfer.wiring import target_of
 
 
 @register_method
@@ -45,8 +48,8 @@ class Scratch(TransferMethod):
 class ZeroShot(CarryingMethod):
     """The source's policy acts in the target and nothing trains: what the target adds is seen against it.
 
-    The learning rate is zero and the normaliser stands still, so that ``learn`` runs and leaves every
-    parameter as it is, also after save and load.
+    Every parameter is frozen, no update is made and the normaliser stands still, so that ``learn`` runs and
+    leaves every tensor as it is, also after save and load.
     """
 
     name: ClassVar[str] = "zero_shot"
@@ -58,14 +61,29 @@ class ZeroShot(CarryingMethod):
         """Carry the source and stop all learning."""
         report = self.carry(model, source, context, Keep())
         report.add_notes(act_from_first_step(model, 0))
-        model.learning_rate = 0.0
-        model.lr_schedule = FloatSchedule(0.0)
+        report.add_notes((_stop_updates(model),))
+        freeze(model, [name for name, _ in model.policy.named_parameters() if target_of(name) is None])
         normalizer = model.get_vec_normalize_env()
         if normalizer is not None:
             normalizer.training = False
         report = finish(model, self, report)
         report.entries = tuple(replace(entry, frozen=True) for entry in report.entries)
         return report
+
+
+def _stop_updates(model: BaseAlgorithm) -> str:
+    """Let ``learn`` collect experience and change nothing, also after save and load; returns a note.
+
+    SB3 can't take a gradient step when everything is frozen, so none may begin: PPO stops at its first
+    minibatch, where the divergence exceeds every bound below zero.
+    """
+    model.learning_rate = 0.0
+    model.lr_schedule = FloatSchedule(0.0)
+    if isinstance(model, OffPolicyAlgorithm):
+        model.gradient_steps, model.tau = 0, 0.0
+        return "Nothing trains: learning_rate, gradient_steps and tau (the target networks' rate) are now 0."
+    model.target_kl = -1.0  # type: ignore[attr-defined]
+    return "Nothing trains: learning_rate is now 0, and target_kl -1, which ends each update before a step."
 
 
 @register_method

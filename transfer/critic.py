@@ -61,7 +61,7 @@ def fit_critic(
     name = type(model).__name__
     if isinstance(model, PPO):
         size = model.n_steps * model.n_envs
-        rounds = -(-steps // size) if max_steps is None else min(-(-steps // size), max_steps // size)
+        rounds = critic_steps(steps, size, max_steps) // size
         if rounds > 0:
             _, running = model._setup_learn(rounds * size, callback, False, name)
             running.on_training_start({"self": model}, globals())
@@ -75,6 +75,12 @@ def fit_critic(
         raise WarmstartError(f"The critic of {name} can't be fitted. Expected PPO, SAC or TD3.")
     model._current_progress_remaining = progress
     return model.num_timesteps - start
+
+
+def critic_steps(steps: int, rollout: int, max_steps: int | None = None) -> int:
+    """Return the steps that PPO's fit takes: rounded up to whole rollouts, within the budget if any."""
+    rounds = -(-steps // rollout)
+    return rollout * (rounds if max_steps is None else min(rounds, max_steps // rollout))
 
 
 def _fit_value(model: PPO, rounds: int, callback: BaseCallback, learning_rate: float) -> None:

@@ -1,6 +1,6 @@
 """Fine-tuning: go on from the source's actor, critic and normaliser. May import ``envs`` and ``agents``."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 from stable_baselines3.common.base_class import BaseAlgorithm
@@ -9,9 +9,11 @@ from stable_baselines3.common.type_aliases import MaybeCallback
 
 from warmstart.agents.architecture import algorithm_name
 from warmstart.agents.checkpoints import Checkpoint
-from warmstart.transfer.base import TransferContext, check_number, register_method
+from warmstart.agents.config import AlgorithmConfig, PPOConfig
+from warmstart.envs.errors import WarmstartError
+from warmstart.transfer.base import TransferContext, TransferMethod, check_number, register_method
 from warmstart.transfer.carrying import CarryingMethod, act_from_first_step, finish
-from warmstart.transfer.critic import fit_critic
+from warmstart.transfer.critic import critic_steps, fit_critic
 from warmstart.transfer.exploration import Exploration, Floor, Keep, read_exploration
 from warmstart.transfer.report import TransferReport
 from warmstart.transfer.schedules import LearningRateWarmUp
@@ -41,8 +43,8 @@ class FineTune(CarryingMethod):
 
     critic_fit_steps: int | None = None
     """Environment steps in which the frozen policy acts and the critic is fitted, counted as training's;
-    ``None`` takes 16,384 for PPO (rounded up to whole rollouts) and 5,000 for SAC and TD3; 0 leaves the fit
-    out."""
+    ``None`` takes 16,384 for PPO (rounded up to whole rollouts) and 5,000 for SAC and TD3, but a quarter of a
+    trial's steps where that would take them all; 0 leaves the fit out."""
 
     critic_updates: int = 2_000
     """Gradient steps of that fit, for SAC and TD3; PPO takes ``n_epochs`` passes over each rollout."""
@@ -105,3 +107,42 @@ class FineTune(CarryingMethod):
     def fit_steps(self, algorithm: str) -> int:
         """Return the environment steps of the critic's fit."""
         return CRITIC_FIT_STEPS[algorithm] if self.critic_fit_steps is None else self.critic_fit_steps
+
+
+def fit_within(method: TransferMethod, budget: int, config: AlgorithmConfig) -> tuple[TransferMethod, str]:
+    """Keep the critic's fit from taking all the steps that there are.
+
+    Args:
+        method: Any method; those without a critic fit stay as they are.
+        budget: Environment steps of the fit and of learning together.
+        config: What the agent is trained with.
+
+    Returns:
+        The method, with an explicit ``critic_fit_steps`` where the default was too long, and a note that says
+        so (empty otherwise).
+
+    Raises:
+        WarmstartError: If ``critic_fit_steps`` was given and leaves nothing to learn.
+    """
+    if not isinstance(method, FineTune) or not method.trains:
+        return method, ""
+    asked = method.fit_steps(config.algorithm)
+    size = config.n_envs * (config.n_steps if isinstance(config, PPOConfig) else 1)
+    whole = isinstance(config, PPOConfig)
+    taken = critic_steps(asked, size, budget if whole else None)
+    if asked < budget and taken < budget:
+        return method, ""
+    if method.critic_fit_steps is not None:
+        raise WarmstartError(
+            f"critic_fit_steps of {method.name} is {asked:,}, which takes all of target_steps ({budget:,}) "
+            "and leaves nothing to learn: expected fewer. Lower critic_fit_steps (0 leaves the fit out), or "
+            "raise target_steps."
+        )
+    steps = budget // 4 // size * size
+    if steps == 0 and size < budget:
+        steps = size
+    rounded = f", in whole rollouts of {size:,}" if whole else ""
+    return replace(method, critic_fit_steps=steps), (
+        f"The critic's fit of {asked:,} steps would have taken the whole budget of {budget:,}; it is limited "
+        f"to a quarter{rounded}: {steps:,} steps. critic_fit_steps sets it."
+    )

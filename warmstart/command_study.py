@@ -1,5 +1,7 @@
 """``warmstart train``, ``transfer``, ``compare``, ``report`` and ``status``: everything that fills a run."""
 
+import re
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -10,6 +12,7 @@ from warmstart.console import Command, console, folder_name, note, print_json, p
 from warmstart.envs.errors import WarmstartError
 
 if TYPE_CHECKING:
+    from warmstart.agents.checkpoints import Checkpoint
     from warmstart.experiments.run import StudyResult
     from warmstart.experiments.study import Study
     from warmstart.experiments.summary import Summary
@@ -48,16 +51,18 @@ class Train(_Training):
         """Train."""
         from warmstart.experiments.study import Study
 
-        study = Study(
-            name=folder_name(self.task),
-            target=self.task,
-            target_steps=self.steps,
-            algorithm=self.algorithm,
-            arms=("scratch",),
-            seeds=[self.seed],
-            device=self.device,
+        return _run_single(
+            lambda: Study(
+                name=folder_name(self.task),
+                target=self.task,
+                target_steps=self.steps,
+                algorithm=self.algorithm,
+                arms=("scratch",),
+                seeds=[self.seed],
+                device=self.device,
+            ),
+            self,
         )
-        return _run_single(study, self)
 
 
 @dataclass(frozen=True)
@@ -70,10 +75,26 @@ class Transfer(_Training):
     """The target task."""
     method: str = "fine_tune"
     """Transfer method; `warmstart list methods` shows them."""
+    option: Annotated[tuple[str, ...], tyro.conf.arg(metavar="NAME=VALUE")] = ()
+    """Options of the method, such as critic_fit_steps=0 exploration={floor: -0.5}."""
     algorithm: str | None = None
     """ppo, sac or td3; the checkpoint's own by default."""
     steps: int = 250_000
     """Environment steps in the target, the fitting of the critic included."""
+    trust_normalizer: Path | None = None
+    """File that VecNormalize.save wrote beside an SB3 zip. A pickle, which can run code: only if you trust
+    it."""
+    source_task: str | None = None
+    """Task that an SB3 zip was trained in, for the names and gears of its dimensions: Hopper-v5."""
+    source_observation_names: tuple[str, ...] = ()
+    """Names of an SB3 zip's observations, in order."""
+    source_action_names: tuple[str, ...] = ()
+    """Names of an SB3 zip's actions, in order."""
+    observation_map: Annotated[tuple[str, ...], tyro.conf.arg(metavar="TARGET=SOURCE")] = ()
+    """Which observation of the source each one of the target is, where names differ; nothing after the =
+    leaves it fresh."""
+    action_map: Annotated[tuple[str, ...], tyro.conf.arg(metavar="TARGET=SOURCE")] = ()
+    """The same for actions."""
     seed: int = 0
     """Seed of every random draw."""
     device: str = "cpu"
@@ -86,18 +107,30 @@ class Transfer(_Training):
         from warmstart.experiments.study import Study
 
         path = resolve_checkpoint(self.checkpoint)
-        study = Study(
-            name=f"{folder_name(self.task)}-{self.method}",
-            source=str(path),
-            target=self.task,
-            target_steps=self.steps,
-            algorithm=self.algorithm or load_checkpoint(path).algorithm,
-            arms=(self.method,),
-            baseline=self.method,
-            seeds=[self.seed],
-            device=self.device,
+        found = load_checkpoint(path, trust_normalizer=self.trust_normalizer)
+        maps = (self.observation_map, self.action_map)
+        names = (self.source_observation_names, self.source_action_names)
+        options = _options(self.option)
+        return _run_single(
+            lambda: Study(
+                name=f"{folder_name(self.task)}-{self.method}",
+                source=str(path.resolve()),
+                target=self.task,
+                target_steps=self.steps,
+                algorithm=_follow(found, self.task, self.algorithm or found.algorithm),
+                arms=({**options, "method": self.method, "name": self.method},),
+                baseline=self.method,
+                seeds=[self.seed],
+                device=self.device,
+                source_task=self.source_task,
+                source_normalizer=None if self.trust_normalizer is None else str(self.trust_normalizer),
+                observation_map={key: value or None for key, value in _pairs("--observation-map", maps[0])},
+                action_map={key: value or None for key, value in _pairs("--action-map", maps[1])},
+                source_observation_names=names[0] or None,
+                source_action_names=names[1] or None,
+            ),
+            self,
         )
-        return _run_single(study, self)
 
 
 @dataclass(frozen=True)
@@ -225,10 +258,16 @@ class Status(Command):
         return 0
 
 
-def _run_single(study: "Study", options: _Training) -> int:
+def _run_single(make_study: "Callable[[], Study]", options: _Training) -> int:
+    from warmstart.experiments.plugins import load_plugins
     from warmstart.experiments.run import find_checkpoints, run_study
+    from warmstart.experiments.study import StudyError
 
-    result = run_study(study, options.out, workers=options.workers, plugins=options.plugin)
+    load_plugins(options.plugin)
+    try:
+        result = run_study(make_study(), options.out, workers=options.workers, plugins=options.plugin)
+    except StudyError as wrong:
+        raise WarmstartError(_in_words_of_the_command(wrong)) from None
     status = _show(result, options.json)
     if not options.json:
         for curve in result.run.curves:
@@ -249,9 +288,101 @@ def _show(result: "StudyResult", as_json: bool) -> int:
     else:
         _print_verdicts(result.summary)
         console().print(f"Report: {result.report}")
+    failures: dict[str, list[str]] = {}
     for failure in result.run.failures:
-        note(f"failed: {failure.arm}, seed {failure.seed}: {failure.error}")
+        failures.setdefault(failure.error, []).append(f"{failure.arm}, seed {failure.seed}")
+    for error, trials in failures.items():
+        note(f"failed: {'; '.join(trials)}: {error}")
     return 1 if result.run.failures else 0
+
+
+def _options(written: tuple[str, ...]) -> dict[str, Any]:
+    """Read options of a method; their values are written as in YAML."""
+    import yaml
+
+    options = {}
+    for name, text in _pairs("--option", written):
+        if name in ("name", "method"):
+            raise WarmstartError(f"--option {name}: the method is named by --method.")
+        try:
+            options[name] = yaml.safe_load(text)
+        except yaml.YAMLError:
+            raise WarmstartError(f"--option {name}: {text!r} is not a value as in YAML.") from None
+    return options
+
+
+def _pairs(flag: str, written: tuple[str, ...]) -> list[tuple[str, str]]:
+    """Split NAME=VALUE words."""
+    found: dict[str, str] = {}
+    for word in written:
+        name, equals, value = word.partition("=")
+        if not (name and equals):
+            raise WarmstartError(f"{flag}: expected NAME=VALUE, found {word!r}.")
+        if name in found:
+            raise WarmstartError(f"{flag}: {name} is given twice.")
+        found[name] = value
+    return list(found.items())
+
+
+def _follow(source: "Checkpoint", task: str, algorithm: str) -> str | dict[str, Any]:
+    """Give the target's algorithm the source's normalisation and activation, and say what that changes."""
+    from warmstart.agents.config import config_class
+    from warmstart.agents.defaults import default_config
+    from warmstart.envs.tasks import Task
+
+    if algorithm != source.algorithm:
+        return algorithm
+    usual = default_config(config_class(algorithm).algorithm, Task.parse(task))
+    statistics = source.normalizer
+    settings = {
+        "normalize_obs": statistics is not None and statistics.normalize_obs,
+        "normalize_reward": statistics is not None and statistics.normalize_reward,
+        "activation": source.policy_kwargs.get("activation", "tanh" if algorithm == "ppo" else "relu"),
+    }
+    changed = {key: value for key, value in settings.items() if getattr(usual, key) != value}
+    if not changed:
+        return algorithm
+    listed = ", ".join(f"{key}={value}" for key, value in changed.items())
+    missing = statistics is None and "normalize_obs" in changed
+    hint = " If it was trained with VecNormalize, give that file: --trust-normalizer FILE." if missing else ""
+    note(f"The target is built as the source was: {listed}.{hint}")
+    return {"name": algorithm, **changed}
+
+
+_WORDS = {
+    "target": "TASK",
+    "target_steps": "--steps",
+    "source": "CHECKPOINT",
+    "source_normalizer": "--trust-normalizer",
+    "arms": "--method",
+    "baseline": "--method",
+    "seeds": "--seed",
+}
+_SAME = ("source_task", "source_observation_names", "source_action_names", "observation_map", "action_map")
+_WORDS |= {key: f"--{key.replace('_', '-')}" for key in (*_SAME, "algorithm", "device")}
+"""What the command line calls the fields of a study."""
+
+
+def _in_words_of_the_command(wrong: Any) -> str:
+    """Reword a study's error for someone who never wrote a study."""
+    place = wrong.place
+    field = str(place[0]) if place else ""
+    where = _WORDS.get(field, field)
+    if field == "arms" and len(place) > 2 and place[2] != "method":
+        where = f"--option {place[2]}"
+    elif field in ("observation_map", "action_map") and len(place) > 1:
+        where = f"{where} {place[1]}"
+    several = [key for key in _WORDS if "_" in key]
+    text = re.sub(
+        rf"`?\b({'|'.join(several)})\b`?(=\[\.\.\.\])?",
+        lambda match: _WORDS[match[1]] + (" NAME ..." if match[2] else ""),
+        wrong.message,
+    )
+    text = re.sub(
+        r"\bsource_task='([^']*)'", r"--source-task \1", text.replace("--source-task=", "source_task=")
+    )
+    text = re.sub(r"(--[a-z]+-map)=\{.*?\}", r"\1 'TARGET=SOURCE' ...", text)
+    return f"{where}: {text}" if where else text
 
 
 def _print_verdicts(summary: "Summary") -> None:

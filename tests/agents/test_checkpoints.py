@@ -227,8 +227,13 @@ def test_damage_is_noticed(model: Any, tmp_path: Path) -> None:
         load_checkpoint(tmp_path / "half.zip")
     with zipfile.ZipFile(tmp_path / "foreign.zip", "w") as archive:
         archive.writestr("readme.txt", "hello")
-    with pytest.raises(WarmstartError, match="not an SB3 model"):
+    with pytest.raises(WarmstartError, match=r"truncated or not an SB3 model.*found readme\.txt\.$"):
         load_checkpoint(tmp_path / "foreign.zip")
+    with zipfile.ZipFile(tmp_path / "many.zip", "w") as archive:
+        for i in range(19):
+            archive.writestr(f"archive/{i}", "hello")
+    with pytest.raises(WarmstartError, match=r"found archive/0, .*archive/4, … \(19 in all\)\.$"):
+        load_checkpoint(tmp_path / "many.zip")
     sb3.DQN("MlpPolicy", gym_env("CartPole-v1", 1), buffer_size=10).save(tmp_path / "dqn.zip")
     with pytest.raises(WarmstartError, match="other than PPO, SAC and TD3"):
         load_checkpoint(tmp_path / "dqn.zip")

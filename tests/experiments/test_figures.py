@@ -74,3 +74,29 @@ def test_bad_requests(summary, tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(WarmstartError, match="Can't write"):
         save_figures(summary, tmp_path / "file", ("png",))
+
+
+@pytest.mark.parametrize(
+    "names", [("scratch", "warm"), tuple(f"a_rather_long_name_of_arm_{i}" for i in range(7))]
+)
+def test_nothing_is_cut_off(names):
+    figure = draw_curves(summarise(run(**{name: [[0, 1, 2], [0, 2, 3]] for name in names})))
+    figure.canvas.draw()
+    (legend,) = figure.legends
+    assert [text.get_text() for text in legend.get_texts()] == list(names)
+    whole, box = figure.bbox, legend.get_window_extent()
+    assert whole.x0 <= box.x0 <= box.x1 <= whole.x1
+    assert whole.y0 <= box.y0 <= box.y1 <= figure.axes[0].get_tightbbox().y0
+    assert figure.axes[0].get_title() == ""
+
+
+def test_the_tasks_are_the_title(summary):
+    axes = draw_curves(summary).axes[0]
+    assert axes.get_title() == "HalfCheetah-v5 → HalfCheetah-v5@gravity=x0.5"
+
+
+def test_few_seeds_are_marked_whatever_the_verdict():
+    few = summarise(run(scratch=[[0, 1, 2], [0, 3, 1]], warm=[[0, 2, 1], [0, 1, 2]]))
+    assert [text.get_text() for text in draw_differences(few).axes[0].texts] == [
+        "no difference shown (provisional)"
+    ]

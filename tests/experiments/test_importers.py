@@ -4,7 +4,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tests.experiments.synthetic import realistic
 from warmstart.envs.errors import WarmstartError
+from warmstart.experiments import importers
 from warmstart.experiments.compile_report import compile_report
 from warmstart.experiments.foreign import read_evaluations, read_events, read_monitors
 from warmstart.experiments.importers import read_runs
@@ -69,8 +71,9 @@ def test_bad_evaluations_are_one_clear_message(tmp_path, damage):
         np.savez(path, something=np.arange(2))
     else:
         np.savez(path, timesteps=np.arange(3), results=np.zeros((2, 4)))
-    with pytest.raises(WarmstartError, match="Expected"):
+    with pytest.raises(WarmstartError, match="Expected") as caught:
         read_evaluations(path)
+    assert "pickle" not in str(caught.value)
 
 
 def test_monitor_files_of_one_run_are_merged_and_binned(tmp_path):
@@ -192,7 +195,7 @@ def test_bad_paths(tmp_path):
         with pytest.raises(WarmstartError, match=message):
             read_runs([spec])
     npz(tmp_path / "warm" / "evaluations.npz", [1, 2])
-    with pytest.raises(WarmstartError, match="not among the arms warm"):
+    with pytest.raises(WarmstartError, match="Unknown baseline 'cold'"):
         read_runs([str(tmp_path / "warm")], baseline="cold")
     with pytest.raises(WarmstartError, match="found nothing"):
         read_runs([])
@@ -212,3 +215,14 @@ def test_compile_report_writes_everything(tmp_path):
     assert data["study"] == {}
     with pytest.raises(WarmstartError, match="gif"):
         compile_report([f"cold={cold}"], out=tmp_path, figures=("gif",))
+
+
+def test_an_unknown_baseline_leaves_a_run_s_good_report_alone(tmp_path, monkeypatch):
+    monkeypatch.setattr(importers, "load_run", lambda _: realistic(2))
+    (tmp_path / "trials.json").write_text("{}")
+    compile_report([tmp_path])
+    before = {path: path.read_bytes() for path in tmp_path.iterdir()}
+    with pytest.raises(WarmstartError, match=r"Unknown baseline 'scratsh'. Did you mean 'scratch'"):
+        compile_report([tmp_path], baseline="scratsh", figures=("svg",))
+    assert {path: path.read_bytes() for path in tmp_path.iterdir()} == before
+    assert compile_report([tmp_path], baseline="shuffled").summary.baseline == "shuffled"

@@ -208,3 +208,8 @@ def test_curves_without_a_common_range():
     grid = to_grid(RunData("x", curves=(curve("a", 0, [0, 1], [0, 10]), curve("b", 0, [0, 1], [11, 20]))))
     assert not grid.arms
     assert "share no range" in grid.notes[0]
+
+
+def test_what_is_no_number_is_never_reached():
+    assert crossing(np.array([1.0, 2.0]), float("nan")) is None
+    assert crossing(np.array([1.0, float("nan")]), 0.0) is None

@@ -201,3 +201,19 @@ def test_bounds_and_shapes():
     assert bounds(Interval(0.3)) == ""
     assert duration(0) == "0 s"
     assert (shape([64, 17]), shape(()), shape(None)) == ("64×17", "scalar", "—")
+
+
+def test_too_few_seeds_are_called_provisional_whatever_the_verdict():
+    data = run(scratch=[[0, 1, 2], [0, 3, 1]], warm=[[0, 2, 1], [0, 1, 2]])
+    text = page(data).text
+    assert "warm: no difference shown : the area" in text
+    assert "no difference shown provisional 2 pairs of seeds" in text
+    many = run(scratch=[[0, i % 3, 2] for i in range(8)], warm=[[0, (i + 1) % 3, 2] for i in range(8)])
+    assert "no difference shown provisional" not in page(many).text
+
+
+def test_without_a_threshold_there_are_no_times():
+    data = realistic(2)
+    text = Page(render_report(data, summarise(data, threshold=float("nan")))).text
+    assert "Kaplan" not in text
+    assert "Solved" not in text

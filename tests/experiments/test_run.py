@@ -7,13 +7,18 @@ from typing import Any
 
 import numpy as np
 import pytest
+from stable_baselines3.common.vec_env import VecNormalize
 
+from warmstart.agents.checkpoints import load_checkpoint
+from warmstart.agents.sb3_zip import write_sb3_zip
 from warmstart.envs.errors import WarmstartError
+from warmstart.envs.sb3 import as_sb3
+from warmstart.envs.vector import make_vec
 from warmstart.experiments.estimate import estimate_seconds
 from warmstart.experiments.progress import LiveProgress, PlainProgress, make_progress
 from warmstart.experiments.run import StudyResult, conclude, load_run, plan, prepare, run_study, statuses
 from warmstart.experiments.status import Status
-from warmstart.experiments.study import Study, load_study
+from warmstart.experiments.study import Study, StudyError, load_study
 from warmstart.experiments.trial import run_trial
 
 ALGORITHM = {"name": "ppo", "n_envs": 4, "n_steps": 16, "batch_size": 32, "n_epochs": 2, "net_arch": [8]}
@@ -173,11 +178,82 @@ def test_a_plan_writes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
         ({"observation_map": {"hinge.sine": "hinge.angle"}}, "observation_map"),
         ({"observation_map": {"hinge.angle": "hinge.angl"}}, "observation_map.*'hinge.angle'"),
         ({"source": "missing.zip"}, "source: There is no checkpoint"),
+        (
+            {"arms": ("scratch", {"method": "fine_tune", "critic_fit_steps": 1000})},
+            r"arms\[1\]: critic_fit_steps of fine_tune is 1,000, which takes all of target_steps \(128\)",
+        ),
+        ({"source": "CartPole-v1"}, "Nothing to carry|names to match"),
+        ({"source_algorithm": {"name": "ppo", "normalize_obs": False}}, "source_normalizer; else set"),
+        (
+            {"source_algorithm": ALGORITHM | {"activation": "relu"}},
+            "algorithm: the source's networks use relu, the target's tanh",
+        ),
+        ({"source_algorithm": "sac"}, "algorithm: the source was trained by sac, and the target is ppo"),
     ],
 )
 def test_mistakes_are_found_before_anything_runs(changes: dict[str, Any], message: str) -> None:
     with pytest.raises(WarmstartError, match=message):
         plan(tiny(**changes))
+
+
+def test_a_checkpoint_that_does_not_fit_is_refused_before_anything_runs(
+    result: StudyResult, tmp_path: Path
+) -> None:
+    folder = next(row.directory for row in statuses(result.directory) if row.kind == "source") / "checkpoint"
+    archive = tmp_path / "foreign.zip"
+    write_sb3_zip(load_checkpoint(folder), archive)
+    study = tiny(source=str(archive), source_steps=0, arms=("scratch", "zero_shot"))
+    double = "InvertedDoublePendulum-v5"
+    plain: dict[str, Any] = {"algorithm": study.algorithm | {"normalize_obs": False}}  # type: ignore[operator]
+    for changes, message in (
+        ({}, "source_normalizer; else set"),
+        ({"algorithm": "sac"}, "trained by ppo, and the target is sac"),
+        (plain | {"target": double}, "source: The source has 4 observation dimensions and the target 9"),
+        (plain | {"source_observation_names": ["a"]}, "source_observation_names: .*but 1 name"),
+        (
+            plain | {"source_task": "InvertedPendulum-v5", "source_action_names": ["a"]},
+            "source_action_names: none of a is an action",
+        ),
+        ({"source_normalizer": str(tmp_path / "no.pkl")}, "source_normalizer: .*can't be read"),
+    ):
+        with pytest.raises(StudyError, match=message):
+            plan(replace(study, **changes))
+    assert plan(replace(study, **plain)).trials
+    assert plan(replace(study, **plain, source_task="InvertedPendulum-v5", target=double)).trials
+
+
+def test_a_trusted_normalizer_belongs_to_the_identity_and_lies_in_the_run(
+    result: StudyResult, tmp_path: Path
+) -> None:
+    folder = next(row.directory for row in statuses(result.directory) if row.kind == "source") / "checkpoint"
+    write_sb3_zip(load_checkpoint(folder), tmp_path / "foreign.zip")
+    env = VecNormalize(as_sb3(make_vec("InvertedPendulum-v5", 1, seed=0, n_threads=1)))
+    found: list[StudyResult] = []
+    for name, mean in (("one", 0.0), ("other", 0.5)):
+        env.obs_rms.mean = np.full(4, mean)
+        env.save(str(tmp_path / f"{name}.pkl"))
+        study = tiny(
+            source=str(tmp_path / "foreign.zip"),
+            source_steps=0,
+            source_normalizer=str(tmp_path / f"{name}.pkl"),
+            source_task="InvertedPendulum-v5",
+            arms=("scratch", "zero_shot"),
+            seeds=1,
+        )
+        found.append(run_here(study, tmp_path / name))
+    env.close()
+    (one,), (other,) = (item.run.of("zero_shot") for item in found)
+    assert one.returns.tolist() != other.returns.tolist()
+    assert str(tmp_path) not in "".join(path.read_text() for path in tmp_path.glob("*/trials/*/trial.json"))
+    assert [trial.hash for trial in plan(found[0].directory).trials] == [
+        row.hash for row in statuses(found[0].directory)
+    ]
+    (copy,) = (tmp_path / "one" / "checkpoints").glob("*.pkl")
+    copy.write_bytes(b"something else")
+    trial = next(row.directory for row in statuses(tmp_path / "one") if row.arm == "zero_shot")
+    (trial / "status.json").unlink()
+    with pytest.raises(WarmstartError, match="not the VecNormalize file that the trial was planned with"):
+        run_trial(trial)
 
 
 def test_mistakes_in_a_file_are_named_with_their_line(tmp_path: Path) -> None:

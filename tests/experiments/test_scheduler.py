@@ -35,6 +35,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
+from warmstart.envs.errors import WarmstartError
 from warmstart.transfer.controls import Scratch
 from warmstart.transfer.methods import register_method
 
@@ -47,6 +48,15 @@ class Raises(Scratch):
 
     def initialise(self, model, source, context):
         raise RuntimeError("this method is broken")
+
+
+@register_method
+@dataclass(frozen=True)
+class Refuses(Scratch):
+    name: ClassVar[str] = "refuses"
+
+    def initialise(self, model, source, context):
+        raise WarmstartError("these two don't go together")
 
 
 @register_method
@@ -168,6 +178,16 @@ def test_failures_are_retried_once_then_reported_while_others_go_on(tmp_path: Pa
     assert [curve.arm for curve in data.curves] == ["scratch"]
 
 
+def test_a_refusal_is_not_retried(tmp_path: Path, plugin: Path) -> None:
+    plan = lay_out(tiny(arms=("scratch", "refuses")), tmp_path / "run", plugin)
+    seen = Seen()
+    Scheduler(tmp_path / "run", plan.trials, 2, seen).run_all()
+    refused = next(trial for trial in plan.trials if trial.arm == "refuses")
+    status = read_status(tmp_path / "run" / "trials" / refused.hash)
+    assert (status.state, status.attempt, status.error) == ("failed", 1, "these two don't go together")
+    assert not seen.messages
+
+
 def test_a_failed_source_is_reported_for_its_targets(tmp_path: Path) -> None:
     run = tmp_path / "run"
     plan = lay_out(tiny(arms=("scratch", "zero_shot")), run)
@@ -176,6 +196,7 @@ def test_a_failed_source_is_reported_for_its_targets(tmp_path: Path) -> None:
     Scheduler(run, plan.trials, 2, Seen()).run_all()
     failures = {failure.arm: failure for failure in load_run(run).failures}
     assert set(failures) == {"source", "zero_shot"}
+    assert "another version of warmstart" in failures["source"].error
     assert failures["zero_shot"].error == "its source agent failed"
     assert "another version of warmstart" in failures["zero_shot"].traceback
 

@@ -117,6 +117,14 @@ def test_source_may_be_a_checkpoint(tmp_path: Path) -> None:
     assert Study("s", "Hopper-v5", 10, source="a/Hopper-v5", source_steps=1).source_checkpoint is None
 
 
+def test_what_describes_a_checkpoint_needs_one(tmp_path: Path) -> None:
+    text = GOOD.replace("source: Hopper-v5", "source: ./agent.zip\nsource_task: Hopper-v5")
+    study = read(text.replace("source_steps: 1e5", "source_normalizer: vecnormalize.pkl"))
+    assert (study.source_task, study.source_normalizer) == ("Hopper-v5", "vecnormalize.pkl")
+    with pytest.raises(WarmstartError, match=r"line 2: source_task: .*`source` is not the path of one"):
+        read(GOOD.replace("source: ", "source_task: Hopper-v5\nsource: ", 1))
+
+
 def test_a_folder_named_like_a_task_is_no_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "Hopper-v5").mkdir()

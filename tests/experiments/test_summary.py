@@ -80,6 +80,7 @@ def test_a_single_seed_shows_nothing_but_gives_numbers():
         assert arm.verdict is not None
         assert arm.verdict.outcome == "no difference shown"
         assert arm.verdict.provisional
+        assert arm.headline.title == f"{arm.name}: no difference shown (provisional: 1 pair of seeds)"  # type: ignore[union-attr]
     assert "One pair of seeds can't show" in summary.arm("fine_tune").verdict.reason  # type: ignore[union-attr]
     assert summary.arm("fine_tune").metrics["jumpstart"].interval.estimate > 400
     finite_json(summary)
@@ -168,3 +169,16 @@ def test_helping_without_reaching_the_threshold_is_said():
 def test_notes_of_the_run_come_first():
     summary = summarise(dataclasses.replace(realistic(2), notes=("One source agent serves all seeds.",)))
     assert summary.notes[0] == "One source agent serves all seeds."
+
+
+def test_a_threshold_that_is_no_number_gives_no_times():
+    for data, theta in (
+        (realistic(3), float("nan")),
+        (dataclasses.replace(realistic(2), baseline="no"), None),
+    ):
+        summary = summarise(data, threshold=theta)
+        assert not any(arm.time_to_threshold for arm in summary.arms)
+        for arm in summary.compared:
+            saved = arm.metrics.get("steps_saved")
+            assert saved is None or np.isnan(saved.values).all()
+        finite_json(summary)

@@ -106,18 +106,20 @@ def test_the_critic_fit_counts_as_steps(done: dict[str, Path]) -> None:
     assert read_jsonl(done["fine_tune"] / "records.jsonl")[0] == {"event": "start", "source_steps": 128}
 
 
-def test_a_critic_fit_of_the_whole_budget_is_evaluated_at_its_end(
-    done: dict[str, Path], tmp_path: Path
-) -> None:
-    study = tiny(arms=("scratch", {"method": "fine_tune", "critic_fit_steps": 1000}))
-    config = config_of(study, "fine_tune")
+def test_a_critic_fit_by_default_leaves_something_to_learn(done: dict[str, Path], tmp_path: Path) -> None:
+    config = config_of(tiny(arms=("scratch", "fine_tune")), "fine_tune")
     directory = lay_out_one(config, tmp_path)
     (tmp_path / "trials" / config.source).symlink_to(done["source"])
     run_trial(directory)
     records = read_jsonl(directory / "records.jsonl")
     assert [r["step"] for r in records if r["event"] == "evaluation"] == [0, 32, 64, 96, 128]
+    assert records[-1]["timesteps"] == 128
+    report = read_json(directory / "transfer.json")
+    assert report is not None
+    assert report["steps"] == 64, "a quarter would be less than one rollout of 64"
+    assert any("limited to a quarter" in note for note in report["notes"])
     actor = "action_net.weight"
-    assert torch.equal(tensors(directory)[actor], tensors(done["source"])[actor])
+    assert not torch.equal(tensors(directory)[actor], tensors(done["source"])[actor])
 
 
 def test_zero_shot_acts_as_the_warm_start_does_at_step_zero(done: dict[str, Path]) -> None:
@@ -193,6 +195,13 @@ def test_the_hash_names_what_decides_the_result() -> None:
     text = canonical_json(config.to_json())
     assert "/" not in text
     assert config_of(tiny(name="another"), "scratch").hash == config.hash
+
+
+def test_what_describes_a_foreign_checkpoint_is_in_the_hash_only_where_there_is_one() -> None:
+    config = config_of(tiny(), "zero_shot")
+    assert not {"source_task", "source_normalizer"} & config.to_json().keys()
+    assert replace(config, source_task="Hopper-v5").hash != config.hash
+    assert replace(config, source_normalizer="0" * 64).hash != config.hash
 
 
 def test_a_claimed_trial_is_left_alone(tmp_path: Path) -> None:

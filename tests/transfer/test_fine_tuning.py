@@ -10,9 +10,12 @@ from stable_baselines3.common.vec_env import DummyVecEnv
 
 from warmstart.agents import ppo, sac, td3
 from warmstart.agents.checkpoints import checkpoint_of
+from warmstart.agents.config import PPOConfig, SACConfig
 from warmstart.agents.trainability import optimizers
+from warmstart.envs.errors import WarmstartError
 from warmstart.transfer.critic import fit_critic
-from warmstart.transfer.methods import FineTune, TransferContext
+from warmstart.transfer.fine_tuning import fit_within
+from warmstart.transfer.methods import FineTune, TransferContext, make_method
 from warmstart.transfer.schedules import ScaledSchedule
 from warmstart.transfer.warm_start import warm_start
 
@@ -252,3 +255,29 @@ def test_five_lines_for_a_plain_sb3_model(envs, tmp_path):
     assert model.num_timesteps == 128
     assert isinstance(model, PPO)
     assert not isinstance(model, SAC | TD3)
+
+
+@pytest.mark.parametrize(
+    ("config", "budget", "steps"),
+    [
+        (PPOConfig(n_envs=8, n_steps=64), 8_192, 2_048),
+        (PPOConfig(n_envs=8, n_steps=64), 1_000, 512),  # a quarter is less than one rollout
+        (PPOConfig(n_envs=8, n_steps=64), 512, 0),  # one rollout would leave nothing to learn
+        (PPOConfig(n_envs=8, n_steps=64), 65_536, None),  # the default stays
+        (SACConfig(n_envs=3), 4_000, 999),
+        (SACConfig(n_envs=1), 8_000, None),
+    ],
+)
+def test_a_fit_by_default_leaves_something_to_learn(config, budget, steps):
+    method, note = fit_within(FineTune(), budget, config)
+    assert method.critic_fit_steps == steps
+    assert bool(note) == (steps is not None)
+
+
+def test_a_fit_that_was_asked_for_is_refused_if_it_takes_everything():
+    config = PPOConfig(n_envs=8, n_steps=64)
+    for asked in (1_024, 1_000, 5_000):  # 1,000 are two rollouts
+        with pytest.raises(WarmstartError, match=r"critic_fit_steps .* all of target_steps \(1,024\)"):
+            fit_within(FineTune(critic_fit_steps=asked), 1_024, config)
+    for method in (FineTune(critic_fit_steps=512), FineTune(critic_fit_steps=0), make_method("zero_shot")):
+        assert fit_within(method, 1_024, config) == (method, "")

@@ -100,3 +100,27 @@ def test_units_that_change_are_said():
     source, target = Layout((Dimension("h.angle", "rad"),)), Layout((Dimension("h.sin", "1"),))
     notes = match(source, target, (1, 1), {"h.sin": "h.angle"}).notes("observation")
     assert any("h.sin [1] takes the weights of h.angle [rad]" in note for note in notes)
+
+
+@pytest.mark.parametrize(
+    ("source", "target", "said"),
+    [
+        (None, layout("a", "b"), "The source's observation dimensions have no names: matched one"),
+        (layout("a", "b"), None, "The target's observation dimensions have no names: matched one"),
+        (None, None, "The observation dimensions have no names on either side: matched one"),
+    ],
+)
+def test_the_note_says_which_side_has_no_names(source, target, said):
+    (note,) = match(source, target, (2, 2)).notes("observation")
+    assert note.startswith(said)
+
+
+def test_messages_count_and_agree():
+    with pytest.raises(WarmstartError, match="1 action dimension and the target 3, and the source and the "):
+        match(None, None, (1, 3), kind="action")
+    with pytest.raises(WarmstartError, match="the source and the target have no names"):
+        match(None, None, (2, 3))
+    with pytest.raises(WarmstartError, match="the target has no names"):
+        match(layout("a", "b"), None, (2, 3))
+    with pytest.raises(WarmstartError, match="has 1 action dimension, but 2 names were given"):
+        match(layout("a", "b"), None, (1, 1), kind="action")
