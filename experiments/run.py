@@ -210,7 +210,12 @@ def resolve_checkpoint(path: str | Path) -> Path:
         return found[0]
     if not found:
         raise WarmstartError(f"{path} holds no checkpoint: none of its trials has finished.")
-    listed = "\n".join(f"  {item}" for item in found)
+    listed = "\n".join(
+        f"  {state.directory / CHECKPOINT}  ({state.arm}, seed {state.seed}, {state.status.step:,} steps"
+        + (f", return {state.status.last_return:,.0f})" if state.status.last_return is not None else ")")
+        for state in statuses(path)
+        if (state.directory / CHECKPOINT) in found
+    )
     raise WarmstartError(f"{path} holds {len(found)} checkpoints; name one of them:\n{listed}")
 
 
