@@ -49,7 +49,7 @@ class TransferContext:
 
 @dataclass(frozen=True)
 class TransferMethod:
-    """How an agent starts in the target. Fills the seams of an agent; see ``docs/methods.md``.
+    """How an agent starts in the target. Fills the seams of an agent; see ``docs/own_method.md``.
 
     The two phases are public: ``initialise`` (no environment step), then ``prepare`` (steps that are
     counted), then the agent learns with ``callbacks``.
