@@ -58,7 +58,7 @@ class LossTerm(Stateful):
 
     def loss(self, model: BaseAlgorithm, batch: LossBatch) -> torch.Tensor:
         """The term, weighted. Shape: ()."""
-        raise NotImplementedError
+        raise NotImplementedError(f"{type(self).__name__} has no loss(model, batch).")
 
 
 @dataclass(frozen=True)

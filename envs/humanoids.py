@@ -46,7 +46,8 @@ class _Humanoid(MujocoTask):
 
     @property
     def _impact_weight(self) -> float:
-        raise NotImplementedError
+        """Weight of the cost on contact forces; each humanoid names its option differently."""
+        raise NotImplementedError(f"{type(self).__name__} has no _impact_weight.")
 
     @override
     def observe(self, sim: Simulation) -> Array:

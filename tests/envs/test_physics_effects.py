@@ -9,20 +9,8 @@ from mujoco.batch import Batch
 from warmstart.envs.contexts import Context, parse_context
 from warmstart.envs.errors import WarmstartError
 from warmstart.envs.parameters import BatchFields, BatchParameters, Parameter, Parameters
+from warmstart.envs.registration import TASK_IDS as TASKS
 
-TASKS = (
-    "Ant-v5",
-    "HalfCheetah-v5",
-    "Hopper-v5",
-    "Humanoid-v5",
-    "HumanoidStandup-v5",
-    "InvertedDoublePendulum-v5",
-    "InvertedPendulum-v5",
-    "Pusher-v5",
-    "Reacher-v5",
-    "Swimmer-v5",
-    "Walker2d-v5",
-)
 CHANGES = {
     "gravity": "+=[1,1,-1]",
     "wind": "=[5,5,5]",
