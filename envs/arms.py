@@ -44,6 +44,12 @@ class Reacher(_Arm):
     time_limit: int | None = 50
 
     camera: ClassVar[Mapping[str, Any]] = {"trackbodyid": 0, "distance": 0.8, "elevation": -60.0}
+    pixel_camera: ClassVar[Mapping[str, Any]] = {
+        "distance": 0.72,
+        "azimuth": 90.0,
+        "elevation": -90.0,
+        "lookat": (0.0, 0.0, 0.0),
+    }
 
     @override
     def reset_state(self, sim: Simulation, rng: np.random.Generator) -> tuple[Array, Array]:
@@ -84,6 +90,12 @@ class Pusher(_Arm):
     reward_control_weight: float = 0.1
 
     camera: ClassVar[Mapping[str, Any]] = {"trackbodyid": -1, "distance": 4.0}
+    pixel_camera: ClassVar[Mapping[str, Any]] = {
+        "distance": 1.9,
+        "azimuth": 180.0,
+        "elevation": -50.0,
+        "lookat": (0.3, -0.25, -0.2),
+    }
 
     @override
     def reset_state(self, sim: Simulation, rng: np.random.Generator) -> tuple[Array, Array]:

@@ -16,6 +16,7 @@ from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 from numpy.typing import NDArray
 
+from warmstart.envs.cameras import Camera
 from warmstart.envs.contexts import Context
 from warmstart.envs.env_contexts import EnvContexts, read_contexts
 from warmstart.envs.errors import WarmstartError
@@ -25,11 +26,12 @@ from warmstart.envs.layouts import Layout, action_layout
 from warmstart.envs.models import send_engine_messages_to_logging
 from warmstart.envs.mujoco_task import MujocoTask
 from warmstart.envs.parameters import Parameters
-from warmstart.envs.rendering import Frame, FrameRenderer
+from warmstart.envs.rendering import Frame, FrameRenderer, film_renderer
 from warmstart.envs.seeding import generators, masked_ids
 from warmstart.envs.simulation import Simulation
-from warmstart.envs.steppers import make_stepper
+from warmstart.envs.steppers import Stepper, make_stepper
 from warmstart.envs.tasks import Task
+from warmstart.envs.visuals import VisualFields
 
 Array = NDArray[Any]
 StepResult = tuple[Array, Array, NDArray[np.bool_], NDArray[np.bool_], dict[str, Any]]
@@ -52,6 +54,7 @@ class BatchedEnv(VectorEnv[Array, Array, Array]):
         sim: The simulations, as tasks and perturbations see them.
         parameters: The model's physical parameters.
         n_diverged: Diverged simulations so far.
+        visuals: Values of the visual parameters; None where no camera was given.
     """
 
     def __init__(
@@ -66,6 +69,7 @@ class BatchedEnv(VectorEnv[Array, Array, Array]):
         context_source: ContextSource | None = None,
         perturbations: Sequence[Perturbation] = (),
         render_mode: str | None = None,
+        camera: Camera | None = None,
     ) -> None:
         if n_envs < 1:
             raise WarmstartError(f"Expected at least one environment, found n_envs={n_envs}.")
@@ -85,8 +89,11 @@ class BatchedEnv(VectorEnv[Array, Array, Array]):
             "render_fps": max(1, round(1 / float(self.sim.dt[0]))),
             "autoreset_mode": AutoresetMode.SAME_STEP,
         }
-        self.parameters = Parameters(model)
-        self._contexts = EnvContexts(self._stepper, self.sim, self.parameters, task.context, context_source)
+        self.parameters = Parameters(model, camera=camera)
+        self.visuals = None if camera is None else VisualFields(model, camera, n_envs)
+        self._contexts = EnvContexts(
+            self._stepper, self.sim, self.parameters, task.context, context_source, self.visuals
+        )
         self._perturbations = tuple(perturbations)
         self._by_substep = any(type(p).on_substep is not Perturbation.on_substep for p in perturbations)
         self._everyone: Ids = np.arange(n_envs, dtype=np.int32)
@@ -114,6 +121,11 @@ class BatchedEnv(VectorEnv[Array, Array, Array]):
     def action_layout(self) -> Layout:
         """Name, unit and range of every action."""
         return action_layout(self.sim.model)
+
+    @property
+    def simulations(self) -> Stepper:
+        """What steps the simulations: their whole state and the fields of their models."""
+        return self._stepper
 
     @property
     def n_threads(self) -> int:
@@ -242,7 +254,7 @@ class BatchedEnv(VectorEnv[Array, Array, Array]):
         if self.render_mode is None:
             return None
         if self._renderer is None:
-            self._renderer = FrameRenderer(self.robot, self.sim.model)
+            self._renderer = film_renderer(self.robot, self.sim.model)
         ids = range(self.num_envs) if env_ids is None else env_ids
         return tuple(self._renderer.draw(*self._stepper.materialize(env)) for env in ids)
 

@@ -60,6 +60,10 @@ def check_sound(entry: Entry, values: Floats) -> None:
         raise WarmstartError(f"{found}, but a mass must be positive (nominal {parameter.nominal[0]:.6g} kg).")
     if quantity == "gravity" and values[2] > high[2]:
         raise WarmstartError(f"{found}, which points up; write {-values[2]:g} for a pull downwards.")
+    if quantity == "texture" and values[0] != round(values[0]):
+        raise WarmstartError(f"{found}, but a texture is a whole number: {entry.meaning}.")
+    if quantity == "direction" and not values.any():
+        raise WarmstartError(f"{found}, but light falls in some direction: expected a vector other than 0.")
     if quantity in ("range", "forcerange") and not values[0] < values[1]:
         raise WarmstartError(f"{found}, but the first limit must be smaller than the second: [low,high].")
     if np.all((values >= low) & (values <= high)):
@@ -101,7 +105,8 @@ class FieldWrite:
         self._rule = rule
         self._sources = np.array([source for _, source, _ in items], dtype=np.intp)
         self._nominal = np.array([nominal for _, _, nominal in items])
-        self._base = read_field(model, field).reshape(-1)[self.targets].copy()
+        relative = rule in ("ratio", "bounded")
+        self._base = read_field(model, field).reshape(-1)[self.targets].copy() if relative else np.zeros(0)
 
     def values(self, values: Floats) -> NDArray[Any]:
         """Return what to write, from components (n, columns). Shape: (n, number of elements)."""

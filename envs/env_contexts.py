@@ -11,10 +11,12 @@ from numpy.typing import NDArray
 
 from warmstart.envs.contexts import Change, Context, parse_context
 from warmstart.envs.errors import WarmstartError
+from warmstart.envs.fields import Fields
 from warmstart.envs.hooks import ContextSource, Ids
 from warmstart.envs.parameters import BatchParameters, Parameters
 from warmstart.envs.simulation import Simulation
 from warmstart.envs.steppers import Stepper
+from warmstart.envs.visuals import RoutedFields, VisualFields
 
 Array = NDArray[Any]
 
@@ -31,6 +33,7 @@ class EnvContexts:
         parameters: The model's physical parameters.
         context: What every environment starts with.
         source: What draws further changes at every episode, if anything.
+        visuals: Values of the visual parameters, where frames are drawn.
     """
 
     def __init__(
@@ -40,6 +43,7 @@ class EnvContexts:
         parameters: Parameters,
         context: Context,
         source: ContextSource | None,
+        visuals: VisualFields | None = None,
     ) -> None:
         self.parameters = parameters
         self.source = source
@@ -47,7 +51,8 @@ class EnvContexts:
         self._sim = sim
         self._period = float(sim.dt[0])
         self._frame_skip = int(sim.n_substeps[0])
-        self._batch = BatchParameters(parameters, stepper)
+        fields: Fields = stepper if visuals is None else RoutedFields(stepper, visuals)
+        self._batch = BatchParameters(parameters, fields)
         self._wanted: list[Context] = [()] * sim.n
         self._stale = np.zeros(sim.n, dtype=bool)
         self.in_force: list[Context] = [()] * sim.n

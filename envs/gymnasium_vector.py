@@ -21,8 +21,10 @@ from warmstart.envs.errors import WarmstartError
 from warmstart.envs.layouts import Layout, action_layout, generic_layout, observation_layout
 from warmstart.envs.models import send_engine_messages_to_logging
 from warmstart.envs.parameters import Parameters
+from warmstart.envs.pixel_options import PixelOptions, split_options
 from warmstart.envs.robots import GYMNASIUM_TASKS
 from warmstart.envs.single_env import AttributePhysics, SingleEnv
+from warmstart.envs.single_pixels import seen_in_frames
 from warmstart.envs.tasks import Task
 
 Array = NDArray[Any]
@@ -48,11 +50,12 @@ class GymnasiumVectorEnv(VectorEnv[Any, Any, Any]):
         *,
         step_timeout: float | None = None,
         render_mode: str | None = None,
+        pixels: PixelOptions | None = None,
     ) -> None:
         if step_timeout is not None and not step_timeout > 0:
             raise WarmstartError(f"Expected a positive step_timeout in seconds, found {step_timeout}.")
         self.task, self.num_envs, self.render_mode = task, n_envs, render_mode
-        make = _maker(task, render_mode)
+        make = _maker(task, render_mode, pixels)
         self._example = make()
         self._physics = self._example.physics
         self._physics.check(task.context)
@@ -244,12 +247,12 @@ class GymnasiumVectorEnv(VectorEnv[Any, Any, Any]):
         self.n_diverged += int(final["_diverged"].sum())
 
 
-def _maker(task: Task, render_mode: str | None) -> Callable[[], SingleEnv]:
+def _maker(task: Task, render_mode: str | None, pixels: PixelOptions | None) -> Callable[[], SingleEnv]:
     """A function that makes one environment of a task; it also works in another process."""
-    options = dict(task.options)
+    options = split_options(str(task), dict(task.options))[1]
     kwargs: dict[str, Any] = {name: value for name, value in options.items() if name != "time_limit"}
-    if render_mode is not None:
-        kwargs["render_mode"] = render_mode
+    if render_mode is not None or pixels is not None:
+        kwargs["render_mode"] = render_mode or "rgb_array"
     if "time_limit" in options:
         kwargs["max_episode_steps"] = options["time_limit"]
     try:
@@ -260,7 +263,8 @@ def _maker(task: Task, render_mode: str | None) -> Callable[[], SingleEnv]:
     def make() -> SingleEnv:
         send_engine_messages_to_logging()
         try:
-            return SingleEnv(gymnasium.make(spec, **kwargs))
+            env = gymnasium.make(spec, **kwargs)
+            return SingleEnv(env if pixels is None else seen_in_frames(env, pixels, str(task)))
         except (TypeError, gymnasium.error.Error, ImportError) as error:
             raise WarmstartError(f"Gymnasium couldn't make {task}: {error}") from error
 

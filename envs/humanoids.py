@@ -94,6 +94,13 @@ class Humanoid(_Humanoid):
         "lookat": np.array((0.0, 0.0, 2.0)),
         "elevation": -20.0,
     }
+    pixel_camera: ClassVar[Mapping[str, Any]] = {
+        "distance": 3.4,
+        "azimuth": 90.0,
+        "elevation": -15.0,
+        "lookat": (0.0, 0.0, 1.0),
+    }
+    follows: ClassVar[str | None] = "torso"
 
     @property
     @override
@@ -165,6 +172,13 @@ class HumanoidStandup(_Humanoid):
         "lookat": np.array((0.0, 0.0, 0.8925)),
         "elevation": -20.0,
     }
+    pixel_camera: ClassVar[Mapping[str, Any]] = {
+        "distance": 3.4,
+        "azimuth": 135.0,
+        "elevation": -15.0,
+        "lookat": (0.0, 0.0, 0.6),
+    }
+    follows: ClassVar[str | None] = "torso"
 
     @property
     def _impact_weight(self) -> float:

@@ -107,6 +107,13 @@ class HalfCheetah(_PlanarRunner):
     reset_noise_scale: float = 0.1
 
     camera: ClassVar[Mapping[str, Any]] = {"trackbodyid": 1, "distance": 4.0}
+    pixel_camera: ClassVar[Mapping[str, Any]] = {
+        "distance": 2.6,
+        "azimuth": 90.0,
+        "elevation": -15.0,
+        "lookat": (0.0, 0.0, 0.5),
+    }
+    follows: ClassVar[str | None] = "torso"
 
     @override
     def reset_state(self, sim: Simulation, rng: np.random.Generator) -> tuple[Array, Array]:
@@ -143,6 +150,13 @@ class _UprightRunner(_PlanarRunner):
         "lookat": np.array((0.0, 0.0, 1.15)),
         "elevation": -20.0,
     }
+    pixel_camera: ClassVar[Mapping[str, Any]] = {
+        "distance": 2.8,
+        "azimuth": 90.0,
+        "elevation": -10.0,
+        "lookat": (0.0, 0.0, 0.8),
+    }
+    follows: ClassVar[str | None] = "torso"
 
     @override
     def observe(self, sim: Simulation) -> Array:
@@ -219,6 +233,13 @@ class Swimmer(_PlanarRunner):
     reset_noise_scale: float = 0.1
 
     camera: ClassVar[Mapping[str, Any]] = {"trackbodyid": 1, "distance": 5.0, "elevation": -60.0}
+    pixel_camera: ClassVar[Mapping[str, Any]] = {
+        "distance": 6.0,
+        "azimuth": 90.0,
+        "elevation": -80.0,
+        "lookat": (0.0, 0.0, 0.0),
+    }
+    follows: ClassVar[str | None] = "torso"
 
     @override
     def before_step(self, sim: Simulation) -> None:
@@ -268,6 +289,13 @@ class Ant(MujocoTask):
     include_cfrc_ext_in_observation: bool = True
 
     camera: ClassVar[Mapping[str, Any]] = {"trackbodyid": 1, "distance": 4.0}
+    pixel_camera: ClassVar[Mapping[str, Any]] = {
+        "distance": 3.6,
+        "azimuth": 90.0,
+        "elevation": -45.0,
+        "lookat": (0.0, 0.0, 0.4),
+    }
+    follows: ClassVar[str | None] = "torso"
 
     @property
     @override

@@ -60,6 +60,13 @@ class MujocoTask:
     camera: ClassVar[Mapping[str, Any]] = {}
     """Attributes of the free camera where `default_camera_config` is None."""
 
+    pixel_camera: ClassVar[Mapping[str, Any]] = {}
+    """Attributes of the free camera of pixel observations (``distance``, ``azimuth``, ``elevation``,
+    ``lookat``, ``fovy``); MuJoCo's free camera fills in the rest."""
+
+    follows: ClassVar[str | None] = None
+    """Body that this camera follows horizontally; None stands still."""
+
     gymnasium_id: ClassVar[str | None] = None
     """The Gymnasium task whose observation names `observe` follows."""
 

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from warmstart.envs.bindings import Binding
+from warmstart.envs.cameras import Camera
 from warmstart.envs.changes import FieldWrite, changed, check_sound
 from warmstart.envs.contexts import Change, Context, Operation
 from warmstart.envs.effects import Effects
@@ -20,6 +21,7 @@ from warmstart.envs.fields import BatchFields, Fields, Ids, ModelFields
 from warmstart.envs.names import PartNames
 from warmstart.envs.physics import Entry, Parameter, catalogue
 from warmstart.envs.selection import Selection
+from warmstart.envs.visuals import visual_parameters
 
 __all__ = [
     "BatchFields",
@@ -46,6 +48,7 @@ class Parameters:
         short_names: Further short names and the selectors they stand for (``{"load": "body.box.mass"}``).
         frame_skip: Timesteps per control step; with it, :meth:`check` also refuses a timestep that does
             not divide the control period.
+        camera: Where frames are seen from; with it, there are visual parameters, too.
 
     Attributes:
         names: The parameters' names.
@@ -57,10 +60,12 @@ class Parameters:
         short_names: Mapping[str, str | tuple[str, ...]] | None = None,
         *,
         frame_skip: int | None = None,
+        camera: Camera | None = None,
     ) -> None:
         self._model = mujoco.MjModel.__copy__(model)
         parts = PartNames(self._model)
-        found = catalogue(self._model, parts)
+        visual = () if camera is None else visual_parameters(self._model, parts, camera)
+        found = catalogue(self._model, parts, visual)
         self._entries = found.entries
         self._selection = Selection(found, short_names or {})
         self._effects = Effects(self._model, parts)

@@ -24,6 +24,12 @@ class InvertedPendulum(MujocoTask):
     reset_noise_scale: float = 0.01
 
     camera: ClassVar[Mapping[str, Any]] = {"trackbodyid": 0, "distance": 2.04}
+    pixel_camera: ClassVar[Mapping[str, Any]] = {
+        "distance": 2.1,
+        "azimuth": 90.0,
+        "elevation": -5.0,
+        "lookat": (0.0, 0.0, 0.25),
+    }
 
     @override
     def reset_state(self, sim: Simulation, rng: np.random.Generator) -> tuple[Array, Array]:
@@ -56,6 +62,12 @@ class InvertedDoublePendulum(MujocoTask):
         "trackbodyid": 0,
         "distance": 4.1225,
         "lookat": np.array((0.0, 0.0, 0.1225)),
+    }
+    pixel_camera: ClassVar[Mapping[str, Any]] = {
+        "distance": 3.2,
+        "azimuth": 90.0,
+        "elevation": -5.0,
+        "lookat": (0.0, 0.0, 0.55),
     }
 
     @property

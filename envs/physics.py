@@ -5,8 +5,9 @@ many simulations.
 """
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import chain
 from typing import Literal
 
 import mujoco
@@ -117,20 +118,23 @@ class Catalogue:
     refused: dict[str, str] = field(default_factory=dict)
 
 
-def catalogue(model: mujoco.MjModel, names: PartNames) -> Catalogue:
+def catalogue(
+    model: mujoco.MjModel, names: PartNames, visual: Iterable[tuple[str, "Entry | str"]] = ()
+) -> Catalogue:
     """List the physical parameters of a model.
 
     Args:
         model: The model with its nominal values.
         names: The names of its parts.
+        visual: Descriptions of visual parameters, where frames are drawn.
     """
     found = Catalogue()
-    for describe in (_options, _bodies, _geoms, _pairs, _joints, _actuators):
-        for name, item in describe(model, names):
-            if isinstance(item, str):
-                found.refused[name] = item
-            else:
-                found.entries[name] = item
+    kinds = (_options, _bodies, _geoms, _pairs, _joints, _actuators)
+    for name, item in chain(*(describe(model, names) for describe in kinds), visual):
+        if isinstance(item, str):
+            found.refused[name] = item
+        else:
+            found.entries[name] = item
     return found
 
 

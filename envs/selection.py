@@ -13,6 +13,10 @@ SHORT_NAMES: Mapping[str, tuple[str, ...]] = {
     **{name: (f"joint.*.{name}",) for name in ("damping", "stiffness", "armature", "frictionloss", "range")},
     **{name: (f"actuator.*.{name}",) for name in ("gear", "gain", "forcerange")},
     "motor": ("actuator.*.gear",),
+    "light": ("light.*.diffuse", "light.*.ambient"),
+    "light.direction": ("light.*.direction",),
+    "color": ("material.*.color", "geom.*.color"),
+    "texture": ("material.*.texture",),
 }
 """The short names that every model has."""
 
@@ -28,8 +32,14 @@ _KINDS: Mapping[str, tuple[str, ...]] = {
     "gear": ("actuator",),
     "gain": ("actuator",),
     "forcerange": ("actuator",),
+    "diffuse": ("light",),
+    "ambient": ("light",),
+    "color": ("material", "geom"),
+    "texture": ("material",),
 }
-_PREFIXES = ("option.", "body.", "geom.", "pair.", "joint.", "actuator.")
+_PREFIXES = ("option.", "body.", "geom.", "pair.", "joint.", "actuator.", "light.", "material.", "camera.")
+_TWO_PARTS = ("option.", "camera.")
+_VISUAL = ("light", "color", "texture", "background", "camera", "material")
 
 
 class Selection:
@@ -86,7 +96,7 @@ class Selection:
 
     def _expand(self, selector: str) -> tuple[str, ...]:
         """Write ``torso.mass`` as ``body.torso.mass``; leave full names alone."""
-        if selector.startswith(_PREFIXES) and (selector.count(".") > 1 or selector.startswith("option.")):
+        if selector.startswith(_PREFIXES) and (selector.count(".") > 1 or selector.startswith(_TWO_PARTS)):
             return (selector,)
         part, dot, quantity = selector.rpartition(".")
         quantity = "gear" if quantity == "motor" else quantity
@@ -97,6 +107,16 @@ class Selection:
     def _unknown(self, selector: str) -> WarmstartError:
         """Build the error with the valid names written as the selector is."""
         names = list(self._catalogue.entries)
+        parts = selector.split(".")
+        if {parts[0], parts[-1]} & set(_VISUAL) and "background" not in names:
+            return WarmstartError(
+                f"{selector} is a visual parameter, and this task observes its state: ask for frames with "
+                "the option obs=pixels (or obs=pixels+state)."
+            )
+        if selector in self._short:
+            return WarmstartError(
+                f"{selector!r} means {' or '.join(self._short[selector])}: this model has none."
+            )
         if "." not in selector:
             return unknown_name("physical parameter", selector, self._short)
         if selector.startswith(_PREFIXES) and selector.count(".") > 1:

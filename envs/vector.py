@@ -11,14 +11,16 @@ import gymnasium
 from gymnasium.vector import VectorEnv
 
 from warmstart.envs.batched import BatchedEnv
+from warmstart.envs.cameras import pixel_camera
 from warmstart.envs.errors import WarmstartError, unknown_name
 from warmstart.envs.gymnasium_vector import GymnasiumVectorEnv
 from warmstart.envs.hooks import ContextSource, Perturbation
+from warmstart.envs.pixel_options import split_options
+from warmstart.envs.pixels import FrameDrawer, FrameWatcher, PixelEnv
 from warmstart.envs.robots import GYMNASIUM_TASKS, robots
 from warmstart.envs.tasks import Task
 
 STEPPERS = ("auto", "batch", "threads", "gymnasium")
-_LATER_OPTIONS = ("obs", "size")
 
 
 def make_vec(
@@ -58,27 +60,32 @@ def make_vec(
     if n_envs < 1:
         raise WarmstartError(f"Expected at least one environment, found n_envs={n_envs}.")
     options = dict(task.options)
-    for name in _LATER_OPTIONS:
-        if name in options:
-            raise WarmstartError(
-                f"{task}: the option {name!r} asks for observations made of pixels, which aren't available "
-                "in this version; leave it out."
-            )
+    pixels, options = split_options(str(task), options)
     task_id = task.id.removeprefix("warmstart/")
     known = robots()
     if task_id in known and stepper != "gymnasium":
         robot = known[task_id].with_options(task.id, options)
-        return BatchedEnv(
+        camera = None
+        watchers: tuple[FrameWatcher, ...] = ()
+        if pixels is not None:
+            camera = pixel_camera(robot.model(), pixels.camera, robot.pixel_camera, robot.follows)
+            watchers = (FrameWatcher(),)
+        threads = _threads(n_threads, n_envs)
+        env = BatchedEnv(
             task,
             robot,
             n_envs,
             seed,
-            n_threads=_threads(n_threads, n_envs),
+            n_threads=threads,
             stepper=stepper,
             context_source=context_source,
-            perturbations=perturbations,
+            perturbations=(*perturbations, *watchers),
             render_mode=render_mode,
+            camera=camera,
         )
+        if pixels is None or camera is None:
+            return env
+        return PixelEnv(env, watchers[0], FrameDrawer(env, camera, pixels, threads), pixels.with_state)
     if task_id not in gymnasium.registry and ":" not in task_id:
         raise unknown_name("environment", task.id, [*known, *gymnasium.registry])
     if task_id in known and task_id not in GYMNASIUM_TASKS:
@@ -88,7 +95,9 @@ def make_vec(
             f"Expected no context source and no perturbations for {task.id}: they act on batched MuJoCo "
             f"tasks only ({', '.join(known)})."
         )
-    return GymnasiumVectorEnv(task, n_envs, seed, step_timeout=step_timeout, render_mode=render_mode)
+    return GymnasiumVectorEnv(
+        task, n_envs, seed, step_timeout=step_timeout, render_mode=render_mode, pixels=pixels
+    )
 
 
 def _threads(n_threads: int | None, n_envs: int) -> int:

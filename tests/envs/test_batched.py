@@ -236,7 +236,8 @@ def test_actuators_can_be_left_out() -> None:
         ("Hopper-v5:time_limit=0", "positive whole number"),
         ("Hopper-v5:frame_skip=2.5", "expected int, found 2.5"),
         ("Hopper-v5:xml_file=/nowhere/model.xml", "found nothing at /nowhere/model.xml"),
-        ("Hopper-v5:obs=pixels", "pixels"),
+        ("Hopper-v5:obs=pixel", "Did you mean 'pixels'"),
+        ("Hopper-v5:size=64", "add obs=pixels"),
         ("Hopper-v5@torso.mess=2", "torso.mass"),
     ],
 )

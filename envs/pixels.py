@@ -1,0 +1,233 @@
+"""Frames as observations of the batched tasks, drawn by several threads with an OpenGL context each.
+
+May import from `warmstart.envs` only.
+"""
+
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import mujoco
+import numpy as np
+from gymnasium import spaces
+from gymnasium.vector.utils import batch_space
+from numpy.typing import NDArray
+
+from warmstart.envs.batched import BatchedEnv
+from warmstart.envs.cameras import Camera
+from warmstart.envs.hooks import Ids, Perturbation
+from warmstart.envs.layouts import Layout
+from warmstart.envs.pixel_options import PixelOptions
+from warmstart.envs.rendering import QUALITIES, FrameRenderer
+from warmstart.envs.steppers import STATE
+from warmstart.envs.wrappers import PassingWrapper
+
+Array = NDArray[Any]
+Frames = NDArray[np.uint8]
+DEFAULT_SIZE = 84
+_DRAWN_FIELDS = ("geom_size", "qpos0")
+"""Model fields that contexts may change and that a frame shows."""
+
+
+class FrameDrawer:
+    """Draws the current frames of a batched environment's simulations.
+
+    A frame doesn't depend on the number of threads.
+
+    Args:
+        env: The environment, made with the camera.
+        camera: Where frames are seen from.
+        options: Size and quality.
+        n_threads: Threads that draw.
+    """
+
+    def __init__(self, env: BatchedEnv, camera: Camera, options: PixelOptions, n_threads: int) -> None:
+        self.height, self.width = options.height or DEFAULT_SIZE, options.width or DEFAULT_SIZE
+        self._env, self._camera = env, camera
+        self._quality = QUALITIES[options.quality]
+        # one thread each, as an OpenGL context belongs to a thread
+        self._threads = [ThreadPoolExecutor(1, "frames") for _ in range(max(1, n_threads))]
+        self._renderers: list[FrameRenderer | None] = [None] * len(self._threads)
+        self._datas: list[mujoco.MjData | None] = [None] * len(self._threads)
+
+    def draw(self, ids: Ids, out: Frames) -> None:
+        """Draw the frames of some environments.
+
+        Args:
+            ids: The environments.
+            out: Where their frames go. Shape: (len(ids), height, width, 3).
+
+        Raises:
+            WarmstartError: No OpenGL library works.
+        """
+        simulation = self._env.simulations
+        varying = [name for name in _DRAWN_FIELDS if simulation.values(name).strides[0]]
+        fields = {name: simulation.values(name) for name in varying}
+        share = -(-len(ids) // len(self._threads))
+        parts = [slice(start, start + share) for start in range(0, len(ids), share)]
+        waiting = [
+            thread.submit(self._draw_part, index, ids[part], out[part], fields)
+            for index, (thread, part) in enumerate(zip(self._threads, parts, strict=False))
+        ]
+        for each in waiting:
+            each.result()
+
+    def _draw_part(self, thread: int, ids: Ids, out: Frames, fields: dict[str, Array]) -> None:
+        renderer, data = self._renderers[thread], self._datas[thread]
+        if renderer is None or data is None:
+            robot, model = self._env.robot, self._env.sim.model
+            size = (self.width, self.height)
+            renderer = FrameRenderer(
+                model, self._camera, *size, self._quality, robot.max_geom, robot.visual_options
+            )
+            data = mujoco.MjData(renderer.model)
+            self._renderers[thread], self._datas[thread] = renderer, data
+        model, state, visuals = renderer.model, self._env.simulations.state, self._env.visuals
+        assert visuals is not None
+        for env, frame in zip(ids.tolist(), out, strict=True):
+            for name, values in fields.items():
+                getattr(model, name)[...] = values[env]
+            look = visuals.row(env)
+            if look:
+                renderer.apply(look)
+            mujoco.mj_setState(model, data, state[env], STATE)
+            compute_positions(model, data)
+            renderer.draw(model, data, out=frame)
+
+    def close(self) -> None:
+        """Free the contexts and end the threads."""
+        for thread, renderer in zip(self._threads, self._renderers, strict=True):
+            if renderer is not None:
+                thread.submit(renderer.close).result()
+            thread.shutdown()
+        self._threads = []
+
+
+def compute_positions(model: mujoco.MjModel, data: mujoco.MjData) -> None:
+    """Compute what a frame shows from the state, and nothing else."""
+    mujoco.mj_kinematics(model, data)
+    mujoco.mj_comPos(model, data)
+    mujoco.mj_camlight(model, data)
+    if model.nflex:
+        mujoco.mj_flex(model, data)
+    if model.ntendon:
+        mujoco.mj_tendon(model, data)
+
+
+class PixelEnv(PassingWrapper):
+    """A batched task that is seen in frames, alone or beside its state.
+
+    Observations are uint8 frames (n, height, width, 3), or a dict of them under ``pixels`` and of the state
+    under ``state``. What else there is (contexts, counters, `render`) is the batched environment's.
+    """
+
+    env: BatchedEnv
+
+    def __init__(
+        self, env: BatchedEnv, watcher: "FrameWatcher", drawer: FrameDrawer, with_state: bool
+    ) -> None:
+        super().__init__(env)
+        self._watcher, self._drawer, self._with_state = watcher, drawer, with_state
+        shape = (drawer.height, drawer.width, 3)
+        watcher.frames = np.zeros((env.num_envs, *shape), dtype=np.uint8)
+        watcher.drawer = drawer
+        frame_space = spaces.Box(0, 255, shape, np.uint8)
+        self.single_observation_space = (
+            spaces.Dict({"pixels": frame_space, "state": env.single_observation_space})
+            if with_state
+            else frame_space
+        )
+        self.observation_space = batch_space(self.single_observation_space, env.num_envs)
+
+    @property
+    def observation_layout(self) -> Layout | None:
+        """Frames have no names; None."""
+        return None
+
+    @property
+    def state_layout(self) -> Layout:
+        """Name, unit and range of every number of the state."""
+        return self.env.observation_layout
+
+    def reset(
+        self, *, seed: int | Sequence[int | None] | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[Any, dict[str, Any]]:
+        """Begin new episodes; see `BatchedEnv.reset`."""
+        state, infos = self.env.reset(seed=seed, options=options)
+        return self._observation(state), infos
+
+    def step(self, actions: Array) -> tuple[Any, Array, Array, Array, dict[str, Any]]:
+        """Take one control step in every environment; see `BatchedEnv.step`."""
+        state, rewards, terminations, truncations, infos = self.env.step(actions)
+        if "final_obs" in infos:
+            infos["final_obs"] = self._final(infos)
+        return self._observation(state), rewards, terminations, truncations, infos
+
+    def _observation(self, state: Array) -> Any:
+        frames = self._watcher.frames.copy()
+        return {"pixels": frames, "state": state} if self._with_state else frames
+
+    def _final(self, infos: dict[str, Any]) -> Array:
+        """Final observations of ended episodes; of a diverged one the last sound frame."""
+        final = np.full(self.num_envs, None, dtype=object)
+        diverged = infos["final_info"].get("diverged", np.zeros(self.num_envs, dtype=bool))
+        for env in np.flatnonzero(infos["_final_obs"]):
+            frame = (self._watcher.before if diverged[env] else self._watcher.final)[env].copy()
+            final[env] = {"pixels": frame, "state": infos["final_obs"][env]} if self._with_state else frame
+        return final
+
+    def state_dict(self) -> dict[str, Any]:
+        """State of the simulations, and the frames that were last seen."""
+        return {"env": self.env.state_dict(), "frames": self._watcher.frames.copy()}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Restore what `state_dict` returned."""
+        self.env.load_state_dict(state["env"])
+        self._watcher.frames[...] = state["frames"]
+
+    def close(self, **kwargs: Any) -> None:
+        """Stop the threads that draw and those that simulate."""
+        if not self.closed:
+            self._drawer.close()
+            self.closed = True
+        self.env.close(**kwargs)
+
+
+class FrameWatcher(Perturbation):
+    """Draws frames at the moments at which observations are made; changes nothing.
+
+    Attributes:
+        frames: The current frames. Shape: (n, height, width, 3).
+        final: Frames at the last step, before ended episodes began anew.
+        before: Frames one step earlier.
+        drawer: Who draws.
+    """
+
+    frames: Frames
+    drawer: FrameDrawer
+
+    def __init__(self) -> None:
+        self.final: Frames = np.zeros(0, dtype=np.uint8)
+        self.before: Frames = self.final
+        self._stepping = False
+
+    def before_step(self, env: BatchedEnv, actions: Array) -> Array:
+        """Note that the next observations are a step's, not those of episodes that begin."""
+        del env
+        self._stepping = True
+        return actions
+
+    def on_observations(self, env: BatchedEnv, observations: Array, ids: Ids) -> Array:
+        """Draw the frames of the environments whose observations are being made."""
+        del env
+        if self._stepping:
+            self._stepping = False
+            self.before = self.frames
+            self.frames = self.final = np.empty_like(self.frames)
+            self.drawer.draw(ids, self.frames)
+            return observations
+        drawn = np.empty((len(ids), *self.frames.shape[1:]), dtype=np.uint8)
+        self.drawer.draw(ids, drawn)
+        self.frames = self.frames.copy()
+        self.frames[ids] = drawn
+        return observations
