@@ -1,5 +1,6 @@
 # Everything runs in .venv, which the first target that needs it creates.
 #   make demo    a real warm-versus-cold study, to its report
+#   make demo-pixels   the same from images: which encoder, frozen or trained, warm or cold
 #   make test    the tests           make lint    style and types
 #   make bench   the measured claims, against their peers
 #   make slow    the tests that learn something
@@ -9,12 +10,16 @@ PIP_ARGS ?=
 PY := .venv/bin/python
 # One thread per process: trials and test workers run side by side.
 export OMP_NUM_THREADS := 1
-export LP_NUM_THREADS := 1
+# Mesa draws in the calling thread.
+export LP_NUM_THREADS := 0
 
-.PHONY: demo test lint bench slow rendering clean
+.PHONY: demo demo-pixels test lint bench slow rendering clean
 
 demo: .venv/installed
 	$(PY) -m warmstart compare cheetah-gravity
+
+demo-pixels: .venv/installed rendering
+	$(PY) -m warmstart compare pixels-demo
 
 test: .venv/installed rendering
 	$(PY) -m pytest -n 2 --dist loadfile -q
@@ -32,6 +37,8 @@ bench: .venv/installed
 	$(PY) benchmarks/simulation.py
 	$(PY) benchmarks/training.py
 	$(PY) benchmarks/compiled.py
+	$(PY) benchmarks/vision.py
+	$(PY) benchmarks/vision_learning.py
 
 .venv/installed: pyproject.toml constraints.txt
 	@if [ -z "$(PYTHON)" ]; then echo "Python 3.11 or newer with venv is needed; on Debian: apt-get install python3 python3-venv"; exit 1; fi

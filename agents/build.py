@@ -19,6 +19,7 @@ from warmstart.agents.ppo import PPO
 from warmstart.agents.sac import SAC
 from warmstart.agents.seams import Seams
 from warmstart.agents.td3 import TD3
+from warmstart.agents.vision import Vision
 from warmstart.envs.errors import WarmstartError
 from warmstart.envs.hooks import ContextSource, Perturbation
 from warmstart.envs.sb3 import as_sb3
@@ -36,6 +37,7 @@ def make_training_env(
     n_threads: int = 1,
     context_source: ContextSource | None = None,
     perturbations: Sequence[Perturbation] = (),
+    vision: Vision | None = None,
 ) -> VecEnv:
     """Make the environments an agent trains in.
 
@@ -46,19 +48,20 @@ def make_training_env(
         n_threads: Threads that simulate.
         context_source: Draws the physics of every episode.
         perturbations: Change actions, simulations and observations.
+        vision: What makes observations of frames, for a task that shows them.
     """
-    env: VecEnv = as_sb3(
-        make_vec(
-            task,
-            config.n_envs,
-            seed,
-            n_threads=n_threads,
-            context_source=context_source,
-            perturbations=perturbations,
-        )
+    simulated = make_vec(
+        task,
+        config.n_envs,
+        seed,
+        n_threads=n_threads,
+        context_source=context_source,
+        perturbations=perturbations,
     )
+    env: VecEnv = as_sb3(simulated if vision is None else vision.wrap(simulated))
     if not config.normalize:
         return env
+    keys = standardised(env.observation_space)
     boxes = env.observation_space
     plain = boxes.spaces.values() if isinstance(boxes, spaces.Dict) else [boxes]
     if config.normalize_obs and not all(isinstance(space, spaces.Box) for space in plain):
@@ -68,12 +71,21 @@ def make_training_env(
         )
     return vec_normalize(
         env,
-        norm_obs=config.normalize_obs,
+        norm_obs=config.normalize_obs and keys != [],
         norm_reward=config.normalize_reward,
         clip_obs=config.clip_obs,
         clip_reward=config.clip_reward,
         gamma=config.gamma,
+        **({"norm_obs_keys": keys} if keys else {}),
     )
+
+
+def standardised(space: spaces.Space[Any]) -> list[str] | None:
+    """Which observations can be standardised: the keys of a Dict that aren't images, none, or None for all."""
+    if isinstance(space, spaces.Dict):
+        keys = [key for key, part in space.spaces.items() if not is_image_space(part)]
+        return None if len(keys) == len(space.spaces) else keys
+    return [] if is_image_space(space) else None
 
 
 def build_agent(

@@ -24,6 +24,7 @@ from warmstart.agents.files import canonical, file_hash, sync_directory, write_s
 from warmstart.agents.normalization import NormalizerState, read
 from warmstart.agents.policy import Policy
 from warmstart.agents.spaces import space_from_json, space_to_json
+from warmstart.agents.vision import ENCODER_FILE, FrozenVision, Vision, read_vision
 from warmstart.envs.errors import WarmstartError
 from warmstart.envs.layouts import Layout
 
@@ -68,6 +69,8 @@ class Checkpoint:
     """Rules of what trained and what was frozen."""
     versions: dict[str, str] = field(default_factory=dict)
     """Versions of the libraries it was made with."""
+    vision: Vision | None = None
+    """How its agent makes observations of frames; ``None`` for one that observes states."""
     path: Path | None = None
     """Where it was read from."""
     format: Literal["warmstart", "sb3"] = "warmstart"
@@ -136,6 +139,7 @@ def checkpoint_of(
         hyperparameters=hyperparameters_of(model),
         trainability=None if rules is None else rules.to_json(),
         versions=library_versions(),
+        vision=env_attribute(env, "vision"),
     )
 
 
@@ -188,6 +192,8 @@ def save_checkpoint(
         staged.mkdir()
         tensors = {name: value.contiguous() for name, value in checkpoint.tensors.items()}
         write_synced(staged / TENSORS, safetensors.torch.save(tensors))
+        if isinstance(checkpoint.vision, FrozenVision):
+            checkpoint.vision.encoder.save(staged / ENCODER_FILE)
         write_synced(staged / METADATA, metadata_bytes(checkpoint, file_hash(staged / TENSORS)))
         sync_directory(staged)
         if target.exists():
@@ -278,6 +284,7 @@ def read_directory(directory: Path) -> Checkpoint:
         hyperparameters=values["hyperparameters"],
         trainability=values["trainability"],
         versions=values["versions"],
+        vision=None if values.get("vision") is None else read_vision(values["vision"], directory),
         path=directory,
     )
 
@@ -309,6 +316,7 @@ def plain_fields(checkpoint: Checkpoint) -> dict[str, Any]:
         "hyperparameters": checkpoint.hyperparameters,
         "trainability": checkpoint.trainability,
         "versions": checkpoint.versions,
+        **({} if checkpoint.vision is None else {"vision": checkpoint.vision.to_json()}),
     }
 
 

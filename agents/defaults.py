@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import Any
 
 from warmstart.agents.config import AlgorithmConfig, PPOConfig, SACConfig, TD3Config, config_class
+from warmstart.envs.pixel_options import sees_pixels
 from warmstart.envs.tasks import Task
 
 PPO_MUJOCO = PPOConfig(n_envs=64, n_steps=32, batch_size=512, n_epochs=10, learning_rate=6e-4)
@@ -127,6 +128,20 @@ TD3_TASKS: dict[str, TD3Config] = {
     "Reacher-v5": replace(TD3_MUJOCO, **PENDULUM_OFF_POLICY),
 }
 
+PPO_PIXELS = PPOConfig(n_envs=16, n_steps=128, batch_size=256, n_epochs=10, gamma=0.98)
+"""For tasks seen in frames, where an environment step costs about a millisecond: fewer environments and smaller
+batches than from states, so more gradient steps for each of them."""
+
+PPO_PIXEL_TASKS: dict[str, PPOConfig] = {
+    "HalfCheetah-v5": replace(PPO_PIXELS, learning_rate=6e-4, gae_lambda=0.92, log_std_init=-1.0),
+}
+
+SAC_PIXELS = SACConfig(learning_starts=1_000, buffer_size=100_000)
+"""For tasks seen in frames: a buffer that holds stacks of frames as well as features."""
+
+TD3_PIXELS = TD3Config(learning_starts=1_000, buffer_size=100_000)
+"""The same for TD3."""
+
 PPO_TASKS["CartPole-v1"] = CARTPOLE
 PPO_TASKS["Acrobot-v1"] = PPOConfig(n_envs=16, n_steps=256, batch_size=64, gae_lambda=0.94, n_epochs=4)
 
@@ -136,7 +151,8 @@ def default_config(algorithm: str, task: Task | str) -> AlgorithmConfig:
 
     Args:
         algorithm: ``ppo``, ``sac`` or ``td3``.
-        task: Its physical context and options don't matter: a cold and a warm arm train with the same values.
+        task: What is trained in. Of its options only the kind of observation matters, its physical context
+            doesn't: a cold and a warm arm train with the same values.
 
     Raises:
         WarmstartError: If the algorithm is unknown or not supported.
@@ -144,6 +160,9 @@ def default_config(algorithm: str, task: Task | str) -> AlgorithmConfig:
     task = Task.parse(task) if isinstance(task, str) else task
     name = task.id.removeprefix("warmstart/")
     cls = config_class(algorithm)
+    if sees_pixels(task):
+        of_kind = {PPOConfig: PPO_PIXELS, SACConfig: SAC_PIXELS, TD3Config: TD3_PIXELS}[cls]
+        return PPO_PIXEL_TASKS.get(name, PPO_PIXELS) if cls is PPOConfig else of_kind
     if cls is PPOConfig:
         return PPO_TASKS.get(name, PPO_MUJOCO)
     if cls is SACConfig:

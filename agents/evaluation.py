@@ -78,7 +78,8 @@ class Evaluator:
 
     def _play(self, policy: Actor, deterministic: bool) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
         if self._env is None:
-            self._env = make_vec(self.task, self.episodes, self.seed, n_threads=self.n_threads)
+            env = make_vec(self.task, self.episodes, self.seed, n_threads=self.n_threads)
+            self._env = policy.seeing(env) if isinstance(policy, Policy) else env
         returns = np.zeros(self.episodes)
         lengths = np.zeros(self.episodes, np.int64)
         running = np.ones(self.episodes, bool)

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 from gymnasium import spaces
+from gymnasium.vector import VectorEnv
 from numpy.typing import NDArray
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.policies import BasePolicy
@@ -16,6 +17,7 @@ from warmstart.envs.errors import WarmstartError
 
 if TYPE_CHECKING:
     from warmstart.agents.checkpoints import Checkpoint
+    from warmstart.agents.vision import Vision
 
 Observation = NDArray[Any] | dict[str, NDArray[Any]]
 
@@ -23,9 +25,15 @@ Observation = NDArray[Any] | dict[str, NDArray[Any]]
 class Policy:
     """Takes observations as the environment gives them and returns actions in the environment's range."""
 
-    def __init__(self, module: BasePolicy, normalizer: NormalizerState | None = None) -> None:
+    def __init__(
+        self,
+        module: BasePolicy,
+        normalizer: NormalizerState | None = None,
+        vision: "Vision | None" = None,
+    ) -> None:
         self.module = module
         self.normalizer = normalizer
+        self.vision = vision
 
     @classmethod
     def from_model(cls, model: BaseAlgorithm) -> "Policy":
@@ -33,8 +41,10 @@ class Policy:
 
         The networks are shared with the model, not copied.
         """
+        from warmstart.agents.checkpoints import env_attribute  # which imports this module
+
         env = model.get_env()
-        return cls(model.policy, None if env is None else read(env))
+        return cls(model.policy, None if env is None else read(env), env_attribute(env, "vision"))
 
     @classmethod
     def from_checkpoint(cls, checkpoint: "Checkpoint", device: str | torch.device = "cpu") -> "Policy":
@@ -48,7 +58,11 @@ class Policy:
         load_tensors(module, checkpoint.policy_tensors)
         module.to(device)
         module.set_training_mode(False)
-        return cls(module, checkpoint.normalizer)
+        return cls(module, checkpoint.normalizer, checkpoint.vision)
+
+    def seeing(self, env: VectorEnv[Any, Any, Any]) -> VectorEnv[Any, Any, Any]:
+        """An environment as this policy observes it: frames become features, or stacks of frames."""
+        return env if self.vision is None else self.vision.wrap(env)
 
     @property
     def observation_space(self) -> spaces.Space[Any]:

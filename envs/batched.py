@@ -4,12 +4,14 @@ May import from `warmstart.envs` only.
 """
 
 import copy
+import functools
 import warnings
 from collections.abc import Sequence
 from functools import cached_property
 from typing import Any
 
 import gymnasium
+import mujoco
 import numpy as np
 from gymnasium import spaces
 from gymnasium.vector import AutoresetMode, VectorEnv
@@ -25,8 +27,9 @@ from warmstart.envs.infos import VectorInfos
 from warmstart.envs.layouts import Layout, action_layout
 from warmstart.envs.models import send_engine_messages_to_logging
 from warmstart.envs.mujoco_task import MujocoTask
+from warmstart.envs.painters import Painter
 from warmstart.envs.parameters import Parameters
-from warmstart.envs.rendering import Frame, FrameRenderer, film_renderer
+from warmstart.envs.rendering import Frame, film_camera, film_renderer
 from warmstart.envs.seeding import generators, masked_ids
 from warmstart.envs.simulation import Simulation
 from warmstart.envs.steppers import Stepper, make_stepper
@@ -101,7 +104,7 @@ class BatchedEnv(VectorEnv[Array, Array, Array]):
         self._episodes = np.full(n_envs, -1, dtype=np.int64)
         self._generators = generators(seed, self.num_envs)
         self.n_diverged = 0
-        self._renderer: FrameRenderer | None = None
+        self._painter: Painter | None = None
         self._stepper.forward()
         self._observations = _own(robot.observe(self.sim))
         low, high = model.actuator_ctrlrange.astype(np.float32).T
@@ -253,10 +256,16 @@ class BatchedEnv(VectorEnv[Array, Array, Array]):
         """
         if self.render_mode is None:
             return None
-        if self._renderer is None:
-            self._renderer = film_renderer(self.robot, self.sim.model)
+        if self._painter is None:
+            film_camera(self.robot, self.sim.model)  # an unknown camera is an error here, not in the thread
+            model = mujoco.MjModel.__copy__(self.sim.model)
+            self._painter = Painter(functools.partial(film_renderer, self.robot, model))
         ids = range(self.num_envs) if env_ids is None else env_ids
-        return tuple(self._renderer.draw(*self._stepper.materialize(env)) for env in ids)
+        draw = self._painter.submit(
+            lambda renderer: tuple(renderer.draw(*self._stepper.materialize(env)) for env in ids)
+        )
+        frames: tuple[Frame, ...] = draw.result()
+        return frames
 
     def state_dict(self) -> dict[str, Any]:
         """Everything an equally constructed environment needs to go on bit for bit."""
@@ -298,9 +307,9 @@ class BatchedEnv(VectorEnv[Array, Array, Array]):
         """Stop the threads and free the renderer."""
         del kwargs
         self._stepper.close()
-        if self._renderer is not None:
-            self._renderer.close()
-            self._renderer = None
+        if self._painter is not None:
+            self._painter.close()
+            self._painter = None
 
     def _restart(self, ids: Ids, observations: Array, entries: dict[str, Array], infos: VectorInfos) -> None:
         """Record the final observations and infos, begin the next episodes, put in their observations."""

@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from warmstart.envs.errors import WarmstartError, unknown_name
+from warmstart.envs.selection import is_visual
+from warmstart.envs.tasks import Task
 
 KINDS = ("state", "pixels", "pixels+state")
 QUALITY_NAMES = ("lean", "full")
@@ -64,6 +66,17 @@ def split_options(task: str, options: Mapping[str, Any]) -> tuple[PixelOptions |
     if camera is not None and (isinstance(camera, bool) or not isinstance(camera, str | int)):
         raise WarmstartError(f"{task}: expected a camera's name or index, found {camera!r}.")
     return PixelOptions(kind == "pixels+state", height, width, camera, quality), rest
+
+
+def sees_pixels(task: Task) -> bool:
+    """Whether a task shows frames."""
+    return str(task.option("obs", "state")).startswith("pixels")
+
+
+def state_task(task: Task) -> Task:
+    """The same task observed by its state: without the options and parameters that are about frames."""
+    options = tuple((name, value) for name, value in task.options if name not in OPTIONS)
+    return Task(task.id, options, tuple(c for c in task.context if not is_visual(c.selector)))
 
 
 def _size(task: str, value: Any) -> tuple[int | None, int | None]:

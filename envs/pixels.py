@@ -4,7 +4,7 @@ May import from `warmstart.envs` only.
 """
 
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Any
 
 import mujoco
@@ -17,6 +17,7 @@ from warmstart.envs.batched import BatchedEnv
 from warmstart.envs.cameras import Camera
 from warmstart.envs.hooks import Ids, Perturbation
 from warmstart.envs.layouts import Layout
+from warmstart.envs.painters import Painter
 from warmstart.envs.pixel_options import PixelOptions
 from warmstart.envs.rendering import QUALITIES, FrameRenderer
 from warmstart.envs.steppers import STATE
@@ -43,12 +44,19 @@ class FrameDrawer:
 
     def __init__(self, env: BatchedEnv, camera: Camera, options: PixelOptions, n_threads: int) -> None:
         self.height, self.width = options.height or DEFAULT_SIZE, options.width or DEFAULT_SIZE
-        self._env, self._camera = env, camera
-        self._quality = QUALITIES[options.quality]
-        # one thread each, as an OpenGL context belongs to a thread
-        self._threads = [ThreadPoolExecutor(1, "frames") for _ in range(max(1, n_threads))]
-        self._renderers: list[FrameRenderer | None] = [None] * len(self._threads)
-        self._datas: list[mujoco.MjData | None] = [None] * len(self._threads)
+        self._env = env
+        robot = env.robot
+        make = partial(
+            FrameRenderer,
+            mujoco.MjModel.__copy__(env.sim.model),
+            camera,
+            self.width,
+            self.height,
+            QUALITIES[options.quality],
+            robot.max_geom,
+            robot.visual_options,
+        )
+        self._painters = [Painter(make) for _ in range(max(1, n_threads))]
 
     def draw(self, ids: Ids, out: Frames) -> None:
         """Draw the frames of some environments.
@@ -63,26 +71,18 @@ class FrameDrawer:
         simulation = self._env.simulations
         varying = [name for name in _DRAWN_FIELDS if simulation.values(name).strides[0]]
         fields = {name: simulation.values(name) for name in varying}
-        share = -(-len(ids) // len(self._threads))
-        parts = [slice(start, start + share) for start in range(0, len(ids), share)]
-        waiting = [
-            thread.submit(self._draw_part, index, ids[part], out[part], fields)
-            for index, (thread, part) in enumerate(zip(self._threads, parts, strict=False))
-        ]
+        share = -(-len(ids) // len(self._painters))
+        waiting = []
+        for index, start in enumerate(range(0, len(ids), share)):
+            part = slice(start, start + share)
+            job = partial(self._draw_part, ids[part], out[part], fields)
+            waiting.append(self._painters[index].submit(job))
         for each in waiting:
             each.result()
 
-    def _draw_part(self, thread: int, ids: Ids, out: Frames, fields: dict[str, Array]) -> None:
-        renderer, data = self._renderers[thread], self._datas[thread]
-        if renderer is None or data is None:
-            robot, model = self._env.robot, self._env.sim.model
-            size = (self.width, self.height)
-            renderer = FrameRenderer(
-                model, self._camera, *size, self._quality, robot.max_geom, robot.visual_options
-            )
-            data = mujoco.MjData(renderer.model)
-            self._renderers[thread], self._datas[thread] = renderer, data
-        model, state, visuals = renderer.model, self._env.simulations.state, self._env.visuals
+    def _draw_part(self, ids: Ids, out: Frames, fields: dict[str, Array], renderer: FrameRenderer) -> None:
+        model, data = renderer.model, renderer.data
+        state, visuals = self._env.simulations.state, self._env.visuals
         assert visuals is not None
         for env, frame in zip(ids.tolist(), out, strict=True):
             for name, values in fields.items():
@@ -96,11 +96,8 @@ class FrameDrawer:
 
     def close(self) -> None:
         """Free the contexts and end the threads."""
-        for thread, renderer in zip(self._threads, self._renderers, strict=True):
-            if renderer is not None:
-                thread.submit(renderer.close).result()
-            thread.shutdown()
-        self._threads = []
+        for painter in self._painters:
+            painter.close()
 
 
 def compute_positions(model: mujoco.MjModel, data: mujoco.MjData) -> None:
@@ -187,9 +184,7 @@ class PixelEnv(PassingWrapper):
 
     def close(self, **kwargs: Any) -> None:
         """Stop the threads that draw and those that simulate."""
-        if not self.closed:
-            self._drawer.close()
-            self.closed = True
+        self._drawer.close()
         self.env.close(**kwargs)
 
 

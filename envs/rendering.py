@@ -58,6 +58,10 @@ class FrameRenderer:
         max_geom: Largest number of geoms in a scene.
         visual_options: Flags of `mujoco.MjvOption` by index.
 
+    Attributes:
+        model: The renderer's own model.
+        data: Data of that model, free to use.
+
     Raises:
         WarmstartError: No OpenGL library works here.
     """
@@ -78,6 +82,7 @@ class FrameRenderer:
         visual.global_.offheight = max(visual.global_.offheight, height)
         for name, value in quality.settings.items():
             setattr(visual.quality, name, value)
+        self.data = mujoco.MjData(self.model)
         self._view = mujoco.MjrRect(0, 0, width, height)
         self._camera = camera
         self._seen_from = mujoco.MjvCamera() if isinstance(camera, Camera) else camera

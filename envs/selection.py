@@ -107,8 +107,7 @@ class Selection:
     def _unknown(self, selector: str) -> WarmstartError:
         """Build the error with the valid names written as the selector is."""
         names = list(self._catalogue.entries)
-        parts = selector.split(".")
-        if {parts[0], parts[-1]} & set(_VISUAL) and "background" not in names:
+        if is_visual(selector) and "background" not in names:
             return WarmstartError(
                 f"{selector} is a visual parameter, and this task observes its state: ask for frames with "
                 "the option obs=pixels (or obs=pixels+state)."
@@ -131,3 +130,9 @@ def _specificity(pattern: str) -> int:
         return 2
     middle = pattern.partition(".")[2].rpartition(".")[0]
     return 0 if not middle.strip("*") else 1
+
+
+def is_visual(selector: str) -> bool:
+    """Whether a selector is about what frames show: camera, lights, colours, textures, background."""
+    parts = selector.split(".")
+    return parts[0] in _VISUAL or parts[-1] in _VISUAL

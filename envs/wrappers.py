@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from gymnasium.vector import VectorEnv, VectorWrapper
+from gymnasium.vector import VectorWrapper
 
 
 class PassingWrapper(VectorWrapper[Any, Any, Any, Any, Any]):
@@ -11,10 +11,6 @@ class PassingWrapper(VectorWrapper[Any, Any, Any, Any, Any]):
     Contexts, layouts, privileged values and counters of `BatchedEnv` stay reachable, through any number of
     wrappers.
     """
-
-    def __init__(self, env: VectorEnv[Any, Any, Any]) -> None:
-        super().__init__(env)
-        self.closed = False
 
     def __getattr__(self, name: str) -> Any:
         if name.startswith("_") or name == "env":

@@ -66,6 +66,8 @@ class RunData:
     """Curves of the source agents."""
     transfers: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     """Transfer report (`TransferReport.to_json()`) per arm: that of its first seed."""
+    media: Mapping[str, Path] = field(default_factory=dict)
+    """Directory of the first finished trial of each arm (and of `source`) that kept frames and a film."""
     failures: tuple[Failure, ...] = ()
     random_return: float | None = None
     """Mean return of uniformly random actions in the target, to normalise with."""

@@ -20,6 +20,8 @@ TENSORBOARD = "tensorboard"
 CONFIG = "trial.json"
 ERROR = "error.txt"
 LOG = "log.txt"
+FILM = "rollout.mp4"
+FRAMES = "frames.png"
 
 
 class DiskFullError(WarmstartError):

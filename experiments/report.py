@@ -66,6 +66,7 @@ def render_report(run: RunData, summary: Summary) -> str:
         threshold_rows=sections.threshold_rows(summary),
         improvement_rows=sections.improvement_rows(summary),
         transfers=sections.transfers(run, summary),
+        media=sections.media(run, summary),
         trials=sections.trials(summary),
         failures=run.failures,
         study=yaml.safe_dump(_plain(study), sort_keys=False, allow_unicode=True) if study else "",

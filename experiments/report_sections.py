@@ -3,15 +3,18 @@
 Imports run data, summary, formatting.
 """
 
+import base64
 import math
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from warmstart.experiments.curves import RunData
 from warmstart.experiments.formatting import UNKNOWN, Unit, bounds, duration, number, shape
 from warmstart.experiments.metric_kinds import METRICS
+from warmstart.experiments.records import FILM, FRAMES
 from warmstart.experiments.statistics import Interval
 from warmstart.experiments.summary import ArmSummary, CurveSummary, Summary
 from warmstart.experiments.verdict import Outcome, p_text
@@ -280,6 +283,29 @@ def _count(entries: Iterable[Mapping[str, Any]]) -> dict[str, int]:
     for entry in entries:
         counts[entry["action"]] = counts.get(entry["action"], 0) + 1
     return counts
+
+
+def media(run: RunData, summary: Summary) -> list[dict[str, Any]]:
+    """What the agents of each arm saw, and a film of one of their episodes, as data URIs; the source's first."""
+    names = ["source", *(arm.name for arm in summary.arms)]
+    found = [(name, run.media[name]) for name in names if name in run.media]
+    return [
+        {
+            "arm": name,
+            "index": arm_index(summary, name),
+            "task": str(summary.study.get("source" if name == "source" else "target", "")),
+            "frames": _data_uri(folder / FRAMES, "image/png"),
+            "film": _data_uri(folder / FILM, "video/mp4"),
+        }
+        for name, folder in found
+    ]
+
+
+def _data_uri(path: Path, kind: str) -> str:
+    try:
+        return f"data:{kind};base64,{base64.b64encode(path.read_bytes()).decode()}"
+    except OSError:  # it was removed since the run was read
+        return ""
 
 
 def trials(summary: Summary) -> list[dict[str, Any]]:

@@ -8,12 +8,14 @@ from pathlib import Path
 
 from warmstart.envs.errors import WarmstartError
 from warmstart.experiments.curves import Failure, RunData
-from warmstart.experiments.plan import Plan, check_buildable, make_plan
+from warmstart.experiments.checks import check_buildable
+from warmstart.experiments.plan import Plan, make_plan
 from warmstart.experiments.plugins import load_plugins, store_plugins
 from warmstart.experiments.progress import Mode, TrialProgress, make_progress
 from warmstart.experiments.records import CHECKPOINT, CONFIG, as_disk_full, read_json, write_json, write_text
 from warmstart.experiments.report import write_report
 from warmstart.experiments.run_data import STUDY_FILE, TRIALS_FILE, TrialState, load_run, statuses
+from warmstart.experiments.seeing import WEIGHTS
 from warmstart.experiments.scheduler import Scheduler, StudyInterruptedError
 from warmstart.experiments.study import Study, StudyError, study_document
 from warmstart.experiments.summary import Summary, summarise, write_summary
@@ -143,11 +145,13 @@ def prepare(made: Plan, directory: Path) -> str:
         (directory / TRIALS).mkdir(parents=True, exist_ok=True)
         for trial in made.trials:
             folder = directory / TRIALS / trial.hash
-            folder.mkdir(exist_ok=True)
+            folder.mkdir(parents=True, exist_ok=True)
             if read_json(folder / CONFIG) != trial.config.to_json():
                 trial.config.write(folder)
         if made.checkpoint is not None:
             _copy_checkpoint(made.checkpoint, directory / CHECKPOINTS, made.checkpoint_hash)
+        for sha256, path in made.weights.items():
+            _copy_checkpoint(path, directory / WEIGHTS / sha256[:16], path.name)
         if made.normalizer is not None:
             copy = normalizer_copy(directory, made.normalizer_hash)
             _copy_checkpoint(made.normalizer, copy.parent, copy.name)

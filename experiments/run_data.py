@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from warmstart.envs.errors import WarmstartError
 from warmstart.experiments.claims import holder
 from warmstart.experiments.curves import Curve, Failure, RunData
-from warmstart.experiments.records import ERROR, RECORDS, TIMES, TRANSFER, read_json, read_jsonl
+from warmstart.experiments.records import ERROR, FILM, RECORDS, TIMES, TRANSFER, read_json, read_jsonl
 from warmstart.experiments.status import Status, read_status
 from warmstart.experiments.trial_config import TRIALS, Kind, TrialConfig
 from warmstart.experiments.yaml_files import read_yaml
@@ -79,6 +79,7 @@ def load_run(directory: str | Path) -> RunData:
     curves: list[Curve] = []
     sources: list[Curve] = []
     transfers: dict[str, Mapping[str, Any]] = {}
+    media: dict[str, Path] = {}
     failures: list[Failure] = []
     versions: dict[str, str] = {}
     random_return: float | None = None
@@ -94,6 +95,8 @@ def load_run(directory: str | Path) -> RunData:
         if state.kind == "random":
             random_return = float(_means(records, "returns")[0])
             continue
+        if (state.directory / FILM).is_file():
+            media.setdefault(state.arm, state.directory)
         curve = _curve(state, config, records)
         if state.kind == "source":
             sources.append(curve)
@@ -108,6 +111,7 @@ def load_run(directory: str | Path) -> RunData:
         curves=tuple(curves),
         source_curves=tuple(sources),
         transfers=transfers,
+        media=media,
         failures=tuple(failures),
         random_return=random_return,
         versions=versions,

@@ -4,17 +4,20 @@ What a user writes is kept as written; the accessors (`seed_list`, `arm_list`, â
 follows from it (trials, resolved settings) is in `plan.py`.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from importlib import resources
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from warmstart.envs.errors import WarmstartError, unknown_name
 from warmstart.experiments.settings import override, to_plain
 from warmstart.experiments.yaml_files import Document, Place, Section, dump_yaml, parse_yaml, read_yaml
 
+T = TypeVar("T")
 _PRESETS = "warmstart.experiments.presets"
+_ARM_KEYS = ("obs", "vision", "algorithm", "optional")
+"""What an arm may say beside its name, its method and the method's options."""
 
 
 class StudyError(WarmstartError):
@@ -47,10 +50,20 @@ class Arm:
     name: str
     method: str
     options: Mapping[str, Any] = field(default_factory=dict)
+    """Of the method."""
+    obs: str | None = None
+    """`state` lets this arm observe states where the tasks show pixels: an oracle."""
+    vision: str | Mapping[str, Any] | None = None
+    """How this arm sees, in place of the study's `vision`: an encoder's text or a mapping of settings."""
+    algorithm: Mapping[str, Any] = field(default_factory=dict)
+    """Settings of the algorithm that differ from the study's in this arm."""
+    optional: bool = False
+    """Whether the arm is left out, with a note, where the weights of its encoder aren't on this machine."""
 
     def to_mapping(self) -> dict[str, Any]:
         """Give name, method and options as one flat mapping, as in YAML."""
-        return {"name": self.name, "method": self.method, **to_plain(self.options)}
+        own = {key: to_plain(getattr(self, key)) for key in _ARM_KEYS if getattr(self, key)}
+        return {"name": self.name, "method": self.method, **own, **to_plain(self.options)}
 
 
 @dataclass(frozen=True)
@@ -75,7 +88,11 @@ class Study:
     source_algorithm: str | Mapping[str, Any] | None = None
     """The same for the source agents, where they shall differ; None for the target's settings."""
     arms: Sequence[str | Mapping[str, Any]] = ("scratch", "fine_tune")
-    """Methods to compare: names, or mappings of `method`, optionally `name`, and the method's options."""
+    """Methods to compare: names, or mappings of `method`, optionally `name`, the method's options, and for
+    pixels `vision`, `obs: state`, `algorithm` and `optional`."""
+    vision: str | Mapping[str, Any] | None = None
+    """How agents see where the tasks show pixels: an encoder's text (`squeezenet1_1:weights=imagenet`), or a
+    mapping of `encoder` and settings (`train`, `pretrain`, â€¦)."""
     baseline: str = "scratch"
     """Name of the arm that the others are compared with."""
     seeds: int | Sequence[int] = 10
@@ -199,6 +216,7 @@ class Study:
             ("algorithm", _raw_algorithm),
             ("source_algorithm", _raw_algorithm),
             ("arms", _raw_list),
+            ("vision", _raw_algorithm),
             ("seeds", _raw_seeds),
             ("evaluation", _raw_mapping),
         ):
@@ -211,6 +229,16 @@ class Study:
             return cls(**values)
         except StudyError as wrong:
             raise document.error(wrong.place, wrong.message) from None
+
+
+def checked(place: Place, make: Callable[[], T]) -> T:
+    """Do something, and say of a mistake where in the study it stands."""
+    try:
+        return make()
+    except StudyError:
+        raise
+    except WarmstartError as error:
+        raise StudyError(place, str(error)) from None
 
 
 def preset_names() -> tuple[str, ...]:
@@ -293,8 +321,17 @@ def _read_arm(arm: str | Mapping[str, Any], place: Place) -> Arm:
     name = arm.get("name", arm["method"])
     if not isinstance(name, str) or not name:
         raise StudyError((*place, "name"), f"expected text, found {name!r}.")
-    options = {key: value for key, value in arm.items() if key not in ("name", "method")}
-    return Arm(name, arm["method"], options)
+    options = {key: value for key, value in arm.items() if key not in ("name", "method", *_ARM_KEYS)}
+    obs, vision, algorithm, optional = (arm.get(key) for key in _ARM_KEYS)
+    if obs not in (None, "state"):
+        raise StudyError((*place, "obs"), f"expected `state` (an oracle), or nothing; found {obs!r}.")
+    if vision is not None and not isinstance(vision, str | Mapping):
+        raise StudyError((*place, "vision"), f"expected an encoder or a mapping, found {vision!r}.")
+    if algorithm is not None and not isinstance(algorithm, Mapping):
+        raise StudyError((*place, "algorithm"), f"expected a mapping of settings, found {algorithm!r}.")
+    if optional not in (None, True, False):
+        raise StudyError((*place, "optional"), f"expected true or false, found {optional!r}.")
+    return Arm(name, arm["method"], options, obs, vision, algorithm or {}, bool(optional))
 
 
 def _raw_algorithm(value: Any) -> str | dict[str, Any]:

@@ -14,18 +14,23 @@ from stable_baselines3.common.callbacks import BaseCallback, CallbackList
 from warmstart.agents.build import build_agent, make_training_env
 from warmstart.agents.checkpoints import Checkpoint, save_checkpoint
 from warmstart.agents.config import config_from_json
-from warmstart.agents.evaluation import EvaluationCallback, EvaluationResult, evaluate
+from warmstart.agents.evaluation import EvaluationCallback, EvaluationResult, evaluate, generators_kept
 from warmstart.agents.policy import Policy
+from warmstart.agents.vision_seams import merge
 from warmstart.envs.errors import WarmstartError
 from warmstart.envs.layouts import Layout
 from warmstart.envs.tasks import Task
 from warmstart.envs.vector import make_vec
 from warmstart.experiments.claims import Claim, ClaimedError
+from warmstart.experiments.encoder_training import train_encoder
+from warmstart.experiments.media import write_media
 from warmstart.experiments.recorder import Recorder
 from warmstart.experiments.records import CHECKPOINT, TRANSFER, write_json
+from warmstart.experiments.seeing import Sight, make_sight
 from warmstart.experiments.status import StatusWriter
 from warmstart.experiments.trial_config import TrialConfig
 from warmstart.transfer.fine_tuning import fit_within
+from warmstart.transfer.frozen import proof_of_freeze
 from warmstart.transfer.matching import Kind, named
 from warmstart.transfer.methods import TransferContext, make_method
 from warmstart.transfer.report import TransferReport
@@ -53,6 +58,8 @@ def train(config: TrialConfig, directory: Path, status: StatusWriter, claim: Cla
     try:
         if config.kind == "random":
             _evaluate_random(config, recorder)
+        elif config.kind == "encoder":
+            train_encoder(config, directory, recorder)
         else:
             _Training(config, directory, recorder, claim).run()
     finally:
@@ -76,25 +83,43 @@ class _Training:
         """Go all the way."""
         source = self._load_source()
         self.recorder.start(source.steps if source is not None else 0)
-        model = self._build(source)
+        sight = make_sight(self.config, self.directory, source)
+        before = sight.frozen.hash if sight.frozen is not None else ""
+        model = self._build(source, sight)
         try:
             report = self.method.initialise(model, source, self._context())
-            report.add_notes([self.note] if self.note else [])
+            report.add_notes([*sight.notes, *([self.note] if self.note else [])])
             if self.method.trains:
                 self._learn(model, report)
             else:
                 self._evaluate_once(model)
+            if sight.frozen is not None:
+                report.add_notes([proof_of_freeze(sight.frozen, before)])
             write_json(self.directory / TRANSFER, report.to_json())
             save_checkpoint(model, self.directory / CHECKPOINT, task=self.task, steps=model.num_timesteps)
+            if self.config.evaluation_episodes:
+                with generators_kept():
+                    write_media(
+                        Policy.from_model(model), self.task, self.directory, self.config.evaluation_seed
+                    )
             self.recorder.end(self.config.steps, model.num_timesteps, constant=not self.method.trains)
         finally:
             env = model.get_env()
             if env is not None:
                 env.close()
 
-    def _build(self, source: Checkpoint | None) -> BaseAlgorithm:
-        env = make_training_env(self.algorithm, self.task, self.config.seed, n_threads=1)
+    def _build(self, source: Checkpoint | None, sight: Sight) -> BaseAlgorithm:
+        env = make_training_env(
+            self.algorithm,
+            self.task,
+            self.config.seed,
+            n_threads=1,
+            context_source=sight.context_source,
+            vision=sight.vision,
+        )
         seams = self.method.seams(source)
+        if sight.seams is not None:
+            seams = merge(sight.seams, seams)
         model = build_agent(self.algorithm, env, self.config.seed, device=self.config.device, seams=seams)
         model.set_logger(self.recorder.logger())
         return model

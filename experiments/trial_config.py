@@ -15,12 +15,13 @@ from warmstart.envs.errors import WarmstartError
 from warmstart.experiments.records import CONFIG, canonical_json, read_json, write_json
 from warmstart.experiments.settings import to_plain
 
-Kind = Literal["source", "target", "random"]
+Kind = Literal["encoder", "source", "target", "random"]
 TRIALS = "trials"
 """Folder of a run directory that holds its trials."""
 SOURCE_ARM = "source"
 RANDOM_ARM = "random"
-_LEFT_OUT_IF_EMPTY = {"source_task", "source_normalizer"}
+ENCODER_ARM = "encoder"
+_LEFT_OUT_IF_EMPTY = {"source_task", "source_normalizer", "vision", "encoder"}
 """Fields that the JSON leaves out where they are empty: trials that don't need them keep their hashes."""
 ENGINES = ("gymnasium", "mujoco", "numpy", "stable-baselines3", "torch", "warmstart")
 
@@ -30,7 +31,7 @@ class TrialConfig:
     """One arm and one seed, completely resolved."""
 
     kind: Kind
-    """`source`: an agent to start from; `target`: an arm's agent; `random`: uniformly random actions."""
+    """`encoder`: a visual encoder, pretrained on frames; `source`: an agent to start from; `target`: an arm's agent; `random`: uniformly random actions."""
     task: str
     """Canonical text of the task that is trained and evaluated on."""
     seed: int = 0
@@ -43,6 +44,11 @@ class TrialConfig:
     """`name` of the transfer method and every option of it; empty for `random`."""
     source: str = ""
     """Hash of the trial, or of the given checkpoint's content, that it starts from; empty for none."""
+    vision: Mapping[str, Any] = field(default_factory=dict)
+    """How the agent sees: every setting of `VisionConfig`, the encoder's weights named without their path and
+    with their `sha256`; empty where it observes states."""
+    encoder: str = ""
+    """Hash of the trial that pretrains the encoder; empty for none."""
     evaluation_every: int = 0
     """Training steps between two evaluations; 0 for none but the first and the last."""
     evaluation_episodes: int = 0

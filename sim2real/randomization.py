@@ -3,6 +3,7 @@
 May import envs, agents and transfer.
 """
 
+import re
 import zlib
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -40,6 +41,35 @@ class Range:
             raise WarmstartError(
                 f"A log-uniform range needs bounds above 0; {self.selector!r} starts at {self.low}."
             )
+
+
+_BOUND = r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?"
+_FORMS: tuple[tuple[Operation, re.Pattern[str]], ...] = (
+    ("scale", re.compile(rf"x({_BOUND}):x({_BOUND})")),
+    ("add", re.compile(rf"([+-]={_BOUND}):([+-]={_BOUND})")),
+    ("set", re.compile(rf"({_BOUND}):({_BOUND})")),
+)
+
+
+def parse_range(selector: str, text: str) -> Range:
+    """Read a range's text form: ``x0.5:x1.5`` scales, ``-=10:+=10`` adds, ``0.1:0.3`` sets.
+
+    Args:
+        selector: The parameter or pattern.
+        text: The bounds.
+
+    Raises:
+        WarmstartError: The text is none of these.
+    """
+    for operation, form in _FORMS:
+        found = form.fullmatch(text.strip())
+        if found is not None:
+            low, high = (float(bound.replace("=", "")) for bound in found.groups())
+            return Range(selector, low, high, operation)
+    raise WarmstartError(
+        f"Expected a range for {selector!r} such as x0.5:x1.5 (scales), -=10:+=10 (adds) or 0.1:0.3 (sets), "
+        f"found {text!r}."
+    )
 
 
 class Randomization:

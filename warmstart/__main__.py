@@ -51,7 +51,7 @@ def _prepare() -> None:
     from warmstart.envs.errors import unknown_name
 
     decide_threads(int(os.environ.get("OMP_NUM_THREADS") or 1))
-    os.environ.setdefault("LP_NUM_THREADS", "1")
+    os.environ.setdefault("LP_NUM_THREADS", "0")
     wanted = os.environ.get("MUJOCO_GL", "").lower().strip()
     if wanted in _SWITCHES:
         return

@@ -1,0 +1,156 @@
+"""What an arm of a study comes to: its method, tasks, algorithm and how it sees, with every setting written out."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from typing import Any
+
+from warmstart.agents.config import AlgorithmConfig, config_class
+from warmstart.agents.defaults import default_config
+from warmstart.agents.vision_config import VisionConfig
+from warmstart.envs.errors import WarmstartError, unknown_name
+from warmstart.envs.pixel_options import sees_pixels, state_task
+from warmstart.envs.tasks import Task
+from warmstart.experiments.settings import override, setting_names, to_plain
+from warmstart.experiments.study import Arm, Study, StudyError, checked
+from warmstart.experiments.yaml_files import Place
+from warmstart.transfer.fine_tuning import fit_within
+from warmstart.transfer.methods import TransferMethod, make_method
+
+
+@dataclass(frozen=True)
+class ResolvedArm:
+    """One arm with nothing left to defaults."""
+
+    name: str
+    method: TransferMethod
+    target: Task
+    """The study's target, or the same task observed by its state."""
+    source: Task | None
+    """The task that its source agents train in; None where there is none, or a checkpoint is given."""
+    algorithm: AlgorithmConfig
+    """Of its target agents."""
+    source_algorithm: AlgorithmConfig
+    """Of its source agents."""
+    vision: VisionConfig | None
+    """How its agents see; None where they observe states."""
+    sees_less: bool = False
+    """Whether it observes states although the study's tasks show frames."""
+    optional: bool = False
+    """Whether it is left out where its encoder's weights are missing."""
+
+    def to_mapping(self) -> dict[str, Any]:
+        """The arm as a study's YAML holds it."""
+        own: dict[str, Any] = {}
+        if self.vision is not None:
+            own["vision"] = to_plain(self.vision)
+        return {"name": self.name, **own, **to_plain(self.method.to_json())}
+
+
+def resolve_arm(study: Study, arm: Arm, place: Place, target: Task, source: Task | None) -> ResolvedArm:
+    """Resolve one arm.
+
+    Args:
+        study: The study.
+        arm: The arm as written.
+        place: Where it stands, for errors.
+        target: The study's target.
+        source: The study's source task, if it names one.
+
+    Raises:
+        StudyError: An unknown algorithm, setting, method or option, or a way of seeing that doesn't fit.
+    """
+    if arm.obs == "state" and not sees_pixels(target):
+        raise StudyError((*place, "obs"), f"{target} is observed by its state anyway; leave `obs` out.")
+    seen = target if arm.obs is None else state_task(target)
+    seen_source = source if arm.obs is None or source is None else state_task(source)
+    written = arm.vision if arm.vision is not None else study.vision
+    vision = None
+    if sees_pixels(seen):
+        vision = _vision(written, (*place, "vision") if arm.vision is not None else ("vision",))
+    elif arm.vision is not None:
+        raise StudyError(
+            (*place, "vision"), f"{seen} shows no frames; add the option obs=pixels to the tasks."
+        )
+    algorithm = resolve_algorithm(study.algorithm, seen, ("algorithm",), {}, arm.algorithm, place)
+    own = study.source_algorithm if study.source_algorithm is not None else study.algorithm
+    own_place = "algorithm" if study.source_algorithm is None else "source_algorithm"
+    same_networks = {key: getattr(algorithm, key) for key in ("net_arch", "critic_net_arch", "activation")}
+    trained = seen_source if seen_source is not None else seen
+    source_algorithm = resolve_algorithm(own, trained, (own_place,), same_networks, arm.algorithm, place)
+    method = resolve_method(arm.method, arm.options, place, algorithm, study.target_steps)
+    return ResolvedArm(
+        arm.name,
+        method,
+        seen,
+        seen_source,
+        algorithm,
+        source_algorithm,
+        vision,
+        arm.obs is not None,
+        arm.optional,
+    )
+
+
+def _vision(written: str | Mapping[str, Any] | None, place: Place) -> VisionConfig:
+    default = VisionConfig(encoder="nature_cnn", train="fine_tuned")
+    if written is None:
+        return default
+    if isinstance(written, str):
+        return checked(place, lambda: VisionConfig(encoder=written))
+    if not isinstance(written.get("encoder"), str):
+        raise StudyError(place, "expected the encoder's text under the key `encoder`.")
+    return override(VisionConfig(), written, lambda key, text: StudyError((*place, key), text))
+
+
+def resolve_algorithm(
+    written: str | Mapping[str, Any],
+    task: Task,
+    place: Place,
+    unless_written: Mapping[str, Any],
+    of_arm: Mapping[str, Any],
+    arm_place: Place,
+) -> AlgorithmConfig:
+    """Resolve an algorithm's settings: the task's defaults, then the study's, then the arm's.
+
+    Args:
+        written: The study's algorithm: a name, or a mapping with settings.
+        task: The task it trains in.
+        place: Where it stands, for errors.
+        unless_written: Settings that hold where the study says nothing.
+        of_arm: The arm's own settings.
+        arm_place: Where the arm stands.
+
+    Raises:
+        StudyError: An unknown algorithm or setting.
+    """
+    name = written if isinstance(written, str) else str(written["name"])
+    settings = {} if isinstance(written, str) else {k: v for k, v in written.items() if k != "name"}
+    name_place = place if isinstance(written, str) else (*place, "name")
+    kind = checked(name_place, lambda: config_class(name))
+    base = default_config(kind.algorithm, task)
+    known = setting_names(kind)
+    shared = {key: value for key, value in unless_written.items() if key in known and key not in settings}
+    config = override(base, {**shared, **settings}, lambda key, text: StudyError((*place, key), text))
+    return override(config, of_arm, lambda key, text: StudyError((*arm_place, "algorithm", key), text))
+
+
+def resolve_method(
+    name: str, options: Mapping[str, Any], place: Place, config: AlgorithmConfig, steps: int
+) -> TransferMethod:
+    """Make an arm's method and see that it fits the algorithm and the budget.
+
+    Raises:
+        StudyError: An unknown method or option, or one that doesn't fit.
+    """
+    kind = type(checked((*place, "method"), lambda: make_method(name)))
+    valid = [item.name for item in fields(kind)]
+    for option in options:
+        if option not in valid:
+            raise StudyError((*place, option), str(unknown_name(f"option of {name}", option, valid)))
+    try:
+        method = make_method(name, **options)
+        method.check_algorithm(config.algorithm)
+        fit_within(method, steps, config)
+    except (WarmstartError, TypeError) as error:
+        raise StudyError(place, str(error)) from None
+    return method

@@ -1,0 +1,163 @@
+"""What can be known to be wrong with a study before anything is trained: built once, compared, thrown away."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from gymnasium.spaces import Box
+
+from warmstart.agents.checkpoints import load_checkpoint
+from warmstart.agents.config import AlgorithmConfig
+from warmstart.agents.frame_history import frame_space
+from warmstart.envs.errors import unknown_name
+from warmstart.envs.layouts import Layout
+from warmstart.envs.pixel_options import sees_pixels
+from warmstart.envs.tasks import Task
+from warmstart.envs.vector import make_vec
+from warmstart.experiments.arms import ResolvedArm
+from warmstart.experiments.plan import Plan
+from warmstart.experiments.study import Study, StudyError, checked
+from warmstart.experiments.yaml_files import Place
+from warmstart.transfer.carrying import CarryingMethod
+from warmstart.transfer.matching import Kind, match, named
+from warmstart.transfer.spaces import flat_size
+from warmstart.transfer.warm_start import read_source
+
+
+@dataclass(frozen=True)
+class _Side:
+    """What is known of the agents on one side of a warm start before any of them is built."""
+
+    text: str
+    algorithm: str
+    activation: str
+    standardises: bool
+    spaces: tuple[Any, Any]
+    layouts: tuple[Layout | None, Layout | None]
+
+
+def check_buildable(plan: Plan) -> None:
+    """Build each environment once; see that the algorithm fits its actions and that warm starts can be made.
+
+    Raises:
+        StudyError: An unknown environment, option or physical parameter, an algorithm that can't act there, a
+            name in a map that neither side has, or a source whose algorithm, dimensions or normaliser don't
+            go with the target's.
+    """
+    study = plan.study
+    given = None
+    if plan.checkpoint is not None:
+        given = _given_side(plan.checkpoint, study, plan.normalizer)
+    seen: set[Any] = set()
+    for arm in plan.arms:
+        key = (arm.target, arm.source, arm.algorithm, arm.source_algorithm, arm.vision is None, arm.method)
+        if key in seen:
+            continue
+        seen.add(key)
+        target = _built_side(str(arm.target), ("target",), arm.algorithm)
+        source = given
+        if arm.source is not None:
+            source = _built_side(str(arm.source), ("source",), arm.source_algorithm)
+        if source is not None and isinstance(arm.method, CarryingMethod):
+            _check_pair(study, source, target, arm)
+
+
+def _check_pair(study: Study, source: _Side, target: _Side, arm: ResolvedArm) -> None:
+    """See that the source's policy can be carried into the target.
+
+    What an agent sees through an encoder is matched by the encoder, when it is there.
+    """
+    assert isinstance(arm.method, CarryingMethod)
+    needs_normalizer = arm.method.missing_normalizer == "error"
+    if source.algorithm != target.algorithm:
+        raise StudyError(
+            ("algorithm",),
+            f"the source was trained by {source.algorithm}, and the target is {target.algorithm}: their "
+            f"networks mean different things. Use {source.algorithm}.",
+        )
+    given = (study.source_observation_names, study.source_action_names)
+    kinds: tuple[Kind, Kind] = ("observation", "action")
+    for index, kind in enumerate(kinds):
+        if kind == "observation" and arm.vision is not None:
+            continue
+        names, mapping = given[index], getattr(study, f"{kind}_map")
+        theirs = named(names, kind) if names is not None else source.layouts[index]
+        sizes = (flat_size(source.spaces[index]), flat_size(target.spaces[index]))
+        place: Place = (f"source_{kind}_names",) if names is not None else ("source",)
+        if names is None and study.source_task is not None:
+            place = ("source_task",)
+        for ours, its in mapping.items():
+            sides = ((ours, study.target, target.layouts[index]), (its, source.text, theirs))
+            for name, where, layout in sides:
+                if name is not None and layout is not None and name not in layout.names:
+                    wrong = unknown_name(f"dimension of {where}", name, layout.names)
+                    raise StudyError((f"{kind}_map", ours), str(wrong))
+        matching = checked(
+            (f"{kind}_map",) if mapping else place,
+            lambda: match(theirs, target.layouts[index], sizes, mapping, kind),  # noqa: B023 (called here)
+        )
+        if kind == "action" and not matching.matched and names is not None:
+            raise StudyError(
+                place, f"none of {', '.join(names)} is an action of {study.target}: give an action_map."
+            )
+    if type(source.spaces[1]) is not type(target.spaces[1]):
+        raise StudyError(("source",), f"its actions are {source.spaces[1]}, the target's {target.spaces[1]}.")
+    if source.activation != target.activation:
+        raise StudyError(
+            ("algorithm",),
+            f"the source's networks use {source.activation}, the target's {target.activation}: set "
+            f"`activation: {source.activation}` under `algorithm`.",
+        )
+    if not isinstance(source.spaces[0], Box) or arm.vision is not None:
+        return
+    if target.standardises and not source.standardises:
+        raise StudyError(
+            ("algorithm",),
+            "the target standardises its observations (normalize_obs), but the source has no statistics of "
+            "its own. If it was trained with VecNormalize, give that file as source_normalizer; else set "
+            "`normalize_obs: false` under `algorithm`.",
+        )
+    if source.standardises and not target.standardises and needs_normalizer:
+        raise StudyError(
+            ("algorithm",),
+            "the source was trained on standardised observations, but the target's are as they are: set "
+            "`normalize_obs: true` under `algorithm`, or the arm's option `missing_normalizer: fold`.",
+        )
+
+
+def _built_side(text: str, place: Place, config: AlgorithmConfig) -> _Side:
+    """Build an environment of a task, to see what it is."""
+    env: Any = checked(place, lambda: make_vec(text, 1, seed=0, n_threads=1))
+    try:
+        if sees_pixels(Task.parse(text)):
+            checked(place, lambda: frame_space(env.single_observation_space))
+            checked(place, env.reset)  # draws a frame: without OpenGL this fails here, not in every trial
+        spaces = (env.single_observation_space, env.single_action_space)
+        if config.algorithm != "ppo" and not isinstance(spaces[1], Box):
+            raise StudyError(
+                ("algorithm",),
+                f"{config.algorithm} acts in continuous spaces, but {text} has {spaces[1]}; use ppo.",
+            )
+        layouts = (env.observation_layout, env.action_layout)
+        return _Side(text, config.algorithm, config.activation, config.normalize_obs, spaces, layouts)
+    finally:
+        env.close()
+
+
+def _given_side(path: Path, study: Study, normalizer: Path | None) -> _Side:
+    """Read a given checkpoint; its names may come from a task."""
+    checked(("source_normalizer",), lambda: load_checkpoint(path, trust_normalizer=normalizer))
+    place = ("source",) if study.source_task is None else ("source_task",)
+    found = checked(
+        place, lambda: read_source(path, source_task=study.source_task, trust_normalizer=normalizer)
+    )
+    assert found is not None
+    usual = "tanh" if found.algorithm == "ppo" else "relu"
+    return _Side(
+        str(path),
+        found.algorithm,
+        str(found.policy_kwargs.get("activation", usual)),
+        found.normalizer is not None and found.normalizer.normalize_obs,
+        (found.observation_space, found.action_space),
+        (found.observation_layout, found.action_layout),
+    )

@@ -1,0 +1,163 @@
+"""How the agent of one trial sees: the encoder made, fitted on the task's frames, frozen or put into the policy."""
+
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from warmstart.agents.checkpoints import Checkpoint
+from warmstart.agents.encoder_config import EncoderConfig
+from warmstart.agents.encoders import Encoder, load_encoder
+from warmstart.agents.seams import Seams
+from warmstart.agents.vision import ENCODER_FILE, FrozenVision, StackedVision, Vision
+from warmstart.agents.vision_config import VisionConfig
+from warmstart.agents.vision_seams import vision_seams
+from warmstart.envs.errors import WarmstartError
+from warmstart.envs.hooks import ContextSource
+from warmstart.envs.tasks import Task
+from warmstart.envs.vector import make_vec
+from warmstart.experiments.trial_config import TRIALS, TrialConfig
+from warmstart.sim2real.randomization import Randomization, parse_range
+from warmstart.transfer.frames import collect_frames
+from warmstart.transfer.pretrained import pretrained_encoder
+
+WEIGHTS = "weights"
+"""Folder of a run directory that holds copies of encoders' weights, each in a folder named by its sha256."""
+_FITTING_STREAM = 0x5EE
+_FITTING_ENVS = 16
+
+
+@dataclass(frozen=True)
+class Sight:
+    """A trial's way of seeing."""
+
+    vision: Vision | None = None
+    """What makes observations of frames; None where the agent observes states."""
+    seams: Seams | None = None
+    """What an encoder that trains puts into the agent."""
+    context_source: ContextSource | None = None
+    """Draws what frames look like in every training episode; None where they always look the same."""
+    notes: tuple[str, ...] = ()
+    """What was done, for the transfer report."""
+
+    @property
+    def frozen(self) -> Encoder | None:
+        """The encoder that must not change, if there is one."""
+        return self.vision.encoder if isinstance(self.vision, FrozenVision) else None
+
+
+def make_sight(config: TrialConfig, directory: Path, source: Checkpoint | None) -> Sight:
+    """Make a trial's way of seeing.
+
+    Args:
+        config: The trial.
+        directory: Its directory; weights and pretrained encoders lie beside it in the run.
+        source: What it starts from; a frozen encoder of the source's stays the agent's.
+
+    Raises:
+        WarmstartError: The encoder, its weights or the source don't fit the task's frames.
+    """
+    if not config.vision:
+        return Sight()
+    settings = vision_config(config.vision)
+    looks = randomized_looks(settings, config.seed)
+    carried = source.vision if source is not None else None
+    if isinstance(carried, FrozenVision):
+        if settings.train != "frozen":
+            raise WarmstartError(
+                "The source sees by a frozen encoder, the target shall train one: set both alike."
+            )
+        kept = "The source's frozen encoder makes the features, readout included."
+        return Sight(carried, None, looks, (kept,))
+    encoder, notes = trial_encoder(config, directory)
+    if settings.train == "frozen":
+        if not encoder.fitted:
+            steps = fit_readout(encoder, Task.parse(config.task), config.seed, looks)
+            notes += (f"The readout was fitted on {steps:,} frames of random actions, beside the budget.",)
+        return Sight(FrozenVision(encoder), None, looks, notes)
+    vision = StackedVision(encoder.config.frames)
+    probe = vision.wrap(make_vec(config.task, 1, n_threads=1))
+    space = probe.single_observation_space
+    probe.close()
+    algorithm = str(config.algorithm["algorithm"])
+    return Sight(vision, vision_seams(settings, encoder, algorithm, space), looks, notes)
+
+
+def randomized_looks(settings: VisionConfig, seed: int) -> Randomization | None:
+    """What varies between the episodes of training; None for nothing."""
+    ranges = [parse_range(selector, text) for selector, text in settings.randomize.items()]
+    return Randomization(ranges, seed) if ranges else None
+
+
+def vision_config(values: Any) -> VisionConfig:
+    """The settings of a planned vision."""
+    names = {item.name for item in fields(VisionConfig)}
+    return VisionConfig(**{key: value for key, value in values.items() if key in names})
+
+
+def trial_encoder(config: TrialConfig, directory: Path) -> tuple[Encoder, tuple[str, ...]]:
+    """The encoder that a trial starts from: pretrained by another trial, or made of the run's copy of weights."""
+    run = directory.parent.parent
+    if config.encoder:
+        path = run / TRIALS / config.encoder / ENCODER_FILE
+        return load_encoder(path), (f"The encoder was pretrained by trial {config.encoder}.",)
+    settings = EncoderConfig.parse(str(config.vision["encoder"]))
+    sha256 = str(config.vision.get("sha256", ""))
+    if sha256:
+        copy = weights_copy(run, sha256)
+        settings = replace(settings, **({"file": str(copy)} if settings.file else {"weights": str(copy)}))
+    height, width = frame_size(Task.parse(config.task))
+    encoder, table = pretrained_encoder(settings, (height, width))
+    return encoder, () if table is None else (str(table.summary),)
+
+
+def weights_copy(run: Path, sha256: str) -> Path:
+    """Where a run keeps its copy of a file (or folder) of weights."""
+    folder = run / WEIGHTS / sha256[:16]
+    found = [path for path in folder.iterdir() if not path.name.startswith(".")] if folder.is_dir() else []
+    if len(found) != 1:
+        raise WarmstartError(f"The weights of this trial are missing: expected one file in {folder}.")
+    return found[0]
+
+
+def frame_size(task: Task) -> tuple[int, int]:
+    """Height and width of a task's frames, pixels."""
+    env = make_vec(task.with_options(obs="pixels"), 1, n_threads=1)
+    height, width, _ = env.single_observation_space.shape or (0, 0, 0)
+    env.close()
+    return height, width
+
+
+def fit_readout(
+    encoder: Encoder,
+    task: Task,
+    seed: int,
+    looks: ContextSource | None = None,
+    n_threads: int = 1,
+) -> int:
+    """Fit an encoder's readout on frames of a task under random actions.
+
+    Args:
+        encoder: Fitted in place.
+        task: Shows frames.
+        seed: Of the actions and start states.
+        looks: Draws what the frames look like.
+        n_threads: Threads that simulate and draw.
+
+    Returns:
+        Frames that it was fitted on.
+    """
+    env = make_vec(task.with_options(obs="pixels"), _FITTING_ENVS, n_threads=n_threads, context_source=looks)
+    try:
+        rng = np.random.default_rng([seed, _FITTING_STREAM])
+        wanted = encoder.config.fit_frames
+        every = 3  # frames in a row are nearly the same
+        steps = max(2, -(-wanted // _FITTING_ENVS) * every)
+        data = collect_frames(env, steps, rng=rng)
+    finally:
+        env.close()
+    frames = data.frames[::every].reshape(-1, *data.frames.shape[2:])[:wanted]
+    encoder.fit(torch.from_numpy(np.ascontiguousarray(frames)))
+    return len(frames)

@@ -1,0 +1,36 @@
+"""What tests of every room share."""
+
+import functools
+import subprocess
+import sys
+import warnings
+
+import pytest
+
+_PROBE = (
+    "from warmstart.envs.vector import make_vec\n"
+    "assert make_vec('InvertedPendulum-v5:obs=pixels', 1).reset()[0].any()\n"
+)
+
+
+@functools.cache
+def _draws() -> str:
+    """Empty where frames can be drawn, else why not; asked in a process of its own, which may crash."""
+    done = subprocess.run([sys.executable, "-c", _PROBE], capture_output=True, text=True, timeout=120)
+    return "" if done.returncode == 0 else (done.stderr.strip().splitlines() or ["no OpenGL"])[-1]
+
+
+@pytest.fixture(scope="session")
+def opengl() -> None:
+    """Skips where no frame can be drawn."""
+    problem = _draws()
+    if problem:
+        pytest.skip(f"no OpenGL here: {problem}")
+
+
+@pytest.fixture(scope="session")
+def box2d() -> None:
+    """Skips where Gymnasium's Box2D tasks can't be made; imports it first, as its import warns."""
+    with warnings.catch_warnings(action="ignore"):  # a warning turned into an error there crashes the process
+        pytest.importorskip("Box2D", reason="Box2D is not installed: pip install 'gymnasium[box2d]'")
+        pytest.importorskip("pygame", reason="pygame is not installed")
