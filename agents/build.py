@@ -14,6 +14,8 @@ from stable_baselines3.common.vec_env import VecEnv, unwrap_vec_normalize
 
 from warmstart.agents.architecture import ACTIVATIONS
 from warmstart.agents.config import AlgorithmConfig, PPOConfig, SACConfig, TD3Config
+from warmstart.agents.encoder_policies import ENCODER_POLICIES
+from warmstart.agents.features import EncoderExtractor
 from warmstart.agents.normalization import vec_normalize
 from warmstart.agents.ppo import PPO
 from warmstart.agents.sac import SAC
@@ -109,9 +111,11 @@ def build_agent(
     """
     check_spaces(config, env)
     device = choose_device(device, env.observation_space)
-    policy = "MultiInputPolicy" if isinstance(env.observation_space, spaces.Dict) else "MlpPolicy"
+    policy: Any = "MultiInputPolicy" if isinstance(env.observation_space, spaces.Dict) else "MlpPolicy"
     if isinstance(env.observation_space, spaces.Box) and is_image_space(env.observation_space):
         policy = "CnnPolicy"
+    if seams is not None and seams.policy_kwargs.get("features_extractor_class") is EncoderExtractor:
+        policy = ENCODER_POLICIES.get(config.algorithm, policy)
     if isinstance(config, PPOConfig):
         return build_ppo(config, policy, env, seed, device, seams)
     common: dict[str, Any] = {

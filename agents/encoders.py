@@ -32,10 +32,15 @@ METADATA = "warmstart_encoder"
 IDENTITY = ("readout", "features", "frames", "difference")
 """Settings that an encoder's hash covers; others act through the tensors, or say where they came from."""
 FIT_ROWS = 32
+SAMPLES = 32
+"""Frames of the fit that are kept."""
 
 
 class Encoder(nn.Module):
     """A frozen network and its readout; always in evaluation mode.
+
+    The buffer ``samples`` keeps some of the frames that the readout was fitted on, by which the error of a
+    faster computation can be measured anywhere.
 
     Args:
         config: What it was made of.
@@ -45,6 +50,8 @@ class Encoder(nn.Module):
         frame_shape: Height and width of the task's frames.
         provenance: Where the weights come from: ``source``, ``sha256``, ``licence``, …
     """
+
+    samples: torch.Tensor
 
     def __init__(
         self,
@@ -60,6 +67,7 @@ class Encoder(nn.Module):
         self.backbone, self.readout = backbone, readout
         self.frame_shape = (int(frame_shape[0]), int(frame_shape[1]), 3)
         self.provenance: dict[str, Any] = dict(provenance or {})
+        self.register_buffer("samples", torch.zeros(0, *self.frame_shape, dtype=torch.uint8))
         self.requires_grad_(False)
         self.train(False)
 
@@ -117,9 +125,11 @@ class Encoder(nn.Module):
         """
         if not len(frames):
             raise WarmstartError("Expected frames to fit the readout on, found none.")
-        self.readout.fit(torch.cat([self.maps(part) for part in frames.split(FIT_ROWS)]))
+        self.readout.fit(torch.cat([self.maps(part) for part in torch.split(frames, FIT_ROWS)]))
+        chosen = torch.linspace(0, len(frames) - 1, min(SAMPLES, len(frames))).long()
+        self.samples = frames[chosen].clone()
 
-    def train(self, mode: bool = True) -> "Encoder":
+    def train(self, mode: bool = True) -> "Encoder":  # noqa: ARG002
         """Stay in evaluation mode: a frozen network's batch statistics must not drift."""
         return super().train(False)
 
@@ -184,13 +194,14 @@ def make_encoder(
         provenance: Where the weights come from.
 
     Raises:
-        WarmstartError: Weights are missing or of other shapes, or ``config`` names weights and none are given.
+        WarmstartError: Weights are missing, of other shapes, or named in ``config`` and not given.
     """
     if config.file:
         return _from_file(config, frame_shape)
     if weights is None and config.weights != "random":
         raise WarmstartError(
-            f"The encoder {config} needs its weights: make it with warmstart.transfer.pretrained.pretrained_encoder."
+            f"The encoder {config} needs its weights; pretrained_encoder of warmstart.transfer.pretrained reads "
+            "them."
         )
     kind = backbone_kind(config.architecture)
     backbone = build_backbone(config.architecture, config.tap, config.seed)
@@ -290,8 +301,9 @@ def load_encoder(path: str | Path) -> Encoder:
     backbone = build_backbone(values["backbone"]["name"], values["backbone"]["tap"])
     encoder = assemble(config, preprocessing, backbone, values["frame_shape"], values["provenance"])
     try:
+        encoder.samples = encoder.samples.new_empty(tensors["samples"].shape)
         encoder.load_state_dict(tensors)
-    except RuntimeError as error:
+    except (RuntimeError, KeyError) as error:
         raise WarmstartError(f"The tensors in {target} don't fit its encoder {config}: {error}") from error
     return encoder
 

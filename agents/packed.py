@@ -5,7 +5,7 @@ maxima, and linear layers use oneDNN's matrix product, which is two to three tim
 few rows. May import agents.
 """
 
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import nn
@@ -81,38 +81,34 @@ class PositiveMaxPool(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Shape: (n, channels, h, w) to (n, channels, h', w')."""
-        (top, rows), (left, columns) = (self._extent(size) for size in x.shape[2:])
-        bottom, right = (2 * n + 1 - size - before for n, size, before in
-                         ((rows, x.shape[2], top), (columns, x.shape[3], left)))
-        if max(top, bottom, left, right) > 0:
-            x = nn.functional.pad(x, (left, max(right, 0), top, max(bottom, 0)))
+        (top, bottom, rows), (left, right, columns) = (self._extent(size) for size in x.shape[2:])
+        if max(top, bottom, left, right):
+            x = nn.functional.pad(x, (left, right, top, bottom))
         y = x.view(INTEGERS[x.dtype])
-        end = 2 * rows
-        tall = torch.maximum(y[:, :, 0 : end - 1 : 2], y[:, :, 1:end:2])
-        tall = torch.maximum(tall, y[:, :, 2 : end + 1 : 2], out=tall)
-        end = 2 * columns
-        out = torch.maximum(tall[:, :, :, 0 : end - 1 : 2], tall[:, :, :, 1:end:2])
-        return torch.maximum(out, tall[:, :, :, 2 : end + 1 : 2], out=out).view(x.dtype)
+        first, second, third = (slice(start, start + 2 * rows - 1, 2) for start in range(3))
+        tall = torch.maximum(y[:, :, first], y[:, :, second])
+        torch.maximum(tall, y[:, :, third], out=tall)
+        first, second, third = (slice(start, start + 2 * columns - 1, 2) for start in range(3))
+        out = torch.maximum(tall[:, :, :, first], tall[:, :, :, second])
+        return torch.maximum(out, tall[:, :, :, third], out=out).view(x.dtype)
 
-    def _extent(self, size: int) -> tuple[int, int]:
-        """Zeros before a side, and windows along it; a last window has to begin inside."""
+    def _extent(self, size: int) -> tuple[int, int, int]:
+        """Zeros before and after a side, and windows along it; a last window has to begin inside."""
         span = size + 2 * self.padding - 3
         windows = (span + 1) // 2 + 1 if self.ceil_mode else span // 2 + 1
         if self.ceil_mode and 2 * (windows - 1) >= size + self.padding:
             windows -= 1
-        return self.padding, windows
+        return self.padding, max(0, 2 * windows + 1 - size - self.padding), windows
 
     @staticmethod
-    def fits(pool: nn.Module) -> bool:
+    def fits(pool: nn.MaxPool2d) -> bool:
         """Whether it can stand in for a pooling layer."""
-        if type(pool) is not nn.MaxPool2d or pool.return_indices:
-            return False
         kernel, stride, padding, dilation = (
             value if isinstance(value, tuple) else (value, value)
             for value in (pool.kernel_size, pool.stride, pool.padding, pool.dilation)
         )
         usual = kernel == (3, 3) and stride == (2, 2) and dilation == (1, 1)
-        return usual and padding in ((0, 0), (1, 1))
+        return usual and padding in ((0, 0), (1, 1)) and not pool.return_indices
 
 
 class PackedFire(nn.Module):
@@ -139,7 +135,7 @@ class PackedBlock(nn.Module):
         self.second = PackedConv(fuse_conv_bn_eval(block.conv2, block.bn2), dtype)
         self.shortcut: nn.Module = nn.Identity()
         if block.downsample is not None:
-            convolution, norm = block.downsample.children()
+            convolution, norm = cast(tuple[nn.Conv2d, nn.BatchNorm2d], tuple(block.downsample))
             self.shortcut = PackedConv(fuse_conv_bn_eval(convolution, norm), dtype)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
@@ -172,7 +168,7 @@ def pack(parent: nn.Module, dtype: torch.dtype) -> None:
             packed = PackedFire(child, dtype) if isinstance(child, Fire) else PackedBlock(child, dtype)
             setattr(parent, name, packed)
             positive = True
-        elif positive and PositiveMaxPool.fits(child):
+        elif positive and isinstance(child, nn.MaxPool2d) and PositiveMaxPool.fits(child):
             setattr(parent, name, PositiveMaxPool(child))
         elif type(child) is nn.Sequential:
             pack(child, dtype)

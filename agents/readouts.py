@@ -4,6 +4,7 @@ May import envs. Statistics are buffers, so that a saved state is complete.
 """
 
 import math
+from collections.abc import Iterator
 from typing import ClassVar
 
 import torch
@@ -117,6 +118,11 @@ class LinearReadout(Readout):
         self.register_buffer("weight", torch.zeros(features, size))
         self.register_buffer("mean", torch.zeros(size))
 
+    @property
+    def offset(self) -> torch.Tensor:
+        """What is added to ``weight @ rows``. Shape: (k,)."""
+        return -(self.weight.double() @ self.mean.double()).float()
+
     def _read(self, maps: torch.Tensor) -> torch.Tensor:
         return (rows_of(maps) - self.mean) @ self.weight.t()
 
@@ -133,19 +139,16 @@ class PcaReadout(LinearReadout):
                 "frames (fit_frames) or ask for fewer features."
             )
         mean = column_means(rows)
-        centred = (rows - mean.float()).split(COLUMNS, 1)
         gram = torch.zeros(n, n, dtype=torch.float64)
-        for part in centred:
-            part = part.double()
-            gram.addmm_(part, part.t())
-        values, vectors = torch.linalg.eigh(gram)
+        for part in centred_columns(rows, mean):
+            add_gram(gram, part)
+        values, vectors = torch.linalg.eigh(gram, UPLO="L")
         values, vectors = values[-k:].flip(0), vectors[:, -k:].flip(1)
         if not values[0] > 0:
             raise WarmstartError("The frames to fit on are all equal; give frames of different states.")
         # The component x^T u / sqrt(value) divided by the standard deviation sqrt(value / (n - 1)).
         scaled = vectors * (math.sqrt(n - 1) / values.clamp_min(TINY * float(values[0])))
-        parts = [(part.double().t() @ scaled).t().float() for part in centred]
-        weight = torch.cat(parts, 1)
+        weight = torch.cat([(scaled.t() @ part).float() for part in centred_columns(rows, mean)], 1)
         largest = weight.gather(1, weight.abs().argmax(1, keepdim=True))
         self.weight.copy_(weight * largest.sign())  # an eigenvector's sign is arbitrary
         self.mean.copy_(mean)
@@ -174,7 +177,6 @@ class SpatialSoftmax(Readout):
 
     TEMPERATURE: ClassVar[float] = 1.0
 
-    channel_mean: torch.Tensor
     channel_std: torch.Tensor
     mean: torch.Tensor
     std: torch.Tensor
@@ -184,7 +186,6 @@ class SpatialSoftmax(Readout):
         super().__init__(shape, features, seed)
         channels, height, width = shape
         self.n_features = 2 * channels
-        self.register_buffer("channel_mean", torch.zeros(channels, 1, 1))
         self.register_buffer("channel_std", torch.ones(channels, 1, 1))
         self.register_buffer("mean", torch.zeros(2 * channels))
         self.register_buffer("std", torch.ones(2 * channels))
@@ -194,14 +195,12 @@ class SpatialSoftmax(Readout):
 
     def coordinates(self, maps: torch.Tensor) -> torch.Tensor:
         """Expected x and y of each channel, before they are standardised. Shape: (n, 2 * channels)."""
-        x = (maps - self.channel_mean) / (self.channel_std * self.TEMPERATURE)
-        return (x.flatten(2).softmax(2) @ self.grid).flatten(1)
+        scaled = maps / (self.channel_std * self.TEMPERATURE)  # softmax doesn't see a channel's mean
+        return (scaled.flatten(2).softmax(2) @ self.grid).flatten(1)
 
     def _fit(self, maps: torch.Tensor) -> None:
-        mean, std = channel_statistics(maps)
-        self.channel_mean.copy_(mean[:, None, None])
-        self.channel_std.copy_(std[:, None, None])
-        points = torch.cat([self.coordinates(part.float()) for part in maps.split(64)]).double()
+        self.channel_std.copy_(channel_statistics(maps)[1][:, None, None])
+        points = torch.cat([self.coordinates(part.float()) for part in torch.split(maps, 64)]).double()
         self.mean.copy_(points.mean(0))
         self.std.copy_(alive(points.std(0, correction=0)))
 
@@ -281,14 +280,30 @@ class AttentionReadout(Readout):
 def channel_statistics(maps: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """Mean and standard deviation of each channel over frames and positions, float64. Shapes: (channels,)."""
     count = maps.numel() // maps.shape[1]
-    mean = torch.stack([part.double().sum((0, 2, 3)) for part in maps.split(64)]).sum(0) / count
-    squares = [(part.double() - mean[:, None, None]).square().sum((0, 2, 3)) for part in maps.split(64)]
+    mean = torch.stack([part.double().sum((0, 2, 3)) for part in torch.split(maps, 64)]).sum(0) / count
+    squares = [
+        (part.double() - mean[:, None, None]).square().sum((0, 2, 3)) for part in torch.split(maps, 64)
+    ]
     return mean, alive((torch.stack(squares).sum(0) / count).sqrt())
+
+
+def centred_columns(rows: torch.Tensor, mean: torch.Tensor) -> Iterator[torch.Tensor]:
+    """Columns less their means, some at a time, float64. Shapes: (n, at most `COLUMNS`)."""
+    for start in range(0, rows.shape[1], COLUMNS):
+        columns = slice(start, start + COLUMNS)
+        yield rows[:, columns].double() - mean[columns]
+
+
+def add_gram(gram: torch.Tensor, rows: torch.Tensor, block: int = 128) -> None:
+    """Add ``rows @ rows.T`` to the lower triangle of ``gram``, block by block."""
+    for start in range(0, len(rows), block):
+        own = slice(start, start + block)
+        gram[own, : start + block].addmm_(rows[own], rows[: start + block].t())
 
 
 def column_means(rows: torch.Tensor) -> torch.Tensor:
     """Mean of each column, float64. Shape: (columns,)."""
-    return torch.stack([part.double().sum(0) for part in rows.split(64)]).sum(0) / len(rows)
+    return torch.stack([part.double().sum(0) for part in torch.split(rows, 64)]).sum(0) / len(rows)
 
 
 def alive(std: torch.Tensor) -> torch.Tensor:

@@ -18,7 +18,7 @@ from warmstart.experiments.records import FILM, FRAMES
 
 _FILM_SIZE = 240
 _FILM_SECONDS = 6.0
-_SHOWN = 6
+_SHOWN = 4
 """Frames in the strip."""
 
 Frames = NDArray[np.uint8]

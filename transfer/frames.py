@@ -231,7 +231,9 @@ def _item(observation: Any) -> tuple[Array, Array | None]:
 
 def _items(observations: Any) -> list[tuple[Array, Array | None]]:
     if isinstance(observations, dict):
-        return [_item({key: value[i] for key, value in observations.items()}) for i in range(_count(observations))]
+        return [
+            _item({key: value[i] for key, value in observations.items()}) for i in range(_count(observations))
+        ]
     return [(frame, None) for frame in observations]
 
 

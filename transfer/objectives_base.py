@@ -33,10 +33,18 @@ class Objective(nn.Module, ABC):
         self.backbone, self.prepare = backbone, prepare
         self.parts: dict[str, torch.Tensor] = {}
         """What else the last loss was made of or tells, by name; scalars."""
+        self.dtype = torch.float32
+        """What convolutions are computed in; everything else is in float32."""
         example = prepare(torch.from_numpy(data.frames[:1, 0]))
         self.input_size: tuple[int, int] = (example.shape[2], example.shape[3])
         with torch.no_grad(), _evaluating(backbone):
             self.map_shape: tuple[int, ...] = tuple(backbone(example).shape[1:])
+
+    def convolve(self, network: nn.Module, inputs: torch.Tensor) -> torch.Tensor:
+        """Output of a convolutional network, computed in ``dtype``; float32."""
+        with torch.autocast(inputs.device.type, self.dtype, enabled=self.dtype != torch.float32):
+            outputs: torch.Tensor = network(inputs)
+        return outputs.float()
 
     @abstractmethod
     def loss(self, batch: FrameBatch, generator: torch.Generator) -> torch.Tensor:

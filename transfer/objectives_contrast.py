@@ -40,7 +40,12 @@ class TemporalContrastConfig(ObjectiveConfig):
     """Share of the encoder that the target takes over in each update."""
 
     def __post_init__(self) -> None:
-        for option, low, high in (("lag", 1, None), ("shift", 0, None), ("latent", 1, None), ("hidden", 1, None)):
+        for option, low, high in (
+            ("lag", 1, None),
+            ("shift", 0, None),
+            ("latent", 1, None),
+            ("hidden", 1, None),
+        ):
             check_option(self.name, option, getattr(self, option), low, high)
         check_option(self.name, "momentum", self.momentum, 0, 1)
 
@@ -66,10 +71,17 @@ class TemporalContrast(Objective):
         super().__init__(backbone, prepare, data)
         self.config = config
         size = torch.Size(self.map_shape).numel()
-        self.compress = nn.Sequential(nn.Flatten(), nn.Linear(size, config.latent), nn.LayerNorm(config.latent))
+        self.compress = nn.Sequential(
+            nn.Flatten(), nn.Linear(size, config.latent), nn.LayerNorm(config.latent)
+        )
         self.predict = mlp(config.latent, config.hidden, config.latent)
         self.compare = nn.Linear(config.latent, config.latent, bias=False)
-        self.target = deepcopy(nn.Sequential(backbone, self.compress)).requires_grad_(False)
+        self.target = deepcopy(self.online).requires_grad_(False)
+
+    @property
+    def online(self) -> nn.ModuleList:
+        """What the target follows."""
+        return nn.ModuleList((self.backbone, self.compress))
 
     def loss(self, batch: FrameBatch, generator: torch.Generator) -> torch.Tensor:
         """InfoNCE (equation 1): each anchor's own positive among all of the batch."""
@@ -77,8 +89,8 @@ class TemporalContrast(Objective):
             random_shift(self.prepare(frames), self.config.shift, generator) for frames in batch.frames
         )
         with torch.no_grad():
-            keys = self.target(positives)
-        codes = self.compress(self.backbone(anchors))
+            keys = self.target[1](self.convolve(self.target[0], positives))
+        codes = self.compress(self.convolve(self.backbone, anchors))
         logits = self.compare(codes + self.predict(codes)) @ keys.t()
         own = torch.arange(len(logits), device=logits.device)
         self.parts = {"accuracy": (logits.detach().argmax(1) == own).float().mean()}
@@ -87,7 +99,7 @@ class TemporalContrast(Objective):
     @torch.no_grad()
     def after_update(self) -> None:
         """Let the target follow: an exponential moving average."""
-        follow(self.target, nn.Sequential(self.backbone, self.compress), self.config.momentum)
+        follow(self.target, self.online, self.config.momentum)
 
 
 def info_nce(logits: torch.Tensor) -> torch.Tensor:

@@ -71,7 +71,9 @@ class InverseDynamics(Objective):
         self.register_buffer("mean", torch.from_numpy(np.nanmean(actions, axis=0)))
         self.register_buffer("std", std.clamp_min(1e-6))
         size = torch.Size(self.map_shape).numel()
-        self.compress = nn.Sequential(nn.Flatten(), nn.Linear(size, config.latent), nn.LayerNorm(config.latent))
+        self.compress = nn.Sequential(
+            nn.Flatten(), nn.Linear(size, config.latent), nn.LayerNorm(config.latent)
+        )
         self.predict = mlp(config.frames * config.latent, config.hidden, actions.shape[1])
 
     def loss(self, batch: FrameBatch, generator: torch.Generator) -> torch.Tensor:
@@ -79,8 +81,11 @@ class InverseDynamics(Objective):
         windows, n = batch.frames.shape[:2]
         inputs = self.prepare(batch.frames.flatten(0, 1))
         together = inputs.unflatten(0, (windows, n)).transpose(0, 1).flatten(1, 2)
-        shifted = random_shift(together, self.config.shift, generator).unflatten(1, (windows, 3)).flatten(0, 1)
-        codes = self.compress(self.backbone(shifted.contiguous(memory_format=torch.channels_last)))
+        shifted = (
+            random_shift(together, self.config.shift, generator).unflatten(1, (windows, 3)).flatten(0, 1)
+        )
+        shifted = shifted.contiguous(memory_format=torch.channels_last)
+        codes = self.compress(self.convolve(self.backbone, shifted))
         predicted = self.predict(codes.unflatten(0, (n, windows)).flatten(1))
         actions = (batch.actions[-2] - self.mean) / self.std
         known = ~actions.isnan()

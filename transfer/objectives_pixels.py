@@ -32,7 +32,6 @@ class Decoder(nn.Module):
 
     def __init__(self, map_shape: tuple[int, ...], size: tuple[int, int], latent: int) -> None:
         super().__init__()
-        self.size = size
         first = tuple(-(-side // 8) for side in size)
         self.code = nn.Sequential(
             nn.Flatten(),
@@ -46,11 +45,6 @@ class Decoder(nn.Module):
         for inputs, outputs in ((64, 32), (32, 16)):
             steps += [nn.Conv2d(inputs, 4 * outputs, 3, padding=1), nn.PixelShuffle(2), nn.ReLU(inplace=True)]
         self.draw = nn.Sequential(*steps, nn.Conv2d(16, 12, 3, padding=1), nn.PixelShuffle(2))
-
-    def forward(self, maps: torch.Tensor) -> torch.Tensor:
-        """Shape: (n, *map_shape) to (n, 3, *size)."""
-        image: torch.Tensor = self.draw(self.code(maps))
-        return image[:, :, : self.size[0], : self.size[1]]
 
 
 class PixelObjective(Objective):
@@ -71,6 +65,12 @@ class PixelObjective(Objective):
         self.register_buffer("mean_frame", mean.float())
         self.register_buffer("spread", (images - mean).square().mean().sqrt().clamp_min(1e-6).float())
         self.decoder = Decoder(self.map_shape, self.input_size, latent)
+
+    def drawn(self, images: torch.Tensor) -> torch.Tensor:
+        """What is drawn of the features of images."""
+        maps = self.convolve(self.backbone, images.contiguous(memory_format=torch.channels_last))
+        image = self.convolve(self.decoder.draw, self.decoder.code(maps))
+        return image[:, :, : self.input_size[0], : self.input_size[1]]
 
     def deviation(self, images: torch.Tensor) -> torch.Tensor:
         """What is to be drawn."""
@@ -109,9 +109,11 @@ class Autoencoder(PixelObjective):
 
     def loss(self, batch: FrameBatch, generator: torch.Generator) -> torch.Tensor:
         """Mean squared error of the deviation from the mean frame."""
-        images = random_shift(self.prepare(batch.frames[0]), self.config.shift, generator)
-        drawn = self.decoder(self.backbone(images))
-        return (drawn - self.deviation(images)).square().mean()
+        images = self.prepare(batch.frames[0])
+        both = torch.cat((images, self.deviation(images)), 1)
+        seen, wanted = random_shift(both, self.config.shift, generator).split(3, 1)
+        drawn = self.drawn(seen)
+        return (drawn - wanted).square().mean()
 
 
 @register_objective
@@ -152,6 +154,6 @@ class Masked(PixelObjective):
         hidden = patch_masks(len(images), self.input_size, config.patch, config.fraction, generator)
         hidden = hidden.to(images.device)
         seen = torch.where(hidden, self.mean_frame, images)
-        drawn = self.decoder(self.backbone(seen.contiguous(memory_format=torch.channels_last)))
+        drawn = self.drawn(seen)
         errors = (drawn - self.deviation(images)).square().mean(1, keepdim=True)
         return errors[hidden].mean()

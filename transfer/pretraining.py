@@ -16,16 +16,23 @@ from numpy.typing import NDArray
 from warmstart.agents.checkpoints import library_versions
 from warmstart.agents.encoder_config import PRECISIONS, Precision
 from warmstart.agents.encoders import Encoder
-from warmstart.agents.fast_encoding import resolve_precision
+from warmstart.agents.fast_encoding import native_bfloat16
+from warmstart.agents.readouts import PcaReadout
 from warmstart.envs.errors import WarmstartError, unknown_name
-from warmstart.transfer.frames import FrameData, FrameSampler, join_frames
-from warmstart.transfer.objectives import Objective, ObjectiveConfig, make_objective
+from warmstart.envs.tasks import Task
+from warmstart.envs.vector import make_vec
+from warmstart.transfer.frames import ActionPolicy, FrameData, FrameSampler, collect_frames, join_frames
+from warmstart.transfer.objectives import ObjectiveConfig, make_objective
 from warmstart.transfer.objectives_base import check_option
 
 Progress = Callable[[int, int, float], None]
 """Updates done, updates in all, loss."""
 Logger = Callable[[int, Mapping[str, float]], None]
 """Updates done, and numbers by name."""
+_CLIP = 10.0
+"""Bound on the gradient's norm, ATC's."""
+_WARM_UP = 0.05
+"""Share of the updates over which the learning rate rises."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,7 +40,7 @@ class PretrainingConfig:
     """How an encoder is pretrained."""
 
     objective: str = "atc"
-    """What it is trained to do; see ``OBJECTIVES``."""
+    """What it is trained to do: the name of an objective."""
     options: Mapping[str, Any] = field(default_factory=dict)
     """Options of the objective that differ from its defaults."""
     updates: int = 1000
@@ -41,12 +48,9 @@ class PretrainingConfig:
     batch_size: int = 64
     """Frames, or windows of frames, per gradient step."""
     learning_rate: float = 1e-3
-    """Adam's step size at its largest: it rises over the first twentieth of the updates and then falls to
-    zero as a cosine."""
-    max_grad_norm: float = 10.0
-    """Bound on the gradient's norm."""
+    """Adam's step size at its largest; it rises over the first updates and then falls to zero as a cosine."""
     steps: int = 10_000
-    """Environment steps of each task from which frames are kept, all environments together."""
+    """Frames of each task, all environments together."""
     n_envs: int = 16
     """Environments simulated side by side."""
     hold: int = 4
@@ -56,17 +60,19 @@ class PretrainingConfig:
     precision: Precision = "auto"
     """Of the convolutions in training: ``auto`` takes bfloat16 where the processor computes with it."""
     device: str = "cpu"
-    """Device of the training."""
+    """Where it is trained."""
     seed: int = 0
     """Decides every random draw."""
 
     def __post_init__(self) -> None:
-        for name in ("updates", "batch_size", "steps", "n_envs", "hold"):
-            check_option("pretraining", name, getattr(self, name), 1)
+        for name, low in (("updates", 1), ("batch_size", 1), ("n_envs", 1), ("hold", 1), ("random_share", 0)):
+            check_option("pretraining", name, getattr(self, name), low)
+        check_option("pretraining", "steps", self.steps, 2 * self.n_envs)
         check_option("pretraining", "random_share", self.random_share, 0, 1)
-        for name in ("learning_rate", "max_grad_norm"):
-            if not getattr(self, name) > 0:
-                raise WarmstartError(f"pretraining: expected a positive {name}, found {getattr(self, name)}.")
+        if not self.learning_rate > 0:
+            raise WarmstartError(
+                f"pretraining: expected a positive learning_rate, found {self.learning_rate}."
+            )
         if self.precision not in PRECISIONS:
             raise unknown_name("precision", self.precision, PRECISIONS)
         fewest = self.objective_config.fewest
@@ -82,8 +88,28 @@ class PretrainingConfig:
         return make_objective(self.objective, self.options)
 
     def to_json(self) -> dict[str, Any]:
-        """Plain values."""
+        """Plain values, from which ``make_pretraining`` makes it again."""
         return {f.name: getattr(self, f.name) for f in fields(self)} | {"options": dict(self.options)}
+
+
+def make_pretraining(values: Mapping[str, Any]) -> PretrainingConfig:
+    """Make a configuration of settings by name.
+
+    Args:
+        values: Fields of ``PretrainingConfig``; the objective's own options may stand beside them.
+
+    Raises:
+        WarmstartError: A name is unknown, or a value out of range.
+    """
+    own = {entry.name for entry in fields(PretrainingConfig)}
+    objective = str(values.get("objective", PretrainingConfig.objective))
+    rest = {name: value for name, value in values.items() if name not in own}
+    options = {**values.get("options", {}), **rest}
+    known = [entry.name for entry in fields(make_objective(objective))]
+    for name in rest:
+        if name not in known:
+            raise unknown_name("setting of pretraining", name, own | set(known))
+    return PretrainingConfig(**{k: v for k, v in values.items() if k in own} | {"options": options})
 
 
 @dataclass(frozen=True, eq=False)
@@ -93,7 +119,7 @@ class PretrainingResult:
     encoder: Encoder
     """The trained encoder, frozen, its readout fitted on the frames."""
     metrics: Mapping[str, NDArray[np.float64]]
-    """``loss``, and what else the objective tells, after each update. Shape: (updates,)."""
+    """``loss``, and what else the objective tells, of each update. Shape: (updates,)."""
     seconds: float
     """Time that the updates took."""
 
@@ -103,6 +129,62 @@ class PretrainingResult:
         return self.metrics["loss"]
 
 
+class PretrainingInterruptedError(KeyboardInterrupt):
+    """Pretraining was stopped before its end; what was learned until then can be kept."""
+
+    def __init__(self, message: str, keep: Callable[[], PretrainingResult]) -> None:
+        super().__init__(message)
+        self.keep = keep
+        """Finish the encoder as it is."""
+
+
+def collect_for_pretraining(
+    tasks: Sequence[Task | str],
+    config: PretrainingConfig,
+    policy: ActionPolicy | None = None,
+    *,
+    n_threads: int = 1,
+    progress: Callable[[int, int], None] | None = None,
+) -> tuple[FrameData, ...]:
+    """Collect the frames that a configuration asks for, those of each task by themselves.
+
+    Args:
+        tasks: Tasks that observe pixels.
+        config: How many, and how actions are drawn.
+        policy: See ``collect_frames``.
+        n_threads: Threads that simulate and draw; the frames don't depend on it.
+        progress: Called with the frames there are and those that there will be, of all tasks.
+
+    Raises:
+        WarmstartError: A task doesn't observe frames, or can't be made.
+    """
+    found: list[FrameData] = []
+    per_env = -(-config.steps // config.n_envs)
+    for index, task in enumerate(tasks):
+        before, total = (count * per_env * config.n_envs for count in (index, len(tasks)))
+        env = make_vec(task, config.n_envs, n_threads=n_threads)
+        try:
+            found.append(
+                collect_frames(
+                    env,
+                    per_env,
+                    policy,
+                    rng=np.random.default_rng((config.seed, index)),
+                    random_share=None if policy is None else config.random_share,
+                    hold=config.hold,
+                    task=str(task),
+                    progress=None if progress is None else _shifted(progress, before, total),
+                )
+            )
+        finally:
+            env.close()
+    return tuple(found)
+
+
+def _shifted(progress: Callable[[int, int], None], before: int, total: int) -> Callable[[int, int], None]:
+    return lambda done, _: progress(before + done, total)
+
+
 def pretrain(
     encoder: Encoder,
     data: FrameData | Sequence[FrameData],
@@ -110,56 +192,154 @@ def pretrain(
     progress: Progress | None = None,
     logger: Logger | None = None,
 ) -> PretrainingResult:
-    config = config or PretrainingConfig()
-    data = data if isinstance(data, FrameData) else join_frames(data)
-    with torch.random.fork_rng(devices=[]):
+    """Train a copy of an encoder's backbone without rewards, and fit its readout on the frames.
+
+    The same encoder, frames and configuration give the same encoder, bit for bit, on one machine with one
+    number of threads. Torch's global generator stays as it is.
+
+    Args:
+        encoder: Where training begins, random or pretrained elsewhere. It isn't changed.
+        data: Frames of one task or of several.
+        config: How; None for the defaults.
+        progress: Called after each update.
+        logger: Called after each update; see ``tensorboard``.
+
+    Raises:
+        WarmstartError: There are too few frames, they are of another size, or training diverged.
+        PretrainingInterruptedError: Ctrl-C. A KeyboardInterrupt.
+    """
+    config = PretrainingConfig() if config is None else config
+    frames = data if isinstance(data, FrameData) else join_frames(data)
+    _check_frames(encoder, frames)
+    with torch.random.fork_rng(devices=[]):  # initial weights and dropout take the global generator
         torch.manual_seed(config.seed)
-        training = Training(encoder, data, config)
-        start = time.perf_counter()
-        for done in range(1, config.updates + 1):
-            metrics = training.update()
-            if progress: progress(done, config.updates, metrics["loss"])
-    trained = deepcopy(encoder)
-    trained.backbone.load_state_dict(training.objective.backbone.state_dict())
-    flat = torch.from_numpy(data.frames.reshape(-1, *data.frames.shape[2:]))
-    chosen = torch.randperm(len(flat), generator=training.generator)[: encoder.config.fit_frames]
-    trained.fit(flat[chosen])
-    return PretrainingResult(trained, {k: np.array(v) for k,v in training.metrics.items()}, time.perf_counter() - start)
+        training = _Training(encoder, frames, config)
+        try:
+            for done in range(1, config.updates + 1):
+                numbers = training.update()
+                if progress is not None:
+                    progress(done, config.updates, numbers["loss"])
+                if logger is not None:
+                    logger(done, numbers)
+        except KeyboardInterrupt as stopped:
+            message = f"Pretraining stopped after {len(training.losses)} of {config.updates} updates."
+            raise PretrainingInterruptedError(message, training.result) from stopped
+        return training.result()
 
 
-class Training:
+def _check_frames(encoder: Encoder, data: FrameData) -> None:
+    encoder.check_size((len(data), *data.frames.shape[2:]))
+    available = min(len(data), encoder.config.fit_frames)
+    if isinstance(encoder.readout, PcaReadout) and available <= encoder.n_features:
+        raise WarmstartError(
+            f"There are too few frames: expected at least {encoder.n_features + 1} for a readout of "
+            f"{encoder.n_features} principal components, found {available}. Collect more steps, or ask for "
+            "fewer features."
+        )
+
+
+def _type(precision: Precision) -> torch.dtype:
+    low = precision == "bfloat16" or (precision == "auto" and native_bfloat16())
+    return torch.bfloat16 if low else torch.float32
+
+
+class _Training:
+    """A backbone under training, its objective and its optimizer."""
+
     def __init__(self, encoder: Encoder, data: FrameData, config: PretrainingConfig) -> None:
-        self.config = config
+        self._encoder, self._data, self._config = encoder, data, config
+        self._generator = torch.Generator().manual_seed(config.seed)
         options = config.objective_config
-        self.generator = torch.Generator().manual_seed(config.seed)
         backbone = deepcopy(encoder.backbone).requires_grad_(True)
         objective = options.build(backbone, encoder.preprocessing, data)
-        self.objective = objective.train().to(config.device, memory_format=torch.channels_last)
-        self.sampler = FrameSampler(data, options.offsets, config.device)
-        self.parameters = [p for p in objective.parameters() if p.requires_grad]
-        self.optimizer = torch.optim.Adam(self.parameters, lr=config.learning_rate)
-        self.schedule = torch.optim.lr_scheduler.LambdaLR(self.optimizer, self._rate)
-        self.metrics = {"loss": []}
-        self.dtype = resolve_precision(config.precision)
+        objective.dtype = _type(config.precision)
+        self._objective = objective.train().to(config.device)
+        self._objective.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self._sampler = FrameSampler(data, options.offsets, config.device)
+        self._parameters = [p for p in objective.parameters() if p.requires_grad]
+        self._optimizer = torch.optim.Adam(self._parameters, config.learning_rate)
+        self._metrics: dict[str, list[float]] = {"loss": []}
+        self._seconds = 0.0
 
-    def _rate(self, done: int) -> float:
-        total = self.config.updates
-        warm_up = max(1, total // 20)
-        if done < warm_up:
-            return (done + 1) / warm_up
-        return 0.5 * (1 + math.cos(math.pi * (done - warm_up) / max(1, total - warm_up)))
+    @property
+    def losses(self) -> list[float]:
+        """Of the updates so far."""
+        return self._metrics["loss"]
 
-    def update(self):
-        batch = self.sampler.sample(self.config.batch_size, self.generator)
-        with torch.autocast(self.config.device, self.dtype, enabled=self.dtype != torch.float32):
-            loss = self.objective.loss(batch, self.generator)
-        self.optimizer.zero_grad()
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(self.parameters, self.config.max_grad_norm)
-        self.optimizer.step()
-        self.schedule.step()
-        self.objective.after_update()
-        m = {"loss": loss.item(), **{k: v.item() for k, v in self.objective.parts.items()}}
-        for k, v in m.items():
-            self.metrics.setdefault(k, []).append(v)
-        return m
+    def update(self) -> dict[str, float]:
+        """Take a gradient step; returns the loss and what else the objective tells."""
+        began = time.perf_counter()
+        for group in self._optimizer.param_groups:
+            group["lr"] = self._config.learning_rate * self._share()
+        batch = self._sampler.sample(self._config.batch_size, self._generator)
+        loss = self._objective.loss(batch, self._generator)
+        value = loss.item()
+        if not math.isfinite(value):
+            raise WarmstartError(
+                f"Pretraining diverged: the loss of update {len(self.losses) + 1} is {value}. Use a smaller "
+                f"learning_rate than {self._config.learning_rate}."
+            )
+        self._optimizer.zero_grad()
+        loss.backward()  # type: ignore[no-untyped-call]
+        torch.nn.utils.clip_grad_norm_(self._parameters, _CLIP)
+        self._optimizer.step()
+        self._objective.after_update()
+        numbers = {"loss": value, **{k: float(v) for k, v in self._objective.parts.items()}}
+        for name, number in numbers.items():
+            self._metrics.setdefault(name, []).append(number)
+        self._seconds += time.perf_counter() - began
+        return numbers
+
+    def _share(self) -> float:
+        """Learning rate of the next update, as a share of the largest."""
+        done, total = len(self.losses), self._config.updates
+        rising = max(1, round(_WARM_UP * total))
+        if done < rising:
+            return (done + 1) / rising
+        return 0.5 * (1 + math.cos(math.pi * (done - rising) / (total - rising)))
+
+    def result(self) -> PretrainingResult:
+        """The encoder as it is now, its readout fitted."""
+        trained = deepcopy(self._encoder)
+        trained.backbone.load_state_dict(self._objective.backbone.state_dict())
+        flat = self._data.frames.reshape(-1, *self._data.frames.shape[2:])
+        generator = torch.Generator().manual_seed(self._config.seed)
+        chosen = torch.randperm(len(flat), generator=generator)[: trained.config.fit_frames]
+        trained.fit(torch.from_numpy(flat[chosen.numpy()]))
+        trained.provenance = self._provenance()
+        metrics = {name: np.array(values) for name, values in self._metrics.items()}
+        return PretrainingResult(trained, metrics, self._seconds)
+
+    def _provenance(self) -> dict[str, Any]:
+        config, before = self._config, self._encoder.provenance
+        return {
+            **({"licence": before["licence"]} if "licence" in before else {}),
+            "source": f"pretrained by {config.objective} on {', '.join(self._data.tasks) or 'given frames'}",
+            "initial": before,
+            "pretraining": {
+                **config.to_json(),
+                "precision": str(self._objective.dtype).removeprefix("torch."),
+                "tasks": list(self._data.tasks),
+                "frames": len(self._data),
+                "updates": len(self.losses),
+                "loss": self.losses[-1] if self.losses else None,
+                "versions": library_versions(),
+            },
+        }
+
+
+@contextmanager
+def tensorboard(directory: str | Path) -> Iterator[Logger]:
+    """Give a logger that writes TensorBoard event files to a directory, for ``pretrain``."""
+    from torch.utils.tensorboard.writer import SummaryWriter
+
+    writer = SummaryWriter(str(directory))
+
+    def log(step: int, numbers: Mapping[str, float]) -> None:
+        for name, value in numbers.items():
+            writer.add_scalar(f"pretraining/{name}", value, step)
+
+    try:
+        yield log
+    finally:
+        writer.close()
