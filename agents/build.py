@@ -83,7 +83,7 @@ def make_training_env(
 
 
 def standardised(space: spaces.Space[Any]) -> list[str] | None:
-    """Which observations can be standardised: the keys of a Dict that aren't images, none, or None for all."""
+    """Which observations can be standardised: the keys that aren't images, none, or None for all."""
     if isinstance(space, spaces.Dict):
         keys = [key for key, part in space.spaces.items() if not is_image_space(part)]
         return None if len(keys) == len(space.spaces) else keys

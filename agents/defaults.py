@@ -129,8 +129,8 @@ TD3_TASKS: dict[str, TD3Config] = {
 }
 
 PPO_PIXELS = PPOConfig(n_envs=16, n_steps=128, batch_size=256, n_epochs=10, gamma=0.98)
-"""For tasks seen in frames, where an environment step costs about a millisecond: fewer environments and smaller
-batches than from states, so more gradient steps for each of them."""
+"""For tasks seen in frames, where an environment step costs about a millisecond: fewer environments and
+smaller batches than from states, so more gradient steps for each of them."""
 
 PPO_PIXEL_TASKS: dict[str, PPOConfig] = {
     "HalfCheetah-v5": replace(PPO_PIXELS, learning_rate=6e-4, gae_lambda=0.92, log_std_init=-1.0),
@@ -161,8 +161,9 @@ def default_config(algorithm: str, task: Task | str) -> AlgorithmConfig:
     name = task.id.removeprefix("warmstart/")
     cls = config_class(algorithm)
     if sees_pixels(task):
-        of_kind = {PPOConfig: PPO_PIXELS, SACConfig: SAC_PIXELS, TD3Config: TD3_PIXELS}[cls]
-        return PPO_PIXEL_TASKS.get(name, PPO_PIXELS) if cls is PPOConfig else of_kind
+        if cls is PPOConfig:
+            return PPO_PIXEL_TASKS.get(name, PPO_PIXELS)
+        return SAC_PIXELS if cls is SACConfig else TD3_PIXELS
     if cls is PPOConfig:
         return PPO_TASKS.get(name, PPO_MUJOCO)
     if cls is SACConfig:

@@ -110,8 +110,8 @@ class EncoderConfig:
         ]
         if given:
             raise WarmstartError(
-                f"The encoder's file {self.file} decides its {given[0]}: leave the option out; only precision "
-                "can be chosen."
+                f"The encoder's file {self.file} decides its {given[0]}: leave the option out; only its "
+                "precision can be chosen."
             )
 
     def _check_names(self) -> None:

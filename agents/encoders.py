@@ -6,6 +6,7 @@ May import envs and agents.
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,15 +14,10 @@ import safetensors.torch
 import torch
 from torch import nn
 
-from warmstart.agents.backbones import (
-    Backbone,
-    Preprocessing,
-    backbone_kind,
-    build_backbone,
-    with_changes,
-)
+from warmstart.agents.backbones import Backbone, backbone_kind, build_backbone
 from warmstart.agents.encoder_config import EncoderConfig, Precision
 from warmstart.agents.files import canonical, replace_file
+from warmstart.agents.preprocessing import Preprocessing, with_changes
 from warmstart.agents.readouts import Readout, build_readout
 from warmstart.envs.errors import WarmstartError
 
@@ -200,8 +196,7 @@ def make_encoder(
         return _from_file(config, frame_shape)
     if weights is None and config.weights != "random":
         raise WarmstartError(
-            f"The encoder {config} needs its weights; pretrained_encoder of warmstart.transfer.pretrained reads "
-            "them."
+            f"The encoder {config} needs its weights: warmstart.transfer.pretrained has pretrained_encoder."
         )
     kind = backbone_kind(config.architecture)
     backbone = build_backbone(config.architecture, config.tap, config.seed)
@@ -221,8 +216,15 @@ def assemble(
     """Put an encoder together, with a readout for the backbone's map."""
     backbone.train(False)
     height, width = int(frame_shape[0]), int(frame_shape[1])
-    with torch.no_grad():
-        map_ = backbone(preprocessing(torch.zeros(1, height, width, 3, dtype=torch.uint8)))
+    x = preprocessing(torch.zeros(1, height, width, 3, dtype=torch.uint8))
+    try:
+        with torch.no_grad():
+            map_ = backbone(x)
+    except RuntimeError as error:
+        raise WarmstartError(
+            f"{backbone.name} can't take images of {x.shape[2]} x {x.shape[3]} pixels; input_size resizes "
+            f"the frames. ({error})"
+        ) from error
     shape = (int(map_.shape[1]), int(map_.shape[2]), int(map_.shape[3]))
     readout = build_readout(config.readout, shape, config.features, config.seed)
     return Encoder(config, preprocessing, backbone, readout, frame_shape, provenance)
@@ -230,12 +232,14 @@ def assemble(
 
 def configured(preprocessing: Preprocessing, config: EncoderConfig) -> Preprocessing:
     """A preprocessing with what an encoder's options say."""
-    sizes = {"size": config.input_size, "crop": config.crop}
-    changes: dict[str, Any] = {"mean": config.mean, "std": config.std, "order": config.order or None}
-    changes["scale"] = None if config.scale is None else config.scale / 255
-    changed = with_changes(preprocessing, **changes, **sizes)
-    kept = {name: None for name, size in sizes.items() if size == 0}
-    return changed if not kept else Preprocessing.from_json({**changed.to_json(), **kept})
+    scale = None if config.scale is None else config.scale / 255
+    changed = with_changes(
+        preprocessing, order=config.order or None, scale=scale, mean=config.mean, std=config.std
+    )
+    for name, value in (("size", config.input_size), ("crop", config.crop)):
+        if value is not None:
+            changed = replace(changed, **{name: value or None})
+    return changed
 
 
 def load_tensors(backbone: Backbone, weights: Mapping[str, torch.Tensor]) -> None:
@@ -264,7 +268,7 @@ def _from_file(config: EncoderConfig, frame_shape: Sequence[int]) -> Encoder:
     encoder = load_encoder(config.file)
     encoder.check_size((1, int(frame_shape[0]), int(frame_shape[1]), 3))
     if config.precision != "auto":
-        encoder.config = EncoderConfig(**{**_tuples(encoder.config.to_json()), "precision": config.precision})
+        encoder.config = replace(encoder.config, precision=config.precision)
     return encoder
 
 

@@ -16,10 +16,10 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from warmstart.agents.backbones import Preprocessing, check_frames
 from warmstart.agents.encoder_config import PRECISIONS, Precision
 from warmstart.agents.encoders import Encoder
 from warmstart.agents.packed import PackedLinear, pack
+from warmstart.agents.preprocessing import Preprocessing, check_frames
 from warmstart.agents.readouts import LinearReadout, rows_of
 from warmstart.envs.errors import WarmstartError, unknown_name
 
@@ -64,20 +64,19 @@ class ChunkEncoder:
 
     def __init__(self, encoder: Encoder, dtype: torch.dtype) -> None:
         self.dtype, self.preprocessing = dtype, encoder.preprocessing
-        self.backbone, self.readout = (copy.deepcopy(m).cpu() for m in (encoder.backbone, encoder.readout))
+        self.backbone = copy.deepcopy(encoder.backbone).cpu()
+        self.readout = copy.deepcopy(encoder.readout).cpu()
         self.linear: PackedLinear | None = None
+        self.columns = encoder.n_features
         plain = self.backbone.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        blank = torch.zeros(CHUNK, *encoder.frame_shape, dtype=torch.uint8)
         try:
-            self._pack()
-            self.columns = int(self.rows(blank).shape[1])
-            if self.linear is not None:
-                self.linear(torch.zeros(GROUP, self.columns))
+            self._pack(encoder)
         except (AttributeError, NotImplementedError, RuntimeError):  # this build of torch has other kernels
             self.backbone, self.linear, self.preprocessing = plain.to(dtype), None, encoder.preprocessing
             self.columns = encoder.n_features
 
-    def _pack(self) -> None:
+    def _pack(self, encoder: Encoder) -> None:
+        """Rewrite the network for oneDNN, and see whether that runs."""
         self.backbone = copy.deepcopy(self.backbone)
         network = self.backbone.network
         if self.backbone.ordered:
@@ -87,6 +86,9 @@ class ChunkEncoder:
         network.to(self.dtype)
         if isinstance(self.readout, LinearReadout):
             self.linear = PackedLinear(self.readout.weight, self.readout.offset, GROUP)
+            self.columns = self.readout.weight.shape[1]
+            self.linear(torch.zeros(GROUP, self.columns))
+        self.rows(torch.zeros(CHUNK, *encoder.frame_shape, dtype=torch.uint8))
 
     def rows(self, frames: torch.Tensor) -> torch.Tensor:
         """Features of frames, or what ``linear`` makes them of.

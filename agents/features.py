@@ -15,9 +15,10 @@ from torch import nn
 from torch.nn import functional as F  # noqa: N812
 
 from warmstart.agents.adapters import AdaptedConv2d, adapt
-from warmstart.agents.backbones import Backbone, Preprocessing, backbone_kind, build_backbone
+from warmstart.agents.backbones import Backbone, backbone_kind, build_backbone
 from warmstart.agents.encoder_config import EncoderConfig
 from warmstart.agents.encoders import Encoder, configured, load_tensors
+from warmstart.agents.preprocessing import Preprocessing
 from warmstart.agents.readouts import rows_of
 from warmstart.agents.stacks import COLOURS, affine, centre, image_space, repeated, shifted, take_stacks
 from warmstart.envs.errors import WarmstartError

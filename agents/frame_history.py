@@ -47,7 +47,7 @@ class FrameHistoryEnv(PassingWrapper):
             raise WarmstartError(f"Expected at least 1 frame of history, found {frames}.")
         self.with_state = frame_space(env.single_observation_space)[1] is not None
         shape, dtype = item
-        self._past = np.zeros((env.num_envs, frames, *shape), dtype=dtype)
+        self._past: Array = np.zeros((env.num_envs, frames, *shape), dtype=dtype)
 
     def _items(self, frames: Frames) -> Array:
         """What new frames become. Shape: (n, *item)."""

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from warmstart.agents.backbones import BasicBlock, Fire
+from warmstart.agents.networks import BasicBlock, Fire
 
 mkldnn: Any = torch.ops.mkldnn
 INTEGERS = {torch.float32: torch.int32, torch.bfloat16: torch.int16}

@@ -11,7 +11,7 @@ from stable_baselines3.common.preprocessing import is_image_space
 from torch import nn
 from torch.nn import functional as F  # noqa: N812
 
-from warmstart.agents.backbones import Preprocessing
+from warmstart.agents.preprocessing import Preprocessing
 from warmstart.envs.errors import WarmstartError
 
 COLOURS = 3

@@ -14,7 +14,7 @@ class VisionConfig:
     """An encoder and what becomes of it in training."""
 
     encoder: str = "nature_cnn"
-    """Text of the encoder, ``NAME[:option=value,…]``, or the path of one that ``warmstart pretrain`` wrote."""
+    """Text of the encoder, ``NAME[:option=value,…]``, or a file that ``warmstart pretrain`` wrote."""
     train: Training = "frozen"
     """``frozen`` computes features once per frame, outside the agent. ``fine_tuned`` puts the encoder into
     the policy and trains it with it; ``staged`` does so and holds it still until ``unfreeze_at``."""
@@ -23,26 +23,22 @@ class VisionConfig:
     encoder_learning_rate: float = 1.0
     """Learning rate of a trained encoder, as a multiple of the agent's."""
     random_shift: int = 0
-    """Pixels by which frames are shifted at random in each minibatch (DrQ, 2004.13649); 4 is usual for SAC."""
+    """Pixels by which frames are shifted at random in training (DrQ, 2004.13649); 4 is usual for SAC."""
     adapter_rank: int = 0
     """Rank of low-rank adapters beside the encoder's convolutions, which then stay as they are; 0 trains
     the convolutions themselves."""
     randomize: Mapping[str, str] = field(default_factory=dict)
-    """Visual parameters that differ in every training episode, with their ranges: ``light: x0.5:x1.5`` scales,
-    ``camera.azimuth: -=10:+=10`` adds. The readout is fitted on such frames, too; evaluation shows the task as
-    it is."""
+    """Visual parameters that differ in every training episode, with their ranges: ``light: x0.5:x1.5``
+    scales, ``camera.azimuth: -=10:+=10`` adds. The readout is fitted on such frames, too; evaluation shows
+    the task as it is."""
     pretrain: Mapping[str, Any] = field(default_factory=dict)
     """Settings of pretraining on frames of the source task before anything else, the ``objective`` among
     them; empty for none."""
 
     def __post_init__(self) -> None:
-        for name, least in (("unfreeze_at", 0), ("encoder_learning_rate", 0), ("random_shift", 0)):
-            if getattr(self, name) < least:
-                raise WarmstartError(
-                    f"{name} has to be at least {least}, found {getattr(self, name)}: see vision.{name}."
-                )
-        if self.adapter_rank < 0:
-            raise WarmstartError(f"adapter_rank has to be at least 0, found {self.adapter_rank}.")
+        for name in ("unfreeze_at", "encoder_learning_rate", "random_shift", "adapter_rank"):
+            if getattr(self, name) < 0:
+                raise WarmstartError(f"{name} has to be at least 0, found {getattr(self, name)}.")
         if self.train == "staged" and self.unfreeze_at < 1:
             raise WarmstartError(
                 "A staged encoder needs unfreeze_at, the environment steps after which it trains."
@@ -51,6 +47,6 @@ class VisionConfig:
             idle = [name for name in ("unfreeze_at", "random_shift", "adapter_rank") if getattr(self, name)]
             if idle:
                 raise WarmstartError(
-                    f"{idle[0]} is about an encoder that trains, and this one is frozen: set train to fine_tuned "
-                    "or staged."
+                    f"{idle[0]} is about an encoder that trains, and this one is frozen: set train to "
+                    "fine_tuned or staged."
                 )

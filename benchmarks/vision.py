@@ -11,11 +11,11 @@ os.environ["OMP_NUM_THREADS"] = "1"
 import statistics
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Callable
-from pathlib import Path
+from typing import Any
 
+import gymnasium
 import numpy as np
 import torch
 from gymnasium import spaces
@@ -25,6 +25,7 @@ from stable_baselines3.common.torch_layers import BaseFeaturesExtractor
 from stable_baselines3.common.vec_env import DummyVecEnv
 
 from warmstart.agents.build import build_agent
+from warmstart.agents.defaults import default_config
 from warmstart.agents.encoder_config import EncoderConfig
 from warmstart.agents.encoders import Encoder
 from warmstart.agents.fast_encoding import FastEncoder, feature_error, native_bfloat16
@@ -32,10 +33,9 @@ from warmstart.agents.frame_history import EncodedVectorEnv
 from warmstart.agents.normalization import vec_normalize
 from warmstart.agents.threads import available_cores
 from warmstart.envs.sb3 import as_sb3
+from warmstart.envs.tasks import Task
 from warmstart.envs.vector import make_vec
 from warmstart.experiments.seeing import fit_readout
-from warmstart.agents.defaults import default_config
-from warmstart.envs.tasks import Task
 from warmstart.transfer.pretrained import pretrained_encoder
 
 SIZE, ENVS = 84, 16
@@ -88,7 +88,9 @@ def default_renderer(task: str, threads: str | None) -> float:
     env = {key: value for key, value in os.environ.items() if key != "LP_NUM_THREADS"}
     if threads is not None:
         env["LP_NUM_THREADS"] = threads
-    done = subprocess.run([sys.executable, "-c", PEER, task], env=env, capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [sys.executable, "-c", PEER, task], env=env, capture_output=True, text=True, check=True
+    )
     return float(done.stdout)
 
 
@@ -113,7 +115,10 @@ def features(encoder: Encoder) -> None:
         fast = FastEncoder(encoder, precision)
         rate = 16 / median(lambda f=fast: f(seen[:16]), 40)
         error = feature_error(encoder, seen, precision)
-        print(f"  {precision:9} {rate:8,.0f} frames/s, relative error of the features {100 * error:.3f}% (bar 1%)")
+        print(
+            f"  {precision:9} {rate:8,.0f} frames/s, relative error of the features {100 * error:.3f}% "
+            "(bar 1%)"
+        )
     kept = 2 * encoder.n_features
     print(f"  float32 kept per observation, history included: {kept} (bar 635)\n")
 
@@ -152,7 +157,8 @@ def steps_from_pixels(encoder: Encoder) -> None:
     alone = sum(times[name] for name in ("simulate", "draw", "encode"))
     print(f"Steps from pixels to PPO's action, {ENVS} environments, {cores} threads, no action repeat")
     print("  " + ", ".join(f"{name} {1e6 * t / ENVS:.0f} µs" for name, t in times.items()) + " per step")
-    print(f"  {ENVS / times['all']:,.0f} steps/s (bar 1,200), {100 * alone / times['all']:.0f}% of the parts' (bar 80%)\n")
+    share = f"{100 * alone / times['all']:.0f}% of the parts' (bar 80%)"
+    print(f"  {ENVS / times['all']:,.0f} steps/s (bar 1,200), {share}\n")
     env.close()
     plain.close()
 
@@ -178,12 +184,18 @@ def gradient_steps(encoder: Encoder) -> None:
     arms = {
         "SB3's CnnPolicy, end to end": agent("CnnPolicy", images, actions, batch),
         "the frozen encoder inside the policy": agent(
-            "CnnPolicy", images, actions, batch, features_extractor_class=FrozenInPolicy,
+            "CnnPolicy",
+            images,
+            actions,
+            batch,
+            features_extractor_class=FrozenInPolicy,
             features_extractor_kwargs={"encoder": encoder},
         ),
         "features cached by warmstart": agent("MlpPolicy", vectors, actions, batch),
     }
-    runs = {name: (lambda m=model: m.train(gradient_steps=1, batch_size=batch)) for name, model in arms.items()}
+    runs = {
+        name: (lambda m=model: m.train(gradient_steps=1, batch_size=batch)) for name, model in arms.items()
+    }
     times = alternate(runs, 3, rounds=3)
     ours = times["features cached by warmstart"]
     print(f"A SAC gradient step, batch {batch}, one thread")
@@ -194,30 +206,33 @@ def gradient_steps(encoder: Encoder) -> None:
     bytes_of = [sum(a.nbytes for a in (b.observations, b.next_observations)) / 64 for b in (big, small)]
     shared = bytes_of[0] / 2
     print(
-        f"Replay memory of a transition's observations: {bytes_of[0]:,.0f} bytes in frames ({shared:,.0f} with "
-        f"optimize_memory_usage), {bytes_of[1]:,.0f} in features: {bytes_of[0] / bytes_of[1]:.0f} times "
+        f"Replay memory of a transition's observations: {bytes_of[0]:,.0f} bytes in frames "
+        f"({shared:,.0f} with optimize_memory_usage), {bytes_of[1]:,.0f} in features: "
+        f"{bytes_of[0] / bytes_of[1]:.0f} times "
         f"({shared / bytes_of[1]:.0f} times) smaller (bar 25)"
     )
 
 
-class Stub:
-    """Makes spaces of an environment that is never stepped."""
+class Noise(gymnasium.Env[Any, Any]):
+    """Random observations of a space: what a gradient step costs doesn't depend on them."""
+
+    def __init__(self, observations: spaces.Box, actions: spaces.Box) -> None:
+        self.observation_space, self.action_space = observations, actions
+
+    def reset(self, **options: Any) -> tuple[Any, dict[str, Any]]:
+        return self.observation_space.sample(), {}
+
+    def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
+        return self.observation_space.sample(), 0.0, False, False, {}
 
 
-def agent(policy: str, observations: spaces.Box, actions: spaces.Box, batch: int, **policy_kwargs: object) -> SAC:
-    import gymnasium
-
-    class Empty(gymnasium.Env[np.ndarray, np.ndarray]):
-        observation_space, action_space = observations, actions
-
-        def reset(self, **_: object) -> tuple[np.ndarray, dict[str, object]]:
-            return observations.sample(), {}
-
-        def step(self, _: np.ndarray) -> tuple[np.ndarray, float, bool, bool, dict[str, object]]:
-            return observations.sample(), 0.0, False, False, {}
-
-    env = DummyVecEnv([Empty])
-    model = SAC(policy, env, buffer_size=4 * batch, learning_starts=2 * batch, policy_kwargs=policy_kwargs, seed=0)
+def agent(
+    policy: str, observations: spaces.Box, actions: spaces.Box, batch: int, **policy_kwargs: Any
+) -> SAC:
+    env = DummyVecEnv([lambda: Noise(observations, actions)])
+    model = SAC(
+        policy, env, buffer_size=4 * batch, learning_starts=2 * batch, policy_kwargs=policy_kwargs, seed=0
+    )
     model.learn(2 * batch)
     return model
 
@@ -227,9 +242,7 @@ def median(run: Callable[[], object], times: int) -> float:
     return statistics.median(timed(run) for _ in range(times))
 
 
-def alternate(
-    runs: dict[str, Callable[[], object]], repeats: int, rounds: int = ROUNDS
-) -> dict[str, float]:
+def alternate(runs: dict[str, Callable[[], object]], repeats: int, rounds: int = ROUNDS) -> dict[str, float]:
     """Median seconds of each, taken in turn."""
     found: dict[str, list[float]] = {name: [] for name in runs}
     for run in runs.values():

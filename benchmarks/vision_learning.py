@@ -1,15 +1,18 @@
-"""What PPO learns from pixels alone with frozen encoders, against the bars: one seed each, stopped at the bar.
+"""What PPO learns from pixels alone with frozen encoders, against the bars.
 
-python benchmarks/vision_learning.py                       ImageNet's SqueezeNet and an encoder pretrained in the task
-python benchmarks/vision_learning.py --readouts            every readout of the ImageNet map on InvertedPendulum-v5
-python benchmarks/vision_learning.py --shift               a changed camera, light and colours, without retraining
-WARMSTART_WEIGHTS=FOLDER                                   where the ImageNet weights lie; their rows are left out without
+One seed each, stopped at the bar.
+
+    python benchmarks/vision_learning.py              ImageNet's SqueezeNet; one pretrained in the task
+    python benchmarks/vision_learning.py --readouts   every readout of the ImageNet map, InvertedPendulum-v5
+    python benchmarks/vision_learning.py --shift      a changed camera, light and colours, without retraining
+
+WARMSTART_WEIGHTS names the folder of the ImageNet weights; their rows are left out without it.
 """
 
 import argparse
 import os
 import time
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 from warmstart.agents.threads import available_cores, decide_threads
@@ -27,7 +30,6 @@ from warmstart.agents.evaluation import Evaluator, evaluate
 from warmstart.agents.policy import Policy
 from warmstart.agents.readouts import READOUTS
 from warmstart.agents.vision import FrozenVision
-from warmstart.envs.pixel_options import state_task
 from warmstart.envs.tasks import Task
 from warmstart.envs.vector import make_vec
 from warmstart.experiments.seeing import fit_readout, frame_size
@@ -65,7 +67,9 @@ class Outcome:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--tasks", nargs="*", default=["InvertedPendulum-v5", "Reacher-v5", "HalfCheetah-v5"])
     parser.add_argument("--encoders", nargs="*", default=["imagenet", "in-domain"])
     parser.add_argument("--readouts", action="store_true")
@@ -73,7 +77,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()
     if "WARMSTART_WEIGHTS" not in os.environ and "imagenet" in arguments.encoders:
-        print("WARMSTART_WEIGHTS names no folder with squeezenet1_1.safetensors: no rows with ImageNet's weights.")
+        print("WARMSTART_WEIGHTS names no folder with squeezenet1_1.safetensors: no ImageNet rows.")
         arguments.encoders.remove("imagenet")
     if arguments.readouts:
         compare_readouts(arguments.seed)
@@ -102,8 +106,9 @@ def learn_bars(bar: Bar, encoders: list[str], seed: int) -> None:
         found = train(f"{bar.task}:obs=pixels", encoder, seed, bar.minutes - before, bar.target)
         verdict = "reached" if found.best >= bar.target else "MISSED"
         print(
-            f"{bar.task:20} {name:10} {encoder.config}: return {found.best:,.1f} (bar {bar.target:,.1f}, {verdict}) "
-            f"after {found.steps:,} steps, {found.minutes + before:.1f} min of {bar.minutes:g}"
+            f"{bar.task:20} {name:10} {encoder.config}: return {found.best:,.1f} "
+            f"(bar {bar.target:,.1f}, {verdict}) after {found.steps:,} steps, "
+            f"{found.minutes + before:.1f} min of {bar.minutes:g}"
             + (f" ({before:.1f} of them pretraining)" if before else ""),
             flush=True,
         )
@@ -202,8 +207,8 @@ def compare_readouts(seed: int, minutes: float = 4.0) -> None:
         fit_readout(encoder, task, seed, n_threads=CORES)
         found = train(str(task), encoder, seed, minutes, 990.0)
         print(
-            f"  {readout:16} {encoder.n_features:4} features: return {found.best:7.1f} after {found.steps:,} steps, "
-            f"{found.minutes:.1f} min",
+            f"  {readout:16} {encoder.n_features:4} features: return {found.best:7.1f} after "
+            f"{found.steps:,} steps, {found.minutes:.1f} min",
             flush=True,
         )
 
@@ -234,7 +239,8 @@ def visual_shift(seed: int, minutes: float = 8.0) -> None:
 
 def report_shift(name: str, policy: Policy, base: str) -> None:
     nominal, shifted = (
-        evaluate(policy, base + context, episodes=32, seed=99, n_threads=CORES).mean for context in ("", SHIFT)
+        evaluate(policy, base + context, episodes=32, seed=99, n_threads=CORES).mean
+        for context in ("", SHIFT)
     )
     print(f"  {name:36} {nominal:7.1f} {shifted:7.1f}: {100 * shifted / nominal:.0f}% kept", flush=True)
 

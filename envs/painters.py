@@ -1,8 +1,8 @@
 """Threads that draw: each owns an OpenGL context from its making to its end.
 
-A context that is freed in a thread in which another one is current takes that one's textures and buffers with
-it; so contexts live and die in their thread, however their owner is collected. May import from `warmstart.envs`
-only.
+A context that is freed in a thread in which another one is current takes that one's textures and buffers
+with it; so contexts live and die in their thread, however their owner is collected. May import from
+`warmstart.envs` only.
 """
 
 import threading

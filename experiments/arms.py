@@ -1,4 +1,4 @@
-"""What an arm of a study comes to: its method, tasks, algorithm and how it sees, with every setting written out."""
+"""What an arm of a study comes to: its method, tasks, algorithm and how it sees, all written out."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields

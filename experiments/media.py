@@ -38,7 +38,7 @@ def write_media(policy: Policy, task: Task, directory: Path, seed: int) -> None:
     played = make_vec(task, 1, seed, n_threads=1)
     shown = _large(task, seed)
     seen: list[Frames] = []
-    film: list[Frames] = []
+    film: list[Any] = []
     env = policy.seeing(_Watched(played, seen))
     try:
         fps = int(env.metadata.get("render_fps") or 30)

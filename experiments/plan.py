@@ -11,6 +11,7 @@ from typing import Any
 
 from warmstart.agents.checkpoints import load_checkpoint
 from warmstart.agents.config import ALGORITHMS, AlgorithmConfig
+from warmstart.agents.files import content_hash
 from warmstart.envs.pixel_options import sees_pixels, state_task
 from warmstart.envs.tasks import Task
 from warmstart.experiments.arms import ResolvedArm, resolve_algorithm, resolve_arm
@@ -232,7 +233,7 @@ def _given_checkpoint(study: Study) -> tuple[Path | None, str]:
     loaded = checked(("source",), lambda: load_checkpoint(path))
     if loaded.algorithm not in ALGORITHMS:
         raise StudyError(("source",), f"{path} holds an agent of {loaded.algorithm}, which isn't supported.")
-    return path, content_hash(path)
+    return path, content_hash(path)[:16]
 
 
 def _given_normalizer(study: Study) -> tuple[Path | None, str]:
@@ -245,14 +246,3 @@ def _given_normalizer(study: Study) -> tuple[Path | None, str]:
     except OSError as error:
         message = f"expected a file that VecNormalize.save wrote; {path} can't be read: {error.strerror}."
         raise StudyError(("source_normalizer",), message) from None
-
-
-def content_hash(path: Path) -> str:
-    """First 16 hex digits of the sha256 of a file, or of a folder's files by name."""
-    digest = hashlib.sha256()
-    files = sorted(item for item in path.rglob("*") if item.is_file()) if path.is_dir() else [path]
-    for file in files:
-        if path.is_dir():
-            digest.update(file.relative_to(path).as_posix().encode() + b"\0")
-        digest.update(hashlib.sha256(file.read_bytes()).digest())
-    return digest.hexdigest()[:16]

@@ -286,7 +286,7 @@ def _count(entries: Iterable[Mapping[str, Any]]) -> dict[str, int]:
 
 
 def media(run: RunData, summary: Summary) -> list[dict[str, Any]]:
-    """What the agents of each arm saw, and a film of one of their episodes, as data URIs; the source's first."""
+    """What each arm's agent saw, and a film of an episode, as data URIs; the source's first."""
     names = ["source", *(arm.name for arm in summary.arms)]
     found = [(name, run.media[name]) for name in names if name in run.media]
     return [

@@ -7,16 +7,16 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from warmstart.envs.errors import WarmstartError
-from warmstart.experiments.curves import Failure, RunData
 from warmstart.experiments.checks import check_buildable
+from warmstart.experiments.curves import Failure, RunData
 from warmstart.experiments.plan import Plan, make_plan
 from warmstart.experiments.plugins import load_plugins, store_plugins
 from warmstart.experiments.progress import Mode, TrialProgress, make_progress
 from warmstart.experiments.records import CHECKPOINT, CONFIG, as_disk_full, read_json, write_json, write_text
 from warmstart.experiments.report import write_report
 from warmstart.experiments.run_data import STUDY_FILE, TRIALS_FILE, TrialState, load_run, statuses
-from warmstart.experiments.seeing import WEIGHTS
 from warmstart.experiments.scheduler import Scheduler, StudyInterruptedError
+from warmstart.experiments.seeing import WEIGHTS
 from warmstart.experiments.study import Study, StudyError, study_document
 from warmstart.experiments.summary import Summary, summarise, write_summary
 from warmstart.experiments.tensorboard_mirror import link_runs

@@ -1,4 +1,4 @@
-"""How the agent of one trial sees: the encoder made, fitted on the task's frames, frozen or put into the policy."""
+"""How the agent of one trial sees: its encoder made, fitted, frozen or put into the policy."""
 
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
@@ -98,19 +98,18 @@ def vision_config(values: Any) -> VisionConfig:
 
 
 def trial_encoder(config: TrialConfig, directory: Path) -> tuple[Encoder, tuple[str, ...]]:
-    """The encoder that a trial starts from: pretrained by another trial, or made of the run's copy of weights."""
+    """A trial's encoder: pretrained by another trial, or made of the run's copy of weights."""
     run = directory.parent.parent
     if config.encoder:
         path = run / TRIALS / config.encoder / ENCODER_FILE
         return load_encoder(path), (f"The encoder was pretrained by trial {config.encoder}.",)
     settings = EncoderConfig.parse(str(config.vision["encoder"]))
     sha256 = str(config.vision.get("sha256", ""))
-    if sha256:
-        copy = weights_copy(run, sha256)
-        settings = replace(settings, **({"file": str(copy)} if settings.file else {"weights": str(copy)}))
-    height, width = frame_size(Task.parse(config.task))
-    encoder, table = pretrained_encoder(settings, (height, width))
-    return encoder, () if table is None else (str(table.summary),)
+    copy = weights_copy(run, sha256) if sha256 else None
+    if settings.file and copy is not None:
+        settings, copy = replace(settings, file=str(copy)), None
+    encoder, table = pretrained_encoder(settings, frame_size(Task.parse(config.task)), path=copy)
+    return encoder, () if table is None else (table.summary,)
 
 
 def weights_copy(run: Path, sha256: str) -> Path:

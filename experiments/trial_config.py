@@ -31,7 +31,8 @@ class TrialConfig:
     """One arm and one seed, completely resolved."""
 
     kind: Kind
-    """`encoder`: a visual encoder, pretrained on frames; `source`: an agent to start from; `target`: an arm's agent; `random`: uniformly random actions."""
+    """`encoder`: a visual encoder, pretrained on frames; `source`: an agent to start from; `target`: an arm's
+    agent; `random`: uniformly random actions."""
     task: str
     """Canonical text of the task that is trained and evaluated on."""
     seed: int = 0

@@ -1,11 +1,11 @@
-"""What a study's encoders come to before anything runs: their weights' files, and the trials that pretrain them."""
+"""What a study's encoders come to: their weights' files, and the trials that pretrain them."""
 
-import hashlib
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from warmstart.agents.encoder_config import EncoderConfig
+from warmstart.agents.files import content_hash
 from warmstart.envs.errors import WarmstartError
 from warmstart.envs.tasks import Task
 from warmstart.experiments.arms import ResolvedArm
@@ -13,8 +13,8 @@ from warmstart.experiments.settings import override, to_plain
 from warmstart.experiments.study import StudyError, checked
 from warmstart.experiments.trial_config import ENCODER_ARM, PlannedTrial, TrialConfig
 from warmstart.experiments.yaml_files import Place
-from warmstart.transfer.pretrained import MissingWeightsError, find_weights
 from warmstart.transfer.pretraining import PretrainingConfig
+from warmstart.transfer.weight_sources import MissingWeightsError, find_weights
 
 
 def weights_missing(arm: ResolvedArm, place: Place) -> str:
@@ -59,20 +59,20 @@ def planned_vision(arm: ResolvedArm, weights: dict[str, Path]) -> dict[str, Any]
     path = find_weights(config)
     if path is None:
         return {**values, "encoder": str(config)}
-    sha256 = content_sha256(path)
+    sha256 = content_hash(path)
     weights[sha256] = path
     named = replace(config, file=path.name) if config.file else config
-    if config.weights not in ("random",) and not config.file and Path(config.weights).name != config.weights:
+    if not config.file and Path(config.weights).expanduser().exists():
         named = replace(config, weights=path.name)
     return {**values, "encoder": str(named), "sha256": sha256}
 
 
 def encoder_trial(arm: ResolvedArm, shared: TrialConfig, vision: dict[str, Any]) -> PlannedTrial | None:
-    """The trial that pretrains an arm's encoder on frames of the source task; None where there is none to do."""
+    """The trial that pretrains an arm's encoder on frames of the source task, if there is one to do."""
     if arm.vision is None or not arm.vision.pretrain or arm.source is None:
         return None
     pretraining = pretraining_of(arm)
-    own = {key: vision[key] for key in ("encoder", "sha256") if key in vision}
+    own: dict[str, Any] = {key: vision[key] for key in ("encoder", "sha256") if key in vision}
     config = replace(
         shared,
         kind="encoder",
@@ -94,15 +94,3 @@ def pretraining_of(arm: ResolvedArm) -> PretrainingConfig:
 def with_state(task: Task) -> Task:
     """The task with its state beside the frames, which probes of the encoder are judged by."""
     return task.with_options(obs="pixels+state")
-
-
-def content_sha256(path: Path) -> str:
-    """sha256 of a file, or of a folder's files by name."""
-    digest = hashlib.sha256()
-    files = sorted(item for item in path.rglob("*") if item.is_file()) if path.is_dir() else [path]
-    for file in files:
-        if path.is_dir():
-            digest.update(file.relative_to(path).as_posix().encode() + b"\0")
-        with file.open("rb") as opened:
-            digest.update(hashlib.file_digest(opened, "sha256").digest())
-    return digest.hexdigest()

@@ -5,6 +5,7 @@ May import envs, agents and transfer.
 
 import re
 import zlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -86,7 +87,7 @@ class Randomization:
     def __init__(self, ranges: tuple[Range, ...] | list[Range], seed: int) -> None:
         self.ranges = tuple(ranges)
         self.seed = seed
-        self.terms: tuple[tuple[str, Operation], ...] = tuple((r.selector, r.operation) for r in self.ranges)
+        self.terms: Sequence[tuple[str, Operation]] = tuple((r.selector, r.operation) for r in self.ranges)
         self._keys = np.array(
             [zlib.crc32(f"{r.selector}|{r.operation}|{i}".encode()) for i, r in enumerate(self.ranges)],
             dtype=np.uint64,

@@ -15,6 +15,7 @@ from stable_baselines3.common.type_aliases import MaybeCallback, TrainFreq, Trai
 from stable_baselines3.common.utils import polyak_update
 from torch.nn import functional
 
+from warmstart.agents.encoder_policies import ENCODER_POLICIES
 from warmstart.agents.trainability import named_entries
 from warmstart.envs.errors import WarmstartError
 
@@ -137,7 +138,7 @@ def _collect(model: SAC | TD3, steps: int, callback: BaseCallback) -> bool:
 
 def _fit_q(model: SAC | TD3, updates: int, learning_rate: float) -> None:
     """Update the critics, and the networks that follow them, towards the frozen policy's Q-values."""
-    parameters = [parameter for parameter in model.critic.parameters() if parameter.requires_grad]
+    parameters = [p for p in own_parameters(model) if p.requires_grad]
     if not parameters:
         return
     optimizer = torch.optim.Adam(parameters, lr=learning_rate)
@@ -163,6 +164,18 @@ def _fit_q(model: SAC | TD3, updates: int, learning_rate: float) -> None:
     if losses:
         model.logger.record("fit/critic_loss", sum(losses) / len(losses))
         model.logger.dump(step=model.num_timesteps)
+
+
+def own_parameters(model: SAC | TD3) -> list[torch.nn.Parameter]:
+    """The critics' parameters but for an encoder that the frozen actor sees by as well."""
+    shared: set[int] = set()
+    if isinstance(model.policy, tuple(ENCODER_POLICIES.values())):
+        shared = {
+            id(parameter)
+            for name, parameter in model.critic.named_parameters()
+            if name.startswith("features_extractor.backbone.")
+        }
+    return [parameter for parameter in model.critic.parameters() if id(parameter) not in shared]
 
 
 def _soft_values(model: SAC, batch: Any) -> torch.Tensor:

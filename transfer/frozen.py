@@ -24,7 +24,9 @@ def proof_of_freeze(encoder: Encoder, before: str) -> str:
     after = encoder.hash
     if after != before:
         raise WarmstartError(
-            f"The frozen encoder changed during training: its hash was {before[:16]}, now it is {after[:16]}. "
+            f"The frozen encoder changed in training: its hash was {before[:16]}, now it is {after[:16]}. "
             "Something trains or overwrites it."
         )
-    return f"The encoder was frozen: its weights and buffers have the same hash before and after ({after[:16]})."
+    return (
+        f"The encoder was frozen: its weights and buffers have the same hash before and after ({after[:16]})."
+    )

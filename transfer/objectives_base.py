@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 from warmstart.envs.errors import WarmstartError
-from warmstart.transfer.frames import FrameBatch, FrameData
+from warmstart.transfer.frame_data import FrameBatch, FrameData
 
 Prepare = Callable[[torch.Tensor], torch.Tensor]
 """Frames (n, height, width, 3), uint8, to a backbone's input (n, 3, height', width'), float32."""
@@ -58,7 +58,7 @@ class Objective(nn.Module, ABC):
             A scalar.
         """
 
-    def after_update(self) -> None:  # noqa: B027 (most have nothing to do)
+    def after_update(self) -> None:
         """Follow what an optimizer's step did."""
 
 
@@ -92,6 +92,11 @@ class ObjectiveConfig(ABC):
         """Steps from a window's first frame to each of those that a loss looks at."""
         return (0,)
 
+    @property
+    def windows_together(self) -> int:
+        """Windows of a batch that are of one episode."""
+        return 1
+
     @abstractmethod
     def build(self, backbone: nn.Module, prepare: Prepare, data: FrameData) -> Objective:
         """Make the objective; initial weights come from torch's global generator."""
@@ -114,6 +119,12 @@ def register_objective(config: type[Config]) -> type[Config]:
         raise WarmstartError(f"The objective {config.__name__} {problem}; set the class's name to another.")
     OBJECTIVES[config.name] = config
     return config
+
+
+def compressor(map_shape: tuple[int, ...], latent: int) -> nn.Sequential:
+    """Maps to normalised codes."""
+    size = torch.Size(map_shape).numel()
+    return nn.Sequential(nn.Flatten(), nn.Linear(size, latent), nn.LayerNorm(latent))
 
 
 def mlp(inputs: int, hidden: int, outputs: int) -> nn.Sequential:

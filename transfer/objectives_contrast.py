@@ -9,12 +9,13 @@ from torch import nn
 from torch.nn import functional as F  # noqa: N812
 
 from warmstart.transfer.augmentation import random_shift
-from warmstart.transfer.frames import FrameBatch, FrameData
+from warmstart.transfer.frame_data import FrameBatch, FrameData
 from warmstart.transfer.objectives_base import (
     Objective,
     ObjectiveConfig,
     Prepare,
     check_option,
+    compressor,
     mlp,
     register_objective,
 )
@@ -38,6 +39,8 @@ class TemporalContrastConfig(ObjectiveConfig):
     """Width of the predictor's hidden layer."""
     momentum: float = 0.01
     """Share of the encoder that the target takes over in each update."""
+    together: int = 1
+    """Windows of a batch that are of one episode."""
 
     def __post_init__(self) -> None:
         for option, low, high in (
@@ -53,6 +56,11 @@ class TemporalContrastConfig(ObjectiveConfig):
     def offsets(self) -> tuple[int, ...]:
         """The anchor's and the positive's."""
         return (0, self.lag)
+
+    @property
+    def windows_together(self) -> int:
+        """See ``together``."""
+        return self.together
 
     def build(self, backbone: nn.Module, prepare: Prepare, data: FrameData) -> "TemporalContrast":
         """See ``ObjectiveConfig.build``."""
@@ -70,10 +78,7 @@ class TemporalContrast(Objective):
     ) -> None:
         super().__init__(backbone, prepare, data)
         self.config = config
-        size = torch.Size(self.map_shape).numel()
-        self.compress = nn.Sequential(
-            nn.Flatten(), nn.Linear(size, config.latent), nn.LayerNorm(config.latent)
-        )
+        self.compress = compressor(self.map_shape, config.latent)
         self.predict = mlp(config.latent, config.hidden, config.latent)
         self.compare = nn.Linear(config.latent, config.latent, bias=False)
         self.target = deepcopy(self.online).requires_grad_(False)
@@ -92,6 +97,10 @@ class TemporalContrast(Objective):
             keys = self.target[1](self.convolve(self.target[0], positives))
         codes = self.compress(self.convolve(self.backbone, anchors))
         logits = self.compare(codes + self.predict(codes)) @ keys.t()
+        if batch.ids is not None:
+            same = batch.ids[:, None] == batch.ids[None, :]
+            same.fill_diagonal_(False)
+            logits = logits.masked_fill(same, -1e9)
         own = torch.arange(len(logits), device=logits.device)
         self.parts = {"accuracy": (logits.detach().argmax(1) == own).float().mean()}
         return info_nce(logits)

@@ -9,12 +9,13 @@ from torch import nn
 
 from warmstart.envs.errors import WarmstartError
 from warmstart.transfer.augmentation import random_shift
-from warmstart.transfer.frames import FrameBatch, FrameData
+from warmstart.transfer.frame_data import FrameBatch, FrameData
 from warmstart.transfer.objectives_base import (
     Objective,
     ObjectiveConfig,
     Prepare,
     check_option,
+    compressor,
     mlp,
     register_objective,
 )
@@ -70,23 +71,19 @@ class InverseDynamics(Objective):
         std = torch.from_numpy(np.nanstd(actions, axis=0))
         self.register_buffer("mean", torch.from_numpy(np.nanmean(actions, axis=0)))
         self.register_buffer("std", std.clamp_min(1e-6))
-        size = torch.Size(self.map_shape).numel()
-        self.compress = nn.Sequential(
-            nn.Flatten(), nn.Linear(size, config.latent), nn.LayerNorm(config.latent)
-        )
+        self.compress = compressor(self.map_shape, config.latent)
         self.predict = mlp(config.frames * config.latent, config.hidden, actions.shape[1])
 
     def loss(self, batch: FrameBatch, generator: torch.Generator) -> torch.Tensor:
         """Mean squared error of the standardised action; actions that a task doesn't have don't count."""
-        windows, n = batch.frames.shape[:2]
-        inputs = self.prepare(batch.frames.flatten(0, 1))
-        together = inputs.unflatten(0, (windows, n)).transpose(0, 1).flatten(1, 2)
-        shifted = (
-            random_shift(together, self.config.shift, generator).unflatten(1, (windows, 3)).flatten(0, 1)
-        )
-        shifted = shifted.contiguous(memory_format=torch.channels_last)
-        codes = self.compress(self.convolve(self.backbone, shifted))
-        predicted = self.predict(codes.unflatten(0, (n, windows)).flatten(1))
+        offsets, n = batch.frames.shape[:2]
+        images = self.prepare(batch.frames.flatten(0, 1))
+        windows = images.reshape(offsets, n, *images.shape[1:]).transpose(0, 1).flatten(1, 2)
+        shifted = random_shift(windows, self.config.shift, generator).reshape(-1, *images.shape[1:])
+        inputs = shifted.contiguous(memory_format=torch.channels_last)
+        codes = self.compress(self.convolve(self.backbone, inputs))
+        predicted = self.predict(codes.reshape(n, -1))
         actions = (batch.actions[-2] - self.mean) / self.std
         known = ~actions.isnan()
-        return (predicted - actions)[known].square().mean()
+        loss: torch.Tensor = (predicted - actions)[known].square().mean()
+        return loss

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from warmstart.transfer.augmentation import patch_masks, random_shift
-from warmstart.transfer.frames import FrameBatch, FrameData
+from warmstart.transfer.frame_data import FrameBatch, FrameData
 from warmstart.transfer.objectives_base import (
     Objective,
     ObjectiveConfig,
@@ -80,7 +80,7 @@ class PixelObjective(Objective):
 @register_objective
 @dataclass(frozen=True, kw_only=True)
 class AutoencoderConfig(ObjectiveConfig):
-    """Draw a frame from the features of that frame, shifted at random (SAC+AE, 1910.01741, without its penalties)."""
+    """Draw a frame from its features, shifted at random (SAC+AE, 1910.01741, without its penalties)."""
 
     name: ClassVar[str] = "autoencoder"
 
@@ -111,15 +111,18 @@ class Autoencoder(PixelObjective):
         """Mean squared error of the deviation from the mean frame."""
         images = self.prepare(batch.frames[0])
         both = torch.cat((images, self.deviation(images)), 1)
-        seen, wanted = random_shift(both, self.config.shift, generator).split(3, 1)
-        drawn = self.drawn(seen)
-        return (drawn - wanted).square().mean()
+        seen, wanted = random_shift(both, self.config.shift, generator).chunk(2, 1)
+        loss: torch.Tensor = (self.drawn(seen) - wanted).square().mean()
+        return loss
 
 
 @register_objective
 @dataclass(frozen=True, kw_only=True)
 class MaskedConfig(ObjectiveConfig):
-    """Draw the patches of a frame that were hidden (MAE, 2111.06377, for convolutions: they are filled in)."""
+    """Draw the patches of a frame that were hidden (MAE, 2111.06377).
+
+    A convolution can't leave patches out, so they show the mean frame.
+    """
 
     name: ClassVar[str] = "masked"
 
@@ -141,7 +144,7 @@ class MaskedConfig(ObjectiveConfig):
 
 
 class Masked(PixelObjective):
-    """See ``MaskedConfig``. Hidden pixels show the mean frame, and only they are judged."""
+    """See ``MaskedConfig``."""
 
     def __init__(self, config: MaskedConfig, backbone: nn.Module, prepare: Prepare, data: FrameData) -> None:
         super().__init__(backbone, prepare, data, config.latent)
@@ -156,4 +159,5 @@ class Masked(PixelObjective):
         seen = torch.where(hidden, self.mean_frame, images)
         drawn = self.drawn(seen)
         errors = (drawn - self.deviation(images)).square().mean(1, keepdim=True)
-        return errors[hidden].mean()
+        loss: torch.Tensor = errors[hidden].mean()
+        return loss

@@ -21,7 +21,8 @@ from warmstart.agents.readouts import PcaReadout
 from warmstart.envs.errors import WarmstartError, unknown_name
 from warmstart.envs.tasks import Task
 from warmstart.envs.vector import make_vec
-from warmstart.transfer.frames import ActionPolicy, FrameData, FrameSampler, collect_frames, join_frames
+from warmstart.transfer.frame_data import FrameData, FrameSampler, join_frames
+from warmstart.transfer.frames import ActionPolicy, collect_frames
 from warmstart.transfer.objectives import ObjectiveConfig, make_objective
 from warmstart.transfer.objectives_base import check_option
 
@@ -255,7 +256,7 @@ class _Training:
         objective.dtype = _type(config.precision)
         self._objective = objective.train().to(config.device)
         self._objective.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self._sampler = FrameSampler(data, options.offsets, config.device)
+        self._sampler = FrameSampler(data, options.offsets, options.windows_together, config.device)
         self._parameters = [p for p in objective.parameters() if p.requires_grad]
         self._optimizer = torch.optim.Adam(self._parameters, config.learning_rate)
         self._metrics: dict[str, list[float]] = {"loss": []}

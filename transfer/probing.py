@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 
 from warmstart.envs.errors import WarmstartError
-from warmstart.transfer.frames import FrameData
+from warmstart.transfer.frame_data import FrameData
 
 Floats = NDArray[Any]
 CHUNK = 64

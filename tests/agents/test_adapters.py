@@ -50,7 +50,7 @@ def test_only_the_adapter_has_parameters_and_the_old_names_stay() -> None:
 @pytest.mark.parametrize("plain", [True, False])
 @pytest.mark.parametrize("algorithm", ["ppo", "sac", "td3"])
 def test_only_adapters_move_also_after_saving(algorithm: str, plain: bool, tmp_path: Any) -> None:
-    """`requires_grad=False` would not survive SB3's save and load (trap 7), nor a rule that lets all train."""
+    """`requires_grad=False` would not survive SB3's save and load (trap 7), nor a rule by which all train."""
     model = agent(algorithm, plain=plain, extractor={"adapter_rank": 2})
     model.learn(24)
     before = tensors(model)

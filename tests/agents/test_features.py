@@ -129,14 +129,14 @@ def test_batch_statistics_keep_every_bit_and_dropout_is_off(algorithm: str, plai
     model.policy.set_training_mode(True)
     assert model.policy.training
     assert not any(module.training for module in backbone_of(model).modules())
-    extractor = [m for m in model.policy.modules() if isinstance(m, EncoderExtractor)][0]
+    extractor = next(m for m in model.policy.modules() if isinstance(m, EncoderExtractor))
     seen = stacks(4)
     assert torch.equal(extractor(seen), extractor(seen))
 
 
 @pytest.mark.parametrize("algorithm", ["ppo", "sac"])
 def test_scaled_frames_are_refused(algorithm: str) -> None:
-    """SB3 divides images by 255 unless told otherwise (trap 9), and a second time is an error, not a bad start."""
+    """SB3 divides images by 255 unless told otherwise (trap 9)."""
     kwargs = {"features_extractor_class": EncoderExtractor, "features_extractor_kwargs": {"encoder": "tiny"}}
     cls = getattr(stable_baselines3, algorithm.upper())
     model = cls("CnnPolicy", vectorise(PixelTask, 1), policy_kwargs=kwargs, device="cpu")
@@ -234,7 +234,7 @@ def test_tensors_by_their_published_names_are_taken() -> None:
 
 def test_another_encoder_is_refused() -> None:
     extractor = EncoderExtractor(images(), "tiny")
-    with pytest.raises(WarmstartError, match="network is drq.*encoder='drq'"):
+    with pytest.raises(WarmstartError, match=r"network is drq.*encoder='drq'"):
         extractor.warm(make_encoder(EncoderConfig("drq"), (SIZE, SIZE)))
     with pytest.raises(WarmstartError, match="preprocessing is"):
         extractor.warm(make_encoder(EncoderConfig("tiny", order="bgr"), (SIZE, SIZE)))

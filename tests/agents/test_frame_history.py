@@ -10,7 +10,7 @@ from warmstart.envs.sb3 import as_sb3
 
 
 class Counter(gymnasium.Env):
-    """Shows how many steps the episode has had, as the brightness of all pixels; ends after `length` steps."""
+    """Shows how many steps the episode has had, as the brightness of its pixels."""
 
     def __init__(self, first: int, length: int, with_state: bool = False) -> None:
         frame = spaces.Box(0, 255, (4, 5, 3), np.uint8)
@@ -22,7 +22,9 @@ class Counter(gymnasium.Env):
 
     def _observe(self):
         frame = np.full((4, 5, 3), self.first + self.t, np.uint8)
-        return {"pixels": frame, "state": np.array([self.t, -self.t], np.float32)} if self.with_state else frame
+        return (
+            {"pixels": frame, "state": np.array([self.t, -self.t], np.float32)} if self.with_state else frame
+        )
 
     def reset(self, *, seed=None, options=None):
         super().reset(seed=seed)

@@ -10,6 +10,9 @@ from warmstart.envs.tasks import Task
 class _Still:
     """A policy that does nothing, for one actuator."""
 
+    def seeing(self, env):
+        return env
+
     def predict(self, observations, deterministic=True):
         return np.zeros((len(observations), 1), dtype=np.float32)
 

@@ -165,7 +165,7 @@ def test_without_weights_the_encoder_is_drawn_from_its_seed() -> None:
 def test_what_does_not_fit_is_refused() -> None:
     config = VisionConfig(encoder="tiny", train="fine_tuned")
     image = spaces.Box(0, 255, (6, SIZE, SIZE), np.uint8)
-    with pytest.raises(WarmstartError, match="SAC"):
+    with pytest.raises(WarmstartError, match="dqn is not supported"):
         vision_seams(config, encoder(), "dqn", image)
     with pytest.raises(WarmstartError, match="shape"):
         vision_seams(config, encoder(), "ppo", spaces.Box(0, 255, (6, 30, 30), np.uint8))
@@ -183,18 +183,7 @@ def test_scaling_twice_is_noticed_when_the_agent_is_built() -> None:
     with pytest.raises(WarmstartError, match="normalize_images=False"):
         OURS["ppo"]("CnnPolicy", pixel_env(), seams=Seams(seams.initialise, kwargs))
     with pytest.raises(WarmstartError, match="no EncoderExtractor"):
-        OURS["ppo"](
-            "CnnPolicy", pixel_env(n=1), seams=Seams(seams.initialise, {"features_extractor_class": Flat})
-        )
-
-
-class Flat(torch.nn.Flatten):
-    """An extractor of something else."""
-
-    features_dim = 6 * SIZE * SIZE
-
-    def __init__(self, space: Any) -> None:
-        super().__init__()
+        OURS["ppo"]("MlpPolicy", pixel_env(), seams=Seams(seams.initialise))
 
 
 def test_merged_seams_do_what_both_do() -> None:
@@ -208,7 +197,7 @@ def test_merged_seams_do_what_both_do() -> None:
     )
     second = Seams(
         lambda model: order.append("second"),
-        {"log_std_init": -1.0},
+        {"n_critics": 1},
         rules[1],
         terms[1:],
         guide,
@@ -218,7 +207,7 @@ def test_merged_seams_do_what_both_do() -> None:
     assert both.initialise is not None
     both.initialise(None)  # type: ignore[arg-type]
     assert order == ["first", "second"]
-    assert both.policy_kwargs == {"net_arch": [8], "log_std_init": -1.0}
+    assert both.policy_kwargs == {"net_arch": [8], "n_critics": 1}
     assert both.trainability == rules[0].then(rules[1])
     assert both.loss_terms == terms
     assert both.feedback == listeners

@@ -1,3 +1,5 @@
+from itertools import pairwise
+
 import numpy as np
 import pytest
 
@@ -16,8 +18,7 @@ def play(text, n=3, steps=4, seed=5, **kwargs):
     rng = np.random.default_rng(0)
     seen = [env.reset(seed=seed)[0]]
     low, high = env.single_action_space.low, env.single_action_space.high
-    for _ in range(steps):
-        seen.append(env.step(rng.uniform(low, high, (n, len(low))).astype(np.float32))[0])
+    seen += [env.step(rng.uniform(low, high, (n, len(low))).astype(np.float32))[0] for _ in range(steps)]
     env.close()
     return seen
 
@@ -28,7 +29,7 @@ def test_every_task_shows_frames_in_which_it_moves(task):
     assert frames[0].shape == (3, 48, 64, 3)
     assert frames[0].dtype == np.uint8
     assert all(frame.std() > 5 for frame in frames[0]), "there is nothing to be seen"
-    changed = [(a != b).any(axis=(1, 2, 3)) for a, b in zip(frames, frames[1:], strict=False)]
+    changed = [(a != b).any(axis=(1, 2, 3)) for a, b in pairwise(frames)]
     assert np.all(np.any(changed, axis=0)), "an environment that acts has to look different"
 
 

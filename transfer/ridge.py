@@ -1,0 +1,148 @@
+"""Ridge regression of a task's state on features, judged on environments that it wasn't fitted on.
+
+May import envs and agents.
+"""
+
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from warmstart.envs.errors import WarmstartError
+from warmstart.transfer.frames import FrameData
+
+Floats = NDArray[Any]
+Integers = NDArray[np.int64]
+FOLDS = 5
+"""Parts that the environments are split into."""
+STRENGTHS = tuple(10.0**exponent for exponent in range(-5, 3))
+"""Penalties that are tried, relative to the standardised inputs' variance."""
+_DEAD = 1e-3
+"""Inputs whose standard deviation is below this share of the largest hardly count."""
+_CONSTANT = 1e-10
+"""Variance up to which a target counts as constant."""
+
+
+def folds_of(envs: Integers) -> Integers:
+    """The fold that frames belong to: that of their environment, so that an episode is never in two.
+
+    Raises:
+        WarmstartError: There are fewer than `FOLDS` environments.
+    """
+    present = np.unique(envs)
+    if len(present) < FOLDS:
+        raise WarmstartError(
+            f"A probe is fitted on some environments and judged on others: expected at least {FOLDS}, found "
+            f"{len(present)}."
+        )
+    return np.searchsorted(present, envs).astype(np.int64) % FOLDS
+
+
+def histories_at(data: FrameData, frames: int) -> tuple[Integers, Integers]:
+    """Step and environment of the frames with ``frames - 1`` before them in their episode. Shapes: (rows,)."""
+    windows = data.starts_at(tuple(range(frames)))
+    return windows[:, 0] + frames - 1, windows[:, 1]
+
+
+def with_history(features: Floats, steps: Integers, envs: Integers, frames: int, difference: float) -> Floats:
+    """Features of frames and of those before them, as an agent observes them: see `EncodedVectorEnv`.
+
+    Args:
+        features: Shape: (steps, n_envs, n_features).
+        steps: Steps of the newest frames. Shape: (rows,).
+        envs: Their environments. Shape: (rows,).
+        frames: Frames that are looked back on, the newest included.
+        difference: Factor on the differences.
+
+    Returns:
+        The newest ``frames - 1`` features, then their differences; the features alone for one frame. Shape:
+        (rows, max(1, 2 * (frames - 1)) * n_features).
+    """
+    past = [features[steps - back, envs] for back in range(frames - 1, -1, -1)]
+    if frames == 1:
+        return past[0]
+    moved = [(new - old) * difference for old, new in zip(past[:-1], past[1:], strict=True)]
+    return np.concatenate(past[1:] + moved, axis=1)
+
+
+def unseen_r2(inputs: Floats, targets: Floats, folds: Integers, n_threads: int = 1) -> NDArray[np.float64]:
+    """Share of the variance that ridge regressions explain of rows that played no part in them.
+
+    Every fold is predicted once. Of the others, the next chooses each target's penalty for a fit on the rest,
+    then all of them are fitted on.
+
+    Args:
+        inputs: Shape: (rows, k).
+        targets: Shape: (rows, numbers).
+        folds: From 0 to `FOLDS` - 1. Shape: (rows,).
+        n_threads: Threads that compute folds side by side.
+
+    Returns:
+        1 - squared error / variance of each target; NaN where it doesn't vary. Shape: (numbers,).
+    """
+    errors = np.empty(targets.shape, dtype=np.float64)
+
+    def judge(fold: int) -> None:
+        judged, choosing = folds == fold, folds == (fold + 1) % FOLDS
+        fitted = ~(judged | choosing)
+        strengths = best_strengths(inputs[fitted], targets[fitted], inputs[choosing], targets[choosing])
+        predict = ridge_path(inputs[~judged], targets[~judged])
+        errors[judged] = np.square(targets[judged] - predict(inputs[judged], strengths))
+
+    with ThreadPoolExecutor(n_threads) as pool:
+        for _ in pool.map(judge, range(FOLDS)):
+            pass
+    variance = targets.var(0, dtype=np.float64)
+    varies = variance > _CONSTANT
+    r2: NDArray[np.float64] = np.where(varies, 1 - errors.mean(0) / np.where(varies, variance, 1), np.nan)
+    return r2
+
+
+def best_strengths(inputs: Floats, targets: Floats, unseen: Floats, wanted: Floats) -> NDArray[np.float64]:
+    """For each target the penalty that errs least on unseen rows. Shape: (numbers,)."""
+    predict = ridge_path(inputs, targets)
+    errors = [
+        np.square(wanted - predict(unseen, np.full(targets.shape[1], strength))).mean(0)
+        for strength in STRENGTHS
+    ]
+    chosen: NDArray[np.float64] = np.array(STRENGTHS)[np.argmin(errors, axis=0)]
+    return chosen
+
+
+def ridge_path(inputs: Floats, targets: Floats) -> Callable[[Floats, Floats], Floats]:
+    """Ridge regressions with any penalty, for one eigenvalue decomposition.
+
+    Args:
+        inputs: Standardised here. Shape: (rows, k).
+        targets: Shape: (rows, numbers).
+
+    Returns:
+        A function of inputs and of a penalty per target to predictions.
+    """
+    mean, std = inputs.mean(0, dtype=np.float64), inputs.std(0, dtype=np.float64)
+    std = np.maximum(std, max(_DEAD * float(std.max()), 1e-12))
+    x, centre = (inputs - mean) / std, targets.mean(0, dtype=np.float64)
+    y, rows = targets - centre, len(inputs)
+    wide = x.shape[1] > rows  # then the rows' products are the smaller matrix, with the same eigenvalues
+    values, vectors = np.linalg.eigh((x @ x.T if wide else x.T @ x) / rows)
+    values, turned = np.maximum(values, 0), vectors.T @ (y if wide else x.T @ y / rows)
+    back = x.T @ vectors / rows if wide else vectors
+    return partial(_predicted, mean, std, centre, back, values, turned)
+
+
+def _predicted(
+    mean: Floats,
+    std: Floats,
+    centre: Floats,
+    back: Floats,
+    values: Floats,
+    turned: Floats,
+    inputs: Floats,
+    strengths: Floats,
+) -> Floats:
+    """Predictions of a ridge regression from its parts; ``strengths`` has one penalty per target."""
+    predicted: Floats = (inputs - mean) / std @ (back @ (turned / (values[:, None] + strengths))) + centre
+    return predicted
