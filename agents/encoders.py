@@ -236,10 +236,9 @@ def configured(preprocessing: Preprocessing, config: EncoderConfig) -> Preproces
     changed = with_changes(
         preprocessing, order=config.order or None, scale=scale, mean=config.mean, std=config.std
     )
-    for name, value in (("size", config.input_size), ("crop", config.crop)):
-        if value is not None:
-            changed = replace(changed, **{name: value or None})
-    return changed
+    size = changed.size if config.input_size is None else config.input_size or None
+    crop = changed.crop if config.crop is None else config.crop or None
+    return replace(changed, size=size, crop=crop)
 
 
 def load_tensors(backbone: Backbone, weights: Mapping[str, torch.Tensor]) -> None:

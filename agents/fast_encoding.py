@@ -29,6 +29,8 @@ GROUP = 16
 """Frames that a linear readout takes at once: its weights outgrow the caches, so more would be better."""
 PART = 128
 """Frames that are held between the two at most."""
+NEGLIGIBLE = 1e-6
+"""Weights of a linear readout below this share of the largest, no more than rounding, count as none."""
 TOLERANCE = 0.01
 """Relative error of the features up to which ``auto`` computes in bfloat16."""
 Frames = NDArray[np.uint8]
@@ -59,7 +61,7 @@ class ChunkEncoder:
 
     Attributes:
         linear: Turns `GROUP` rows into features, where the readout is linear; else None.
-        columns: Size of a row: of the map where ``linear`` follows, else of the features.
+        columns: Size of a row: of what ``linear`` takes, or of the features.
     """
 
     def __init__(self, encoder: Encoder, dtype: torch.dtype) -> None:
@@ -67,6 +69,7 @@ class ChunkEncoder:
         self.backbone = copy.deepcopy(encoder.backbone).cpu()
         self.readout = copy.deepcopy(encoder.readout).cpu()
         self.linear: PackedLinear | None = None
+        self.places: torch.Tensor | None = None
         self.columns = encoder.n_features
         plain = self.backbone.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         try:
@@ -85,8 +88,11 @@ class ChunkEncoder:
             pack(network, self.dtype)
         network.to(self.dtype)
         if isinstance(self.readout, LinearReadout):
-            self.linear = PackedLinear(self.readout.weight, self.readout.offset, GROUP)
-            self.columns = self.readout.weight.shape[1]
+            weight, self.places = self.readout.weight, live_places(self.readout)
+            if self.places is not None:
+                channels = self.readout.shape[0]
+                weight = weight.view(len(weight), -1, channels)[:, self.places].flatten(1)
+            self.linear, self.columns = PackedLinear(weight, self.readout.offset, GROUP), weight.shape[1]
             self.linear(torch.zeros(GROUP, self.columns))
         self.rows(torch.zeros(CHUNK, *encoder.frame_shape, dtype=torch.uint8))
 
@@ -97,10 +103,24 @@ class ChunkEncoder:
             frames: uint8. Shape: (CHUNK, height, width, 3).
 
         Returns:
-            float32. Shape: (CHUNK, columns).
+            Shape: (CHUNK, columns).
         """
         maps = self.backbone(self.preprocessing(frames).to(self.dtype))
-        return self.readout(maps) if self.linear is None else rows_of(maps).float()
+        if self.linear is None:
+            return self.readout(maps)  # type: ignore[no-any-return]
+        if self.places is None:
+            return rows_of(maps)
+        return maps.permute(0, 2, 3, 1).flatten(1, 2).index_select(1, self.places).flatten(1)  # type: ignore[no-any-return]
+
+
+def live_places(readout: LinearReadout) -> torch.Tensor | None:
+    """Positions of a map that a readout takes anything from, where it leaves out a tenth at least.
+
+    What never moved in the frames of the fit has no weight in principal components.
+    """
+    largest = readout.weight.abs().amax(0).view(-1, readout.shape[0]).amax(1)
+    live = torch.nonzero(largest > NEGLIGIBLE * largest.max()).flatten()
+    return live if len(live) <= 0.9 * len(largest) else None
 
 
 def as_rgb(preprocessing: Preprocessing, network: nn.Module) -> Preprocessing:

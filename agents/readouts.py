@@ -186,20 +186,21 @@ class SpatialSoftmax(Readout):
         super().__init__(shape, features, seed)
         channels, height, width = shape
         self.n_features = 2 * channels
-        self.register_buffer("channel_std", torch.ones(channels, 1, 1))
+        self.register_buffer("channel_std", torch.ones(channels))
         self.register_buffer("mean", torch.zeros(2 * channels))
         self.register_buffer("std", torch.ones(2 * channels))
         x, y = torch.linspace(-1, 1, width), torch.linspace(-1, 1, height)
-        grid = torch.stack((x.expand(height, width), y[:, None].expand(height, width)), -1)
-        self.register_buffer("grid", grid.reshape(-1, 2), persistent=False)
+        grid = torch.stack((x.expand(height, width), y[:, None].expand(height, width)))
+        self.register_buffer("grid", grid.flatten(1), persistent=False)
 
     def coordinates(self, maps: torch.Tensor) -> torch.Tensor:
         """Expected x and y of each channel, before they are standardised. Shape: (n, 2 * channels)."""
-        scaled = maps / (self.channel_std * self.TEMPERATURE)  # softmax doesn't see a channel's mean
-        return (scaled.flatten(2).softmax(2) @ self.grid).flatten(1)
+        places = maps.permute(0, 2, 3, 1).flatten(1, 2)  # (n, height * width, channels)
+        weights = (places / (self.channel_std * self.TEMPERATURE)).softmax(1)  # it doesn't see the mean
+        return (self.grid @ weights).transpose(1, 2).flatten(1)
 
     def _fit(self, maps: torch.Tensor) -> None:
-        self.channel_std.copy_(channel_statistics(maps)[1][:, None, None])
+        self.channel_std.copy_(channel_statistics(maps)[1])
         points = torch.cat([self.coordinates(part.float()) for part in torch.split(maps, 64)]).double()
         self.mean.copy_(points.mean(0))
         self.std.copy_(alive(points.std(0, correction=0)))

@@ -12,7 +12,7 @@ WARMSTART_WEIGHTS names the folder of the ImageNet weights; their rows are left 
 import argparse
 import os
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from warmstart.agents.threads import available_cores, decide_threads
@@ -23,13 +23,16 @@ import numpy as np
 from stable_baselines3.common.callbacks import BaseCallback
 
 from warmstart.agents.build import build_agent, make_training_env
+from warmstart.agents.config import PPOConfig
 from warmstart.agents.defaults import default_config
 from warmstart.agents.encoder_config import EncoderConfig
 from warmstart.agents.encoders import Encoder
 from warmstart.agents.evaluation import Evaluator, evaluate
 from warmstart.agents.policy import Policy
 from warmstart.agents.readouts import READOUTS
-from warmstart.agents.vision import FrozenVision
+from warmstart.agents.vision import FrozenVision, StackedVision, Vision
+from warmstart.agents.vision_config import VisionConfig
+from warmstart.agents.vision_seams import vision_seams
 from warmstart.envs.tasks import Task
 from warmstart.envs.vector import make_vec
 from warmstart.experiments.seeing import fit_readout, frame_size
@@ -163,13 +166,25 @@ class Until(BaseCallback):
 
 
 def train(
-    text: str, encoder: Encoder, seed: int, minutes: float, target: float, looks: Any = None
+    text: str,
+    encoder: Encoder,
+    seed: int,
+    minutes: float,
+    target: float,
+    looks: Any = None,
+    frozen: bool = True,
 ) -> Outcome:
+    """Train PPO on a frozen encoder's features, or the encoder with it."""
     task = Task.parse(text)
     config = default_config("ppo", task)
-    vision = FrozenVision(encoder, n_threads=CORES)
+    assert isinstance(config, PPOConfig)
+    vision: Vision = FrozenVision(encoder, n_threads=CORES)
+    if not frozen:
+        vision, config = StackedVision(encoder.config.frames), replace(config, n_epochs=4)
     env = make_training_env(config, task, seed, n_threads=CORES, vision=vision, context_source=looks)
-    model = build_agent(config, env, seed, "cpu")
+    settings = VisionConfig(train="frozen" if frozen else "fine_tuned")
+    seams = vision_seams(settings, encoder, "ppo", env.observation_space)
+    model = build_agent(config, env, seed, "cpu", seams)
     until = Until(task, minutes, target)
     model.learn(100_000_000, callback=until)
     policy, steps, spent = Policy.from_model(model), model.num_timesteps, until.spent
@@ -234,7 +249,10 @@ def visual_shift(seed: int, minutes: float = 8.0) -> None:
             encoder, _ = pretrained_encoder(config, frame_size(Task.parse(base)))
             fit_readout(encoder, Task.parse(base), seed, source, n_threads=CORES)
             found = train(base, encoder, seed, minutes, 990.0, source)
-            report_shift(f"frozen {kind}, {name}", found.policy, base)
+            report_shift(f"frozen {kind}, {name}", found, base)
+    encoder, _ = pretrained_encoder("nature_cnn:frames=3", frame_size(Task.parse(base)))
+    found = train(base, encoder, seed, 2 * minutes, 990.0, frozen=False)
+    report_shift("NatureCNN from scratch", found, base)
 
 
 def report_shift(name: str, policy: Policy, base: str) -> None:

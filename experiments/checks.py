@@ -1,6 +1,6 @@
 """What can be known to be wrong with a study before anything is trained: built once and compared."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -9,6 +9,8 @@ from gymnasium.spaces import Box
 
 from warmstart.agents.checkpoints import load_checkpoint
 from warmstart.agents.config import AlgorithmConfig
+from warmstart.agents.encoder_config import EncoderConfig
+from warmstart.agents.encoders import make_encoder
 from warmstart.agents.frame_history import frame_space
 from warmstart.envs.errors import unknown_name
 from warmstart.envs.layouts import Layout
@@ -17,6 +19,7 @@ from warmstart.envs.tasks import Task
 from warmstart.envs.vector import make_vec
 from warmstart.experiments.arms import ResolvedArm
 from warmstart.experiments.plan import Plan
+from warmstart.experiments.seeing import randomized_looks
 from warmstart.experiments.study import Study, StudyError, checked
 from warmstart.experiments.yaml_files import Place
 from warmstart.transfer.carrying import CarryingMethod
@@ -52,11 +55,28 @@ def check_buildable(plan: Plan) -> None:
     build = cache(_built_side)  # arms mostly share their tasks
     for arm in plan.arms:
         target = build(str(arm.target), ("target",), arm.algorithm)
+        if arm.vision is not None:
+            _check_encoder(arm, target)
         source = given
         if arm.source is not None:
             source = build(str(arm.source), ("source",), arm.source_algorithm)
         if source is not None and isinstance(arm.method, CarryingMethod):
             _check_pair(study, source, target, arm)
+
+
+def _check_encoder(arm: ResolvedArm, target: _Side) -> None:
+    """See that an arm's encoder takes frames of the task's size."""
+    settings = arm.vision
+    assert settings is not None
+    frames, _ = frame_space(target.spaces[0])
+    config = EncoderConfig.parse(settings.encoder)
+    if not config.file:
+        config = replace(config, weights="random")  # the network's shape is what matters
+    checked(("vision",), lambda: make_encoder(config, frames.shape))
+    looks = checked(("vision", "randomize"), lambda: randomized_looks(settings, 0))
+    checked(
+        ("vision", "randomize"), lambda: make_vec(arm.target, 1, n_threads=1, context_source=looks).close()
+    )
 
 
 def _check_pair(study: Study, source: _Side, target: _Side, arm: ResolvedArm) -> None:

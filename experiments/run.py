@@ -117,8 +117,9 @@ def run_study(
     store_plugins(loaded, directory)
     try:
         with shown:
-            if difference:
-                shown.message(difference)
+            for message in (difference, *made.left_out):
+                if message:
+                    shown.message(message)
             Scheduler(directory, made.trials, workers, shown).run_all()
     except KeyboardInterrupt:
         raise StudyInterruptedError(
@@ -161,7 +162,8 @@ def prepare(made: Plan, directory: Path) -> str:
             full if full is not error else WarmstartError(f"{directory} can't be written: {error}.")
         ) from None
     write_text(directory / STUDY_FILE, made.study.to_yaml("Written by warmstart: every setting of this run."))
-    write_json(directory / TRIALS_FILE, {"trials": [_entry(trial) for trial in made.trials]}, durable=True)
+    listed = {"trials": [_entry(trial) for trial in made.trials], "notes": list(made.left_out)}
+    write_json(directory / TRIALS_FILE, listed, durable=True)
     link_runs(directory, made.trials)
     return difference
 
@@ -264,7 +266,7 @@ def _copy_checkpoint(source: Path, folder: Path, identity: str) -> None:
     target = folder / identity
     if target.exists():
         return
-    folder.mkdir(exist_ok=True)
+    folder.mkdir(parents=True, exist_ok=True)
     staged = folder / f".{identity}.{hashlib.sha256(str(source).encode()).hexdigest()[:8]}"
     if source.is_dir():
         shutil.rmtree(staged, ignore_errors=True)

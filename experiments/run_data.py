@@ -116,7 +116,7 @@ def load_run(directory: str | Path) -> RunData:
         random_return=random_return,
         versions=versions,
         baseline=str(study.get("baseline", "scratch")),
-        notes=_notes(states, study),
+        notes=(*_notes(states, study), *_left_out(directory)),
     )
 
 
@@ -185,6 +185,12 @@ def _notes(states: tuple[TrialState, ...], study: Mapping[str, Any]) -> tuple[st
     if open_:
         notes.append(f"{len(open_)} of {len(states)} trials are not done yet: the numbers are preliminary.")
     return tuple(notes)
+
+
+def _left_out(directory: Path) -> tuple[str, ...]:
+    """Why optional arms were left out."""
+    data = read_json(directory / TRIALS_FILE) or {}
+    return tuple(map(str, data.get("notes", ())))
 
 
 def _text(path: Path) -> str:

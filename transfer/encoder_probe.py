@@ -1,7 +1,7 @@
 """Is an encoder good? What a linear map tells of the state: from its features, raw pixels, random weights.
 
-May import envs and agents. A look before any training. Linear probes of rewards and actions rank encoders much
-as training does (2208.12345); in simulation the state is there to be probed, each dimension by itself.
+May import envs and agents. A look before any training: linear probes of rewards and actions rank encoders
+much as training does (2208.12345), and in simulation there is the state itself, dimension by dimension.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -12,12 +12,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from warmstart.agents.encoder_config import EncoderConfig
 from warmstart.agents.encoders import Encoder, make_encoder
 from warmstart.agents.fast_encoding import fast
 from warmstart.envs.errors import WarmstartError
 from warmstart.envs.layouts import Dimension
-from warmstart.transfer.frames import FrameData
+from warmstart.transfer.frame_data import FrameData
 from warmstart.transfer.probing import features_of
 from warmstart.transfer.ridge import folds_of, histories_at, unseen_r2, with_history
 
@@ -97,22 +96,24 @@ def untrained(encoder: Encoder) -> Encoder:
 
     Where the encoder's own weights are those that its seed draws, another seed draws the twin's.
     """
-    settings = {"weights": "random", "file": ""}
-    config = replace(encoder.config, **settings) if encoder.config.architecture else _of_backbone(encoder)
-    twin = _random(config, encoder)
-    own, drawn = encoder.backbone.state_dict(), twin.backbone.state_dict()
-    if all(torch.equal(own[name], drawn[name]) for name in own):
-        twin = _random(replace(config, seed=config.seed + 1), encoder)
+    config = replace(encoder.config, weights="random", download=False)
+    for seed in (config.seed, config.seed + 1):
+        seeded = replace(config, seed=seed)
+        twin = make_encoder(seeded, encoder.frame_shape, preprocessing=encoder.preprocessing)
+        if not _equal(twin, encoder):
+            return twin
+    with torch.random.fork_rng(devices=[]):  # a module of the user's own, which is built with its weights
+        torch.manual_seed(config.seed)
+        for module in twin.backbone.modules():
+            if callable(reset := getattr(module, "reset_parameters", None)):
+                reset()
     return twin
 
 
-def _of_backbone(encoder: Encoder) -> EncoderConfig:
-    """Settings of an encoder that is named by its file alone."""
-    return EncoderConfig(encoder.backbone.name, tap=encoder.backbone.tap)
-
-
-def _random(config: EncoderConfig, encoder: Encoder) -> Encoder:
-    return make_encoder(config, encoder.frame_shape, preprocessing=encoder.preprocessing)
+def _equal(first: Encoder, second: Encoder) -> bool:
+    """Whether two networks of one architecture have the same weights."""
+    own, other = first.backbone.state_dict(), second.backbone.state_dict()
+    return all(torch.equal(own[name], other[name]) for name in own)
 
 
 def probe_encoder(
@@ -203,8 +204,8 @@ def probe_features(
     steps, envs = histories_at(data, max(frames, longest))
     if len(steps) < FEWEST_ROWS:
         raise WarmstartError(
-            f"There are too few frames to probe: expected at least {FEWEST_ROWS} with {longest - 1} before them "
-            f"in their episode, found {len(steps)}. Use more frames."
+            f"There are too few frames to probe: expected at least {FEWEST_ROWS} with {longest - 1} before "
+            f"them in their episode, found {len(steps)}. Use more frames."
         )
     inputs = with_history(features, steps, envs, frames, difference=1.0)  # inputs are standardised anyway
     r2 = unseen_r2(inputs, data.state[steps, envs], folds_of(envs), n_threads)

@@ -88,7 +88,7 @@ class FrameBatch:
     """The frames at each offset, uint8. Shape: (offsets, batch, height, width, 3)."""
     actions: torch.Tensor
     """The actions taken on seeing them, float32. Shape: (offsets, batch, actions)."""
-    ids: torch.Tensor | None = None
+    windows: torch.Tensor
     """Number of each window; equal ones are the same. Shape: (batch,)."""
 
 

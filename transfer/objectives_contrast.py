@@ -97,10 +97,8 @@ class TemporalContrast(Objective):
             keys = self.target[1](self.convolve(self.target[0], positives))
         codes = self.compress(self.convolve(self.backbone, anchors))
         logits = self.compare(codes + self.predict(codes)) @ keys.t()
-        if batch.ids is not None:
-            same = batch.ids[:, None] == batch.ids[None, :]
-            same.fill_diagonal_(False)
-            logits = logits.masked_fill(same, -1e9)
+        repeated = (batch.windows[:, None] == batch.windows).fill_diagonal_(False)
+        logits = logits.masked_fill(repeated, -torch.inf)
         own = torch.arange(len(logits), device=logits.device)
         self.parts = {"accuracy": (logits.detach().argmax(1) == own).float().mean()}
         return info_nce(logits)

@@ -6,13 +6,14 @@ May import envs and agents.
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from warmstart.envs.errors import WarmstartError
-from warmstart.transfer.frames import FrameData
+from warmstart.transfer.frame_data import FrameData
 
 Floats = NDArray[Any]
 Integers = NDArray[np.int64]
@@ -42,7 +43,7 @@ def folds_of(envs: Integers) -> Integers:
 
 
 def histories_at(data: FrameData, frames: int) -> tuple[Integers, Integers]:
-    """Step and environment of the frames with ``frames - 1`` before them in their episode. Shapes: (rows,)."""
+    """Step and environment of the frames with ``frames - 1`` others before them. Shapes: (rows,)."""
     windows = data.starts_at(tuple(range(frames)))
     return windows[:, 0] + frames - 1, windows[:, 1]
 
@@ -64,7 +65,7 @@ def with_history(features: Floats, steps: Integers, envs: Integers, frames: int,
     past = [features[steps - back, envs] for back in range(frames - 1, -1, -1)]
     if frames == 1:
         return past[0]
-    moved = [(new - old) * difference for old, new in zip(past[:-1], past[1:], strict=True)]
+    moved = [(new - old) * difference for old, new in pairwise(past)]
     return np.concatenate(past[1:] + moved, axis=1)
 
 

@@ -103,7 +103,8 @@ def projected_energy(readout: LinearReadout, maps: torch.Tensor) -> torch.Tensor
     moved = moved.view(len(maps), height * width, channels)
     # One matrix product per place: (places, n, channels) x (places, channels, k).
     added = moved.transpose(0, 1) @ weight.permute(1, 2, 0)
-    return added.square().sum(2).sqrt().t().reshape(len(maps), height, width)
+    energy: torch.Tensor = added.square().sum(2).sqrt().t().reshape(len(maps), height, width)
+    return energy
 
 
 def attended_energy(readout: SpatialSoftmax, maps: torch.Tensor) -> torch.Tensor:
@@ -188,7 +189,7 @@ def placed(found: tuple[float, float], inner: tuple[int, int], side: int, pixels
         Shape: (side,).
     """
     even = pixels / side
-    index = np.arange(side)
+    index = np.arange(side, dtype=np.float64)
     if inner[1] == inner[0]:
         return (index + 0.5) * even
     stride = (found[1] - found[0]) / (inner[1] - inner[0])
@@ -198,7 +199,7 @@ def placed(found: tuple[float, float], inner: tuple[int, int], side: int, pixels
 
 
 def spread(energy: NDArray[np.float64], at: Centres, size: Sequence[int]) -> NDArray[np.float64]:
-    """Energies of a map's places, interpolated linearly to all pixels of a frame.
+    """Energies of a map's places, interpolated linearly to all pixels of a frame; they fade beyond the places.
 
     Args:
         energy: Shape: (n, height', width').
@@ -216,4 +217,9 @@ def spread(energy: NDArray[np.float64], at: Centres, size: Sequence[int]) -> NDA
 def _interpolation(at: NDArray[np.float64], pixels: int) -> NDArray[np.float64]:
     """Weights of each place in each pixel. Shape: (pixels, places)."""
     wanted = np.arange(pixels) + 0.5
-    return np.stack([np.interp(wanted, at, row) for row in np.eye(len(at))], axis=1)
+    if len(at) == 1:
+        return np.ones((pixels, 1))
+    fade = 2 * (at[1] - at[0])
+    known = np.concatenate(([at[0] - fade], at, [at[-1] + fade]))
+    rows = np.pad(np.eye(len(at)), ((0, 0), (1, 1)))
+    return np.stack([np.interp(wanted, known, row) for row in rows], axis=1)

@@ -14,6 +14,7 @@ from gymnasium.vector.utils import batch_space
 from numpy.typing import NDArray
 
 from warmstart.agents.checkpoints import Checkpoint
+from warmstart.agents.policy import Policy
 from warmstart.envs.errors import WarmstartError
 from warmstart.envs.hooks import ContextSource
 from warmstart.envs.layouts import Dimension, generic_layout
@@ -23,8 +24,8 @@ from warmstart.envs.single_pixels import is_frame
 from warmstart.envs.tasks import Task
 from warmstart.envs.vector import make_vec
 from warmstart.envs.wrappers import PassingWrapper
-from warmstart.transfer.frame_collection import ActionPolicy, collect_frames
-from warmstart.transfer.frames import FrameData, join_frames
+from warmstart.transfer.frame_data import FrameData, join_frames
+from warmstart.transfer.frames import ActionPolicy, collect_frames
 
 Array = NDArray[Any]
 Env = VectorEnv[Any, Any, Any]
@@ -47,8 +48,8 @@ def seen_task(task: Task) -> Task:
     kind = "pixels+state" if is_numbers(space) else "pixels"
     if isinstance(space, spaces.Box) and not is_numbers(space) and not is_frame(space):
         raise WarmstartError(
-            f"{task} observes images of shape {space.shape} and type {space.dtype}: expected colour, uint8 of "
-            "shape (height, width, 3). Ask the environment for colour images, not grey ones."
+            f"{task} observes images of shape {space.shape} and type {space.dtype}: expected colour, uint8 "
+            "of shape (height, width, 3). Ask the environment for colour images, not grey ones."
         )
     seen = task.with_options(obs=kind)
     draws_itself = task.id.removeprefix("warmstart/") not in robots()
@@ -190,8 +191,8 @@ def thinned(data: FrameData, windows: int, frames: int) -> FrameData:
         own = found[found[:, 1] == env, 0]
         if not len(own):
             raise WarmstartError(
-                f"There are too few frames: none of environment {env}'s episodes has {frames}. Look fewer frames "
-                "back."
+                f"There are too few frames: none of environment {env}'s episodes has {frames}. Look fewer "
+                "frames back."
             )
         chosen[:, env] = own[np.linspace(0, len(own) - 1, windows).round().astype(np.int64)]
     steps = (chosen[:, None] + np.arange(frames)[:, None]).reshape(-1, chosen.shape[1])
@@ -217,9 +218,9 @@ def in_numbers(data: FrameData, env: Env) -> FrameData:
     state = space["state"] if isinstance(space, spaces.Dict) else None
     if data.state is None or not isinstance(state, spaces.Discrete | spaces.MultiDiscrete):
         return data
-    rows = data.state.reshape(-1, *state.shape).astype(np.int64)
-    flat = np.stack([spaces.utils.flatten(state, row) for row in rows])
-    return replace(data, state=flat.reshape(*data.starts.shape, -1).astype(np.float32))
+    rows = data.state.reshape(-1, *(state.shape or ())).astype(np.int64)
+    flat = np.array([spaces.utils.flatten(state, row) for row in rows], dtype=np.float32)
+    return replace(data, state=flat.reshape(*data.starts.shape, -1))
 
 
 def eyes_of(checkpoint: Checkpoint, env: Env) -> tuple[Env, ActionPolicy]:
@@ -254,7 +255,7 @@ def eyes_of(checkpoint: Checkpoint, env: Env) -> tuple[Env, ActionPolicy]:
             seeing = policy.seeing(tap)
             if _alike(policy.observation_space, seeing.single_observation_space):
                 watched = _Watched(seeing, tap)
-                return watched, lambda _: policy(watched.seen)
+                return watched, watched.acting(policy)
     raise WarmstartError(
         f"{_named(checkpoint)} observes {policy.observation_space}; the task {_task(env)} shows {own}, which "
         "isn't that."
@@ -325,6 +326,10 @@ class _Watched(PassingWrapper):
         self.single_observation_space = tap.env.single_observation_space
         self.observation_space = tap.env.observation_space
         self.seen: Any = None
+
+    def acting(self, policy: Policy) -> ActionPolicy:
+        """The policy, which looks at ``seen`` whatever it is given."""
+        return lambda _: policy(self.seen)
 
     def reset(self, *, seed: Any = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
         self.seen, _ = self.env.reset(seed=seed, options=options)

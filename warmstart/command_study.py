@@ -190,6 +190,8 @@ class Compare(_Training):
                     f"{len(rows)} trials, {made.steps:,} steps in all, about {_duration(seconds)} here. "
                     "Nothing was written."
                 )
+                for reason in made.left_out:
+                    note(reason)
             return 0
         result = run_study(study, self.out, workers=self.workers, plugins=self.plugin)
         return _show(result, self.json)

@@ -17,12 +17,13 @@ from warmstart.agents.fast_encoding import (
     TOLERANCE,
     fast,
     feature_error,
+    live_places,
     native_bfloat16,
     resolve_precision,
 )
 from warmstart.agents.packed import PositiveMaxPool
 from warmstart.agents.preprocessing import Preprocessing
-from warmstart.agents.readouts import READOUTS
+from warmstart.agents.readouts import READOUTS, LinearReadout
 from warmstart.envs.errors import WarmstartError
 
 SIZE = (48, 52)
@@ -105,6 +106,22 @@ def test_results_are_not_overwritten_by_the_next_call() -> None:
     kept = first.copy()
     encode(FRAMES[8:16])
     assert np.array_equal(first, kept)
+
+
+def test_places_where_nothing_moved_are_left_out() -> None:
+    frames = np.repeat(blobs(1), 24, 0)
+    frames[:, :16, :16] = blobs(24, seed=3)[:, :16, :16]
+    encoder = encoder_of("drq:features=4", frames)
+    readout = encoder.readout
+    assert isinstance(readout, LinearReadout)
+    places = live_places(readout)
+    assert places is not None
+    assert len(places) < 0.3 * readout.shape[1] * readout.shape[2]
+    assert feature_error(encoder, frames, "float32") < 1e-4
+    assert feature_error(encoder, FRAMES, "float32") < 1e-3  # where all of it moves
+    everywhere = encoder_of().readout
+    assert isinstance(everywhere, LinearReadout)
+    assert live_places(everywhere) is None
 
 
 def test_the_encoder_is_copied_and_left_as_it_is() -> None:

@@ -1,0 +1,207 @@
+"""The picture of a probe: where the encoder looks, and what a linear map tells of the state.
+
+Draws on a figure of its own (Agg, no pyplot, no change of global settings).
+"""
+
+import io
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from warmstart.agents.files import replace_file
+from warmstart.envs.errors import WarmstartError, unknown_name
+from warmstart.experiments.figures import FORMATS
+from warmstart.transfer.encoder_probe import EncoderProbe, ProbeColumn, grouped
+from warmstart.transfer.frame_data import FrameData
+from warmstart.transfer.saliency import Saliency
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+COLOURS = ("#8fc1e8", "#0068b8", "#b9bfc8", "#c8500a")
+"""Encoder from one frame and from a history, raw pixels, random weights."""
+MOST = 40
+"""Dimensions that are drawn one by one."""
+_INK, _MUTED, _GRID = "#20262e", "#5a6577", "#e0e4ea"
+_SIDE = 336
+_CAPTIONS = {
+    "pca": "Brightness: how much each place adds to the features, beside what the mean frame does.",
+    "projection": "Brightness: how much each place adds to the features, beside what the mean frame does.",
+    "spatial_softmax": "Brightness: attention, weighted by how far a channel's point is from its usual place. "
+    "Dots: points of the most mobile channels.",
+}
+_CAPTION = "Brightness: how far the map of features is from its mean over frames."
+
+
+def draw_probe(
+    probe: EncoderProbe,
+    columns: Sequence[ProbeColumn],
+    frames: NDArray[np.uint8],
+    seen: Saliency,
+    readout: str = "",
+) -> "Figure":
+    """Draw frames, where the encoder looks in them, and bars of R² by dimension.
+
+    Args:
+        probe: What was found.
+        columns: Those of its columns that are drawn, at most four.
+        frames: Some frames of the task. Shape: (n, height, width, 3).
+        seen: Where the encoder looks in them.
+        readout: The readout's name, for the caption.
+    """
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    names, values = grouped(EncoderProbe(probe.encoder, probe.task, probe.dimensions, tuple(columns), 0), MOST)
+    n, aspect = len(frames), frames.shape[1] / frames.shape[2]
+    width = float(np.clip(2.2 + 0.52 * len(names), 10.5, 20))
+    strip = 2 * (width - 0.4) / n * aspect + 0.1
+    figure = Figure(figsize=(width, strip + 4.6))
+    FigureCanvasAgg(figure)
+    height = figure.get_figheight()
+    figure.text(0.2 / width, 1 - 0.18 / height, probe.encoder, size=15, weight="bold", color=_INK, va="top")
+    figure.text(
+        0.2 / width,
+        1 - 0.5 / height,
+        f"What the encoder sees in {probe.task}. {_CAPTIONS.get(readout, _CAPTION)}",
+        size=9,
+        color=_MUTED,
+        va="top",
+        parse_math=False,
+    )
+    top = 1 - 0.8 / height
+    grid = figure.add_gridspec(
+        2, n, left=0.2 / width, right=1 - 0.2 / width, top=top, bottom=top - strip / height, wspace=0.03, hspace=0.03
+    )
+    for index, (frame, heat) in enumerate(zip(frames, seen.heat, strict=True)):
+        _picture(figure.add_subplot(grid[0, index]), upscaled(frame))
+        axes = figure.add_subplot(grid[1, index])
+        _picture(axes, overlay(frame, heat))
+        if seen.points is not None:
+            scale = _SIDE / frame.shape[0]
+            x, y = seen.points[index].T * scale
+            axes.scatter(x, y, s=7, color="#6df2ff", linewidths=0)
+    bars = figure.add_axes((0.7 / width, 1.15 / height, 1 - 0.9 / width, 2.35 / height))
+    _bars(bars, names, columns, values)
+    return figure
+
+
+def _bars(
+    axes: "Axes", names: Sequence[str], columns: Sequence[ProbeColumn], values: Sequence[Sequence[float]]
+) -> None:
+    """Groups of bars, the mean's first."""
+    places = np.concatenate(([0.0], np.arange(len(names)) + 1.4))
+    breadth = 0.8 / len(columns)
+    for index, (column, heights) in enumerate(zip(columns, values, strict=True)):
+        x = places + (index - (len(columns) - 1) / 2) * breadth
+        shown = np.nan_to_num(np.clip(np.array([column.mean, *heights]), 0, 1))
+        label = f"{column.label} ({column.inputs:,} numbers): {column.mean:.2f}"
+        axes.bar(x, shown, breadth * 0.92, color=COLOURS[index], label=label)
+    axes.axvline(0.7, color=_GRID, linewidth=1.2)
+    axes.set_xlim(-0.55, places[-1] + 0.55)
+    axes.set_ylim(0, 1)
+    turned = {"rotation": 35, "ha": "right", "rotation_mode": "anchor"} if len(names) > 8 else {}
+    axes.set_xticks(places, ["mean", *names], size=8.5, color=_INK, parse_math=False, **turned)
+    axes.get_xticklabels()[0].set_weight("bold")
+    axes.set_ylabel("R² in episodes not fitted on", size=9, color=_INK)
+    axes.tick_params(axis="y", labelsize=8.5, colors=_MUTED)
+    axes.tick_params(axis="x", length=0)
+    axes.grid(axis="y", color=_GRID, linewidth=0.7)
+    axes.set_axisbelow(True)
+    for side in ("top", "right", "left", "bottom"):
+        axes.spines[side].set_visible(False)
+    axes.axhline(0, color=_MUTED, linewidth=1)
+    axes.legend(
+        loc="lower left",
+        bbox_to_anchor=(0, 1.02),
+        ncols=len(columns),
+        frameon=False,
+        fontsize=9,
+        borderaxespad=0,
+        handlelength=1.1,
+        columnspacing=1.4,
+    )
+
+
+def _picture(axes: "Axes", image: NDArray[np.uint8]) -> None:
+    axes.imshow(image, interpolation="antialiased")
+    axes.set_axis_off()
+
+
+def upscaled(frame: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """A frame with `_SIDE` rows, smoothly."""
+    height, width = frame.shape[:2]
+    size = (round(_SIDE * width / height), _SIDE)
+    return np.asarray(Image.fromarray(np.ascontiguousarray(frame)).resize(size, Image.Resampling.BICUBIC))
+
+
+def overlay(frame: NDArray[np.uint8], heat: NDArray[np.float32]) -> NDArray[np.uint8]:
+    """A greyed frame that glows where the heat is.
+
+    Args:
+        frame: Shape: (height, width, 3).
+        heat: From 0 to 1. Shape: (height, width).
+
+    Returns:
+        Shape: (`_SIDE`, proportional, 3).
+    """
+    from matplotlib import colormaps
+
+    large = upscaled(frame).astype(np.float64) / 255
+    grey = np.repeat(large.mean(2, keepdims=True), 3, axis=2) * 0.75 + large * 0.15
+    size = (large.shape[1], large.shape[0])
+    glow = np.asarray(Image.fromarray(heat).resize(size, Image.Resampling.BICUBIC)).clip(0, 1)
+    strength = 0.85 * glow[..., None] ** 0.6
+    colour = colormaps["inferno"](0.15 + 0.8 * glow)[..., :3]
+    mixed = grey * (1 - strength) + colour * strength
+    return (mixed.clip(0, 1) * 255).round().astype(np.uint8)
+
+
+def telling_frames(data: FrameData, n: int = 6) -> NDArray[np.uint8]:
+    """Frames of states far from one another: each the farthest from those before it. Shape: (n, h, w, 3)."""
+    frames = data.frames.reshape(-1, *data.frames.shape[2:])
+    if data.state is None:
+        return frames[np.linspace(0, len(frames) - 1, n).astype(int)]
+    state = data.state.reshape(len(frames), -1).astype(np.float64)
+    spread = state.std(0)
+    scaled = np.clip((state - state.mean(0)) / np.where(spread > 0, spread, 1), -2, 2)  # no outliers
+    chosen = [int(np.square(scaled).sum(1).argmin())]
+    nearest = np.full(len(frames), np.inf)
+    while len(chosen) < n:
+        nearest = np.minimum(nearest, np.square(scaled - scaled[chosen[-1]]).sum(1))
+        chosen.append(int(nearest.argmax()))
+    return frames[chosen]
+
+
+def check_picture(path: Path) -> None:
+    """Raise where a picture can't be written there, before there is one.
+
+    Raises:
+        WarmstartError: The file exists already, or its format is unknown.
+    """
+    if path.suffix.removeprefix(".").lower() not in FORMATS:
+        raise unknown_name("format of a picture", path.suffix or path.name, [f".{name}" for name in FORMATS])
+    if path.exists():
+        raise WarmstartError(f"{path} exists already and isn't overwritten: name another file, or remove it.")
+
+
+def save_probe(figure: "Figure", path: Path) -> None:
+    """Write a picture entirely or not at all; its folder is made.
+
+    Raises:
+        WarmstartError: It can't be written.
+    """
+    kind = path.suffix.removeprefix(".").lower()
+    metadata: dict[str, Any] = {"png": {"Software": None}, "pdf": {"CreationDate": None}, "svg": {"Date": None}}
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format=kind, dpi=150, metadata=metadata[kind])
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        replace_file(path, buffer.getvalue())
+    except OSError as error:
+        raise WarmstartError(f"The picture {path} could not be written: {error.strerror or error}.") from error
