@@ -34,7 +34,9 @@ arms:
   - {{name: frozen, method: scratch, vision: "nature_cnn:features=8,fit_frames=64"}}
   - name: pretrained
     method: scratch
-    vision: {{encoder: "nature_cnn:features=8,fit_frames=64", pretrain: {{updates: 4, steps: 128, batch_size: 8}}}}
+    vision:
+      encoder: "nature_cnn:features=8,fit_frames=64"
+      pretrain: {{updates: 4, steps: 128, batch_size: 8}}
   - name: warm
     method: fine_tune
     critic_fit_steps: 128

