@@ -29,10 +29,12 @@ MOST = 40
 """Dimensions that are drawn one by one."""
 _INK, _MUTED, _GRID = "#20262e", "#5a6577", "#e0e4ea"
 _SIDE = 336
+_MARGIN, _GAP, _HEAD, _CHART = 0.2, 0.05, 0.85, 3.2
+"""Inches: beside everything, between the two rows of frames, for the title, for the chart and its legend."""
 _CAPTIONS = {
     "pca": "Brightness: how much each place adds to the features, beside what the mean frame does.",
     "projection": "Brightness: how much each place adds to the features, beside what the mean frame does.",
-    "spatial_softmax": "Brightness: attention, weighted by how far a channel's point is from its usual place. "
+    "spatial_softmax": "Brightness: attention, weighted by how far a channel's point is from its usual one. "
     "Dots: points of the most mobile channels.",
 }
 _CAPTION = "Brightness: how far the map of features is from its mean over frames."
@@ -57,26 +59,33 @@ def draw_probe(
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    names, values = grouped(EncoderProbe(probe.encoder, probe.task, probe.dimensions, tuple(columns), 0), MOST)
-    n, aspect = len(frames), frames.shape[1] / frames.shape[2]
+    drawn = EncoderProbe(probe.encoder, probe.task, probe.dimensions, tuple(columns), probe.rows)
+    names, values = grouped(drawn, MOST)
+    turned = len(names) > 8
     width = float(np.clip(2.2 + 0.52 * len(names), 10.5, 20))
-    strip = 2 * (width - 0.4) / n * aspect + 0.1
-    figure = Figure(figsize=(width, strip + 4.6))
+    strip = 2 * (width - 2 * _MARGIN) / len(frames) * frames.shape[1] / frames.shape[2] + _GAP
+    below = 1.2 if turned else 0.45
+    height = _HEAD + strip + _CHART + below
+    figure = Figure(figsize=(width, height))
     FigureCanvasAgg(figure)
-    height = figure.get_figheight()
-    figure.text(0.2 / width, 1 - 0.18 / height, probe.encoder, size=15, weight="bold", color=_INK, va="top")
-    figure.text(
-        0.2 / width,
-        1 - 0.5 / height,
-        f"What the encoder sees in {probe.task}. {_CAPTIONS.get(readout, _CAPTION)}",
-        size=9,
-        color=_MUTED,
-        va="top",
-        parse_math=False,
-    )
-    top = 1 - 0.8 / height
+
+    def write(text: str, inches: float, **style: Any) -> None:
+        """Text so many inches below the top."""
+        figure.text(_MARGIN / width, 1 - inches / height, text, va="top", parse_math=False, **style)
+
+    write(probe.encoder, 0.18, size=15, weight="bold", color=_INK)
+    write(f"in {probe.task}, {probe.rows:,} frames", 0.5, size=10.5, color=_INK)
+    write(_CAPTIONS.get(readout, _CAPTION), _HEAD + strip + 0.07, size=8.5, color=_MUTED)
+    top = 1 - _HEAD / height
     grid = figure.add_gridspec(
-        2, n, left=0.2 / width, right=1 - 0.2 / width, top=top, bottom=top - strip / height, wspace=0.03, hspace=0.03
+        2,
+        len(frames),
+        left=_MARGIN / width,
+        right=1 - _MARGIN / width,
+        top=top,
+        bottom=top - strip / height,
+        wspace=0.03,
+        hspace=0.03,
     )
     for index, (frame, heat) in enumerate(zip(frames, seen.heat, strict=True)):
         _picture(figure.add_subplot(grid[0, index]), upscaled(frame))
@@ -86,13 +95,17 @@ def draw_probe(
             scale = _SIDE / frame.shape[0]
             x, y = seen.points[index].T * scale
             axes.scatter(x, y, s=7, color="#6df2ff", linewidths=0)
-    bars = figure.add_axes((0.7 / width, 1.15 / height, 1 - 0.9 / width, 2.35 / height))
-    _bars(bars, names, columns, values)
+    bars = figure.add_axes((0.7 / width, below / height, 1 - 0.9 / width, (_CHART - 0.8) / height))
+    _bars(bars, names, columns, values, turned)
     return figure
 
 
 def _bars(
-    axes: "Axes", names: Sequence[str], columns: Sequence[ProbeColumn], values: Sequence[Sequence[float]]
+    axes: "Axes",
+    names: Sequence[str],
+    columns: Sequence[ProbeColumn],
+    values: Sequence[Sequence[float]],
+    turned: bool,
 ) -> None:
     """Groups of bars, the mean's first."""
     places = np.concatenate(([0.0], np.arange(len(names)) + 1.4))
@@ -100,14 +113,14 @@ def _bars(
     for index, (column, heights) in enumerate(zip(columns, values, strict=True)):
         x = places + (index - (len(columns) - 1) / 2) * breadth
         shown = np.nan_to_num(np.clip(np.array([column.mean, *heights]), 0, 1))
-        label = f"{column.label} ({column.inputs:,} numbers): {column.mean:.2f}"
+        label = f"{column.label}: mean {column.mean:.2f}"
         axes.bar(x, shown, breadth * 0.92, color=COLOURS[index], label=label)
     axes.axvline(0.7, color=_GRID, linewidth=1.2)
     axes.set_xlim(-0.55, places[-1] + 0.55)
     axes.set_ylim(0, 1)
-    turned = {"rotation": 35, "ha": "right", "rotation_mode": "anchor"} if len(names) > 8 else {}
-    axes.set_xticks(places, ["mean", *names], size=8.5, color=_INK, parse_math=False, **turned)
-    axes.get_xticklabels()[0].set_weight("bold")
+    style: dict[str, Any] = {"rotation": 35, "ha": "right", "rotation_mode": "anchor"} if turned else {}
+    axes.set_xticks(places, ["mean", *names], size=8.5, color=_INK, parse_math=False, **style)
+    axes.get_xticklabels()[0].set_fontweight("bold")
     axes.set_ylabel("R² in episodes not fitted on", size=9, color=_INK)
     axes.tick_params(axis="y", labelsize=8.5, colors=_MUTED)
     axes.tick_params(axis="x", length=0)
@@ -137,7 +150,8 @@ def upscaled(frame: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """A frame with `_SIDE` rows, smoothly."""
     height, width = frame.shape[:2]
     size = (round(_SIDE * width / height), _SIDE)
-    return np.asarray(Image.fromarray(np.ascontiguousarray(frame)).resize(size, Image.Resampling.BICUBIC))
+    resized = Image.fromarray(np.ascontiguousarray(frame)).resize(size, Image.Resampling.BICUBIC)
+    return np.asarray(resized)
 
 
 def overlay(frame: NDArray[np.uint8], heat: NDArray[np.float32]) -> NDArray[np.uint8]:
@@ -158,24 +172,32 @@ def overlay(frame: NDArray[np.uint8], heat: NDArray[np.float32]) -> NDArray[np.u
     glow = np.asarray(Image.fromarray(heat).resize(size, Image.Resampling.BICUBIC)).clip(0, 1)
     strength = 0.85 * glow[..., None] ** 0.6
     colour = colormaps["inferno"](0.15 + 0.8 * glow)[..., :3]
-    mixed = grey * (1 - strength) + colour * strength
-    return (mixed.clip(0, 1) * 255).round().astype(np.uint8)
+    mixed: NDArray[np.float64] = grey * (1 - strength) + colour * strength
+    out: NDArray[np.uint8] = np.round(mixed.clip(0, 1) * 255).astype(np.uint8)
+    return out
 
 
 def telling_frames(data: FrameData, n: int = 6) -> NDArray[np.uint8]:
-    """Frames of states far from one another: each the farthest from those before it. Shape: (n, h, w, 3)."""
-    frames = data.frames.reshape(-1, *data.frames.shape[2:])
-    if data.state is None:
-        return frames[np.linspace(0, len(frames) - 1, n).astype(int)]
-    state = data.state.reshape(len(frames), -1).astype(np.float64)
+    """Frames of states far from one another: each the farthest from those before it.
+
+    Args:
+        data: Frames with their state.
+        n: Frames wanted.
+
+    Returns:
+        Shape: (n, height, width, 3).
+    """
+    assert data.state is not None
+    state = data.state.reshape(len(data), -1).astype(np.float64)
     spread = state.std(0)
     scaled = np.clip((state - state.mean(0)) / np.where(spread > 0, spread, 1), -2, 2)  # no outliers
     chosen = [int(np.square(scaled).sum(1).argmin())]
-    nearest = np.full(len(frames), np.inf)
+    nearest = np.full(len(data), np.inf)
     while len(chosen) < n:
         nearest = np.minimum(nearest, np.square(scaled - scaled[chosen[-1]]).sum(1))
         chosen.append(int(nearest.argmax()))
-    return frames[chosen]
+    out: NDArray[np.uint8] = data.frames.reshape(-1, *data.frames.shape[2:])[chosen]
+    return out
 
 
 def check_picture(path: Path) -> None:
@@ -197,11 +219,13 @@ def save_probe(figure: "Figure", path: Path) -> None:
         WarmstartError: It can't be written.
     """
     kind = path.suffix.removeprefix(".").lower()
-    metadata: dict[str, Any] = {"png": {"Software": None}, "pdf": {"CreationDate": None}, "svg": {"Date": None}}
+    undated: dict[str, Any] = {"png": "Software", "pdf": "CreationDate", "svg": "Date"}
     buffer = io.BytesIO()
-    figure.savefig(buffer, format=kind, dpi=150, metadata=metadata[kind])
+    figure.savefig(buffer, format=kind, dpi=150, metadata={undated[kind]: None})
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         replace_file(path, buffer.getvalue())
     except OSError as error:
-        raise WarmstartError(f"The picture {path} could not be written: {error.strerror or error}.") from error
+        raise WarmstartError(
+            f"The picture {path} could not be written: {error.strerror or error}."
+        ) from error

@@ -108,6 +108,8 @@ def trial_encoder(config: TrialConfig, directory: Path) -> tuple[Encoder, tuple[
     copy = weights_copy(run, sha256) if sha256 else None
     if settings.file and copy is not None:
         settings, copy = replace(settings, file=str(copy)), None
+    elif settings.weights.startswith(("timm:", "torchvision:")):
+        copy = None  # the library knows how frames are to be prepared, and has its own copy
     encoder, table = pretrained_encoder(settings, frame_size(Task.parse(config.task)), path=copy)
     return encoder, () if table is None else (table.summary,)
 

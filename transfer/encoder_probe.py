@@ -4,6 +4,7 @@ May import envs and agents. A look before any training: linear probes of rewards
 much as training does (2208.12345), and in simulation there is the state itself, dimension by dimension.
 """
 
+import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -110,10 +111,44 @@ def untrained(encoder: Encoder) -> Encoder:
     return twin
 
 
+def fit_on(encoder: Encoder, data: FrameData, seed: int = 0) -> None:
+    """Fit an encoder's readout, in place, on as many frames as it asks for, drawn at random.
+
+    Raises:
+        WarmstartError: There are too few, or they are of another size.
+    """
+    flat = data.frames.reshape(-1, *data.frames.shape[2:])
+    chosen = np.random.default_rng(seed).permutation(len(flat))[: encoder.config.fit_frames]
+    encoder.fit(torch.from_numpy(flat[chosen]))
+
+
+def weights_sha256(encoder: Encoder) -> str:
+    """sha256 of a network's tensors, in the order of their names."""
+    digest = hashlib.sha256()
+    for name, tensor in sorted(encoder.backbone.network.state_dict().items()):
+        digest.update(f"{name}{tuple(tensor.shape)}{tensor.dtype}".encode())
+        digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()
+
+
 def _equal(first: Encoder, second: Encoder) -> bool:
     """Whether two networks of one architecture have the same weights."""
     own, other = first.backbone.state_dict(), second.backbone.state_dict()
     return all(torch.equal(own[name], other[name]) for name in own)
+
+
+def windows_of(frames: int, looks_back: int) -> int:
+    """Windows of ``looks_back`` frames that so many frames make.
+
+    Raises:
+        WarmstartError: They are too few to probe.
+    """
+    windows = -(-frames // looks_back)
+    if windows < FEWEST_ROWS:
+        raise WarmstartError(
+            f"There are too few frames to probe: expected at least {FEWEST_ROWS * looks_back}, found {frames}."
+        )
+    return windows
 
 
 def probe_encoder(
@@ -123,6 +158,7 @@ def probe_encoder(
     *,
     task: str = "",
     twin: Encoder | None = None,
+    pixels: bool = True,
     n_threads: int = 1,
     progress: Callable[[int, int], None] | None = None,
 ) -> EncoderProbe:
@@ -134,6 +170,7 @@ def probe_encoder(
         dimensions: Of the state.
         task: The task's text.
         twin: The same architecture with random weights, fitted; None leaves its columns out.
+        pixels: Whether raw pixels are probed.
         n_threads: Threads that encode; the result doesn't depend on it.
         progress: Called with the columns done and all of them.
 
@@ -142,10 +179,9 @@ def probe_encoder(
     """
     config = encoder.config
     looks_back = (1,) if config.frames == 1 else (1, config.frames)
-    sources: dict[str, Callable[[], Floats]] = {
-        "encoder": lambda: encoded(encoder, data, n_threads),
-        "pixels": lambda: raw_pixels(data.frames),
-    }
+    sources: dict[str, Callable[[], Floats]] = {"encoder": lambda: encoded(encoder, data, n_threads)}
+    if pixels:
+        sources["pixels"] = lambda: raw_pixels(data.frames)
     if twin is not None:
         sources["random weights"] = lambda: encoded(twin, data, n_threads)
     columns: list[ProbeColumn] = []

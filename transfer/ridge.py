@@ -5,7 +5,6 @@ May import envs and agents.
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from functools import partial
 from itertools import pairwise
 from typing import Any
 
@@ -23,6 +22,8 @@ STRENGTHS = tuple(10.0**exponent for exponent in range(-5, 3))
 """Penalties that are tried, relative to the standardised inputs' variance."""
 _DEAD = 1e-3
 """Inputs whose standard deviation is below this share of the largest hardly count."""
+CLIP = 10.0
+"""Bound on standardised inputs, as agents see them: one that hardly moved may jump far in other episodes."""
 _CONSTANT = 1e-10
 """Variance up to which a target counts as constant."""
 
@@ -117,7 +118,7 @@ def ridge_path(inputs: Floats, targets: Floats) -> Callable[[Floats, Floats], Fl
     """Ridge regressions with any penalty, for one eigenvalue decomposition.
 
     Args:
-        inputs: Standardised here. Shape: (rows, k).
+        inputs: Standardised and clipped here. Shape: (rows, k).
         targets: Shape: (rows, numbers).
 
     Returns:
@@ -125,25 +126,20 @@ def ridge_path(inputs: Floats, targets: Floats) -> Callable[[Floats, Floats], Fl
     """
     mean, std = inputs.mean(0, dtype=np.float64), inputs.std(0, dtype=np.float64)
     std = np.maximum(std, max(_DEAD * float(std.max()), 1e-12))
-    x, centre = (inputs - mean) / std, targets.mean(0, dtype=np.float64)
+
+    def standardised(inputs: Floats) -> Floats:
+        scaled: Floats = np.clip((inputs - mean) / std, -CLIP, CLIP)
+        return scaled
+
+    x, centre = standardised(inputs), targets.mean(0, dtype=np.float64)
     y, rows = targets - centre, len(inputs)
     wide = x.shape[1] > rows  # then the rows' products are the smaller matrix, with the same eigenvalues
     values, vectors = np.linalg.eigh((x @ x.T if wide else x.T @ x) / rows)
-    values, turned = np.maximum(values, 0), vectors.T @ (y if wide else x.T @ y / rows)
+    values, turned = np.maximum(values, 0)[:, None], vectors.T @ (y if wide else x.T @ y / rows)
     back = x.T @ vectors / rows if wide else vectors
-    return partial(_predicted, mean, std, centre, back, values, turned)
 
+    def predict(inputs: Floats, strengths: Floats) -> Floats:
+        predicted: Floats = standardised(inputs) @ (back @ (turned / (values + strengths))) + centre
+        return predicted
 
-def _predicted(
-    mean: Floats,
-    std: Floats,
-    centre: Floats,
-    back: Floats,
-    values: Floats,
-    turned: Floats,
-    inputs: Floats,
-    strengths: Floats,
-) -> Floats:
-    """Predictions of a ridge regression from its parts; ``strengths`` has one penalty per target."""
-    predicted: Floats = (inputs - mean) / std @ (back @ (turned / (values[:, None] + strengths))) + centre
-    return predicted
+    return predict

@@ -118,9 +118,11 @@ def attended_energy(readout: SpatialSoftmax, maps: torch.Tensor) -> torch.Tensor
         Shape: (n, height', width').
     """
     channels, height, width = readout.shape
-    attention = (maps / (readout.channel_std * readout.TEMPERATURE)).flatten(2).softmax(2)
+    scale = readout.channel_std.view(-1, 1, 1) * readout.TEMPERATURE
+    attention = (maps / scale).flatten(2).softmax(2)
     far = readout(maps).view(-1, channels, 2).square().sum(2).sqrt()
-    return (attention * far[:, :, None]).sum(1).view(-1, height, width)
+    energy: torch.Tensor = (attention * far[:, :, None]).sum(1)
+    return energy.view(-1, height, width)
 
 
 def expected_places(readout: SpatialSoftmax, maps: torch.Tensor, at: Centres) -> NDArray[np.float32]:
@@ -199,7 +201,7 @@ def placed(found: tuple[float, float], inner: tuple[int, int], side: int, pixels
 
 
 def spread(energy: NDArray[np.float64], at: Centres, size: Sequence[int]) -> NDArray[np.float64]:
-    """Energies of a map's places, interpolated linearly to all pixels of a frame; they fade beyond the places.
+    """Energies of a map's places, interpolated linearly to a frame's pixels; beyond the places they fade.
 
     Args:
         energy: Shape: (n, height', width').

@@ -9,21 +9,23 @@ import tyro
 from warmstart.console import Command, console, print_json, print_table
 from warmstart.envs.errors import WarmstartError
 
-Topic = Literal["tasks", "methods", "presets", "all"]
+Topic = Literal["tasks", "methods", "presets", "encoders", "all"]
 
 
 @dataclass(frozen=True)
 class List(Command):
-    """What there is: tasks with their shifted targets, transfer methods, presets (studies that ship)."""
+    """What there is: tasks with shifted targets, transfer methods, presets (studies that ship), encoders."""
 
-    what: tyro.conf.Positional[Annotated[Topic, tyro.conf.arg(metavar="[tasks|methods|presets]")]] = "all"
+    what: tyro.conf.Positional[
+        Annotated[Topic, tyro.conf.arg(metavar="[tasks|methods|presets|encoders]")]
+    ] = "all"
     """Which kind to list."""
     json: bool = False
     """Print JSON."""
 
     def run(self) -> int:
         """List them."""
-        wanted = ("tasks", "methods", "presets") if self.what == "all" else (self.what,)
+        wanted = tuple(_LISTERS) if self.what == "all" else (self.what,)
         listed = {topic: _LISTERS[topic]() for topic in wanted}
         if self.json:
             print_json(listed)
@@ -133,4 +135,35 @@ def _presets() -> list[dict[str, str]]:
     return [{"name": name, "what": preset_comment(name)} for name in preset_names()]
 
 
-_LISTERS = {"tasks": _tasks, "methods": _methods, "presets": _presets}
+def _encoders() -> list[dict[str, str]]:
+    from warmstart.agents.backbones import BACKBONES
+    from warmstart.agents.readouts import READOUTS
+    from warmstart.transfer.objectives import OBJECTIVES
+    from warmstart.transfer.pretrained import NAMED
+
+    def first_line(kind: type) -> str:
+        return (kind.__doc__ or "").strip().split("\n\n")[0].replace("\n", " ")
+
+    rows = [
+        {
+            "name": kind.name,
+            "kind": "architecture",
+            "what": f"taps: {', '.join(kind.taps)}; usually {kind.tap}" if kind.taps else "its output",
+        }
+        for kind in BACKBONES.values()
+    ]
+    rows += [
+        {
+            "name": f"{each.architecture}:weights={each.name}",
+            "kind": "weights",
+            "what": f"{each.source}; licence: {each.licence}"
+            + ("" if each.commercial else ", non-commercial"),
+        }
+        for each in NAMED.values()
+    ]
+    rows += [{"name": n, "kind": "readout", "what": first_line(kind)} for n, kind in READOUTS.items()]
+    rows += [{"name": n, "kind": "objective", "what": first_line(kind)} for n, kind in OBJECTIVES.items()]
+    return rows
+
+
+_LISTERS = {"tasks": _tasks, "methods": _methods, "presets": _presets, "encoders": _encoders}

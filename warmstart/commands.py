@@ -6,7 +6,9 @@ import tyro
 
 from warmstart.command_info import Doctor, Inspect, List
 from warmstart.command_policy import Evaluate, Video
+from warmstart.command_pretrain import Pretrain
 from warmstart.command_study import Compare, Report, Status, Train, Transfer
+from warmstart.command_vision import Probe
 from warmstart.console import Command
 from warmstart.envs.errors import unknown_name
 
@@ -19,6 +21,8 @@ _TABLE: dict[str, Callable[..., Command]] = {
     "video": Video,
     "report": Report,
     "status": Status,
+    "pretrain": Pretrain,
+    "probe": Probe,
     "inspect": Inspect,
     "doctor": Doctor,
 }
@@ -31,7 +35,9 @@ First steps:
   warmstart train HalfCheetah-v5               train an agent from scratch
   warmstart transfer runs/HalfCheetah-v5 HalfCheetah-v5@gravity=x0.5
                                                start from it in another task
-  warmstart list                               tasks, methods and presets
+  warmstart probe squeezenet1_1:weights=imagenet Reacher-v5
+                                               what a visual encoder tells of a task
+  warmstart list                               tasks, methods, presets and encoders
 
 Every command explains itself with --help, and shows the traceback of an error with --debug."""
 

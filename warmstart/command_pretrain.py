@@ -1,0 +1,228 @@
+"""``warmstart pretrain``: an encoder learns to see a task from frames alone, before any reward."""
+
+from collections.abc import Sequence
+from contextlib import nullcontext
+from copy import deepcopy
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import tyro
+
+from warmstart.console import Command, console, print_json, print_table
+from warmstart.envs.errors import WarmstartError, unknown_name
+from warmstart.meter import Meter
+
+if TYPE_CHECKING:
+    from warmstart.sim2real.randomization import Randomization
+    from warmstart.transfer.pretraining import PretrainingConfig
+
+_SUFFIX = ".safetensors"
+
+
+@dataclass(frozen=True)
+class Pretrain(Command):
+    """Pretrain a visual encoder on frames of one or several tasks, without rewards.
+
+    Random actions, or a policy with random ones between, show the tasks; a probe says how much of the state
+    the encoder tells before and after. The file is an encoder for `warmstart probe`, studies and code.
+    """
+
+    tasks: tyro.conf.Positional[Annotated[tuple[str, ...], tyro.conf.arg(metavar="TASK...")]]
+    """For example Reacher-v5 or HalfCheetah-v5:size=64 HalfCheetah-v5:size=64@light=x0.5."""
+    out: Path
+    """File to write, NAME.safetensors; an existing one isn't overwritten."""
+    encoder: str = "drq"
+    """Where training begins: an architecture, pretrained weights, or an encoder's file."""
+    objective: str = "atc"
+    """What it learns: `warmstart list encoders` shows the objectives."""
+    option: Annotated[tuple[str, ...], tyro.conf.arg(metavar="NAME=VALUE")] = ()
+    """Options of the objective or of training, such as lag=3 batch_size=128 learning_rate=3e-4."""
+    updates: int = 1_000
+    """Gradient steps."""
+    steps: int = 10_000
+    """Frames of each task."""
+    policy: Path | None = None
+    """Checkpoint, run or SB3 zip whose policy takes half of the decisions."""
+    randomize: Annotated[tuple[str, ...], tyro.conf.arg(metavar="PARAMETER=RANGE")] = ()
+    """What the frames look like, drawn for each episode: light=x0.5:x1.5 camera.azimuth=-=10:+=10."""
+    probe_frames: int = 3_000
+    """Frames of each task that are probed before and after; 0 for none."""
+    tensorboard: Path | None = None
+    """Folder for TensorBoard's curves of the loss."""
+    seed: int = 0
+    """Seed of every random draw."""
+    device: str = "cpu"
+    """cpu or cuda."""
+    plugin: tuple[Path, ...] = ()
+    """Python files that register tasks, encoders or objectives of your own."""
+    json: bool = False
+    """Print JSON."""
+
+    def run(self) -> int:
+        """Pretrain."""
+        from warmstart.experiments.plugins import load_plugins
+
+        check_target(self.out)
+        if not self.tasks:
+            raise WarmstartError("Expected at least one TASK to learn from, found none.")
+        load_plugins(self.plugin)
+        try:
+            with Meter(quiet=self.json) as meter:
+                outcome = self._pretrain(meter)
+        except KeyboardInterrupt as stopped:
+            said = str(stopped) or "Interrupted."
+            raise KeyboardInterrupt(f"{said} No encoder was written.") from None
+        if self.json:
+            print_json(outcome)
+        else:
+            _show(outcome)
+        return 0
+
+    def _settings(self) -> "PretrainingConfig":
+        """Settings of training and of the objective, names and types checked."""
+        from warmstart.experiments.settings import override, setting_names
+        from warmstart.transfer.objectives import make_objective
+        from warmstart.transfer.pretraining import PretrainingConfig
+
+        flags = ("objective", "updates", "steps", "seed", "device")
+        values: dict[str, Any] = {name: getattr(self, name) for name in flags}
+        objective = make_objective(self.objective)
+        own, general = (setting_names(kind) for kind in (type(objective), PretrainingConfig))
+        options: dict[str, Any] = {}
+        for name, value in _values("--option", self.option).items():
+            if name in flags:
+                raise WarmstartError(f"--option {name}: give it as --{name} instead.")
+            if name not in (*own, *general) or name == "options":
+                raise unknown_name(
+                    f"option of {self.objective}", name, {*own, *general} - {*flags, "options"}
+                )
+            (options if name in own else values)[name] = value
+
+        def mistake(key: str, message: str) -> WarmstartError:
+            if key == flags[0]:  # what doesn't go together is blamed on the first setting, and says its name
+                return WarmstartError(message)
+            return WarmstartError(f"{'--' if key in flags else '--option '}{key}: {message}")
+
+        checked = override(objective, options, mistake)
+        values["options"] = {name: getattr(checked, name) for name in options}
+        return override(PretrainingConfig(), values, mistake)
+
+    def _pretrain(self, meter: Meter) -> dict[str, Any]:
+        """Everything between the checks and the report; the file is written last."""
+        from warmstart.agents.checkpoints import load_checkpoint
+        from warmstart.agents.encoder_config import EncoderConfig
+        from warmstart.agents.threads import available_cores
+        from warmstart.envs.tasks import Task
+        from warmstart.experiments.run import resolve_checkpoint
+        from warmstart.transfer.encoder_probe import fit_on, weights_sha256
+        from warmstart.transfer.pretrained import pretrained_encoder
+        from warmstart.transfer.pretraining import pretrain
+        from warmstart.transfer.source_frames import seen_task
+        from warmstart.transfer.source_tasks import SourceTasks
+
+        settings = self._settings()
+        looks = randomization(self.randomize, self.seed)
+        actor = None if self.policy is None else load_checkpoint(resolve_checkpoint(self.policy))
+        tasks = [seen_task(Task.parse(text)) for text in self.tasks]
+        sources = SourceTasks(tasks, settings, actor, looks, available_cores())
+        start, _ = pretrained_encoder(EncoderConfig.parse(self.encoder), sources.frame_size)
+        data = sources.to_learn_from(meter.stage)
+        before = deepcopy(start)
+        fit_on(before, data, self.seed)
+        update = meter.stage("Pretraining")
+        with self._logger() as log:
+            result = pretrain(
+                start, data, settings, lambda done, total, loss: update(done, total, f"loss {loss:.4g}"), log
+            )
+            encoders = {"before": before, "after": result.encoder}
+            probes = sources.probed(encoders, self.probe_frames, meter.stage)
+            for name, done in (("before", 0), ("after", settings.updates)):
+                if log is not None and probes:
+                    log(done, {"probe_r2": sum(found[name] for found in probes.values()) / len(probes)})
+        encoder = result.encoder
+        encoder.provenance |= {"initial": {"weights_sha256": weights_sha256(start), **start.provenance}}
+        encoder.provenance["pretraining"] |= {"encoder": self.encoder, "randomize": list(self.randomize)}
+        if actor is not None:
+            encoder.provenance["pretraining"]["policy"] = actor.fingerprint()
+        if probes:
+            encoder.provenance["probe_r2"] = probes
+        encoder.save(self.out)
+        return {
+            "encoder": str(self.out),
+            "hash": encoder.hash,
+            "objective": settings.objective,
+            "updates": settings.updates,
+            "frames": len(data),
+            "seconds": result.seconds,
+            "loss": {"first": float(result.losses[0]), "last": float(result.losses[-1])},
+            "probe": probes,
+        }
+
+    def _logger(self) -> Any:
+        from warmstart.transfer.pretraining import tensorboard
+
+        return nullcontext() if self.tensorboard is None else tensorboard(self.tensorboard)
+
+
+def randomization(written: Sequence[str], seed: int) -> "Randomization | None":
+    """Read PARAMETER=RANGE words; None for none."""
+    from warmstart.sim2real.randomization import Randomization, parse_range
+
+    ranges = [parse_range(name, text) for name, text in _pairs("--randomize", written).items()]
+    return Randomization(ranges, seed) if ranges else None
+
+
+def check_target(path: Path) -> None:
+    """Raise where an encoder can't be written, before any work.
+
+    Raises:
+        WarmstartError: The file exists, is named otherwise, or lies in what isn't a folder.
+    """
+    if path.suffix != _SUFFIX:
+        raise WarmstartError(f"--out: expected a file named NAME{_SUFFIX}, found {path}.")
+    if path.exists():
+        raise WarmstartError(f"{path} exists already and isn't overwritten: name another file, or remove it.")
+    above = next(folder for folder in path.absolute().parents if folder.exists())
+    if not above.is_dir():
+        raise WarmstartError(f"--out: {above} is a file; expected a folder for {path.name}.")
+
+
+def _pairs(flag: str, written: Sequence[str]) -> dict[str, str]:
+    """Split NAME=VALUE words at their first =."""
+    found: dict[str, str] = {}
+    for word in written:
+        name, equals, value = word.partition("=")
+        if not (name and equals):
+            raise WarmstartError(f"{flag}: expected NAME=VALUE, found {word!r}.")
+        if name in found:
+            raise WarmstartError(f"{flag}: {name} is given twice.")
+        found[name] = value
+    return found
+
+
+def _values(flag: str, written: Sequence[str]) -> dict[str, Any]:
+    """Read NAME=VALUE words, whose values are written as in a task."""
+    from warmstart.envs.grammar import Scanner
+
+    found: dict[str, Any] = {}
+    for name, text in _pairs(flag, written).items():
+        scanner = Scanner(text, f"value of {name}")
+        found[name] = scanner.value()
+        scanner.skip_space()
+        if not scanner.done:
+            raise scanner.fail("the end")
+    return found
+
+
+def _show(outcome: dict[str, Any]) -> None:
+    """Print what came out, for people."""
+    loss = outcome["loss"]
+    console().print(
+        f"{outcome['updates']:,} updates of {outcome['objective']} on {outcome['frames']:,} frames in "
+        f"{outcome['seconds']:.0f} s: loss {loss['first']:.4g} → {loss['last']:.4g}"
+    )
+    rows = [(task, f"{r2['before']:.3f}", f"{r2['after']:.3f}") for task, r2 in outcome["probe"].items()]
+    if rows:
+        print_table("Mean R² of the state from a history", ["task", "before", "after"], rows)
+    console().print(f"Encoder: {outcome['encoder']}")
