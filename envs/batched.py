@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from warmstart.envs.cameras import Camera
 from warmstart.envs.contexts import Context
+from warmstart.envs.divergence import find_diverged
 from warmstart.envs.env_contexts import EnvContexts, read_contexts
 from warmstart.envs.errors import WarmstartError
 from warmstart.envs.hooks import ContextSource, Ids, Perturbation
@@ -189,7 +190,7 @@ class BatchedEnv(VectorEnv[Array, Array, Array]):
             truncations = np.zeros(self.num_envs, dtype=bool)
         else:
             truncations = self._elapsed >= robot.time_limit
-        diverged = self._diverged(failed, observations, rewards)
+        diverged = find_diverged(self._stepper, failed, observations, rewards)
         if diverged is not None:
             entries = self._end_diverged(diverged, rewards, terminations, truncations, entries)
             observations[diverged] = self._observations[diverged]
@@ -355,19 +356,6 @@ class BatchedEnv(VectorEnv[Array, Array, Array]):
                 if mask.any()
             ]
         return np.unique(np.concatenate(failed))
-
-    def _diverged(
-        self, failed: NDArray[np.intp], observations: Array, rewards: Array
-    ) -> NDArray[np.intp] | None:
-        """Environments whose simulation failed, was reset by MuJoCo or isn't finite, if there are any."""
-        noticed = self._stepper.diverged()
-        finite = np.isfinite(observations.sum() + rewards.sum())
-        if finite and not failed.size and not noticed.size:
-            return None
-        bad = ~np.isfinite(observations).all(axis=1) | ~np.isfinite(rewards)
-        bad[failed] = True
-        bad[noticed] = True
-        return np.flatnonzero(bad) if bad.any() else None
 
     def _end_diverged(
         self,

@@ -1,4 +1,4 @@
-"""``warmstart list``, ``inspect`` and ``doctor``: what there is, and what is wrong."""
+"""``warmstart list``, ``inspect``, ``status`` and ``doctor``: what there is, how far, what is wrong."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -70,6 +70,28 @@ class Inspect(Command):
             (name, " × ".join(map(str, t["shape"])) or "scalar", t["dtype"]) for name, t in tensors.items()
         ]
         print_table("Tensors", ["name", "shape", "type"], rows)
+        return 0
+
+
+@dataclass(frozen=True)
+class Status(Command):
+    """How far a run is: every trial with its state, step, speed and last return."""
+
+    path: tyro.conf.Positional[Annotated[Path, tyro.conf.arg(metavar="RUN")]]
+    """The run's folder."""
+    json: bool = False
+    """Print JSON."""
+
+    def run(self) -> int:
+        """Show it."""
+        from warmstart.experiments.run import statuses
+
+        rows = [state.to_json() for state in statuses(self.path)]
+        if self.json:
+            print_json(rows)
+            return 0
+        columns = ["arm", "seed", "state", "step", "total", "steps_per_second", "last_return", "error"]
+        print_table(str(self.path), columns, [[_cell(row[c]) for c in columns] for row in rows])
         return 0
 
 
@@ -167,3 +189,9 @@ def _encoders() -> list[dict[str, str]]:
 
 
 _LISTERS = {"tasks": _tasks, "methods": _methods, "presets": _presets, "encoders": _encoders}
+
+
+def _cell(value: object) -> str:
+    if isinstance(value, float):
+        return f"{value:,.1f}"
+    return f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else str(value or "")

@@ -1,4 +1,4 @@
-"""``warmstart train``, ``transfer``, ``compare``, ``report`` and ``status``: everything that fills a run."""
+"""``warmstart train``, ``transfer``, ``compare`` and ``report``: everything that fills a run."""
 
 import re
 from collections.abc import Callable
@@ -238,28 +238,6 @@ class Report(Command):
         return 0
 
 
-@dataclass(frozen=True)
-class Status(Command):
-    """How far a run is: every trial with its state, step, speed and last return."""
-
-    path: tyro.conf.Positional[Annotated[Path, tyro.conf.arg(metavar="RUN")]]
-    """The run's folder."""
-    json: bool = False
-    """Print JSON."""
-
-    def run(self) -> int:
-        """Show it."""
-        from warmstart.experiments.run import statuses
-
-        rows = [state.to_json() for state in statuses(self.path)]
-        if self.json:
-            print_json(rows)
-            return 0
-        columns = ["arm", "seed", "state", "step", "total", "steps_per_second", "last_return", "error"]
-        print_table(str(self.path), columns, [[_cell(row[c]) for c in columns] for row in rows])
-        return 0
-
-
 def _run_single(make_study: "Callable[[], Study]", options: _Training) -> int:
     from warmstart.experiments.plugins import load_plugins
     from warmstart.experiments.run import find_checkpoints, run_study
@@ -394,9 +372,3 @@ def _print_verdicts(summary: "Summary") -> None:
 
 def _duration(seconds: float) -> str:
     return f"{seconds:.0f} s" if seconds < 100 else f"{seconds / 60:.0f} min"
-
-
-def _cell(value: object) -> str:
-    if isinstance(value, float):
-        return f"{value:,.1f}"
-    return f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else str(value or "")

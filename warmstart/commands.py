@@ -4,10 +4,10 @@ from collections.abc import Callable, Sequence
 
 import tyro
 
-from warmstart.command_info import Doctor, Inspect, List
+from warmstart.command_info import Doctor, Inspect, List, Status
 from warmstart.command_policy import Evaluate, Video
 from warmstart.command_pretrain import Pretrain
-from warmstart.command_study import Compare, Report, Status, Train, Transfer
+from warmstart.command_study import Compare, Report, Train, Transfer
 from warmstart.command_vision import Probe
 from warmstart.console import Command
 from warmstart.envs.errors import unknown_name

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 
 _RENDER_PROBE = """
 import mujoco
@@ -110,8 +111,17 @@ def _rendering() -> Iterator[Check]:
         "rendering",
         False,
         f"no frame with MUJOCO_GL={' or '.join(tried)}",
-        "`video` needs it, training from states does not. On Debian: apt-get install libegl1 libgl1-mesa-dri",
+        "Frames and `video` need it, states don't. On Debian: apt-get install libegl1 libgl1-mesa-dri",
     )
+
+
+def _weights() -> Iterator[Check]:
+    folder = os.environ.get("WARMSTART_WEIGHTS", "")
+    files = sorted(path.name for path in Path(folder).glob("*.safetensors")) if folder else []
+    listed = ", ".join(files) or "no .safetensors files"
+    found = f"{folder}: {listed}" if folder else "WARMSTART_WEIGHTS not set"
+    advice = "It has to name a folder of weight files; encoders of other weights work without it."
+    yield Check("pretrained weights", not folder or bool(files), found, advice)
 
 
 def _browser() -> Iterator[Check]:
@@ -126,5 +136,6 @@ _CHECKS: tuple[Callable[[], Iterator[Check]], ...] = (
     _gpu,
     _compiler,
     _rendering,
+    _weights,
     _browser,
 )

@@ -1,0 +1,31 @@
+"""Simulations that diverged: MuJoCo resets them silently, so they are looked for after every step."""
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from warmstart.envs.steppers import Stepper
+
+Array = NDArray[Any]
+
+
+def find_diverged(
+    stepper: Stepper, failed: NDArray[np.intp], observations: Array, rewards: Array
+) -> NDArray[np.intp] | None:
+    """Environments whose simulation failed, was reset by MuJoCo or isn't finite, if there are any.
+
+    Args:
+        stepper: The simulations.
+        failed: Those in which MuJoCo raised an error.
+        observations: Shape: (n, k).
+        rewards: Shape: (n,).
+    """
+    noticed = stepper.diverged()
+    finite = np.isfinite(observations.sum() + rewards.sum())
+    if finite and not failed.size and not noticed.size:
+        return None
+    bad = ~np.isfinite(observations).all(axis=1) | ~np.isfinite(rewards)
+    bad[failed] = True
+    bad[noticed] = True
+    return np.flatnonzero(bad) if bad.any() else None
