@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-COLOURS = ("#8fc1e8", "#0068b8", "#b9bfc8", "#c8500a")
-"""Encoder from one frame and from a history, raw pixels, random weights."""
+COLOURS = {"encoder": ("#8fc1e8", "#0068b8"), "pixels": ("#b9bfc8",) * 2, "random weights": ("#c8500a",) * 2}
+"""Of a source, from one frame and from a history."""
 MOST = 40
 """Dimensions that are drawn one by one."""
 _INK, _MUTED, _GRID = "#20262e", "#5a6577", "#e0e4ea"
@@ -64,7 +64,7 @@ def draw_probe(
     turned = len(names) > 8
     width = float(np.clip(2.2 + 0.52 * len(names), 10.5, 20))
     strip = 2 * (width - 2 * _MARGIN) / len(frames) * frames.shape[1] / frames.shape[2] + _GAP
-    below = 1.2 if turned else 0.45
+    below = 0.35 + 0.042 * max(map(len, names)) if turned else 0.45
     height = _HEAD + strip + _CHART + below
     figure = Figure(figsize=(width, height))
     FigureCanvasAgg(figure)
@@ -114,7 +114,7 @@ def _bars(
         x = places + (index - (len(columns) - 1) / 2) * breadth
         shown = np.nan_to_num(np.clip(np.array([column.mean, *heights]), 0, 1))
         label = f"{column.label}: mean {column.mean:.2f}"
-        axes.bar(x, shown, breadth * 0.92, color=COLOURS[index], label=label)
+        axes.bar(x, shown, breadth * 0.92, color=COLOURS[column.source][column.frames > 1], label=label)
     axes.axvline(0.7, color=_GRID, linewidth=1.2)
     axes.set_xlim(-0.55, places[-1] + 0.55)
     axes.set_ylim(0, 1)
@@ -143,7 +143,10 @@ def _bars(
 
 def _picture(axes: "Axes", image: NDArray[np.uint8]) -> None:
     axes.imshow(image, interpolation="antialiased")
-    axes.set_axis_off()
+    axes.set_xticks([])
+    axes.set_yticks([])
+    for spine in axes.spines.values():
+        spine.set_color(_GRID)
 
 
 def upscaled(frame: NDArray[np.uint8]) -> NDArray[np.uint8]:

@@ -146,7 +146,8 @@ def windows_of(frames: int, looks_back: int) -> int:
     windows = -(-frames // looks_back)
     if windows < FEWEST_ROWS:
         raise WarmstartError(
-            f"There are too few frames to probe: expected at least {FEWEST_ROWS * looks_back}, found {frames}."
+            f"There are too few frames to probe: expected at least {FEWEST_ROWS * looks_back}, found "
+            f"{frames}."
         )
     return windows
 
@@ -237,11 +238,12 @@ def probe_features(
     """
     if data.state is None:
         raise WarmstartError("A probe needs the state beside the frames: collect them with obs=pixels+state.")
-    steps, envs = histories_at(data, max(frames, longest))
+    before = max(frames, longest) - 1
+    steps, envs = histories_at(data, before + 1)
     if len(steps) < FEWEST_ROWS:
         raise WarmstartError(
-            f"There are too few frames to probe: expected at least {FEWEST_ROWS} with {longest - 1} before "
-            f"them in their episode, found {len(steps)}. Use more frames."
+            f"There are too few frames to probe: expected at least {FEWEST_ROWS} with {before} before them in "
+            f"their episode, found {len(steps)}. Use more frames."
         )
     inputs = with_history(features, steps, envs, frames, difference=1.0)  # inputs are standardised anyway
     r2 = unseen_r2(inputs, data.state[steps, envs], folds_of(envs), n_threads)
@@ -255,6 +257,9 @@ UNITS: Mapping[str, str] = {
     "rad/s": "angular velocities",
     "N": "forces",
     "N m": "torques",
+    "kg": "masses",
+    "kg m": "centres of mass",
+    "kg m2": "moments of inertia",
     "": "other",
 }
 """What numbers of a unit are, for states too long to list."""

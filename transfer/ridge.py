@@ -18,10 +18,10 @@ Floats = NDArray[Any]
 Integers = NDArray[np.int64]
 FOLDS = 5
 """Parts that the environments are split into."""
-STRENGTHS = tuple(10.0**exponent for exponent in range(-5, 3))
+STRENGTHS = tuple(10.0**exponent for exponent in range(-4, 5))
 """Penalties that are tried, relative to the standardised inputs' variance."""
-_DEAD = 1e-3
-"""Inputs whose standard deviation is below this share of the largest hardly count."""
+_DEAD = 1e-6
+"""Least standard deviation of an input, as a share of the largest."""
 CLIP = 10.0
 """Bound on standardised inputs, as agents see them: one that hardly moved may jump far in other episodes."""
 _CONSTANT = 1e-10

@@ -69,7 +69,8 @@ def saliency(
     rows, columns = centres(encoder)
     heat = spread(energy.double().numpy(), (rows, columns), frames.shape[1:3])
     brightest = float(np.percentile(heat, BRIGHTEST))
-    heat = np.clip(heat / brightest, 0, 1) if brightest > 0 else np.zeros_like(heat)
+    rounding = 1e-5 * float(maps.abs().max())
+    heat = np.clip(heat / brightest, 0, 1) if brightest > rounding else np.zeros_like(heat)
     points = None
     if isinstance(encoder.readout, SpatialSoftmax):
         points = expected_places(encoder.readout, maps, (rows, columns))

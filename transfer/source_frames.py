@@ -27,7 +27,7 @@ from warmstart.transfer.watching import eyes_of, state_dimensions
 Env = VectorEnv[Any, Any, Any]
 SIZE = 84
 """Height and width of the frames of tasks that draw their own, where the task names no size."""
-_WINDOWS, _LENGTH, _ROUND, _FEWEST_ENVS = 12, 100, 30, 10
+_WINDOWS, _LENGTH, _ROUND, _FEWEST_ENVS = 12, 60, 30, 10
 """Scattered frames: most windows of one environment, its steps, environments at a time, and at least."""
 
 

@@ -120,6 +120,7 @@ def _policy(path: Path, task: "Task", device: str, trust_normalizer: Path | None
         note("trained with VecNormalize, give its file with --trust-normalizer.")
     env = make_vec(task, 1, n_threads=1)
     try:
+        env = env if checkpoint.vision is None else checkpoint.vision.wrap(env)
         for kind in ("observation", "action"):
             _check_fit(path, checkpoint, task, env, kind)
     finally:
@@ -141,9 +142,9 @@ def _check_fit(path: Path, checkpoint: "Checkpoint", task: "Task", env: Any, kin
             f"The policy in {path} (trained in {trained}) has {kind}s {_size(own)}, those of {task} are "
             f"{_size(there)}. {advice}"
         )
-    layout, names = getattr(checkpoint, f"{kind}_layout"), getattr(env, f"{kind}_layout").names
-    if layout is not None and tuple(layout.names) != tuple(names):
-        other = next((a, b) for a, b in zip(layout.names, names, strict=True) if a != b)
+    layout, theirs = getattr(checkpoint, f"{kind}_layout"), getattr(env, f"{kind}_layout")
+    if layout is not None and theirs is not None and layout.names != theirs.names:
+        other = next((a, b) for a, b in zip(layout.names, theirs.names, strict=True) if a != b)
         raise WarmstartError(
             f"The policy in {path} (trained in {trained}) has other {kind}s than {task}: {other[0]} where "
             f"the task has {other[1]}. {advice}"

@@ -40,6 +40,9 @@ class Train(_Training):
     """For example HalfCheetah-v5 or Hopper-v5@torso.mass=x1.5."""
     algorithm: str = "ppo"
     """ppo, sac or td3."""
+    encoder: str | None = None
+    """Frozen encoder for a task with obs=pixels, such as squeezenet1_1:weights=imagenet or the file that
+    `warmstart pretrain` wrote; NatureCNN, trained from scratch, by default."""
     steps: int = 1_000_000
     """Environment steps."""
     seed: int = 0
@@ -58,6 +61,7 @@ class Train(_Training):
                 target_steps=self.steps,
                 algorithm=self.algorithm,
                 arms=("scratch",),
+                vision=self.encoder,
                 seeds=[self.seed],
                 device=self.device,
             ),
@@ -119,6 +123,7 @@ class Transfer(_Training):
                 target_steps=self.steps,
                 algorithm=_follow(found, self.task, self.algorithm or found.algorithm),
                 arms=({**options, "method": self.method, "name": self.method},),
+                vision=_vision(found),
                 baseline=self.method,
                 seeds=[self.seed],
                 device=self.device,
@@ -329,10 +334,24 @@ def _follow(source: "Checkpoint", task: str, algorithm: str) -> str | dict[str, 
     return {"name": algorithm, **changed}
 
 
+def _vision(source: "Checkpoint") -> dict[str, Any] | None:
+    """How a source's agent sees, as settings: the target's has to see alike."""
+    from warmstart.agents.vision import FrozenVision, StackedVision
+
+    if isinstance(source.vision, FrozenVision):  # the encoder itself comes along with the checkpoint
+        return {"encoder": source.vision.encoder.backbone.name, "train": "frozen"}
+    if isinstance(source.vision, StackedVision):
+        text = source.policy_kwargs["features_extractor_kwargs"]["encoder"]
+        separator = "," if ":" in text else ":"
+        return {"encoder": f"{text}{separator}frames={source.vision.frames}", "train": "fine_tuned"}
+    return None
+
+
 _WORDS = {
     "target": "TASK",
     "target_steps": "--steps",
     "source": "CHECKPOINT",
+    "vision": "--encoder",
     "source_normalizer": "--trust-normalizer",
     "arms": "--method",
     "baseline": "--method",

@@ -1,3 +1,5 @@
+import gc
+import threading
 from itertools import pairwise
 
 import numpy as np
@@ -194,3 +196,34 @@ def test_mistakes_are_explained(text, message):
         return
     with pytest.raises(WarmstartError, match=message):
         make_vec(text)
+
+
+def painters():
+    return [thread for thread in threading.enumerate() if thread.name == "painter" and thread.is_alive()]
+
+
+@pytest.mark.parametrize("close", [True, False])
+def test_threads_end_with_their_environment(close):
+    gc.collect()
+    before = len(painters())
+    env = make_vec("Reacher-v5:obs=pixels,size=16", 4, n_threads=2, render_mode="rgb_array")
+    env.reset()
+    env.render()
+    assert len(painters()) == before + 3
+    if close:
+        env.close()
+    del env
+    gc.collect()
+    assert len(painters()) == before
+
+
+def test_frames_survive_the_end_of_other_environments():
+    """Freeing one OpenGL context must not take another one's textures along."""
+    env = make_vec("HalfCheetah-v5:obs=pixels", 2, seed=0)
+    first, _ = env.reset(seed=0)
+    for _ in range(3):
+        other = make_vec("HalfCheetah-v5:obs=pixels@texture=3", 2, seed=1)
+        other.reset(seed=1)
+        del other
+        gc.collect()
+        np.testing.assert_array_equal(env.reset(seed=0)[0], first)
