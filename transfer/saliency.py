@@ -26,6 +26,8 @@ ROWS = 16
 """Frames that are encoded at a time."""
 BRIGHTEST = 99.5
 """Percentile of the pixels of all frames that counts as 1."""
+_ROUNDING = 1e-5
+"""Share of a map's largest value that differs by rounding."""
 _POINTS = 24
 """Points that are kept: those of the channels whose points move most."""
 
@@ -66,11 +68,11 @@ def saliency(
     else:
         usual = mean_map(encoder, frames if reference is None else reference)
         energy = (maps - usual).square().sum(1).sqrt()
+        energy[energy < _ROUNDING * maps.abs().max()] = 0
     rows, columns = centres(encoder)
     heat = spread(energy.double().numpy(), (rows, columns), frames.shape[1:3])
     brightest = float(np.percentile(heat, BRIGHTEST))
-    rounding = 1e-5 * float(maps.abs().max())
-    heat = np.clip(heat / brightest, 0, 1) if brightest > rounding else np.zeros_like(heat)
+    heat = np.clip(heat / brightest, 0, 1) if brightest > 0 else np.zeros_like(heat)
     points = None
     if isinstance(encoder.readout, SpatialSoftmax):
         points = expected_places(encoder.readout, maps, (rows, columns))

@@ -115,7 +115,7 @@ class Pretrain(Command):
         from warmstart.agents.threads import available_cores
         from warmstart.envs.tasks import Task
         from warmstart.experiments.run import resolve_checkpoint
-        from warmstart.transfer.encoder_probe import fit_on, weights_sha256
+        from warmstart.transfer.encoder_probe import fit_on, weights_sha256, windows_of
         from warmstart.transfer.pretrained import pretrained_encoder
         from warmstart.transfer.pretraining import pretrain
         from warmstart.transfer.source_frames import seen_task
@@ -127,6 +127,8 @@ class Pretrain(Command):
         tasks = [seen_task(Task.parse(text)) for text in self.tasks]
         sources = SourceTasks(tasks, settings, actor, looks, available_cores())
         start, _ = pretrained_encoder(EncoderConfig.parse(self.encoder), sources.frame_size)
+        if self.probe_frames:
+            windows_of(self.probe_frames, start.config.frames)
         data = sources.to_learn_from(meter.stage)
         before = deepcopy(start)
         fit_on(before, data, self.seed)

@@ -60,7 +60,8 @@ def test_it_peaks_at_the_square(text):
     for heat, (row, column) in zip(found.heat, places, strict=True):
         bright = heat * (heat > 0.5 * heat.max())
         centre = (bright.sum(1) @ grid / bright.sum(), bright.sum(0) @ grid / bright.sum())
-        assert np.hypot(centre[0] - row, centre[1] - column) < 8, (text, centre, (row, column))
+        within = 12 if text.startswith("nature_cnn") else 8  # its map has 4 x 4 places here
+        assert np.hypot(centre[0] - row, centre[1] - column) < within, (text, centre, (row, column))
 
 
 def test_points_of_spatial_softmax_follow_the_square():
