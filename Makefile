@@ -39,6 +39,8 @@ bench: .venv/installed
 	$(PY) benchmarks/compiled.py
 	$(PY) benchmarks/vision.py
 	$(PY) benchmarks/vision_learning.py
+	$(PY) benchmarks/vision_learning.py --shift
+	$(PY) benchmarks/vision_learning.py --readouts
 
 .venv/installed: pyproject.toml constraints.txt
 	@if [ -z "$(PYTHON)" ]; then echo "Python 3.11 or newer with venv is needed; on Debian: apt-get install python3 python3-venv"; exit 1; fi

@@ -94,6 +94,11 @@ class EncoderConfig:
             value = getattr(self, name)
             if value is not None and value < smallest:
                 raise WarmstartError(f"Expected {name} of at least {smallest}, found {value}.")
+        if self.readout == "pca" and self.fit_frames <= self.features:
+            raise WarmstartError(
+                f"The readout pca is fitted on more frames than it has features: expected fit_frames above "
+                f"{self.features}, found {self.fit_frames}."
+            )
         if not math.isfinite(self.difference):
             raise WarmstartError(f"Expected a finite difference, found {self.difference}.")
         if self.order not in ("", "rgb", "bgr"):

@@ -278,7 +278,7 @@ def load_encoder(path: str | Path) -> Encoder:
         WarmstartError: There is no such file, it is damaged or something else, or its architecture isn't
             registered.
     """
-    target = Path(path)
+    target = Path(path).expanduser()
     if not target.is_file():
         raise WarmstartError(f"There is no encoder at {target}.")
     try:
@@ -294,15 +294,20 @@ def load_encoder(path: str | Path) -> Encoder:
             f"{target} holds tensors but no encoder that warmstart saved. If they are a network's weights, "
             f"name the network too: ARCHITECTURE:weights={target}."
         )
-    values = json.loads(text)
-    if values["format"] != FORMAT:
+    try:
+        values = json.loads(text)
+        if values["format"] != FORMAT:
+            raise WarmstartError(
+                f"{target} has the format {values['format']!r}, expected {FORMAT}; update warmstart."
+            )
+        config = EncoderConfig(**_tuples(values["config"]))
+        preprocessing = Preprocessing.from_json(values["preprocessing"])
+        backbone = build_backbone(values["backbone"]["name"], values["backbone"]["tap"])
+        encoder = assemble(config, preprocessing, backbone, values["frame_shape"], values["provenance"])
+    except (json.JSONDecodeError, KeyError, TypeError) as error:
         raise WarmstartError(
-            f"{target} has the format {values['format']!r}, expected {FORMAT}; update warmstart."
-        )
-    config = EncoderConfig(**_tuples(values["config"]))
-    preprocessing = Preprocessing.from_json(values["preprocessing"])
-    backbone = build_backbone(values["backbone"]["name"], values["backbone"]["tap"])
-    encoder = assemble(config, preprocessing, backbone, values["frame_shape"], values["provenance"])
+            f"The description in {target} is damaged, or another version of warmstart wrote it: {error!r}."
+        ) from error
     try:
         encoder.samples = encoder.samples.new_empty(tensors["samples"].shape)
         encoder.load_state_dict(tensors)

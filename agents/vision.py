@@ -44,15 +44,17 @@ class FrozenVision(Vision):
     def wrap(self, env: VectorEnv[Any, Any, Any]) -> EncodedVectorEnv:
         """See `Vision.wrap`."""
         config = self.encoder.config
+        encode = fast(self.encoder, config.precision, n_threads=self.n_threads)
         wrapped = EncodedVectorEnv(
             env,
-            fast(self.encoder, config.precision, n_threads=self.n_threads),
+            encode,
             self.encoder.n_features,
             config.frames,
             config.difference,
             self.encoder.hash[:16],
         )
         wrapped.vision = self  # type: ignore[attr-defined]
+        wrapped.encoder_in_use = encode  # type: ignore[attr-defined]
         return wrapped
 
     def to_json(self) -> dict[str, Any]:

@@ -43,8 +43,13 @@ class VisionConfig:
             raise WarmstartError(
                 "A staged encoder needs unfreeze_at, the environment steps after which it trains."
             )
+        if self.train == "fine_tuned" and self.unfreeze_at:
+            raise WarmstartError(
+                "unfreeze_at is about staged encoders: set train to staged, or leave it out."
+            )
         if self.train == "frozen":
             idle = [name for name in ("unfreeze_at", "random_shift", "adapter_rank") if getattr(self, name)]
+            idle += ["encoder_learning_rate"] if self.encoder_learning_rate != 1 else []
             if idle:
                 raise WarmstartError(
                     f"{idle[0]} is about an encoder that trains, and this one is frozen: set train to "

@@ -255,12 +255,16 @@ def visual_shift(seed: int, minutes: float = 8.0) -> None:
     report_shift("NatureCNN from scratch", found, base)
 
 
-def report_shift(name: str, policy: Policy, base: str) -> None:
+def report_shift(name: str, found: Outcome, base: str) -> None:
     nominal, shifted = (
-        evaluate(policy, base + context, episodes=32, seed=99, n_threads=CORES).mean
+        evaluate(found.policy, base + context, episodes=32, seed=99, n_threads=CORES).mean
         for context in ("", SHIFT)
     )
-    print(f"  {name:36} {nominal:7.1f} {shifted:7.1f}: {100 * shifted / nominal:.0f}% kept", flush=True)
+    print(
+        f"  {name:36} {nominal:7.1f} {shifted:7.1f}: {100 * shifted / nominal:3.0f}% kept "
+        f"({found.steps:,} steps, {found.minutes:.1f} min)",
+        flush=True,
+    )
 
 
 if __name__ == "__main__":

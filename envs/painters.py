@@ -12,8 +12,10 @@ from concurrent.futures import Future
 from queue import SimpleQueue
 from typing import Any
 
+from warmstart.envs.gl import at_exit
 from warmstart.envs.rendering import FrameRenderer
 
+_alive: "weakref.WeakSet[Painter]" = weakref.WeakSet()
 Job = Callable[[FrameRenderer], Any]
 _Item = tuple["Future[Any]", Job]
 
@@ -30,6 +32,8 @@ class Painter:
         thread = threading.Thread(target=_serve, args=(self._jobs, make), name="painter", daemon=True)
         thread.start()
         self._end = weakref.finalize(self, _end, self._jobs, thread)
+        self._end.atexit = False  # by then the backend has ended; see `at_exit`
+        _alive.add(self)
 
     def submit(self, job: Job) -> "Future[Any]":
         """Have a function called with the renderer, in the painter's thread."""
@@ -40,6 +44,14 @@ class Painter:
     def close(self) -> None:
         """Free the context and end the thread."""
         self._end()
+
+
+def _close_all() -> None:
+    for painter in list(_alive):
+        painter.close()
+
+
+at_exit(_close_all)
 
 
 def _end(jobs: "SimpleQueue[_Item | None]", thread: threading.Thread) -> None:

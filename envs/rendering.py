@@ -191,8 +191,9 @@ class FrameRenderer:
     def _set_textures(self, kinds: NDArray[Any]) -> None:
         """Give materials other textures; uploads only those that differ from the last frame's."""
         model = self.model
-        for material in np.flatnonzero(kinds.astype(int) != self._textures):
-            texture, kind = int(model.mat_texid[material, _RGB]), int(kinds[material])
+        wanted = kinds.round().astype(int)  # a randomization draws between two numbers
+        for material in np.flatnonzero(wanted != self._textures):
+            texture, kind = int(model.mat_texid[material, _RGB]), int(wanted[material])
             self._textures[material] = kind
             height, width, channels = (
                 int(getattr(model, f"tex_{part}")[texture]) for part in ("height", "width", "nchannel")

@@ -42,6 +42,12 @@ def seen_in_frames(env: AnyEnv, options: PixelOptions, task: str) -> AnyEnv:
             env.close()
             raise WarmstartError(f"{task} observes images and has no state beside them; use obs=pixels.")
     else:
+        if looks_like_images(env.observation_space):
+            env.close()
+            raise WarmstartError(
+                f"{task} observes images that aren't colour, uint8 of shape (height, width, 3): "
+                f"{env.observation_space}. Ask the environment for colour images, not grey ones or alpha."
+            )
         if env.render_mode != "rgb_array":
             env.close()
             raise WarmstartError(f"{task} renders no rgb_array, so there are no frames to observe.")
@@ -61,6 +67,11 @@ def is_frame(space: spaces.Space[Any]) -> bool:
         and len(space.shape) == 3
         and space.shape[2] == 3
     )
+
+
+def looks_like_images(space: spaces.Space[Any]) -> bool:
+    """Whether a space holds uint8 pixels in some other form: grey, stacked, with alpha, channels first."""
+    return isinstance(space, spaces.Box) and space.dtype == np.uint8 and len(space.shape) in (2, 3)
 
 
 class ResizedFrames(gymnasium.ObservationWrapper[Any, Any, Any]):

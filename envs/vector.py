@@ -86,6 +86,8 @@ def make_vec(
         if pixels is None or camera is None:
             return env
         return PixelEnv(env, watchers[0], FrameDrawer(env, camera, pixels, threads), pixels.with_state)
+    if task_id.startswith("ALE/"):
+        _register_atari()
     if task_id not in gymnasium.registry and ":" not in task_id:
         raise unknown_name("environment", task.id, [*known, *gymnasium.registry])
     if task_id in known and task_id not in GYMNASIUM_TASKS:
@@ -98,6 +100,15 @@ def make_vec(
     return GymnasiumVectorEnv(
         task, n_envs, seed, step_timeout=step_timeout, render_mode=render_mode, pixels=pixels
     )
+
+
+def _register_atari() -> None:
+    """Let Gymnasium know of Atari's games, which come with a package of their own."""
+    try:
+        import ale_py
+    except ImportError:
+        raise WarmstartError("Atari's games need ale-py: pip install 'gymnasium[atari]'.") from None
+    gymnasium.register_envs(ale_py)
 
 
 def _threads(n_threads: int | None, n_envs: int) -> int:

@@ -67,10 +67,9 @@ def resolve_arm(study: Study, arm: Arm, place: Place, target: Task, source: Task
     vision = None
     if sees_pixels(seen):
         vision = _vision(written, (*place, "vision") if arm.vision is not None else ("vision",))
-    elif arm.vision is not None:
-        raise StudyError(
-            (*place, "vision"), f"{seen} shows no frames; add the option obs=pixels to the tasks."
-        )
+    elif written is not None and (arm.vision is not None or not sees_pixels(target)):
+        where = (*place, "vision") if arm.vision is not None else ("vision",)
+        raise StudyError(where, f"{seen} shows no frames; add the option obs=pixels to the tasks.")
     algorithm = resolve_algorithm(study.algorithm, seen, ("algorithm",), {}, arm.algorithm, place)
     own = study.source_algorithm if study.source_algorithm is not None else study.algorithm
     own_place = "algorithm" if study.source_algorithm is None else "source_algorithm"

@@ -60,8 +60,26 @@ def check_buildable(plan: Plan) -> None:
         source = given
         if arm.source is not None:
             source = build(str(arm.source), ("source",), arm.source_algorithm)
+        if arm.vision is not None and arm.source is not None:
+            _check_looks(arm)
         if source is not None and isinstance(arm.method, CarryingMethod):
             _check_pair(study, source, target, arm)
+
+
+def _check_looks(arm: ResolvedArm) -> None:
+    """See that what is learned from the source's frames is shown alike in the target."""
+    assert arm.vision is not None
+    assert arm.source is not None
+    if not (arm.method.needs_source or arm.vision.pretrain):
+        return
+    for option, default in (("visuals", "lean"), ("size", 84)):
+        theirs, ours = (task.option(option, default) for task in (arm.source, arm.target))
+        if theirs != ours:
+            raise StudyError(
+                ("target",),
+                f"its frames have {option}={ours}, the source's {option}={theirs}: the encoder would see "
+                "other pixels than it learned from. Give both tasks the same.",
+            )
 
 
 def _check_encoder(arm: ResolvedArm, target: _Side) -> None:

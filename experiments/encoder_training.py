@@ -11,7 +11,7 @@ from warmstart.envs.tasks import Task
 from warmstart.envs.vector import make_vec
 from warmstart.experiments.recorder import Recorder
 from warmstart.experiments.records import TRANSFER, write_json
-from warmstart.experiments.seeing import trial_encoder
+from warmstart.experiments.seeing import randomized_looks, trial_encoder, vision_config
 from warmstart.experiments.settings import override
 from warmstart.experiments.trial_config import TrialConfig
 from warmstart.transfer.frames import collect_frames
@@ -37,7 +37,8 @@ def train_encoder(config: TrialConfig, directory: Path, recorder: Recorder) -> N
     settings = override(PretrainingConfig(), config.vision["pretrain"])
     settings = replace(settings, seed=config.seed, device=config.device)
     encoder, _ = trial_encoder(config, directory)
-    env = make_vec(Task.parse(config.task), settings.n_envs, n_threads=1)
+    looks = randomized_looks(vision_config(config.vision), config.seed)
+    env = make_vec(Task.parse(config.task), settings.n_envs, n_threads=1, context_source=looks)
     try:
         steps = max(2, settings.steps // settings.n_envs)
         rng = np.random.default_rng([config.seed, _FRAMES_STREAM])
@@ -54,7 +55,8 @@ def train_encoder(config: TrialConfig, directory: Path, recorder: Recorder) -> N
             recorder.training(done, {f"pretrain/{name}": float(value) for name, value in numbers.items()})
 
     result = pretrain(encoder, data, settings, progress, log)
-    result.encoder.provenance["probe_r2"] = probe(result.encoder, data).mean
+    if data.state is not None:
+        result.encoder.provenance["probe_r2"] = probe(result.encoder, data).mean
     result.encoder.save(directory / ENCODER_FILE)
     write_json(directory / TRANSFER, {"encoder": result.encoder.provenance})
     recorder.end(settings.updates, settings.updates)

@@ -26,7 +26,12 @@ from warmstart.experiments.trial_config import (
     TrialConfig,
     engine_versions,
 )
-from warmstart.experiments.vision_plan import encoder_trial, planned_vision, weights_missing
+from warmstart.experiments.vision_plan import (
+    encoder_trial,
+    licence_notes,
+    planned_vision,
+    weights_missing,
+)
 from warmstart.transfer.methods import make_method
 
 
@@ -50,8 +55,8 @@ class Plan:
     """sha256 of that file."""
     weights: Mapping[str, Path] = field(default_factory=dict)
     """Files of encoders' weights, by sha256; the run keeps copies."""
-    left_out: tuple[str, ...] = ()
-    """Why optional arms are left out."""
+    notes: tuple[str, ...] = ()
+    """Why optional arms are left out, and what forbids commercial use."""
 
     @property
     def unique(self) -> tuple[PlannedTrial, ...]:
@@ -80,6 +85,7 @@ def make_plan(study: Study, plugins: tuple[Plugin, ...] = ()) -> Plan:
         StudyError: An unknown task, algorithm, setting, method or option, or a source that can't be read.
     """
     study, arms, left_out = resolve(study)
+    notes = (*left_out, *licence_notes(arms))
     checkpoint, identity = _given_checkpoint(study)
     normalizer, normalizer_hash = _given_normalizer(study)
     protocol = study.protocol
@@ -136,7 +142,7 @@ def make_plan(study: Study, plugins: tuple[Plugin, ...] = ()) -> Plan:
     order = {ENCODER_ARM: 0, SOURCE_ARM: 1}
     once = sorted({trial.hash: trial for trial in before}.values(), key=lambda trial: order[trial.arm])
     planned = (PlannedTrial(chance, RANDOM_ARM, trains=False), *once, *targets)
-    return Plan(study, planned, arms, checkpoint, identity, normalizer, normalizer_hash, weights, left_out)
+    return Plan(study, planned, arms, checkpoint, identity, normalizer, normalizer_hash, weights, notes)
 
 
 def resolve(study: Study) -> tuple[Study, tuple[ResolvedArm, ...], tuple[str, ...]]:

@@ -117,7 +117,7 @@ def run_study(
     store_plugins(loaded, directory)
     try:
         with shown:
-            for message in (difference, *made.left_out):
+            for message in (difference, *made.notes):
                 if message:
                     shown.message(message)
             Scheduler(directory, made.trials, workers, shown).run_all()
@@ -152,7 +152,9 @@ def prepare(made: Plan, directory: Path) -> str:
         if made.checkpoint is not None:
             _copy_checkpoint(made.checkpoint, directory / CHECKPOINTS, made.checkpoint_hash)
         for sha256, path in made.weights.items():
-            _copy_checkpoint(path, directory / WEIGHTS / sha256[:16], path.name)
+            folder = directory / WEIGHTS / sha256[:16]
+            if not folder.is_dir() or not any(not item.name.startswith(".") for item in folder.iterdir()):
+                _copy_checkpoint(path, folder, path.name)
         if made.normalizer is not None:
             copy = normalizer_copy(directory, made.normalizer_hash)
             _copy_checkpoint(made.normalizer, copy.parent, copy.name)
@@ -162,7 +164,7 @@ def prepare(made: Plan, directory: Path) -> str:
             full if full is not error else WarmstartError(f"{directory} can't be written: {error}.")
         ) from None
     write_text(directory / STUDY_FILE, made.study.to_yaml("Written by warmstart: every setting of this run."))
-    listed = {"trials": [_entry(trial) for trial in made.trials], "notes": list(made.left_out)}
+    listed = {"trials": [_entry(trial) for trial in made.trials], "notes": list(made.notes)}
     write_json(directory / TRIALS_FILE, listed, durable=True)
     link_runs(directory, made.trials)
     return difference

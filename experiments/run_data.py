@@ -116,7 +116,7 @@ def load_run(directory: str | Path) -> RunData:
         random_return=random_return,
         versions=versions,
         baseline=str(study.get("baseline", "scratch")),
-        notes=(*_notes(states, study), *_left_out(directory)),
+        notes=(*_notes(states, study), *_plan_notes(directory)),
     )
 
 
@@ -187,8 +187,8 @@ def _notes(states: tuple[TrialState, ...], study: Mapping[str, Any]) -> tuple[st
     return tuple(notes)
 
 
-def _left_out(directory: Path) -> tuple[str, ...]:
-    """Why optional arms were left out."""
+def _plan_notes(directory: Path) -> tuple[str, ...]:
+    """What the plan said: why optional arms are left out, what forbids commercial use."""
     data = read_json(directory / TRIALS_FILE) or {}
     return tuple(map(str, data.get("notes", ())))
 

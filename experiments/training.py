@@ -12,7 +12,7 @@ from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.callbacks import BaseCallback, CallbackList
 
 from warmstart.agents.build import build_agent, make_training_env
-from warmstart.agents.checkpoints import Checkpoint, save_checkpoint
+from warmstart.agents.checkpoints import Checkpoint, env_attribute, save_checkpoint
 from warmstart.agents.config import config_from_json
 from warmstart.agents.evaluation import EvaluationCallback, EvaluationResult, evaluate, generators_kept
 from warmstart.agents.policy import Policy
@@ -30,7 +30,7 @@ from warmstart.experiments.seeing import Sight, make_sight
 from warmstart.experiments.status import StatusWriter
 from warmstart.experiments.trial_config import TrialConfig
 from warmstart.transfer.fine_tuning import fit_within
-from warmstart.transfer.frozen import proof_of_freeze
+from warmstart.transfer.frozen import FreezeProof, precision_note
 from warmstart.transfer.matching import Kind, named
 from warmstart.transfer.methods import TransferContext, make_method
 from warmstart.transfer.report import TransferReport
@@ -84,8 +84,10 @@ class _Training:
         source = self._load_source()
         self.recorder.start(source.steps if source is not None else 0)
         sight = make_sight(self.config, self.directory, source)
-        before = sight.frozen.hash if sight.frozen is not None else ""
         model = self._build(source, sight)
+        proof = None
+        if sight.frozen is not None:
+            proof = FreezeProof(sight.frozen, env_attribute(model.get_env(), "encoder_in_use"))
         try:
             report = self.method.initialise(model, source, self._context())
             report.add_notes([*sight.notes, *([self.note] if self.note else [])])
@@ -93,15 +95,13 @@ class _Training:
                 self._learn(model, report)
             else:
                 self._evaluate_once(model)
-            if sight.frozen is not None:
-                report.add_notes([proof_of_freeze(sight.frozen, before)])
-            write_json(self.directory / TRANSFER, report.to_json())
+            if proof is not None:
+                in_use = env_attribute(model.get_env(), "encoder_in_use")
+                report.add_notes([proof.note(), precision_note(in_use)])
             save_checkpoint(model, self.directory / CHECKPOINT, task=self.task, steps=model.num_timesteps)
             if self.config.evaluation_episodes:
-                with generators_kept():
-                    write_media(
-                        Policy.from_model(model), self.task, self.directory, self.config.evaluation_seed
-                    )
+                self._film(model, report)
+            write_json(self.directory / TRANSFER, report.to_json())
             self.recorder.end(self.config.steps, model.num_timesteps, constant=not self.method.trains)
         finally:
             env = model.get_env()
@@ -168,6 +168,15 @@ class _Training:
             episodes, seed = config.evaluation_episodes, config.evaluation_seed
             policy = Policy.from_model(model)
             self._on_result(evaluate(policy, self.task, episodes=episodes, seed=seed), 0.0)
+
+    def _film(self, model: BaseAlgorithm, report: TransferReport) -> None:
+        """Keep frames and a film for the report; a trial that trained doesn't fail for want of them."""
+        try:
+            with generators_kept():
+                policy = Policy.from_model(model)
+                write_media(policy, self.task, self.directory, self.config.evaluation_seed)
+        except (OSError, RuntimeError, WarmstartError) as error:
+            report.add_notes([f"No film of an episode could be made: {error}"])
 
     def _load_source(self) -> Checkpoint | None:
         if not self.config.source:

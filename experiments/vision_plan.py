@@ -1,5 +1,6 @@
 """What a study's encoders come to: their weights' files, and the trials that pretrain them."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -7,14 +8,14 @@ from typing import Any
 from warmstart.agents.encoder_config import EncoderConfig
 from warmstart.agents.files import content_hash
 from warmstart.envs.errors import WarmstartError
-from warmstart.envs.tasks import Task
 from warmstart.experiments.arms import ResolvedArm
 from warmstart.experiments.settings import override, to_plain
 from warmstart.experiments.study import StudyError, checked
 from warmstart.experiments.trial_config import ENCODER_ARM, PlannedTrial, TrialConfig
 from warmstart.experiments.yaml_files import Place
 from warmstart.transfer.pretraining import PretrainingConfig
-from warmstart.transfer.weight_sources import MissingWeightsError, find_weights
+from warmstart.transfer.source_frames import seen_task
+from warmstart.transfer.weight_sources import MissingWeightsError, find_weights, locate
 
 
 def weights_missing(arm: ResolvedArm, place: Place) -> str:
@@ -38,6 +39,21 @@ def weights_missing(arm: ResolvedArm, place: Place) -> str:
     except WarmstartError as wrong:
         raise StudyError((*place, "vision"), str(wrong)) from None
     return ""
+
+
+def licence_notes(arms: Sequence[ResolvedArm]) -> tuple[str, ...]:
+    """What forbids commercial use of the weights that the arms start from, each said once."""
+    notes = []
+    for arm in arms:
+        config = None if arm.vision is None else EncoderConfig.parse(arm.vision.encoder)
+        if config is None or config.file or config.weights == "random":
+            continue
+        found = locate(config)
+        if not found.commercial:
+            notes.append(
+                f"The weights {found.source} may not be used commercially (licence: {found.licence})."
+            )
+    return tuple(dict.fromkeys(notes))
 
 
 def planned_vision(arm: ResolvedArm, weights: dict[str, Path]) -> dict[str, Any]:
@@ -76,9 +92,10 @@ def encoder_trial(arm: ResolvedArm, shared: TrialConfig, vision: dict[str, Any])
     config = replace(
         shared,
         kind="encoder",
-        task=str(with_state(arm.source)),
+        task=str(seen_task(arm.source)),
         steps=pretraining.updates,
-        vision={**own, "pretrain": to_plain(pretraining)},
+        evaluation_every=max(1, pretraining.updates // 20),
+        vision={**own, "randomize": dict(arm.vision.randomize), "pretrain": to_plain(pretraining)},
         evaluation_episodes=0,
         evaluation_seed=0,
     )
@@ -89,8 +106,3 @@ def pretraining_of(arm: ResolvedArm) -> PretrainingConfig:
     """The settings of an arm's pretraining, checked by name."""
     assert arm.vision is not None
     return override(PretrainingConfig(), arm.vision.pretrain)
-
-
-def with_state(task: Task) -> Task:
-    """The task with its state beside the frames, which probes of the encoder are judged by."""
-    return task.with_options(obs="pixels+state")

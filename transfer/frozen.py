@@ -4,29 +4,48 @@ The wrapper that encodes each frame once is `warmstart.agents.frame_history.Enco
 checkpoints, which are the agents' own, need it too.
 """
 
+import hashlib
+
 from warmstart.agents.encoders import Encoder
+from warmstart.agents.fast_encoding import FastEncoder
 from warmstart.envs.errors import WarmstartError
 
 
-def proof_of_freeze(encoder: Encoder, before: str) -> str:
-    """Compare an encoder's hash with that from before training.
+class FreezeProof:
+    """Remembers a frozen encoder before training, and compares it with what it is afterwards.
 
     Args:
         encoder: Its weights, buffers and readout are hashed.
-        before: `Encoder.hash` before training.
-
-    Returns:
-        A note for the transfer report.
-
-    Raises:
-        WarmstartError: Something changed it: the agent's features no longer mean what they did.
+        in_use: What computes the features of training: those of the encoder's sample frames are hashed.
     """
-    after = encoder.hash
-    if after != before:
-        raise WarmstartError(
-            f"The frozen encoder changed in training: its hash was {before[:16]}, now it is {after[:16]}. "
-            "Something trains or overwrites it."
+
+    def __init__(self, encoder: Encoder, in_use: FastEncoder) -> None:
+        self._encoder, self._in_use = encoder, in_use
+        self._before = self._hashes()
+
+    def _hashes(self) -> tuple[str, str]:
+        features = self._in_use(self._encoder.samples.cpu().numpy())
+        return self._encoder.hash, hashlib.sha256(features.tobytes()).hexdigest()
+
+    def note(self) -> str:
+        """What a transfer report says of it.
+
+        Raises:
+            WarmstartError: Something changed it: the agent's features no longer mean what they did.
+        """
+        after = self._hashes()
+        if after != self._before:
+            raise WarmstartError(
+                "The frozen encoder changed in training: its weights, buffers or features had the hashes "
+                f"{self._before[0][:16]} and {self._before[1][:16]} before, {after[0][:16]} and "
+                f"{after[1][:16]} after. Something trains or overwrites it."
+            )
+        return (
+            "The encoder was frozen: weights, buffers and the features of sample frames have the same hashes "
+            f"before and after ({after[0][:16]})."
         )
-    return (
-        f"The encoder was frozen: its weights and buffers have the same hash before and after ({after[:16]})."
-    )
+
+
+def precision_note(in_use: FastEncoder) -> str:
+    """How exactly features are computed, for a transfer report."""
+    return f"Features are computed in {in_use.precision}; their relative error is {100 * in_use.error:.2g}%."

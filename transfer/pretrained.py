@@ -25,7 +25,7 @@ from warmstart.agents.backbones import (
 from warmstart.agents.checkpoints import Checkpoint, load_checkpoint
 from warmstart.agents.encoder_config import EncoderConfig
 from warmstart.agents.encoders import Encoder, assemble, configured, make_encoder
-from warmstart.agents.files import file_hash
+from warmstart.agents.files import content_hash
 from warmstart.agents.preprocessing import Preprocessing
 from warmstart.agents.vision import FrozenVision
 from warmstart.envs.errors import WarmstartError
@@ -120,11 +120,6 @@ def given_at(config: EncoderConfig, path: Path) -> FoundWeights:
     return FoundWeights(path, named.source, named.preprocessing, named.licence, named.commercial)
 
 
-def content_hash(path: Path) -> str:
-    """sha256 of a file, or of a checkpoint's tensors."""
-    return file_hash(path) if path.is_file() else load_checkpoint(path).fingerprint()
-
-
 def read_source(
     found: FoundWeights, backbone: Backbone
 ) -> tuple[Mapping[str, torch.Tensor], Preprocessing | None]:
@@ -156,11 +151,20 @@ def extractor_tensors(checkpoint: Checkpoint) -> dict[str, torch.Tensor]:
             if name.startswith(prefix)
         }
         if tensors:
-            return tensors
+            return without_adapters(tensors)
     raise WarmstartError(
         f"{checkpoint.path} is an agent without an image encoder: expected tensors such as "
         f"{EXTRACTORS[1]}cnn.0.weight, found {', '.join(sorted(checkpoint.policy_tensors)[:4])}."
     )
+
+
+def without_adapters(tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """Add what low-rank adapters learned to the convolutions beside which they stand; see `AdaptedConv2d`."""
+    out = {name: value for name, value in tensors.items() if not name.endswith((".down", ".up"))}
+    for place in (name.removesuffix(".down") for name in tensors if name.endswith(".down")):
+        down, up, weight = (tensors[f"{place}.{part}"] for part in ("down", "up", "weight"))
+        out[f"{place}.weight"] = weight + (up.flatten(1) @ down.flatten(1)).view_as(weight)
+    return out
 
 
 def still(tensors: Mapping[str, torch.Tensor], backbone: Backbone) -> dict[str, torch.Tensor]:

@@ -229,7 +229,11 @@ def _named(weights: NamedWeights, config: EncoderConfig) -> FoundWeights:
             raise MissingWeightsError(str(error)) from error
     if weights.source.startswith("https://"):
         return _described(weights, _from_url(weights.source, weights.file, config.download))
-    raise MissingWeightsError(f"{FOLDER_VARIABLE} names no folder with {weights.file}.")
+    raise MissingWeightsError(
+        f"{weights.file} (SqueezeNet 1.1 trained on ImageNet) isn't here: {FOLDER_VARIABLE} names no folder "
+        "with it. With pip install 'warmstart[vision]' torchvision's weights do the same: "
+        "squeezenet1_1:weights=torchvision:squeezenet1_1/IMAGENET1K_V1,download=true."
+    )
 
 
 def _local(name: str) -> Path:
@@ -251,6 +255,11 @@ def _local(name: str) -> Path:
     )
 
 
+def offline() -> bool:
+    """Whether the environment forbids downloads (``HF_HUB_OFFLINE``)."""
+    return os.environ.get("HF_HUB_OFFLINE", "").upper() in ("1", "TRUE", "YES", "ON")
+
+
 def _from_hub(name: str, download: bool) -> FoundWeights:
     """A file of a repository on the Hugging Face hub: ``OWNER/REPOSITORY[/FILE]``."""
     hub = import_vision("huggingface_hub", f"hf:{name}")
@@ -258,8 +267,7 @@ def _from_hub(name: str, download: bool) -> FoundWeights:
     if len(parts) < 2:
         raise WarmstartError(f"Expected hf:OWNER/REPOSITORY or hf:OWNER/REPOSITORY/FILE, found hf:{name}.")
     repository, files = "/".join(parts[:2]), tuple(parts[2:]) or HUB_FILES
-    offline = os.environ.get("HF_HUB_OFFLINE", "").upper() in ("1", "TRUE", "YES", "ON")
-    fetch = download and not offline
+    fetch = download and not offline()
     failures: list[Exception] = []
     for file in files:
         try:
@@ -274,7 +282,7 @@ def _from_hub(name: str, download: bool) -> FoundWeights:
             f"{' or '.join(files)} of hf:{repository} could not be fetched: {failures[0]} Check the "
             f"network and the name, or put the file on this machine and give its path."
         ) from failures[0]
-    hint = "HF_HUB_OFFLINE is set" if offline and download else "add download=true to fetch it"
+    hint = "HF_HUB_OFFLINE is set" if offline() and download else "add download=true to fetch it"
     raise MissingWeightsError(f"hf:{repository} is not in the local cache of the hub: {hint}.")
 
 
@@ -334,10 +342,13 @@ def _from_url(url: str, file: str, download: bool) -> Path:
     found = next((path for path in places if path.is_file()), None)
     if found is not None:
         return found
-    if not download:
+    if not download or offline():
+        advice = f"add download=true to fetch it from {url}"
+        if download:
+            advice = f"HF_HUB_OFFLINE forbids to fetch it from {url}"
         raise MissingWeightsError(
             f"{file} is neither in torch's cache ({cached.parent}) nor in a folder that {FOLDER_VARIABLE} "
-            f"names: add download=true to fetch it from {url}."
+            f"names: {advice}."
         )
     cached.parent.mkdir(parents=True, exist_ok=True)
     try:

@@ -195,7 +195,7 @@ class Compare(_Training):
                     f"{len(rows)} trials, {made.steps:,} steps in all, about {_duration(seconds)} here. "
                     "Nothing was written."
                 )
-                for reason in made.left_out:
+                for reason in made.notes:
                     note(reason)
             return 0
         result = run_study(study, self.out, workers=self.workers, plugins=self.plugin)
@@ -341,9 +341,11 @@ def _vision(source: "Checkpoint") -> dict[str, Any] | None:
     if isinstance(source.vision, FrozenVision):  # the encoder itself comes along with the checkpoint
         return {"encoder": source.vision.encoder.backbone.name, "train": "frozen"}
     if isinstance(source.vision, StackedVision):
-        text = source.policy_kwargs["features_extractor_kwargs"]["encoder"]
-        separator = "," if ":" in text else ":"
-        return {"encoder": f"{text}{separator}frames={source.vision.frames}", "train": "fine_tuned"}
+        kwargs = source.policy_kwargs["features_extractor_kwargs"]
+        separator = "," if ":" in kwargs["encoder"] else ":"
+        text = f"{kwargs['encoder']}{separator}frames={source.vision.frames}"
+        own = {name: kwargs.get(name, 0) for name in ("random_shift", "adapter_rank")}
+        return {"encoder": text, "train": "fine_tuned", **own}
     return None
 
 

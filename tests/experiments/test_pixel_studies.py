@@ -68,8 +68,8 @@ def test_arms_come_to_trials(made):
     assert arms["encoder"].config.task.startswith("InvertedPendulum-v5:obs=pixels+state")
     assert arms["warm"].needs == arms["source"].hash
     assert arms["source"].config.vision == arms["warm"].config.vision, "the source sees as the arm does"
-    assert "/nowhere/at-all.pth" in made.left_out[0]
-    assert "absent" in made.left_out[0]
+    assert "/nowhere/at-all.pth" in made.notes[0]
+    assert "absent" in made.notes[0]
 
 
 def test_the_written_study_comes_to_the_same_trials(made):
@@ -92,7 +92,7 @@ def test_a_tiny_study_runs_to_its_report(made, tmp_path):
     assert not result.failures
     folder = {trial.arm: tmp_path / "trials" / trial.hash for trial in made.trials}
     notes = json.loads((folder["frozen"] / "transfer.json").read_text())["notes"]
-    assert any("same hash before and after" in note for note in notes)
+    assert any("the same hashes before and after" in note for note in notes)
     assert any("fitted on 64 frames" in note for note in notes)
     assert imageio.imread(folder["warm"] / "frames.png").shape[:2] == (40, 160)
     assert count_frames_and_secs(str(folder["warm"] / "rollout.mp4"))[0] > 1
