@@ -41,8 +41,8 @@ def test_preset_resolves_builds_and_reads_back(name: str) -> None:
     assert "?" in preset_comment(name), "the comment says what the study asks"
     assert made.study.baseline == ("nature_cnn" if "pixels" in name else "scratch")
     seeds = len(made.study.seed_list)
-    warm = any(arm.method.needs_source for arm in made.arms)
-    assert sum(trial.config.kind == "source" for trial in made.trials) == seeds * warm
+    sights = {repr(arm.vision) for arm in made.arms if arm.method.needs_source}
+    assert sum(trial.config.kind == "source" for trial in made.trials) == seeds * len(sights)
     assert sum(trial.config.kind == "target" for trial in made.trials) == seeds * len(made.study.arms)
     again = Study.from_document(parse_yaml(made.study.to_yaml(), "study.yaml"))
     assert again.to_mapping() == made.study.to_mapping()
