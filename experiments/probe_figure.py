@@ -14,6 +14,7 @@ from PIL import Image
 
 from warmstart.agents.files import replace_file
 from warmstart.envs.errors import WarmstartError, unknown_name
+from warmstart.envs.layouts import Dimension
 from warmstart.experiments.figures import FORMATS
 from warmstart.transfer.encoder_probe import EncoderProbe, ProbeColumn, grouped
 from warmstart.transfer.frame_data import FrameData
@@ -31,6 +32,8 @@ _INK, _MUTED, _GRID = "#20262e", "#5a6577", "#e0e4ea"
 _SIDE = 336
 _MARGIN, _GAP, _HEAD, _CHART = 0.2, 0.05, 0.85, 3.2
 """Inches: beside everything, between the two rows of frames, for the title, for the chart and its legend."""
+_SEEN = ("m", "rad", "")
+"""Units of what a frame shows."""
 _CAPTIONS = {
     "pca": "Brightness: how much each place adds to the features, beside what the mean frame does.",
     "projection": "Brightness: how much each place adds to the features, beside what the mean frame does.",
@@ -180,18 +183,20 @@ def overlay(frame: NDArray[np.uint8], heat: NDArray[np.float32]) -> NDArray[np.u
     return out
 
 
-def telling_frames(data: FrameData, n: int = 6) -> NDArray[np.uint8]:
-    """Frames of states far from one another: each the farthest from those before it.
+def telling_frames(data: FrameData, dimensions: Sequence[Dimension], n: int = 6) -> NDArray[np.uint8]:
+    """Frames that look different: each is of the state farthest from those before it, velocities aside.
 
     Args:
         data: Frames with their state.
+        dimensions: Of the state.
         n: Frames wanted.
 
     Returns:
         Shape: (n, height, width, 3).
     """
     assert data.state is not None
-    state = data.state.reshape(len(data), -1).astype(np.float64)
+    seen = [i for i, dimension in enumerate(dimensions) if dimension.unit in _SEEN] or range(len(dimensions))
+    state = data.state.reshape(len(data), -1)[:, list(seen)].astype(np.float64)
     spread = state.std(0)
     scaled = np.clip((state - state.mean(0)) / np.where(spread > 0, spread, 1), -2, 2)  # no outliers
     chosen = [int(np.square(scaled).sum(1).argmin())]

@@ -242,8 +242,8 @@ def probe_features(
     steps, envs = histories_at(data, before + 1)
     if len(steps) < FEWEST_ROWS:
         raise WarmstartError(
-            f"There are too few frames to probe: expected at least {FEWEST_ROWS} with {before} before them in "
-            f"their episode, found {len(steps)}. Use more frames."
+            f"There are too few frames to probe: expected at least {FEWEST_ROWS} with {before} before them "
+            f"in their episode, found {len(steps)}. Use more frames."
         )
     inputs = with_history(features, steps, envs, frames, difference=1.0)  # inputs are standardised anyway
     r2 = unseen_r2(inputs, data.state[steps, envs], folds_of(envs), n_threads)

@@ -93,52 +93,28 @@ class FrameBatch:
 
 
 class FrameSampler:
-    """Draws windows that don't cross the end of an episode.
+    """Draws windows that don't cross the end of an episode, all with equal probability.
 
     Args:
         data: Where from.
         offsets: Steps from a window's start to each of its frames, ascending from 0: ``(0, k)`` for pairs.
-        together: Windows that are of one episode: one is drawn from all with equal probability, the others
-            from its episode.
         device: Where batches go.
 
     Raises:
         WarmstartError: No episode is long enough.
     """
 
-    def __init__(
-        self,
-        data: FrameData,
-        offsets: Sequence[int] = (0,),
-        together: int = 1,
-        device: torch.device | str = "cpu",
-    ) -> None:
+    def __init__(self, data: FrameData, offsets: Sequence[int], device: torch.device | str = "cpu") -> None:
         self.data, self.offsets, self.device = data, tuple(offsets), device
-        windows = data.starts_at(self.offsets)
-        episodes = np.cumsum(data.starts, axis=0)[windows[:, 0], windows[:, 1]]
-        order = np.lexsort((windows[:, 0], episodes, windows[:, 1]))
-        self._windows, self._together = windows[order], together
-        key = windows[order, 1] * (len(data) + 1) + episodes[order]
-        self._first = np.searchsorted(key, key, "left")
-        self._count = np.searchsorted(key, key, "right") - self._first
+        self._starts = data.starts_at(self.offsets)
 
     def sample(self, n: int, generator: torch.Generator) -> FrameBatch:
         """Draw ``n`` windows, with replacement."""
-        groups = -(-n // self._together)
-        chosen = torch.randint(len(self._windows), (groups, 1), generator=generator).numpy()
-        if self._together > 1:
-            others = torch.rand(groups, self._together - 1, generator=generator, dtype=torch.float64).numpy()
-            picked = self._first[chosen] + (others * self._count[chosen]).astype(np.int64)
-            chosen = np.concatenate((chosen, picked), axis=1)
-        chosen = chosen.ravel()[:n]
-        steps, envs = self._windows[chosen].T
+        chosen = torch.randint(len(self._starts), (n,), generator=generator)
+        steps, envs = self._starts[chosen.numpy()].T
         at = steps + np.array(self.offsets)[:, None]
-        frames, actions = self.data.frames[at, envs], self.data.actions[at, envs]
-        return FrameBatch(
-            torch.from_numpy(frames).to(self.device),
-            torch.from_numpy(actions).to(self.device),
-            torch.from_numpy(chosen).to(self.device),
-        )
+        frames, actions = (torch.from_numpy(a[at, envs]) for a in (self.data.frames, self.data.actions))
+        return FrameBatch(frames.to(self.device), actions.to(self.device), chosen.to(self.device))
 
 
 def join_frames(parts: Sequence[FrameData]) -> FrameData:

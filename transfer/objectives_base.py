@@ -9,6 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import ClassVar, TypeVar
 
+import numpy as np
 import torch
 from torch import nn
 
@@ -17,6 +18,10 @@ from warmstart.transfer.frame_data import FrameBatch, FrameData
 
 Prepare = Callable[[torch.Tensor], torch.Tensor]
 """Frames (n, height, width, 3), uint8, to a backbone's input (n, 3, height', width'), float32."""
+_EXAMPLES = 64
+"""Frames that a backbone's scale is taken of."""
+_RMS = 0.3
+"""Size of a map's values before training; small ones make the backbone's own features grow."""
 
 
 class Objective(nn.Module, ABC):
@@ -28,6 +33,8 @@ class Objective(nn.Module, ABC):
         data: Frames that will be learned from, for sizes and statistics.
     """
 
+    scale: torch.Tensor
+
     def __init__(self, backbone: nn.Module, prepare: Prepare, data: FrameData) -> None:
         super().__init__()
         self.backbone, self.prepare = backbone, prepare
@@ -35,10 +42,23 @@ class Objective(nn.Module, ABC):
         """What else the last loss was made of or tells, by name; scalars."""
         self.dtype = torch.float32
         """What convolutions are computed in; everything else is in float32."""
-        example = prepare(torch.from_numpy(data.frames[:1, 0]))
-        self.input_size: tuple[int, int] = (example.shape[2], example.shape[3])
+        images = prepare(sample_frames(data, _EXAMPLES))
+        self.input_size: tuple[int, int] = (images.shape[2], images.shape[3])
         with torch.no_grad(), _evaluating(backbone):
-            self.map_shape: tuple[int, ...] = tuple(backbone(example).shape[1:])
+            maps = backbone(images)
+        self.map_shape: tuple[int, ...] = tuple(maps.shape[1:])
+        self.register_buffer("scale", _RMS / maps.square().mean().sqrt().clamp_min(1e-6))
+
+    def maps(self, images: torch.Tensor, backbone: nn.Module | None = None) -> torch.Tensor:
+        """Maps of prepared frames, scaled so that their root mean square is `_RMS` before training.
+
+        So a loss and its optimizer see the same scale whatever the backbone and its weights.
+
+        Args:
+            images: Shape: (n, 3, height, width).
+            backbone: Another one than that which is trained.
+        """
+        return self.convolve(self.backbone if backbone is None else backbone, images) * self.scale
 
     def convolve(self, network: nn.Module, inputs: torch.Tensor) -> torch.Tensor:
         """Output of a convolutional network, computed in ``dtype``; float32."""
@@ -92,11 +112,6 @@ class ObjectiveConfig(ABC):
         """Steps from a window's first frame to each of those that a loss looks at."""
         return (0,)
 
-    @property
-    def windows_together(self) -> int:
-        """Windows of a batch that are of one episode."""
-        return 1
-
     @abstractmethod
     def build(self, backbone: nn.Module, prepare: Prepare, data: FrameData) -> Objective:
         """Make the objective; initial weights come from torch's global generator."""
@@ -121,10 +136,10 @@ def register_objective(config: type[Config]) -> type[Config]:
     return config
 
 
-def compressor(map_shape: tuple[int, ...], latent: int) -> nn.Sequential:
-    """Maps to normalised codes."""
-    size = torch.Size(map_shape).numel()
-    return nn.Sequential(nn.Flatten(), nn.Linear(size, latent), nn.LayerNorm(latent))
+def sample_frames(data: FrameData, most: int) -> torch.Tensor:
+    """Up to some frames, evenly spaced. Shape: (n, height, width, 3)."""
+    flat = data.frames.reshape(-1, *data.frames.shape[2:])
+    return torch.from_numpy(flat[np.linspace(0, len(flat) - 1, min(len(flat), most)).astype(int)])
 
 
 def mlp(inputs: int, hidden: int, outputs: int) -> nn.Sequential:

@@ -15,7 +15,6 @@ from warmstart.transfer.objectives_base import (
     ObjectiveConfig,
     Prepare,
     check_option,
-    compressor,
     mlp,
     register_objective,
 )
@@ -29,7 +28,7 @@ class TemporalContrastConfig(ObjectiveConfig):
     name: ClassVar[str] = "atc"
     fewest: ClassVar[int] = 2
 
-    lag: int = 3
+    lag: int = 1
     """Steps from the anchor to its positive."""
     shift: int = 4
     """Pixels by which inputs are shifted at random; 0 for none."""
@@ -39,8 +38,6 @@ class TemporalContrastConfig(ObjectiveConfig):
     """Width of the predictor's hidden layer."""
     momentum: float = 0.01
     """Share of the encoder that the target takes over in each update."""
-    together: int = 1
-    """Windows of a batch that are of one episode."""
 
     def __post_init__(self) -> None:
         for option, low, high in (
@@ -57,28 +54,21 @@ class TemporalContrastConfig(ObjectiveConfig):
         """The anchor's and the positive's."""
         return (0, self.lag)
 
-    @property
-    def windows_together(self) -> int:
-        """See ``together``."""
-        return self.together
-
     def build(self, backbone: nn.Module, prepare: Prepare, data: FrameData) -> "TemporalContrast":
         """See ``ObjectiveConfig.build``."""
         return TemporalContrast(self, backbone, prepare, data)
 
 
 class TemporalContrast(Objective):
-    """See ``TemporalContrastConfig``.
-
-    A deviation from the paper: the codes are layer-normalised, which the small batches of a CPU need.
-    """
+    """See ``TemporalContrastConfig``."""
 
     def __init__(
         self, config: TemporalContrastConfig, backbone: nn.Module, prepare: Prepare, data: FrameData
     ) -> None:
         super().__init__(backbone, prepare, data)
         self.config = config
-        self.compress = compressor(self.map_shape, config.latent)
+        size = torch.Size(self.map_shape).numel()
+        self.compress = nn.Sequential(nn.Flatten(), nn.Linear(size, config.latent))
         self.predict = mlp(config.latent, config.hidden, config.latent)
         self.compare = nn.Linear(config.latent, config.latent, bias=False)
         self.target = deepcopy(self.online).requires_grad_(False)
@@ -94,8 +84,8 @@ class TemporalContrast(Objective):
             random_shift(self.prepare(frames), self.config.shift, generator) for frames in batch.frames
         )
         with torch.no_grad():
-            keys = self.target[1](self.convolve(self.target[0], positives))
-        codes = self.compress(self.convolve(self.backbone, anchors))
+            keys = self.target[1](self.maps(positives, self.target[0]))
+        codes = self.compress(self.maps(anchors))
         logits = self.compare(codes + self.predict(codes)) @ keys.t()
         repeated = (batch.windows[:, None] == batch.windows).fill_diagonal_(False)
         logits = logits.masked_fill(repeated, -torch.inf)

@@ -15,7 +15,6 @@ from warmstart.transfer.objectives_base import (
     ObjectiveConfig,
     Prepare,
     check_option,
-    compressor,
     mlp,
     register_objective,
 )
@@ -71,7 +70,8 @@ class InverseDynamics(Objective):
         std = torch.from_numpy(np.nanstd(actions, axis=0))
         self.register_buffer("mean", torch.from_numpy(np.nanmean(actions, axis=0)))
         self.register_buffer("std", std.clamp_min(1e-6))
-        self.compress = compressor(self.map_shape, config.latent)
+        size, latent = torch.Size(self.map_shape).numel(), config.latent
+        self.compress = nn.Sequential(nn.Flatten(), nn.Linear(size, latent), nn.LayerNorm(latent))
         self.predict = mlp(config.frames * config.latent, config.hidden, actions.shape[1])
 
     def loss(self, batch: FrameBatch, generator: torch.Generator) -> torch.Tensor:
@@ -81,7 +81,7 @@ class InverseDynamics(Objective):
         windows = images.reshape(offsets, n, *images.shape[1:]).transpose(0, 1).flatten(1, 2)
         shifted = random_shift(windows, self.config.shift, generator).reshape(-1, *images.shape[1:])
         inputs = shifted.contiguous(memory_format=torch.channels_last)
-        codes = self.compress(self.convolve(self.backbone, inputs))
+        codes = self.compress(self.maps(inputs))
         predicted = self.predict(codes.reshape(n, -1))
         actions = (batch.actions[-2] - self.mean) / self.std
         known = ~actions.isnan()

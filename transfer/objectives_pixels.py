@@ -3,7 +3,6 @@
 from dataclasses import dataclass
 from typing import ClassVar
 
-import numpy as np
 import torch
 from torch import nn
 
@@ -15,6 +14,7 @@ from warmstart.transfer.objectives_base import (
     Prepare,
     check_option,
     register_objective,
+    sample_frames,
 )
 
 _STATISTICS_FRAMES = 512
@@ -58,9 +58,7 @@ class PixelObjective(Objective):
 
     def __init__(self, backbone: nn.Module, prepare: Prepare, data: FrameData, latent: int) -> None:
         super().__init__(backbone, prepare, data)
-        flat = data.frames.reshape(-1, *data.frames.shape[2:])
-        chosen = np.linspace(0, len(flat) - 1, min(len(flat), _STATISTICS_FRAMES)).astype(int)
-        images = prepare(torch.from_numpy(flat[chosen])).double()
+        images = prepare(sample_frames(data, _STATISTICS_FRAMES)).double()
         mean = images.mean(0, keepdim=True)
         self.register_buffer("mean_frame", mean.float())
         self.register_buffer("spread", (images - mean).square().mean().sqrt().clamp_min(1e-6).float())
@@ -68,7 +66,7 @@ class PixelObjective(Objective):
 
     def drawn(self, images: torch.Tensor) -> torch.Tensor:
         """What is drawn of the features of images."""
-        maps = self.convolve(self.backbone, images.contiguous(memory_format=torch.channels_last))
+        maps = self.maps(images.contiguous(memory_format=torch.channels_last))
         image = self.convolve(self.decoder.draw, self.decoder.code(maps))
         return image[:, :, : self.input_size[0], : self.input_size[1]]
 

@@ -19,10 +19,7 @@ from warmstart.agents.encoders import Encoder
 from warmstart.agents.fast_encoding import native_bfloat16
 from warmstart.agents.readouts import PcaReadout
 from warmstart.envs.errors import WarmstartError, unknown_name
-from warmstart.envs.tasks import Task
-from warmstart.envs.vector import make_vec
 from warmstart.transfer.frame_data import FrameData, FrameSampler, join_frames
-from warmstart.transfer.frames import ActionPolicy, collect_frames
 from warmstart.transfer.objectives import ObjectiveConfig, make_objective
 from warmstart.transfer.objectives_base import check_option
 
@@ -89,28 +86,8 @@ class PretrainingConfig:
         return make_objective(self.objective, self.options)
 
     def to_json(self) -> dict[str, Any]:
-        """Plain values, from which ``make_pretraining`` makes it again."""
+        """Plain values."""
         return {f.name: getattr(self, f.name) for f in fields(self)} | {"options": dict(self.options)}
-
-
-def make_pretraining(values: Mapping[str, Any]) -> PretrainingConfig:
-    """Make a configuration of settings by name.
-
-    Args:
-        values: Fields of ``PretrainingConfig``; the objective's own options may stand beside them.
-
-    Raises:
-        WarmstartError: A name is unknown, or a value out of range.
-    """
-    own = {entry.name for entry in fields(PretrainingConfig)}
-    objective = str(values.get("objective", PretrainingConfig.objective))
-    rest = {name: value for name, value in values.items() if name not in own}
-    options = {**values.get("options", {}), **rest}
-    known = [entry.name for entry in fields(make_objective(objective))]
-    for name in rest:
-        if name not in known:
-            raise unknown_name("setting of pretraining", name, own | set(known))
-    return PretrainingConfig(**{k: v for k, v in values.items() if k in own} | {"options": options})
 
 
 @dataclass(frozen=True, eq=False)
@@ -137,53 +114,6 @@ class PretrainingInterruptedError(KeyboardInterrupt):
         super().__init__(message)
         self.keep = keep
         """Finish the encoder as it is."""
-
-
-def collect_for_pretraining(
-    tasks: Sequence[Task | str],
-    config: PretrainingConfig,
-    policy: ActionPolicy | None = None,
-    *,
-    n_threads: int = 1,
-    progress: Callable[[int, int], None] | None = None,
-) -> tuple[FrameData, ...]:
-    """Collect the frames that a configuration asks for, those of each task by themselves.
-
-    Args:
-        tasks: Tasks that observe pixels.
-        config: How many, and how actions are drawn.
-        policy: See ``collect_frames``.
-        n_threads: Threads that simulate and draw; the frames don't depend on it.
-        progress: Called with the frames there are and those that there will be, of all tasks.
-
-    Raises:
-        WarmstartError: A task doesn't observe frames, or can't be made.
-    """
-    found: list[FrameData] = []
-    per_env = -(-config.steps // config.n_envs)
-    for index, task in enumerate(tasks):
-        before, total = (count * per_env * config.n_envs for count in (index, len(tasks)))
-        env = make_vec(task, config.n_envs, n_threads=n_threads)
-        try:
-            found.append(
-                collect_frames(
-                    env,
-                    per_env,
-                    policy,
-                    rng=np.random.default_rng((config.seed, index)),
-                    random_share=None if policy is None else config.random_share,
-                    hold=config.hold,
-                    task=str(task),
-                    progress=None if progress is None else _shifted(progress, before, total),
-                )
-            )
-        finally:
-            env.close()
-    return tuple(found)
-
-
-def _shifted(progress: Callable[[int, int], None], before: int, total: int) -> Callable[[int, int], None]:
-    return lambda done, _: progress(before + done, total)
 
 
 def pretrain(
@@ -256,7 +186,7 @@ class _Training:
         objective.dtype = _type(config.precision)
         self._objective = objective.train().to(config.device)
         self._objective.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self._sampler = FrameSampler(data, options.offsets, options.windows_together, config.device)
+        self._sampler = FrameSampler(data, options.offsets, config.device)
         self._parameters = [p for p in objective.parameters() if p.requires_grad]
         self._optimizer = torch.optim.Adam(self._parameters, config.learning_rate)
         self._metrics: dict[str, list[float]] = {"loss": []}

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.linalg import solve
 
 from warmstart.envs.errors import WarmstartError
 from warmstart.transfer.frame_data import FrameData
@@ -91,7 +92,7 @@ def unseen_r2(inputs: Floats, targets: Floats, folds: Integers, n_threads: int =
         judged, choosing = folds == fold, folds == (fold + 1) % FOLDS
         fitted = ~(judged | choosing)
         strengths = best_strengths(inputs[fitted], targets[fitted], inputs[choosing], targets[choosing])
-        predict = ridge_path(inputs[~judged], targets[~judged])
+        predict = ridge(inputs[~judged], targets[~judged])
         errors[judged] = np.square(targets[judged] - predict(inputs[judged], strengths))
 
     with ThreadPoolExecutor(n_threads) as pool:
@@ -105,7 +106,7 @@ def unseen_r2(inputs: Floats, targets: Floats, folds: Integers, n_threads: int =
 
 def best_strengths(inputs: Floats, targets: Floats, unseen: Floats, wanted: Floats) -> NDArray[np.float64]:
     """For each target the penalty that errs least on unseen rows. Shape: (numbers,)."""
-    predict = ridge_path(inputs, targets)
+    predict = ridge(inputs, targets)
     errors = [
         np.square(wanted - predict(unseen, np.full(targets.shape[1], strength))).mean(0)
         for strength in STRENGTHS
@@ -114,8 +115,8 @@ def best_strengths(inputs: Floats, targets: Floats, unseen: Floats, wanted: Floa
     return chosen
 
 
-def ridge_path(inputs: Floats, targets: Floats) -> Callable[[Floats, Floats], Floats]:
-    """Ridge regressions with any penalty, for one eigenvalue decomposition.
+def ridge(inputs: Floats, targets: Floats) -> Callable[[Floats, Floats], Floats]:
+    """Ridge regressions with any penalties.
 
     Args:
         inputs: Standardised and clipped here. Shape: (rows, k).
@@ -128,18 +129,22 @@ def ridge_path(inputs: Floats, targets: Floats) -> Callable[[Floats, Floats], Fl
     std = np.maximum(std, max(_DEAD * float(std.max()), 1e-12))
 
     def standardised(inputs: Floats) -> Floats:
-        scaled: Floats = np.clip((inputs - mean) / std, -CLIP, CLIP)
+        scaled: Floats = np.clip((inputs - mean) / std, -CLIP, CLIP).astype(np.float32)
         return scaled
 
-    x, centre = standardised(inputs), targets.mean(0, dtype=np.float64)
-    y, rows = targets - centre, len(inputs)
-    wide = x.shape[1] > rows  # then the rows' products are the smaller matrix, with the same eigenvalues
-    values, vectors = np.linalg.eigh((x @ x.T if wide else x.T @ x) / rows)
-    values, turned = np.maximum(values, 0)[:, None], vectors.T @ (y if wide else x.T @ y / rows)
-    back = x.T @ vectors / rows if wide else vectors
+    x, centre, rows = standardised(inputs), targets.mean(0, dtype=np.float64), len(inputs)
+    wide = x.shape[1] > rows  # then the rows' products are the smaller matrix, with the same solution
+    gram = ((x @ x.T if wide else x.T @ x) / rows).astype(np.float64)
+    moments = (targets - centre) / rows if wide else x.T @ (targets - centre) / rows
 
     def predict(inputs: Floats, strengths: Floats) -> Floats:
-        predicted: Floats = standardised(inputs) @ (back @ (turned / (values + strengths))) + centre
+        weights = np.empty((x.shape[1], len(centre)))
+        for strength in np.unique(strengths):
+            chosen = strengths == strength
+            penalised = gram + strength * np.eye(len(gram))
+            solution = solve(penalised, moments[:, chosen], assume_a="pos", overwrite_a=True)
+            weights[:, chosen] = x.T @ solution if wide else solution
+        predicted: Floats = standardised(inputs) @ weights + centre
         return predicted
 
     return predict

@@ -5,7 +5,7 @@ from contextlib import nullcontext
 from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import tyro
 
@@ -52,8 +52,8 @@ class Pretrain(Command):
     """Folder for TensorBoard's curves of the loss."""
     seed: int = 0
     """Seed of every random draw."""
-    device: str = "cpu"
-    """cpu or cuda."""
+    device: Literal["cpu", "cuda"] = "cpu"
+    """Where it is trained."""
     plugin: tuple[Path, ...] = ()
     """Python files that register tasks, encoders or objectives of your own."""
     json: bool = False
@@ -64,8 +64,11 @@ class Pretrain(Command):
         from warmstart.experiments.plugins import load_plugins
 
         check_target(self.out)
-        if not self.tasks:
-            raise WarmstartError("Expected at least one TASK to learn from, found none.")
+        if not self.tasks or self.seed < 0 or self.probe_frames < 0:
+            raise WarmstartError(
+                "Expected at least one TASK to learn from, a seed and probe-frames of 0 or more, found "
+                f"{len(self.tasks)} tasks, {self.seed} and {self.probe_frames}."
+            )
         load_plugins(self.plugin)
         try:
             with Meter(quiet=self.json) as meter:
@@ -110,6 +113,8 @@ class Pretrain(Command):
 
     def _pretrain(self, meter: Meter) -> dict[str, Any]:
         """Everything between the checks and the report; the file is written last."""
+        import torch
+
         from warmstart.agents.checkpoints import load_checkpoint
         from warmstart.agents.encoder_config import EncoderConfig
         from warmstart.agents.threads import available_cores
@@ -122,6 +127,8 @@ class Pretrain(Command):
         from warmstart.transfer.source_tasks import SourceTasks
 
         settings = self._settings()
+        if self.device == "cuda" and not torch.cuda.is_available():
+            raise WarmstartError(f"--device cuda: torch {torch.__version__} sees no GPU.")
         looks = randomization(self.randomize, self.seed)
         actor = None if self.policy is None else load_checkpoint(resolve_checkpoint(self.policy))
         tasks = [seen_task(Task.parse(text)) for text in self.tasks]

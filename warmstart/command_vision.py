@@ -40,7 +40,7 @@ class Probe(Command):
     task: tyro.conf.Positional[Annotated[str, tyro.conf.arg(metavar="TASK")]]
     """For example Reacher-v5 or HalfCheetah-v5:size=64,camera=track@light=x0.5."""
     frames: int = 3_000
-    """Frames that are probed; as many again as the encoder's fit_frames fit its readout."""
+    """Frames that the encoder sees, those of histories included; its readout is fitted on others."""
     history: bool = False
     """Probe raw pixels and random weights from a history, too, in place of one frame."""
     out: Path | None = None
@@ -138,7 +138,7 @@ class Probe(Command):
         from warmstart.transfer.saliency import saliency
 
         assert self.out is not None
-        frames = telling_frames(data, _PICTURES)
+        frames = telling_frames(data, found.dimensions, _PICTURES)
         flat = data.frames.reshape(-1, *data.frames.shape[2:])
         seen = saliency(encoder, frames, flat[:: max(1, len(flat) // _REFERENCE)])
         save_probe(draw_probe(found, columns, frames, seen, encoder.config.readout), self.out)

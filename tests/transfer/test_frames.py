@@ -116,9 +116,8 @@ def test_windows_never_cross_the_end_of_an_episode():
     assert found == {(step, env) for step in (0, 5, 6, 7) for env in (0, 1)}
 
 
-@pytest.mark.parametrize("together", [1, 4])
 @pytest.mark.parametrize("offsets", [(0,), (0, 1), (0, 3), (0, 1, 2)])
-def test_samples_hold_the_frames_of_one_episode(offsets, together):
+def test_samples_hold_the_frames_of_one_episode(offsets):
     data = collect(steps=60)
     episodes = np.cumsum(data.starts, axis=0) * 10 + np.arange(4)
     marked = FrameData(
@@ -126,13 +125,11 @@ def test_samples_hold_the_frames_of_one_episode(offsets, together):
         np.arange(240, dtype=np.float32).reshape(60, 4, 1),
         data.starts,
     )
-    batch = FrameSampler(marked, offsets, together).sample(128, generator())
+    batch = FrameSampler(marked, offsets).sample(128, generator())
     assert batch.frames.shape == (len(offsets), 128, 8, 8, 3)
     assert (batch.frames == batch.frames[:1]).all()
     steps = batch.actions[:, :, 0] - batch.actions[:1, :, 0]
     assert (steps == 4 * torch.tensor(offsets)[:, None]).all()
-    groups = batch.frames[0, :, 0, 0, 0].reshape(-1, together)
-    assert (groups == groups[:, :1]).all()
 
 
 def test_every_window_is_drawn_equally_often():

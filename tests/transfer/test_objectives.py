@@ -43,7 +43,7 @@ def prepare(frames):
 def build(config, data):
     torch.manual_seed(1)
     objective = config.build(backbone(), prepare, data)
-    return objective.train(), FrameSampler(data, config.offsets, config.windows_together)
+    return objective.train(), FrameSampler(data, config.offsets)
 
 
 @pytest.mark.parametrize("name", OBJECTIVES)
@@ -86,6 +86,17 @@ def test_building_leaves_batch_statistics_and_mode_alone(name, data):
     assert network[1].training
 
 
+@pytest.mark.parametrize("factor", [1.0, 1000.0])
+def test_the_scale_of_a_backbone_does_not_matter(factor, data):
+    network = nn.Sequential(nn.Conv2d(3, 4, 5, 3))
+    with torch.no_grad():
+        network[0].weight.mul_(factor)
+        network[0].bias.mul_(factor)
+    objective = TemporalContrastConfig().build(network, prepare, data)
+    maps = objective.maps(prepare(torch.from_numpy(data.frames[:, 0])))
+    assert maps.square().mean().sqrt().item() == pytest.approx(0.3, rel=0.05)
+
+
 @pytest.mark.parametrize("name", OBJECTIVES)
 def test_bfloat16_computes_nearly_the_same(name, data):
     objective, sampler = build(make_objective(name), data)
@@ -111,8 +122,8 @@ def test_contrast_by_hand(data):
     batch = sampler.sample(3, generator())
     with torch.no_grad():
         loss = objective.loss(batch, generator())
-        codes = objective.compress(objective.backbone(prepare(batch.frames[0])))
-        keys = objective.compress(objective.backbone(prepare(batch.frames[1])))  # the target hasn't moved yet
+        codes = objective.compress(objective.maps(prepare(batch.frames[0])))
+        keys = objective.compress(objective.maps(prepare(batch.frames[1])))  # the target hasn't moved yet
         logits = np.zeros((3, 3))
         for i in range(3):
             query = codes[i] + objective.predict(codes[i])
@@ -176,7 +187,7 @@ def test_inverse_dynamics_by_hand(data):
     batch = sampler.sample(5, generator())
     with torch.no_grad():
         loss = objective.loss(batch, generator()).item()
-        codes = [objective.compress(objective.backbone(prepare(frames))) for frames in batch.frames]
+        codes = [objective.compress(objective.maps(prepare(frames))) for frames in batch.frames]
         predicted = objective.predict(torch.cat(codes, 1)).numpy()
     actions = data.actions.reshape(-1, 2)
     wanted = (batch.actions[1].numpy() - np.nanmean(actions, 0)) / np.nanstd(actions, 0)

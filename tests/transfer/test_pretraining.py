@@ -1,4 +1,3 @@
-import itertools
 import json
 
 import numpy as np
@@ -16,8 +15,6 @@ from warmstart.transfer.objectives import OBJECTIVES
 from warmstart.transfer.pretraining import (
     PretrainingConfig,
     PretrainingInterruptedError,
-    collect_for_pretraining,
-    make_pretraining,
     pretrain,
     tensorboard,
 )
@@ -195,18 +192,17 @@ def test_divergence_is_an_error(data):
         pretrain(small_encoder(), data, PretrainingConfig(updates=20, batch_size=8, learning_rate=1e30))
 
 
-def test_settings_by_name():
-    config = make_pretraining({"objective": "atc", "lag": 5, "updates": 7})
-    assert config == PretrainingConfig(options={"lag": 5}, updates=7)
-    assert make_pretraining(json.loads(json.dumps(config.to_json()))) == config
+def test_settings_are_plain_values():
+    config = PretrainingConfig(options={"lag": 5}, updates=7)
     assert config.objective_config.offsets == (0, 5)
+    assert PretrainingConfig(**json.loads(json.dumps(config.to_json()))) == config
 
 
 @pytest.mark.parametrize(
     ("values", "message"),
     [
         ({"objective": "contrast"}, "Unknown objective 'contrast'"),
-        ({"lagg": 5}, "Unknown setting of pretraining 'lagg'. Did you mean 'lag'"),
+        ({"options": {"lagg": 5}}, "Unknown option of atc 'lagg'. Did you mean 'lag'"),
         ({"updates": 0}, "expected updates at least 1, found 0"),
         ({"batch_size": 1}, "batch_size of at least 2, found 1"),
         ({"steps": 10}, "expected steps at least 32, found 10"),
@@ -217,26 +213,7 @@ def test_settings_by_name():
 )
 def test_mistakes_in_settings(values, message):
     with pytest.raises(WarmstartError, match=message):
-        make_pretraining(values)
-
-
-def test_frames_of_tasks_are_collected(opengl):
-    told = []
-    config = PretrainingConfig(steps=40, n_envs=4)
-    tasks = ["InvertedPendulum-v5:obs=pixels+state,size=24", "Reacher-v5:obs=pixels,size=24"]
-    found = collect_for_pretraining(tasks, config, progress=lambda *numbers: told.append(numbers))
-    assert [part.frames.shape for part in found] == [(10, 4, 24, 24, 3)] * 2
-    assert [part.tasks for part in found] == [(task,) for task in tasks]
-    assert found[0].state is not None
-    assert told[-1] == (80, 80)
-    assert all(a <= b for (a, _), (b, _) in itertools.pairwise(told))
-    again = collect_for_pretraining(tasks, config)
-    np.testing.assert_array_equal(found[1].frames, again[1].frames)
-
-
-def test_tasks_without_pixels():
-    with pytest.raises(WarmstartError, match=r"colour frames.*obs=pixels"):
-        collect_for_pretraining(["InvertedPendulum-v5"], PretrainingConfig())
+        PretrainingConfig(**values)
 
 
 def test_a_ridge_regression_by_hand():
