@@ -252,14 +252,21 @@ class Threads:
 
     def run(self, function: Callable[[int], None], items: range) -> None:
         """Call a function with each item."""
-        if torch.get_num_threads() == 1 and min(self.n_threads, len(items)) < 2:
-            for item in items:
+        todo = iter(items)  # who is done first takes the next
+
+        def work() -> None:
+            for item in todo:
                 function(item)
-            return
-        if self._pool is None:
+
+        helps = torch.get_num_threads() == 1  # then the calling thread computes the same bits
+        others = min(self.n_threads, len(items)) - helps
+        if others and self._pool is None:
             self._pool = self._start()
-        for _ in self._pool.map(function, items):
-            pass
+        waiting = [self._pool.submit(work) for _ in range(others)] if self._pool is not None else []
+        if helps:
+            work()
+        for each in waiting:
+            each.result()
 
     def _start(self) -> ThreadPoolExecutor:
         own = torch.get_num_threads()

@@ -3,7 +3,7 @@
 May import from `warmstart.envs` only.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import partial
 from typing import Any
 
@@ -71,20 +71,19 @@ class FrameDrawer:
         simulation = self._env.simulations
         varying = [name for name in _DRAWN_FIELDS if simulation.values(name).strides[0]]
         fields = {name: simulation.values(name) for name in varying}
-        share = -(-len(ids) // len(self._painters))
-        waiting = []
-        for index, start in enumerate(range(0, len(ids), share)):
-            part = slice(start, start + share)
-            job = partial(self._draw_part, ids[part], out[part], fields)
-            waiting.append(self._painters[index].submit(job))
+        todo = iter(list(zip(ids.tolist(), out, strict=True)))  # who is done first takes the next
+        job = partial(self._draw_some, todo, fields)
+        waiting = [painter.submit(job) for painter in self._painters[: len(ids)]]
         for each in waiting:
             each.result()
 
-    def _draw_part(self, ids: Ids, out: Frames, fields: dict[str, Array], renderer: FrameRenderer) -> None:
+    def _draw_some(
+        self, todo: Iterator[tuple[int, Frames]], fields: dict[str, Array], renderer: FrameRenderer
+    ) -> None:
         model, data = renderer.model, renderer.data
         state, visuals = self._env.simulations.state, self._env.visuals
         assert visuals is not None
-        for env, frame in zip(ids.tolist(), out, strict=True):
+        for env, frame in todo:
             for name, values in fields.items():
                 getattr(model, name)[...] = values[env]
             look = visuals.row(env)
