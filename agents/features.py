@@ -20,7 +20,7 @@ from warmstart.agents.encoder_config import EncoderConfig
 from warmstart.agents.encoders import Encoder, configured, load_tensors
 from warmstart.agents.preprocessing import Preprocessing
 from warmstart.agents.readouts import rows_of
-from warmstart.agents.stacks import COLOURS, affine, centre, image_space, repeated, shifted, take_stacks
+from warmstart.agents.stacks import COLOURS, affine, centre, image_space, random_shift, repeated, take_stacks
 from warmstart.envs.errors import WarmstartError
 
 Observations = torch.Tensor | dict[str, torch.Tensor]
@@ -108,7 +108,7 @@ class EncoderExtractor(BaseFeaturesExtractor):
         pixels = observations["pixels"] if isinstance(observations, dict) else observations
         self._refuse_scaled(pixels)
         if self.training and self.random_shift:
-            pixels = shifted(pixels, self.random_shift)
+            pixels = random_shift(pixels, self.random_shift)
         return self.backbone(self.prepare(pixels))  # type: ignore[no-any-return]
 
     def prepare(self, pixels: torch.Tensor) -> torch.Tensor:

@@ -246,8 +246,8 @@ class FlattenReadout(Readout):
 class AttentionReadout(Readout):
     """Attention pooling: queries that look for positions, and a linear layer of what they find.
 
-    Its parameters can be trained inside a policy; in a frozen encoder they stay as the seed drew them. Keys
-    are layer-normalised, values standardised by channel once it has been fitted.
+    Queries and layer stay as the seed drew them, as encoders with a readout are frozen. Keys are
+    layer-normalised, values standardised by channel once it has been fitted.
     """
 
     needs_fit = False

@@ -72,21 +72,24 @@ def repeated(weight: torch.Tensor, frames: int) -> torch.Tensor:
     return weight.repeat(1, frames, 1, 1) / frames
 
 
-def shifted(images: torch.Tensor, pixels: int) -> torch.Tensor:
+def random_shift(images: torch.Tensor, pixels: int, generator: torch.Generator | None = None) -> torch.Tensor:
     """Shift each image at random and fill with its border (DrQ, 2004.13649, section 3.1).
 
-    All channels of an image are shifted alike. Draws come from torch's global generator.
+    All channels of an image are shifted alike.
 
     Args:
         images: Shape: (n, channels, height, width).
         pixels: Largest shift along each axis.
+        generator: On the CPU, so that draws are the same on every device; None for torch's global one.
 
     Returns:
         Of the same shape and type, in channels-last memory.
     """
+    if pixels == 0:
+        return images
     n, _, height, width = images.shape
     padded = F.pad(images, (pixels,) * 4, mode="replicate")
-    corners = torch.randint(0, 2 * pixels + 1, (n, 2)).tolist()
+    corners = torch.randint(0, 2 * pixels + 1, (n, 2), generator=generator).tolist()
     out = torch.empty_like(images, memory_format=torch.channels_last)
     for index, (top, left) in enumerate(corners):  # twice as fast as indexing, on a CPU
         out[index] = padded[index, :, top : top + height, left : left + width]

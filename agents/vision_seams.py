@@ -44,7 +44,13 @@ def vision_seams(
         return Seams()
     config_class(algorithm)
     _, height, width = image_space(observation_space)[0].shape
-    start = make_encoder(EncoderConfig.parse(config.encoder), (height, width)) if encoder is None else encoder
+    written = EncoderConfig.parse(config.encoder)
+    if not written.file and written.readout != EncoderConfig.readout:
+        raise WarmstartError(
+            f"readout={written.readout} is about frozen encoders: one that trains is followed by a trainable "
+            "linear layer instead. Leave the readout out, or freeze the encoder."
+        )
+    start = make_encoder(written, (height, width)) if encoder is None else encoder
     start.check_size((1, height, width, 3))
     kwargs = {
         "encoder": extractor_text(start),

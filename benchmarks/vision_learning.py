@@ -12,6 +12,7 @@ WARMSTART_WEIGHTS names the folder of the ImageNet weights; their rows are left 
 import argparse
 import os
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -35,12 +36,12 @@ from warmstart.agents.vision_config import VisionConfig
 from warmstart.agents.vision_seams import vision_seams
 from warmstart.envs.tasks import Task
 from warmstart.envs.vector import make_vec
-from warmstart.experiments.seeing import fit_readout, frame_size
+from warmstart.experiments.seeing import fit_readout
 from warmstart.sim2real.randomization import Randomization, parse_range
-from warmstart.transfer.frames import collect_frames
 from warmstart.transfer.pretrained import pretrained_encoder
 from warmstart.transfer.pretraining import PretrainingConfig, pretrain
-from warmstart.transfer.probing import probe
+from warmstart.transfer.source_frames import frame_size, seen_task
+from warmstart.transfer.source_tasks import SourceTasks
 
 CORES = available_cores()
 EPISODES = 16
@@ -129,14 +130,17 @@ def make(name: str, bar: Bar, seed: int) -> tuple[Encoder, float]:
     config = EncoderConfig(architecture="drq", features=bar.features)
     encoder, _ = pretrained_encoder(config, frame_size(task))
     settings = PretrainingConfig(seed=seed)
-    env = make_vec(task.with_options(obs="pixels+state"), settings.n_envs, n_threads=CORES)
-    rng = np.random.default_rng(seed)
-    data = collect_frames(env, settings.steps // settings.n_envs, rng=rng, hold=settings.hold)
-    env.close()
-    trained = pretrain(encoder, data, settings).encoder
+    sources = SourceTasks([seen_task(task)], settings, n_threads=CORES)
+    trained = pretrain(encoder, sources.to_learn_from(quiet), settings).encoder
     minutes = (time.perf_counter() - start) / 60
-    print(f"{bar.task}: {settings.objective} in {minutes:.1f} min, probe R² {probe(trained, data).mean:.3f}")
+    (found,) = sources.probed({"after": trained}, 3_000, quiet).values()
+    print(f"{bar.task}: {settings.objective} in {minutes:.1f} min, probe R² {found['after']:.3f}")
     return trained, minutes
+
+
+def quiet(_: str) -> Callable[[int, int], None]:
+    """A stage without a progress bar."""
+    return lambda *_: None
 
 
 class Until(BaseCallback):

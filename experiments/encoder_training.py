@@ -1,29 +1,28 @@
 """A trial that pretrains a visual encoder on frames of the source task; other trials start from its file."""
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from warmstart.agents.vision import ENCODER_FILE
 from warmstart.envs.tasks import Task
-from warmstart.envs.vector import make_vec
 from warmstart.experiments.recorder import Recorder
 from warmstart.experiments.records import TRANSFER, write_json
 from warmstart.experiments.seeing import randomized_looks, trial_encoder, vision_config
 from warmstart.experiments.settings import override
 from warmstart.experiments.trial_config import TrialConfig
-from warmstart.transfer.frames import collect_frames
+from warmstart.transfer.encoder_probe import FEWEST_ROWS
 from warmstart.transfer.pretraining import PretrainingConfig, pretrain
-from warmstart.transfer.probing import probe
+from warmstart.transfer.source_tasks import SourceTasks
 
-_FRAMES_STREAM = 0xF4A
+_PROBED = 3_000
+"""Frames that the trained encoder is probed on, at most."""
 _LOGGED_EVERY = 20
 
 
 def train_encoder(config: TrialConfig, directory: Path, recorder: Recorder) -> None:
-    """Collect frames under random actions, pretrain, probe, save.
+    """Collect frames under random actions, pretrain, probe on others, save.
 
     Args:
         config: The trial; its ``vision`` holds the encoder and the settings under ``pretrain``.
@@ -38,13 +37,10 @@ def train_encoder(config: TrialConfig, directory: Path, recorder: Recorder) -> N
     settings = replace(settings, seed=config.seed, device=config.device)
     encoder, _ = trial_encoder(config, directory)
     looks = randomized_looks(vision_config(config.vision), config.seed)
-    env = make_vec(Task.parse(config.task), settings.n_envs, n_threads=1, context_source=looks)
-    try:
-        steps = max(2, settings.steps // settings.n_envs)
-        rng = np.random.default_rng([config.seed, _FRAMES_STREAM])
-        data = collect_frames(env, steps, rng=rng, hold=settings.hold, task=config.task)
-    finally:
-        env.close()
+    sources = SourceTasks([Task.parse(config.task)], settings, looks=looks)
+
+    def stage(_: str) -> Callable[[int, int], None]:
+        return lambda *_: None  # only updates count
 
     def progress(done: int, total: int, loss: float) -> None:
         del total, loss
@@ -54,9 +50,10 @@ def train_encoder(config: TrialConfig, directory: Path, recorder: Recorder) -> N
         if done % _LOGGED_EVERY == 0 or done == settings.updates:
             recorder.training(done, {f"pretrain/{name}": float(value) for name, value in numbers.items()})
 
-    result = pretrain(encoder, data, settings, progress, log)
-    if data.state is not None:
-        result.encoder.provenance["probe_r2"] = probe(result.encoder, data).mean
+    result = pretrain(encoder, sources.to_learn_from(stage), settings, progress, log)
+    frames = min(_PROBED, settings.steps)
+    if frames >= FEWEST_ROWS * encoder.config.frames:
+        result.encoder.provenance["probe_r2"] = sources.probed({"after": result.encoder}, frames, stage)
     result.encoder.save(directory / ENCODER_FILE)
     write_json(directory / TRANSFER, {"encoder": result.encoder.provenance})
     recorder.end(settings.updates, settings.updates)

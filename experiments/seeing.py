@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
 from warmstart.agents.checkpoints import Checkpoint
 from warmstart.agents.encoder_config import EncoderConfig
@@ -20,13 +19,15 @@ from warmstart.envs.tasks import Task
 from warmstart.envs.vector import make_vec
 from warmstart.experiments.trial_config import TRIALS, TrialConfig
 from warmstart.sim2real.randomization import Randomization, parse_range
-from warmstart.transfer.frames import collect_frames
 from warmstart.transfer.pretrained import pretrained_encoder
+from warmstart.transfer.source_frames import frame_size, source_frames
 
 WEIGHTS = "weights"
 """Folder of a run directory that holds copies of encoders' weights, each in a folder named by its sha256."""
 _FITTING_STREAM = 0x5EE
 _FITTING_ENVS = 16
+_FITTING_SPARE = 3
+"""Frames seen for one that a readout is fitted on, since those in a row are nearly the same."""
 
 
 @dataclass(frozen=True)
@@ -67,7 +68,8 @@ def make_sight(config: TrialConfig, directory: Path, source: Checkpoint | None) 
     if isinstance(carried, FrozenVision):
         if settings.train != "frozen":
             raise WarmstartError(
-                "The source sees by a frozen encoder, the target shall train one: set both alike."
+                "The source sees by a frozen encoder, the target shall train one: write the same "
+                "`train` in the vision of both."
             )
         kept = "The source's frozen encoder makes the features, readout included."
         return Sight(carried, None, looks, (kept,))
@@ -123,14 +125,6 @@ def weights_copy(run: Path, sha256: str) -> Path:
     return found[0]
 
 
-def frame_size(task: Task) -> tuple[int, int]:
-    """Height and width of a task's frames, pixels."""
-    env = make_vec(task.with_options(obs="pixels"), 1, n_threads=1)
-    height, width, _ = env.single_observation_space.shape or (0, 0, 0)
-    env.close()
-    return height, width
-
-
 def fit_readout(
     encoder: Encoder,
     task: Task,
@@ -150,15 +144,12 @@ def fit_readout(
     Returns:
         Frames that it was fitted on.
     """
-    env = make_vec(task.with_options(obs="pixels"), _FITTING_ENVS, n_threads=n_threads, context_source=looks)
-    try:
-        rng = np.random.default_rng([seed, _FITTING_STREAM])
-        wanted = encoder.config.fit_frames
-        every = 3  # frames in a row are nearly the same
-        steps = max(2, -(-wanted // _FITTING_ENVS) * every)
-        data = collect_frames(env, steps, rng=rng)
-    finally:
-        env.close()
-    frames = data.frames[::every].reshape(-1, *data.frames.shape[2:])[:wanted]
-    encoder.fit(torch.from_numpy(np.ascontiguousarray(frames)))
+    wanted = encoder.config.fit_frames
+    steps = max(2, -(-wanted // _FITTING_ENVS) * _FITTING_SPARE)
+    rng = np.random.default_rng([seed, _FITTING_STREAM])
+    data, _ = source_frames(
+        task.with_options(obs="pixels"), steps, _FITTING_ENVS, rng, looks=looks, n_threads=n_threads
+    )
+    frames = data.draw(wanted, seed)
+    encoder.fit(frames)
     return len(frames)

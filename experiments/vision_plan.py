@@ -17,6 +17,13 @@ from warmstart.transfer.pretraining import PretrainingConfig
 from warmstart.transfer.source_frames import seen_task
 from warmstart.transfer.weight_sources import MissingWeightsError, find_weights, locate
 
+_DECIDED = {
+    "seed": "it is the trial's",
+    "device": "it is the study's",
+    "random_share": "actions are random, as there is no policy yet that sees by the encoder",
+}
+"""Settings of pretraining that a study decides, and why."""
+
 
 def weights_missing(arm: ResolvedArm, place: Place) -> str:
     """Why an optional arm can't run here, in one sentence; empty if it can.
@@ -105,4 +112,7 @@ def encoder_trial(arm: ResolvedArm, shared: TrialConfig, vision: dict[str, Any])
 def pretraining_of(arm: ResolvedArm) -> PretrainingConfig:
     """The settings of an arm's pretraining, checked by name."""
     assert arm.vision is not None
+    for name, why in _DECIDED.items():
+        if name in arm.vision.pretrain:
+            raise WarmstartError(f"pretrain: {name} can't be set in a study: {why}.")
     return override(PretrainingConfig(), arm.vision.pretrain)

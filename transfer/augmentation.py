@@ -3,30 +3,6 @@
 import torch
 
 
-def random_shift(images: torch.Tensor, pixels: int, generator: torch.Generator) -> torch.Tensor:
-    """Shift each image by up to some pixels and fill with its border (DrQ, 2004.13649).
-
-    Args:
-        images: Shape: (n, channels, height, width).
-        pixels: Largest shift in each direction.
-        generator: On the CPU, so that draws are the same on every device.
-
-    Returns:
-        Of the same shape, type and memory format.
-    """
-    if pixels == 0:
-        return images
-    n, _, height, width = images.shape
-    shifts = torch.randint(-pixels, pixels + 1, (2, n, 1), generator=generator)
-    rows, columns = (
-        (torch.arange(size) + shift).clamp_(0, size - 1).to(images.device)
-        for size, shift in zip((height, width), shifts, strict=True)
-    )
-    each = torch.arange(n, device=images.device)[:, None, None]
-    # indexing puts the channels last, which is the memory format of channels_last
-    return images[each, :, rows[:, :, None], columns[:, None, :]].permute(0, 3, 1, 2)
-
-
 def patch_masks(
     n: int, size: tuple[int, int], patch: int, fraction: float, generator: torch.Generator
 ) -> torch.Tensor:

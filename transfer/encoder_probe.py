@@ -18,12 +18,13 @@ from warmstart.agents.fast_encoding import fast
 from warmstart.envs.errors import WarmstartError
 from warmstart.envs.layouts import Dimension
 from warmstart.transfer.frame_data import FrameData
-from warmstart.transfer.probing import features_of
 from warmstart.transfer.ridge import folds_of, histories_at, unseen_r2, with_history
 
 Floats = NDArray[Any]
 RAW_SIZE = 21
 """Height and width that raw pixels are averaged to."""
+CHUNK = 64
+"""Frames that are encoded at a time."""
 FEWEST_ROWS = 50
 """Frames that a probe needs at least."""
 
@@ -111,17 +112,6 @@ def untrained(encoder: Encoder) -> Encoder:
     return twin
 
 
-def fit_on(encoder: Encoder, data: FrameData, seed: int = 0) -> None:
-    """Fit an encoder's readout, in place, on as many frames as it asks for, drawn at random.
-
-    Raises:
-        WarmstartError: There are too few, or they are of another size.
-    """
-    flat = data.frames.reshape(-1, *data.frames.shape[2:])
-    chosen = np.random.default_rng(seed).permutation(len(flat))[: encoder.config.fit_frames]
-    encoder.fit(torch.from_numpy(flat[chosen]))
-
-
 def weights_sha256(encoder: Encoder) -> str:
     """sha256 of a network's tensors, in the order of their names."""
     digest = hashlib.sha256()
@@ -199,7 +189,9 @@ def probe_encoder(
 def encoded(encoder: Encoder, data: FrameData, n_threads: int = 1) -> Floats:
     """Features of all frames. Shape: (steps, n_envs, n_features)."""
     compute = fast(encoder, encoder.config.precision, n_threads=n_threads)
-    return features_of(lambda frames: torch.from_numpy(compute(frames.numpy())), data)
+    flat = data.frames.reshape(-1, *data.frames.shape[2:])
+    parts = [compute(flat[start : start + CHUNK]) for start in range(0, len(flat), CHUNK)]
+    return np.concatenate(parts).reshape(*data.starts.shape, -1)
 
 
 def raw_pixels(frames: NDArray[np.uint8], size: int = RAW_SIZE) -> Floats:

@@ -48,12 +48,18 @@ class FrameData:
     def __len__(self) -> int:
         return self.starts.size
 
-    def environments(self, chosen: slice) -> "FrameData":
-        """The frames of some of the environments."""
-        state = None if self.state is None else self.state[:, chosen]
-        return FrameData(
-            self.frames[:, chosen], self.actions[:, chosen], self.starts[:, chosen], state, self.tasks
-        )
+    def draw(self, n: int, seed: int) -> torch.Tensor:
+        """Some of the frames, drawn at random without repetition: what a readout is fitted on.
+
+        Args:
+            n: Frames wanted; all of them where there are fewer.
+            seed: Decides which.
+
+        Returns:
+            uint8. Shape: (at most n, height, width, 3).
+        """
+        flat = self.frames.reshape(-1, *self.frames.shape[2:])
+        return torch.from_numpy(flat[np.random.default_rng(seed).permutation(len(flat))[:n]])
 
     def starts_at(self, offsets: Sequence[int]) -> NDArray[np.int64]:
         """Where windows can start: the frames ``offsets`` steps later are of the same episode.

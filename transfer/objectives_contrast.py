@@ -8,7 +8,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F  # noqa: N812
 
-from warmstart.transfer.augmentation import random_shift
+from warmstart.agents.stacks import random_shift
 from warmstart.transfer.frame_data import FrameBatch, FrameData
 from warmstart.transfer.objectives_base import (
     Objective,

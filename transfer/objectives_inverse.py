@@ -7,8 +7,8 @@ import numpy as np
 import torch
 from torch import nn
 
+from warmstart.agents.stacks import random_shift
 from warmstart.envs.errors import WarmstartError
-from warmstart.transfer.augmentation import random_shift
 from warmstart.transfer.frame_data import FrameBatch, FrameData
 from warmstart.transfer.objectives_base import (
     Objective,

@@ -6,7 +6,8 @@ from typing import ClassVar
 import torch
 from torch import nn
 
-from warmstart.transfer.augmentation import patch_masks, random_shift
+from warmstart.agents.stacks import random_shift
+from warmstart.transfer.augmentation import patch_masks
 from warmstart.transfer.frame_data import FrameBatch, FrameData
 from warmstart.transfer.objectives_base import (
     Objective,

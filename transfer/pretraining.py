@@ -233,10 +233,7 @@ class _Training:
         """The encoder as it is now, its readout fitted."""
         trained = deepcopy(self._encoder)
         trained.backbone.load_state_dict(self._objective.backbone.state_dict())
-        flat = self._data.frames.reshape(-1, *self._data.frames.shape[2:])
-        generator = torch.Generator().manual_seed(self._config.seed)
-        chosen = torch.randperm(len(flat), generator=generator)[: trained.config.fit_frames]
-        trained.fit(torch.from_numpy(flat[chosen.numpy()]))
+        trained.fit(self._data.draw(trained.config.fit_frames, self._config.seed))
         trained.provenance = self._provenance()
         metrics = {name: np.array(values) for name, values in self._metrics.items()}
         return PretrainingResult(trained, metrics, self._seconds)

@@ -5,6 +5,8 @@ May import envs and agents. torchvision, timm and huggingface_hub are imported w
 
 import logging
 import os
+import re
+import sys
 import urllib.error
 from dataclasses import dataclass
 from pathlib import Path
@@ -323,7 +325,8 @@ def _from_torchvision(name: str, download: bool) -> FoundWeights:
         raise unknown_name(f"version of torchvision's {model}", version, known)
     weights = versions[version or "DEFAULT"]
     transforms = weights.transforms()
-    path = _from_url(weights.url, weights.url.rsplit("/", 1)[-1], download)
+    file = weights.url.rsplit("/", 1)[-1]
+    path = _from_url(weights.url, file, download, _hash_in(file))
     size, crop = (np.ravel(v)[0] for v in (transforms.resize_size, transforms.crop_size))
     expected = Preprocessing(
         int(size),
@@ -334,8 +337,14 @@ def _from_torchvision(name: str, download: bool) -> FoundWeights:
     return FoundWeights(path, f"torchvision:{name}", expected, "see torchvision's documentation")
 
 
-def _from_url(url: str, file: str, download: bool) -> Path:
-    """A file in torch's cache, fetched if that is allowed."""
+def _hash_in(file: str) -> str | None:
+    """The beginning of a file's sha256 in its name, where torch's convention NAME-HASH.pth puts it."""
+    found = re.search(r"-([0-9a-f]{8,})\.pth$", file)
+    return found.group(1) if found else None
+
+
+def _from_url(url: str, file: str, download: bool, sha256: str | None = None) -> Path:
+    """A file in torch's cache, fetched if that is allowed, whose sha256 begins as given."""
     folder = weights_folder()
     cached = Path(torch.hub.get_dir()) / "checkpoints" / file
     places = [cached] if folder is None else [folder / file, cached]
@@ -352,8 +361,8 @@ def _from_url(url: str, file: str, download: bool) -> Path:
         )
     cached.parent.mkdir(parents=True, exist_ok=True)
     try:
-        torch.hub.download_url_to_file(url, str(cached), progress=False)
-    except (urllib.error.URLError, OSError) as error:
+        torch.hub.download_url_to_file(url, str(cached), hash_prefix=sha256, progress=sys.stderr.isatty())
+    except (urllib.error.URLError, OSError, RuntimeError) as error:  # RuntimeError: another hash
         raise WarmstartError(
             f"{url} could not be fetched: {error}. Fetch it elsewhere and give its path."
         ) from error

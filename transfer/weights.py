@@ -8,7 +8,7 @@ import pickle
 import struct
 import warnings
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -198,6 +198,10 @@ class KeyTable:
         first, second = (max((len(row[i]) for row in rows), default=0) for i in (0, 1))
         lines = [f"{a:<{first}}  {b:<{second}}  {c}".rstrip() for a, b, c in rows]
         return "\n".join([*lines, self.summary])
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values."""
+        return {**asdict(self), "summary": self.summary}
 
     def take(self, tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
         """The file's tensors by the network's names."""

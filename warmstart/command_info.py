@@ -178,7 +178,7 @@ def _encoders() -> list[dict[str, str]]:
         {
             "name": f"{each.architecture}:weights={each.name}",
             "kind": "weights",
-            "what": f"{each.source}; licence: {each.licence}"
+            "what": f"{each.outputs} channels; {each.source}; licence: {each.licence}"
             + ("" if each.commercial else ", non-commercial"),
         }
         for each in NAMED.values()

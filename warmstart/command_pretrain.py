@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import tyro
 
-from warmstart.console import Command, console, print_json, print_table
+from warmstart.console import Command, console, pairs, print_json, print_table
+from warmstart.console import values as read_values
 from warmstart.envs.errors import WarmstartError, unknown_name
 from warmstart.meter import Meter
 
@@ -93,7 +94,7 @@ class Pretrain(Command):
         objective = make_objective(self.objective)
         own, general = (setting_names(kind) for kind in (type(objective), PretrainingConfig))
         options: dict[str, Any] = {}
-        for name, value in _values("--option", self.option).items():
+        for name, value in read_values("--option", self.option).items():
             if name in flags:
                 raise WarmstartError(f"--option {name}: give it as --{name} instead.")
             if name not in (*own, *general) or name == "options":
@@ -120,7 +121,7 @@ class Pretrain(Command):
         from warmstart.agents.threads import available_cores
         from warmstart.envs.tasks import Task
         from warmstart.experiments.run import resolve_checkpoint
-        from warmstart.transfer.encoder_probe import fit_on, weights_sha256, windows_of
+        from warmstart.transfer.encoder_probe import weights_sha256, windows_of
         from warmstart.transfer.pretrained import pretrained_encoder
         from warmstart.transfer.pretraining import pretrain
         from warmstart.transfer.source_frames import seen_task
@@ -138,7 +139,7 @@ class Pretrain(Command):
             windows_of(self.probe_frames, start.config.frames)
         data = sources.to_learn_from(meter.stage)
         before = deepcopy(start)
-        fit_on(before, data, self.seed)
+        before.fit(data.draw(before.config.fit_frames, self.seed))
         update = meter.stage("Pretraining")
         with self._logger() as log:
             result = pretrain(
@@ -178,7 +179,7 @@ def randomization(written: Sequence[str], seed: int) -> "Randomization | None":
     """Read PARAMETER=RANGE words; None for none."""
     from warmstart.sim2real.randomization import Randomization, parse_range
 
-    ranges = [parse_range(name, text) for name, text in _pairs("--randomize", written).items()]
+    ranges = [parse_range(name, text) for name, text in pairs("--randomize", written).items()]
     return Randomization(ranges, seed) if ranges else None
 
 
@@ -195,33 +196,6 @@ def check_target(path: Path) -> None:
     above = next(folder for folder in path.absolute().parents if folder.exists())
     if not above.is_dir():
         raise WarmstartError(f"--out: {above} is a file; expected a folder for {path.name}.")
-
-
-def _pairs(flag: str, written: Sequence[str]) -> dict[str, str]:
-    """Split NAME=VALUE words at their first =."""
-    found: dict[str, str] = {}
-    for word in written:
-        name, equals, value = word.partition("=")
-        if not (name and equals):
-            raise WarmstartError(f"{flag}: expected NAME=VALUE, found {word!r}.")
-        if name in found:
-            raise WarmstartError(f"{flag}: {name} is given twice.")
-        found[name] = value
-    return found
-
-
-def _values(flag: str, written: Sequence[str]) -> dict[str, Any]:
-    """Read NAME=VALUE words, whose values are written as in a task."""
-    from warmstart.envs.grammar import Scanner
-
-    found: dict[str, Any] = {}
-    for name, text in _pairs(flag, written).items():
-        scanner = Scanner(text, f"value of {name}")
-        found[name] = scanner.value()
-        scanner.skip_space()
-        if not scanner.done:
-            raise scanner.fail("the end")
-    return found
 
 
 def _show(outcome: dict[str, Any]) -> None:

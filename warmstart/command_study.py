@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import tyro
 
-from warmstart.console import Command, console, folder_name, note, print_json, print_table
+from warmstart.console import Command, console, folder_name, note, pairs, print_json, print_table, values
 from warmstart.envs.errors import WarmstartError
 
 if TYPE_CHECKING:
@@ -114,7 +114,10 @@ class Transfer(_Training):
         found = load_checkpoint(path, trust_normalizer=self.trust_normalizer)
         maps = (self.observation_map, self.action_map)
         names = (self.source_observation_names, self.source_action_names)
-        options = _options(self.option)
+        options = values("--option", self.option)
+        for name in ("name", "method"):
+            if name in options:
+                raise WarmstartError(f"--option {name}: the method is named by --method.")
         return _run_single(
             lambda: Study(
                 name=f"{folder_name(self.task)}-{self.method}",
@@ -129,8 +132,10 @@ class Transfer(_Training):
                 device=self.device,
                 source_task=self.source_task,
                 source_normalizer=None if self.trust_normalizer is None else str(self.trust_normalizer),
-                observation_map={key: value or None for key, value in _pairs("--observation-map", maps[0])},
-                action_map={key: value or None for key, value in _pairs("--action-map", maps[1])},
+                observation_map={
+                    key: value or None for key, value in pairs("--observation-map", maps[0]).items()
+                },
+                action_map={key: value or None for key, value in pairs("--action-map", maps[1]).items()},
                 source_observation_names=names[0] or None,
                 source_action_names=names[1] or None,
             ),
@@ -279,34 +284,6 @@ def _show(result: "StudyResult", as_json: bool) -> int:
     for error, trials in failures.items():
         note(f"failed: {'; '.join(trials)}: {error}")
     return 1 if result.run.failures else 0
-
-
-def _options(written: tuple[str, ...]) -> dict[str, Any]:
-    """Read options of a method; their values are written as in YAML."""
-    import yaml
-
-    options = {}
-    for name, text in _pairs("--option", written):
-        if name in ("name", "method"):
-            raise WarmstartError(f"--option {name}: the method is named by --method.")
-        try:
-            options[name] = yaml.safe_load(text)
-        except yaml.YAMLError:
-            raise WarmstartError(f"--option {name}: {text!r} is not a value as in YAML.") from None
-    return options
-
-
-def _pairs(flag: str, written: tuple[str, ...]) -> list[tuple[str, str]]:
-    """Split NAME=VALUE words."""
-    found: dict[str, str] = {}
-    for word in written:
-        name, equals, value = word.partition("=")
-        if not (name and equals):
-            raise WarmstartError(f"{flag}: expected NAME=VALUE, found {word!r}.")
-        if name in found:
-            raise WarmstartError(f"{flag}: {name} is given twice.")
-        found[name] = value
-    return list(found.items())
 
 
 def _follow(source: "Checkpoint", task: str, algorithm: str) -> str | dict[str, Any]:

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from warmstart.agents.encoders import Encoder
     from warmstart.transfer.encoder_probe import EncoderProbe, ProbeColumn
     from warmstart.transfer.frame_data import FrameData
+    from warmstart.transfer.weights import KeyTable
 
 _FITTING, _PROBING = 0x5EE, 0x9B0
 """Streams of random numbers."""
@@ -66,7 +67,7 @@ class Probe(Command):
             check_picture(self.out)
         load_plugins(self.plugin)
         with Meter(quiet=self.json) as meter:
-            found, encoder, data = self._probe(meter)
+            found, encoder, data, keys = self._probe(meter)
         columns = shown_columns(found, encoder.config.frames, self.history)
         if self.out is not None:
             self._draw(found, columns, encoder, data)
@@ -74,19 +75,30 @@ class Probe(Command):
         if self.json:
             picture = None if self.out is None else str(self.out)
             provenance = encoder.provenance
-            print_json({**found.to_json(), "provenance": provenance, "seconds": seconds, "picture": picture})
+            weights = None if keys is None else keys.to_json()
+            print_json(
+                {
+                    **found.to_json(),
+                    "provenance": provenance,
+                    "weights": weights,
+                    "seconds": seconds,
+                    "picture": picture,
+                }
+            )
             return 0
+        if keys is not None:
+            note(str(keys) if keys.unexpected else keys.summary)
         print_probe(found, columns)
         note(f"{seconds:.0f} s" + ("" if self.out is None else f"; picture: {self.out}"))
         return 0
 
-    def _probe(self, meter: Meter) -> "tuple[EncoderProbe, Encoder, FrameData]":
+    def _probe(self, meter: Meter) -> "tuple[EncoderProbe, Encoder, FrameData, KeyTable | None]":
         import numpy as np
 
         from warmstart.agents.encoder_config import EncoderConfig
         from warmstart.agents.threads import available_cores
         from warmstart.envs.tasks import Task
-        from warmstart.transfer.encoder_probe import fit_on, probe_encoder, untrained, windows_of
+        from warmstart.transfer.encoder_probe import probe_encoder, untrained, windows_of
         from warmstart.transfer.pretrained import pretrained_encoder
         from warmstart.transfer.source_frames import frame_size, scattered_frames, seen_task
 
@@ -96,7 +108,7 @@ class Probe(Command):
             raise WarmstartError(
                 f"{asked} has no numbers beside its images that could be told from features."
             )
-        encoder, _ = pretrained_encoder(config, frame_size(task))
+        encoder, keys = pretrained_encoder(config, frame_size(task))
         looks_back = encoder.config.frames
         windows = windows_of(self.frames, looks_back)
         fitting, _ = scattered_frames(
@@ -110,7 +122,7 @@ class Probe(Command):
         twin, fit = untrained(encoder), meter.stage("Fitting readouts")
         for done, each in enumerate((encoder, twin), 1):
             if not each.fitted:
-                fit_on(each, fitting)
+                each.fit(fitting.draw(each.config.fit_frames, self.seed))
             fit(done, 2)
         data, dimensions = scattered_frames(
             task,
@@ -129,7 +141,7 @@ class Probe(Command):
             n_threads=cores,
             progress=meter.stage("Probing"),
         )
-        return found, encoder, data
+        return found, encoder, data, keys
 
     def _draw(
         self, found: "EncoderProbe", columns: "Sequence[ProbeColumn]", encoder: "Encoder", data: "FrameData"

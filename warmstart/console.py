@@ -10,6 +10,8 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from warmstart.envs.errors import WarmstartError
+
 
 @dataclass(frozen=True, kw_only=True)
 class Command:
@@ -46,6 +48,34 @@ def console() -> Console:
 def note(message: str) -> None:
     """Tell something beside the result: standard error."""
     print(message, file=sys.stderr)
+
+
+def pairs(flag: str, written: Sequence[str]) -> dict[str, str]:
+    """Split NAME=VALUE words at their first =.
+
+    Raises:
+        WarmstartError: A word is no pair, or a name is given twice.
+    """
+    found: dict[str, str] = {}
+    for word in written:
+        name, equals, value = word.partition("=")
+        if not (name and equals):
+            raise WarmstartError(f"{flag}: expected NAME=VALUE, found {word!r}.")
+        if name in found:
+            raise WarmstartError(f"{flag}: {name} is given twice.")
+        found[name] = value
+    return found
+
+
+def values(flag: str, written: Sequence[str]) -> dict[str, Any]:
+    """Read NAME=VALUE words, whose values are written as in a study's YAML.
+
+    Raises:
+        WarmstartError: See `pairs`, or a value isn't YAML.
+    """
+    from warmstart.experiments.yaml_files import parse_yaml
+
+    return {name: parse_yaml(text, f"{flag} {name}").data for name, text in pairs(flag, written).items()}
 
 
 def folder_name(text: str) -> str:

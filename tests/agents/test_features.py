@@ -17,7 +17,7 @@ from warmstart.agents.backbones import BACKBONES, build_backbone
 from warmstart.agents.encoder_config import EncoderConfig
 from warmstart.agents.encoders import make_encoder
 from warmstart.agents.features import EncoderExtractor, extractor_text
-from warmstart.agents.stacks import repeated, shifted
+from warmstart.agents.stacks import random_shift, repeated
 from warmstart.envs.errors import WarmstartError
 
 
@@ -157,9 +157,9 @@ def test_black_frames_are_not_mistaken() -> None:
 def test_a_shift_moves_all_frames_of_a_stack_alike_and_repeats_the_border() -> None:
     seen = stacks(40)
     torch.manual_seed(3)
-    found = shifted(seen, 2)
+    found = random_shift(seen, 2)
     torch.manual_seed(3)
-    assert torch.equal(found, shifted(seen, 2))
+    assert torch.equal(found, random_shift(seen, 2))
     rows = np.arange(SIZE)
     offsets = set()
     for image, moved_image in zip(seen.numpy(), found.numpy(), strict=True):

@@ -238,6 +238,13 @@ def test_a_methods_seams_come_on_top(algorithm: str) -> None:
     assert not encoder_moves(model, before)
 
 
+def test_a_readout_of_an_encoder_that_trains_is_refused() -> None:
+    config = VisionConfig(encoder="nature_cnn:readout=average", train="fine_tuned")
+    space = spaces.Box(0, 255, (6, 84, 84), np.uint8)
+    with pytest.raises(WarmstartError, match="readout=average is about frozen encoders"):
+        vision_seams(config, None, "ppo", space)
+
+
 @pytest.mark.usefixtures("opengl")
 def test_a_simulated_task_is_learned_from_stacks() -> None:
     frames = make_vec("InvertedPendulum-v5:obs=pixels+state,size=24", 2, n_threads=1)

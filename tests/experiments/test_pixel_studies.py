@@ -91,6 +91,8 @@ def test_a_tiny_study_runs_to_its_report(made, tmp_path):
     result = conclude(tmp_path)
     assert not result.failures
     folder = {trial.arm: tmp_path / "trials" / trial.hash for trial in made.trials}
+    (probed,) = load_encoder(folder["encoder"] / ENCODER_FILE).provenance["probe_r2"].values()
+    assert probed["after"] <= 1
     notes = json.loads((folder["frozen"] / "transfer.json").read_text())["notes"]
     assert any("the same hashes before and after" in note for note in notes)
     assert any("fitted on 64 frames" in note for note in notes)
@@ -109,6 +111,41 @@ def test_a_tiny_study_runs_to_its_report(made, tmp_path):
     assert cnn.vision == StackedVision(2)
     for checkpoint in (frozen, cnn):  # a checkpoint acts by itself, in the task as it is
         assert evaluate(checkpoint.policy(), TASK, episodes=2).lengths.min() > 1
+
+
+CAR = """
+name: car
+source: CarRacing-v3:obs=pixels,size=32
+target: CarRacing-v3:obs=pixels,size=32
+algorithm: {name: ppo, n_envs: 2, n_steps: 16, n_epochs: 1, batch_size: 16, net_arch: [8]}
+source_steps: 32
+target_steps: 32
+seeds: 1
+baseline: cnn
+arms:
+  - {name: cnn, method: scratch, vision: {encoder: "nature_cnn:frames=2", train: fine_tuned}}
+  - name: pretrained
+    method: scratch
+    vision:
+      encoder: "drq:features=4,fit_frames=24"
+      pretrain: {updates: 2, steps: 48, n_envs: 2, batch_size: 4}
+evaluation: {every: 32, episodes: 1}
+"""
+
+
+def test_any_environment_of_images_takes_part(tmp_path):
+    pytest.importorskip("Box2D", reason="gymnasium[box2d] is not installed")
+    made = make_plan(study(CAR))
+    prepare(made, tmp_path)
+    trials = {trial.arm: trial for trial in made.trials}
+    for arm in ("encoder", "pretrained"):
+        run_trial(tmp_path / "trials" / trials[arm].hash)
+    folder = tmp_path / "trials" / trials["pretrained"].hash
+    seen = load_checkpoint(folder / "checkpoint").vision.encoder
+    pretrained = load_encoder(tmp_path / "trials" / trials["encoder"].hash / ENCODER_FILE)
+    assert seen.hash == pretrained.hash
+    assert pretrained.provenance["pretraining"]["tasks"] == ["CarRacing-v3:obs=pixels,size=32"]
+    assert "probe_r2" not in pretrained.provenance, "it shows no state"
 
 
 def test_trials_repeat_bit_for_bit(made, tmp_path):
@@ -132,6 +169,12 @@ def test_trials_repeat_bit_for_bit(made, tmp_path):
         (", unfreeze_at: 128", "", "staged encoder needs unfreeze_at"),
         ("train: fine_tuned", "unfreeze_at: 5", "this one is frozen"),
         ("batch_size: 8}", "batchsize: 8}", "Did you mean 'batch_size'"),
+        ("batch_size: 8}", "seed: 8}", "seed can't be set in a study: it is the trial's"),
+        ("batch_size: 8}", "random_share: 1}", "no policy yet that sees"),
+        (", unfreeze_at: 128", ", unfreeze_at: 128, random_shift: -1", "random_shift has to be at least 0"),
+        ("train: fine_tuned", "train: fine_tuned, unfreeze_at: 5", "unfreeze_at is about staged encoders"),
+        ("fit_frames=64", "fit_frames=8", "expected fit_frames above 8, found 8"),
+        (f"target: {TASK}@", f"target: {TASK},visuals=full@", "visuals=full, the source's visuals=lean"),
         (", optional: true", "", "no weights at /nowhere/at-all.pth"),
         ('light: "x0.5:x1.5"', 'light: "0.5 to 1.5"', "such as x0.5:x1.5"),
         ("baseline: cnn", "baseline: absent", "among the arms that are left out"),

@@ -14,7 +14,6 @@ from warmstart.transfer import pretrained
 from warmstart.transfer.encoder_probe import (
     EncoderProbe,
     ProbeColumn,
-    fit_on,
     grouped,
     probe_encoder,
     probe_features,
@@ -180,7 +179,7 @@ def test_an_encoder_is_compared_with_pixels_and_with_its_untrained_twin():
     own, drawn = (each.backbone.state_dict()["network.convnet.0.weight"] for each in (encoder, twin))
     assert not torch.equal(own, drawn)
     for each in (encoder, twin):
-        fit_on(each, data)
+        each.fit(data.draw(each.config.fit_frames, 0))
     seen = []
     found = probe_encoder(
         encoder,
@@ -238,6 +237,6 @@ def test_too_little_is_refused():
     assert windows_of(100, 2) == 50
     with pytest.raises(WarmstartError, match="expected at least 100, found 98"):
         windows_of(98, 2)
-    one = _squares(np.random.default_rng(9)).environments(slice(0, 1))
+    frames = _squares(np.random.default_rng(9)).draw(60, 0)
     with pytest.raises(WarmstartError, match="65"):
-        fit_on(make_encoder(EncoderConfig("drq"), (32, 32)), one)
+        make_encoder(EncoderConfig("drq"), (32, 32)).fit(frames)

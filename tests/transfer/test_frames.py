@@ -162,7 +162,7 @@ def test_tasks_side_by_side():
     assert joined.tasks == ("A", "B")
     assert np.isnan(joined.actions[:, :4, 2]).all()
     np.testing.assert_array_equal(joined.actions[:, 4:], second.actions)
-    np.testing.assert_array_equal(joined.environments(slice(0, 4)).frames, first.frames)
+    np.testing.assert_array_equal(joined.frames[:, :4], first.frames)
 
 
 def test_tasks_of_other_sizes_cannot_be_joined():

@@ -8,8 +8,9 @@ import torch
 from torch import nn
 
 from tests.transfer.moving_square import SIZE, MovingSquare, generator
+from warmstart.agents.stacks import random_shift
 from warmstart.envs.errors import WarmstartError
-from warmstart.transfer.augmentation import patch_masks, random_shift
+from warmstart.transfer.augmentation import patch_masks
 from warmstart.transfer.frame_data import FrameBatch, FrameData, FrameSampler
 from warmstart.transfer.frames import collect_frames
 from warmstart.transfer.objectives import (

@@ -20,6 +20,7 @@ from gymnasium import spaces
 from stable_baselines3 import PPO, SAC
 from torch import nn
 
+from warmstart.agents.adapters import AdaptedConv2d
 from warmstart.agents.backbones import BACKBONES, BackboneKind, build_backbone, build_network
 from warmstart.agents.checkpoints import save_checkpoint
 from warmstart.agents.encoder_config import EncoderConfig
@@ -27,6 +28,7 @@ from warmstart.agents.encoders import load_encoder
 from warmstart.agents.files import file_hash
 from warmstart.agents.preprocessing import IMAGENET_MEAN, IMAGENET_STD, Preprocessing
 from warmstart.envs.errors import WarmstartError
+from warmstart.transfer import weight_sources
 from warmstart.transfer.pretrained import (
     NAMED,
     MissingWeightsError,
@@ -36,6 +38,7 @@ from warmstart.transfer.pretrained import (
     module_encoder,
     pretrained_encoder,
     still,
+    without_adapters,
 )
 from warmstart.transfer.weights import WRAPPERS
 
@@ -470,6 +473,24 @@ class Hub:
         return str(places[f"{repository}/{file}"])
 
 
+def test_what_is_fetched_has_to_be_what_its_name_says(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "home"))
+    monkeypatch.setattr(torch.hub, "_hub_dir", None)
+    path = save(tmp_path / "served.pth", DRQ)
+    sha256 = file_hash(path)
+    url = path.as_uri()
+    with pytest.raises(MissingWeightsError, match="add download=true"):
+        weight_sources._from_url(url, "drq-0.pth", False)
+    right = f"drq-{sha256[:8]}.pth"
+    assert weight_sources._from_url(url, right, True, weight_sources._hash_in(right)).is_file()
+    wrong = "drq-01234567.pth"
+    with pytest.raises(WarmstartError, match="could not be fetched: invalid hash value"):
+        weight_sources._from_url(url, wrong, True, weight_sources._hash_in(wrong))
+    assert [each.name for each in (tmp_path / "home/hub/checkpoints").iterdir()] == [right]
+
+
 def test_weights_of_the_hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = save(tmp_path / "pytorch_model.bin", DRQ)
     hub = Hub({}, {"someone/drq/pytorch_model.bin": path})
@@ -658,3 +679,15 @@ def test_real_weights(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     assert by_content.hash == encoder.hash
     elsewhere, _ = pretrained_encoder("squeezenet1_1:weights=imagenet,readout=average", (64, 64), path=copied)
     assert elsewhere.hash == encoder.hash
+
+
+def test_adapters_are_added_to_the_convolutions_that_they_stand_beside() -> None:
+    torch.manual_seed(0)
+    adapted = AdaptedConv2d(nn.Conv2d(3, 4, 3, stride=2, bias=False), 2)
+    nn.init.normal_(adapted.up)
+    tensors = {f"network.0.{name}": value.detach() for name, value in adapted.state_dict().items()}
+    plain = without_adapters(tensors)
+    assert set(plain) == {"network.0.weight"}
+    images = torch.rand(2, 3, 9, 9)
+    own = nn.functional.conv2d(images, plain["network.0.weight"], stride=2)
+    torch.testing.assert_close(own, adapted(images), rtol=1e-4, atol=1e-5)

@@ -9,6 +9,8 @@ from tests.transfer.moving_square import SIZE, MovingSquare, small_encoder
 from warmstart.agents.backbones import BACKBONES, BackboneKind, register_backbone
 from warmstart.agents.encoders import EncoderConfig, load_encoder, make_encoder
 from warmstart.envs.errors import WarmstartError
+from warmstart.envs.layouts import Dimension
+from warmstart.transfer.encoder_probe import probe_encoder
 from warmstart.transfer.frame_data import FrameData
 from warmstart.transfer.frames import collect_frames
 from warmstart.transfer.objectives import OBJECTIVES
@@ -18,7 +20,6 @@ from warmstart.transfer.pretraining import (
     pretrain,
     tensorboard,
 )
-from warmstart.transfer.probing import probe, ridge_r2
 
 SHORT = PretrainingConfig(updates=6, batch_size=8)
 
@@ -64,12 +65,17 @@ def test_every_objective_trains_the_backbone_and_fits_the_readout(name, data):
 
 def test_learning_beats_random_weights_on_the_probe():
     """The readout is so narrow that it matters what the features are about."""
-    train, unseen = collect(200, n=8), collect(100, seed=1, n=8)
+    train, unseen = collect(200, n=8), collect(100, seed=1, n=10)
     encoder = small_encoder(features=4)
     result = pretrain(encoder, train, PretrainingConfig(updates=120, batch_size=32, options={"lag": 1}))
     encoder.fit(result.encoder.samples)
     assert result.losses[-20:].mean() < 0.8 * result.losses[:5].mean()
-    before, after = (probe(each, train, unseen).mean for each in (encoder, result.encoder))
+    before, after = (
+        probe_encoder(each, unseen, [Dimension("x", "m"), Dimension("y", "m")], pixels=False)
+        .column("encoder", each.config.frames)
+        .mean
+        for each in (encoder, result.encoder)
+    )
     assert after > before + 0.1
 
 
@@ -173,8 +179,7 @@ def test_several_tasks_at_once():
 
 
 def test_too_few_frames(data):
-    few = data.environments(slice(0, 1))
-    short = FrameData(few.frames[:8], few.actions[:8], few.starts[:8])
+    short = FrameData(data.frames[:8, :1], data.actions[:8, :1], data.starts[:8, :1])
     with pytest.raises(WarmstartError, match=r"at least 9 for a readout of 8 .*found 8"):
         pretrain(small_encoder(), short, SHORT)
     with pytest.raises(WarmstartError, match="at least 51 frames"):
@@ -214,22 +219,3 @@ def test_settings_are_plain_values():
 def test_mistakes_in_settings(values, message):
     with pytest.raises(WarmstartError, match=message):
         PretrainingConfig(**values)
-
-
-def test_a_ridge_regression_by_hand():
-    rng = np.random.default_rng(0)
-    x = rng.normal(size=(4000, 3))
-    y = np.stack((2 * x[:, 0] + 5, x[:, 1] + rng.normal(size=4000), np.ones(4000)), axis=1)
-    r2 = ridge_r2(x[:2000], y[:2000], x[2000:], y[2000:])
-    assert r2[0] == pytest.approx(1, abs=1e-3)
-    assert r2[1] == pytest.approx(0.5, abs=0.05)
-    assert np.isnan(r2[2])
-
-
-def test_a_probe_needs_states_and_several_environments(data):
-    encode = lambda frames: frames.float().mean((1, 2))  # noqa: E731
-    assert probe(encode, data).r2 == probe(encode, data).r2
-    with pytest.raises(WarmstartError, match="obs=pixels\\+state"):
-        probe(encode, FrameData(data.frames, data.actions, data.starts))
-    with pytest.raises(WarmstartError, match="at least 2, found 1"):
-        probe(encode, data.environments(slice(0, 1)))

@@ -14,7 +14,6 @@ from warmstart.envs.sb3 import as_sb3
 from warmstart.envs.tasks import Task
 from warmstart.envs.vector import make_vec
 from warmstart.sim2real.randomization import Randomization, parse_range
-from warmstart.transfer.encoder_probe import fit_on
 from warmstart.transfer.pretraining import PretrainingConfig
 from warmstart.transfer.source_frames import is_numbers, scattered_frames, seen_task, source_frames
 from warmstart.transfer.source_tasks import SourceTasks
@@ -73,7 +72,7 @@ def _checkpoint(path, vision, obs):
 
 def _frozen():
     encoder = make_encoder(EncoderConfig("nature_cnn", features=8, frames=3, input_size=48), (32, 32))
-    fit_on(encoder, source_frames(TASK, 10, 5, np.random.default_rng(0))[0])
+    encoder.fit(source_frames(TASK, 10, 5, np.random.default_rng(0))[0].draw(encoder.config.fit_frames, 0))
     return FrozenVision(encoder)
 
 
