@@ -18,7 +18,8 @@ import mujoco
 from warmstart.envs.errors import WarmstartError
 
 BACKENDS = ("egl", "osmesa", "glfw")
-_ONE_AT_A_TIME = threading.Lock()
+ONE_AT_A_TIME = threading.RLock()
+"""Held while a context is made, draws for the first time (drivers compile then) or is freed."""
 _at_exit: list[Callable[[], None]] = []
 
 
@@ -61,7 +62,7 @@ def gl_contexts(model: mujoco.MjModel, width: int, height: int) -> tuple[Any, mu
     os.environ.setdefault("LP_NUM_THREADS", "0")
     chosen = os.environ.get("MUJOCO_GL", "").lower()
     problems = []
-    with _ONE_AT_A_TIME:
+    with ONE_AT_A_TIME:
         for backend in (chosen,) if chosen in BACKENDS else BACKENDS:
             platform = os.environ.get("PYOPENGL_PLATFORM")
             try:

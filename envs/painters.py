@@ -12,7 +12,7 @@ from concurrent.futures import Future
 from queue import SimpleQueue
 from typing import Any
 
-from warmstart.envs.gl import at_exit
+from warmstart.envs.gl import ONE_AT_A_TIME, at_exit
 from warmstart.envs.rendering import FrameRenderer
 
 _alive: "weakref.WeakSet[Painter]" = weakref.WeakSet()
@@ -66,10 +66,14 @@ def _serve(jobs: "SimpleQueue[_Item | None]", make: Callable[[], FrameRenderer])
         future, job = item
         try:
             if renderer is None:
-                renderer = make()
-            future.set_result(job(renderer))
+                with ONE_AT_A_TIME:
+                    renderer = make()
+                    future.set_result(job(renderer))
+            else:
+                future.set_result(job(renderer))
         except BaseException as error:  # noqa: BLE001 - it belongs to whoever waits for the result
             future.set_exception(error)
         del item, future, job
     if renderer is not None:
-        renderer.close()
+        with ONE_AT_A_TIME:
+            renderer.close()
