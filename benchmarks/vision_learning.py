@@ -37,7 +37,7 @@ from warmstart.agents.vision_seams import vision_seams
 from warmstart.envs.tasks import Task
 from warmstart.envs.vector import make_vec
 from warmstart.experiments.seeing import fit_readout
-from warmstart.sim2real.randomization import Randomization, parse_range
+from warmstart.sim2real.randomization import Randomization, read_terms
 from warmstart.transfer.pretrained import pretrained_encoder
 from warmstart.transfer.pretraining import PretrainingConfig, pretrain
 from warmstart.transfer.source_frames import frame_size, seen_task
@@ -248,7 +248,7 @@ def visual_shift(seed: int, minutes: float = 8.0) -> None:
     print(f"Nominal return, and return under {SHIFT[1:]} without retraining")
     for name, looks in (("nominal looks", {}), ("randomized looks", LOOKS)):
         for kind in ("imagenet", "random"):
-            source = Randomization([parse_range(k, v) for k, v in looks.items()], seed) if looks else None
+            source = Randomization(read_terms(looks)[0], seed) if looks else None
             config = EncoderConfig(architecture="squeezenet1_1", weights=kind)
             encoder, _ = pretrained_encoder(config, frame_size(Task.parse(base)))
             fit_readout(encoder, Task.parse(base), seed, source, n_threads=CORES)

@@ -47,7 +47,8 @@ class BatchedEnv(VectorEnv[Array, Array, Array]):
     Environment `i` draws its start states from a generator seeded with ``seed + i``, as Gymnasium's vector
     environments do: the same seed gives the same episodes, whatever the number of threads. An episode that
     ends is followed by the next one's first observation in the same step (`AutoresetMode.SAME_STEP`); its
-    last observation and info are in ``infos["final_obs"]`` and ``infos["final_info"]``.
+    last observation and info are in ``infos["final_obs"]`` and ``infos["final_info"]``. What a context source
+    drew for it is in ``infos["drawn"]``, in the order of `drawn_names`.
 
     A simulation that diverges (MuJoCo would silently reset it) ends its episode: terminated, reward 0, the
     last sound observation as the final one, ``infos["final_info"]["diverged"]``, counted in `n_diverged`.
@@ -160,7 +161,7 @@ class BatchedEnv(VectorEnv[Array, Array, Array]):
         self._observations = self._observations.copy()
         self._observations[ids] = observations
         infos = VectorInfos(self.num_envs)
-        infos.add(self.robot.reset_info(self.sim), ids)
+        infos.add(self._reset_info(), ids)
         return self._observations.copy(), infos.entries
 
     def step(self, actions: Array) -> StepResult:
@@ -176,6 +177,7 @@ class BatchedEnv(VectorEnv[Array, Array, Array]):
             WarmstartError: The actions have another shape or aren't finite.
         """
         actions = self._checked(actions)
+        self._contexts.go_on(self._episodes, self._elapsed)
         for perturbation in self._perturbations:
             actions = perturbation.before_step(self, actions)
         robot, sim = self.robot, self.sim
@@ -227,6 +229,22 @@ class BatchedEnv(VectorEnv[Array, Array, Array]):
                 f"Expected environments from 0 to {self.num_envs - 1}, found {ids.tolist()}."
             )
         self._contexts.set(read_contexts(context, len(ids)), ids)
+
+    @property
+    def elapsed(self) -> NDArray[np.int64]:
+        """Steps since each environment's reset. Shape: (n,)."""
+        return self._elapsed
+
+    @property
+    def episode_ids(self) -> NDArray[np.int64]:
+        """Number of each environment's episode, from 0. Shape: (n,)."""
+        return self._episodes
+
+    @property
+    def drawn_names(self) -> tuple[str, ...]:
+        """Parameters that the context source draws, one name per column of ``infos["drawn"]``."""
+        source = self._contexts.source
+        return () if source is None else tuple(selector for selector, _ in source.terms)
 
     @property
     def contexts(self) -> tuple[Context, ...]:
@@ -318,7 +336,12 @@ class BatchedEnv(VectorEnv[Array, Array, Array]):
         infos.add_all(entries, but=ids)
         self._begin(ids)
         observations[ids] = self._seen(self.robot.observe(self.sim)[ids], ids)
-        infos.add(self.robot.reset_info(self.sim), ids)
+        infos.add(self._reset_info(), ids)
+
+    def _reset_info(self) -> dict[str, Array]:
+        """Info entries of episodes that begin: the task's, and what was drawn."""
+        entries = self.robot.reset_info(self.sim)
+        return {**entries, "drawn": self._contexts.drawn} if self._contexts.drawn.size else entries
 
     def _begin(self, ids: Ids) -> None:
         """Start the next episode of the given environments."""

@@ -55,7 +55,8 @@ class Binding:
 
         Args:
             ids: The simulations, none twice. Shape: (n,).
-            values: The value of every term for each of them. Shape: (n, number of terms).
+            values: The value of every term for each of them; NaN leaves it as the context has it. Shape: (n,
+                number of terms).
 
         Raises:
             WarmstartError: A resulting value is out of bounds, or, the first time, a term could make no
@@ -72,12 +73,42 @@ class Binding:
         if not self._checked:
             self._check_effects(rows[:1])
             self._checked = True
-        found = self._values(self._owner.base(rows, self._columns), drawn)
+        base = self._owner.base(rows, self._columns)
+        found = self._values(base, drawn)
+        left = np.isnan(found)
+        if left.any():
+            found[left] = base[left]
         within = (found >= self._low) & (found <= self._high)
         ordered = self._limits is None or (found[:, self._limits[0]] < found[:, self._limits[1]]).all()
         if not (ordered and within.all()):
             self._refuse(rows, found)
         self._owner.overwrite(rows, self._columns, found, self._writes)
+
+    def check(self, low: NDArray[Any], high: NDArray[Any]) -> None:
+        """See that the ends of what will be drawn are sound in the first simulation's context.
+
+        Args:
+            low: Smallest number of every term. Shape: (number of terms,).
+            high: Largest number of every term. Shape: (number of terms,).
+
+        Raises:
+            WarmstartError: A term reaches values out of bounds.
+        """
+        parameters, row = self._owner.parameters, np.zeros(1, dtype=np.intp)
+        base = self._owner.base(row, np.arange(len(parameters.nominal)))[0]
+        for drawn in (low, high):
+            values = base.copy()
+            values[self._columns] = self._values(base[None, self._columns], np.asarray(drawn)[None])[0]
+            for position, entries in self._won.items():
+                for entry in entries:
+                    try:
+                        check_sound(entry, values[parameters.columns[entry.parameter.name]])
+                    except WarmstartError as error:
+                        selector, operation = self.terms[position]
+                        raise WarmstartError(
+                            f"{selector} ({operation} {low[position]:g} to {high[position]:g}) reaches "
+                            f"values that can't be: {error}"
+                        ) from None
 
     def _values(self, base: Floats, drawn: Floats) -> Floats:
         """Return the bound components (n, columns) from what the contexts give and the terms' numbers."""

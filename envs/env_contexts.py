@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from warmstart.envs.contexts import Change, Context, parse_context
 from warmstart.envs.errors import WarmstartError
 from warmstart.envs.fields import Fields
-from warmstart.envs.hooks import ContextSource, Ids
+from warmstart.envs.hooks import ChangingSource, ContextSource, Ids
 from warmstart.envs.parameters import BatchParameters, Parameters
 from warmstart.envs.simulation import Simulation
 from warmstart.envs.steppers import Stepper
@@ -62,6 +62,10 @@ class EnvContexts:
             self._remember_names(selector for selector, _ in source.terms)
         if context:
             self.set([context] * sim.n, np.arange(sim.n, dtype=np.int32))
+        self.drawn = np.full((sim.n, 0 if source is None else len(source.terms)), np.nan)
+        bounds = getattr(source, "bounds", None)
+        if self._binding is not None and bounds is not None:
+            self._binding.check(*bounds)
 
     def set(self, contexts: Sequence[Context], ids: Ids) -> None:
         """Ask for contexts; `contexts[i]` is for environment `ids[i]` from its next episode on.
@@ -86,9 +90,28 @@ class EnvContexts:
                 self.in_force[env] = self._wanted[env]
             self._stale[stale] = False
         if self.source is not None and self._binding is not None:
-            self._binding.apply(ids.astype(np.intp), self.source.draw(ids, episode_ids))
+            self.drawn[ids] = self.source.draw(ids, episode_ids)
+            self._binding.apply(ids.astype(np.intp), self.drawn[ids])
         if stale.size or self.source is not None:
             self._follow_timestep(ids)
+
+    def go_on(self, episode_ids: NDArray[np.int64], elapsed: NDArray[np.int64]) -> None:
+        """Draw anew what changes within episodes; the simulations' state stays as it is.
+
+        Args:
+            episode_ids: Number of each environment's episode. Shape: (n,).
+            elapsed: Steps since each environment's reset. Shape: (n,).
+        """
+        if self._binding is None or not isinstance(self.source, ChangingSource):
+            return
+        due = np.flatnonzero(self.source.due(elapsed, self._period)).astype(np.int32)
+        if not due.size:
+            return
+        values = self.source.draw_within(due, episode_ids[due], elapsed[due], self._period)
+        self.drawn[due] = values
+        put_back = self._stepper.hold(due)  # recomputing constants overwrites positions
+        self._binding.apply(due.astype(np.intp), values)
+        put_back()
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -115,6 +138,7 @@ class EnvContexts:
             "names": list(self._names),
             "parameters": self._batch.state_dict(),
             "source": None if self.source is None else self.source.state_dict(),
+            "drawn": self.drawn.copy(),
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -123,6 +147,7 @@ class EnvContexts:
         self.in_force = [_context(plain) for plain in state["in_force"]]
         self._stale[:] = [wanted != there for wanted, there in zip(self._wanted, self.in_force, strict=True)]
         self._names = list(state["names"])
+        self.drawn[...] = state["drawn"]
         self._batch.load_state_dict(state["parameters"])
         if self.source is not None:
             self.source.load_state_dict(state["source"])

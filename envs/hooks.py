@@ -36,7 +36,7 @@ class ContextSource(Protocol):
             episode_ids: Number of the episode within its environment, from 0. Shape: (n,).
 
         Returns:
-            One value per environment and term. Shape: (n, n_terms).
+            One value per environment and term; NaN leaves the parameter as it is. Shape: (n, n_terms).
         """
 
     def state_dict(self) -> dict[str, Any]:
@@ -44,6 +44,27 @@ class ContextSource(Protocol):
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Restore what `state_dict` returned."""
+
+
+@runtime_checkable
+class ChangingSource(ContextSource, Protocol):
+    """A context source that draws anew within episodes, too."""
+
+    def due(self, elapsed: NDArray[np.int64], period: float) -> NDArray[np.bool_]:
+        """Say where something changes before the next step.
+
+        Args:
+            elapsed: Steps since each environment's reset. Shape: (n,).
+            period: Seconds of a control step.
+
+        Returns:
+            Shape: (n,).
+        """
+
+    def draw_within(
+        self, env_ids: Ids, episode_ids: NDArray[np.int64], elapsed: NDArray[np.int64], period: float
+    ) -> Array:
+        """Draw the values that hold from a step of an episode on; see `draw`."""
 
 
 class Perturbation:

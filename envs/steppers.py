@@ -76,6 +76,9 @@ class Stepper(Protocol):
             The simulations in which MuJoCo raised an error; they kept their state.
         """
 
+    def hold(self, ids: NDArray[np.integer[Any]]) -> Callable[[], None]:
+        """Remember state and outputs of simulations; what it returns puts them back."""
+
     def diverged(self) -> NDArray[np.intp]:
         """Simulations that MuJoCo found diverged, and silently reset, since their last `reset`."""
 
@@ -185,10 +188,24 @@ class BatchStepper:
         self._batch.reset(stage=mujoco.mjtStage.mjSTAGE_NONE)
         self.state[...] = state["state"]
         for name, values in state["outputs"].items():
-            output = self.bind(name)
-            output.flags.writeable = True  # the batch marks its outputs read-only against lost writes
-            output[...] = values
-            output.flags.writeable = False
+            self._write(self.bind(name), ..., values)
+
+    def hold(self, ids: NDArray[np.integer[Any]]) -> Callable[[], None]:
+        """See `Stepper.hold`."""
+        state, outputs = self.state[ids], {name: rows[ids] for name, rows in self._outputs.items()}
+
+        def put_back() -> None:
+            self.state[ids] = state
+            for name, rows in outputs.items():
+                self._write(self._outputs[name], ids, rows)
+
+        return put_back
+
+    @staticmethod
+    def _write(output: Array, place: Any, values: Array) -> None:
+        output.flags.writeable = True  # the batch marks its outputs read-only against lost writes
+        output[place] = values
+        output.flags.writeable = False
 
     def close(self) -> None:
         """See `Stepper.close`; the batch ends its threads when it is collected."""
@@ -328,6 +345,15 @@ class ThreadStepper:
         for name, values in state["outputs"].items():
             self.bind(name)
             self._outputs[name][...] = values
+
+    def hold(self, ids: NDArray[np.integer[Any]]) -> Callable[[], None]:
+        """See `Stepper.hold`; nothing but a step changes a state here."""
+        del ids
+
+        def put_back() -> None:
+            """Nothing has to be."""
+
+        return put_back
 
     def close(self) -> None:
         """See `Stepper.close`."""

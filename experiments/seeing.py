@@ -18,7 +18,7 @@ from warmstart.envs.hooks import ContextSource
 from warmstart.envs.tasks import Task
 from warmstart.envs.vector import make_vec
 from warmstart.experiments.trial_config import TRIALS, TrialConfig
-from warmstart.sim2real.randomization import Randomization, parse_range
+from warmstart.sim2real.randomization import Randomization, read_terms
 from warmstart.transfer.pretrained import pretrained_encoder
 from warmstart.transfer.source_frames import frame_size, source_frames
 
@@ -89,8 +89,8 @@ def make_sight(config: TrialConfig, directory: Path, source: Checkpoint | None) 
 
 def randomized_looks(settings: VisionConfig, seed: int) -> Randomization | None:
     """What varies between the episodes of training; None for nothing."""
-    ranges = [parse_range(selector, text) for selector, text in settings.randomize.items()]
-    return Randomization(ranges, seed) if ranges else None
+    terms, correlations = read_terms(settings.randomize)
+    return Randomization(terms, seed, correlations) if terms else None
 
 
 def vision_config(values: Any) -> VisionConfig:

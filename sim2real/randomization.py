@@ -1,134 +1,246 @@
-"""Domain randomization as data: ranges over physical parameters, drawn per environment and episode.
+"""Domain randomization as data: terms over physical and visual parameters, drawn by key.
 
 May import envs, agents and transfer.
 """
 
-import re
-import zlib
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any, Literal
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import ndtr, ndtri
 
-from warmstart.envs.errors import WarmstartError
-from warmstart.envs.parameters import Operation
+from warmstart.envs.errors import WarmstartError, unknown_name
+from warmstart.envs.parameters import Operation, Parameters
+from warmstart.sim2real.keyed import keys_of, uniforms
+from warmstart.sim2real.terms import Term, read_term
+
+Floats = NDArray[np.float64]
+Ids = NDArray[Any]
+_NEUTRAL: Mapping[Operation, float] = {"scale": 1.0, "add": 0.0, "set": np.nan}
+"""What leaves a parameter as it is."""
 
 
 @dataclass(frozen=True)
-class Range:
-    """One term: what is randomized, between which bounds, how."""
+class Correlation:
+    """Two terms whose draws go together."""
 
-    selector: str
-    """Parameter or pattern, as in a task's text: ``torso.mass``, ``friction``, ``geom.*.friction``."""
-    low: float
-    """Lower bound."""
-    high: float
-    """Upper bound."""
-    operation: Operation = "scale"
-    """``scale`` multiplies the nominal value, ``add`` shifts it, ``set`` replaces it."""
-    distribution: Literal["uniform", "log_uniform"] = "uniform"
-    """Distribution between the bounds."""
+    between: tuple[str, str]
+    """Names of the terms."""
+    r: float
+    """Correlation of the Gaussian copula that joins them, from -1 to 1."""
 
     def __post_init__(self) -> None:
-        """Check the bounds."""
-        if not (np.isfinite(self.low) and np.isfinite(self.high) and self.low <= self.high):
-            raise WarmstartError(
-                f"The range of {self.selector!r} must be two finite numbers, low <= high; "
-                f"found {self.low} and {self.high}."
-            )
-        if self.distribution == "log_uniform" and self.low <= 0:
-            raise WarmstartError(
-                f"A log-uniform range needs bounds above 0; {self.selector!r} starts at {self.low}."
-            )
-
-
-_BOUND = r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?"
-_FORMS: tuple[tuple[Operation, re.Pattern[str]], ...] = (
-    ("scale", re.compile(rf"x({_BOUND}):x({_BOUND})")),
-    ("add", re.compile(rf"([+-]={_BOUND}):([+-]={_BOUND})")),
-    ("set", re.compile(rf"({_BOUND}):({_BOUND})")),
-)
-
-
-def parse_range(selector: str, text: str) -> Range:
-    """Read a range's text form: ``x0.5:x1.5`` scales, ``-=10:+=10`` adds, ``0.1:0.3`` sets.
-
-    Args:
-        selector: The parameter or pattern.
-        text: The bounds.
-
-    Raises:
-        WarmstartError: The text is none of these.
-    """
-    for operation, form in _FORMS:
-        found = form.fullmatch(text.strip())
-        if found is not None:
-            low, high = (float(bound.replace("=", "")) for bound in found.groups())
-            return Range(selector, low, high, operation)
-    raise WarmstartError(
-        f"Expected a range for {selector!r} such as x0.5:x1.5 (scales), -=10:+=10 (adds) or 0.1:0.3 (sets), "
-        f"found {text!r}."
-    )
+        if len(self.between) != 2 or self.between[0] == self.between[1]:
+            raise WarmstartError(f"A correlation is between two terms, found {list(self.between)}.")
+        if not -1 <= self.r <= 1:
+            raise WarmstartError(f"Expected a correlation from -1 to 1, found {self.r:g}.")
 
 
 class Randomization:
-    """A ``ContextSource`` that draws every episode's physics from ranges.
+    """A `ContextSource` that draws the physics of every episode from terms.
 
-    The draw is keyed and counter-based: the same (seed, term, environment, episode) gives the same value
-    whatever the number of environments or the order in which their episodes end.
+    Draws are looked up by key: the same (seed, term, environment, episode) gives the same value whatever the
+    number of environments, the order in which their episodes end, or the other terms. They act on what the
+    task's context gives, so nothing compounds.
 
     Args:
-        ranges: The terms. An empty sequence leaves training bit-identical to no randomization.
+        terms: What is drawn; none at all leaves training bit-identical to no randomization.
         seed: Seed of all draws.
+        correlations: Terms whose draws go together.
+
+    Raises:
+        WarmstartError: A correlation names no term, or they contradict one another.
     """
 
-    def __init__(self, ranges: tuple[Range, ...] | list[Range], seed: int) -> None:
-        self.ranges = tuple(ranges)
-        self.seed = seed
-        self.terms: Sequence[tuple[str, Operation]] = tuple((r.selector, r.operation) for r in self.ranges)
-        self._keys = np.array(
-            [zlib.crc32(f"{r.selector}|{r.operation}|{i}".encode()) for i, r in enumerate(self.ranges)],
-            dtype=np.uint64,
+    def __init__(self, terms: Sequence[Term], seed: int, correlations: Sequence[Correlation] = ()) -> None:
+        self.randomized, self.seed = tuple(terms), seed
+        self.correlations = tuple(correlations)
+        self._copula = _copula(self.randomized, self.correlations)
+        names = _distinct(self.randomized)
+        self._keys, self._chances = keys_of(names), keys_of([f"{name}|applied" for name in names])
+        self._columns = np.repeat(
+            np.arange(len(self.randomized)), [len(term.parameters) for term in self.randomized]
         )
-        self._log = np.array([r.distribution == "log_uniform" for r in self.ranges], dtype=bool)
-        low = np.array([r.low for r in self.ranges], dtype=np.float64)
-        high = np.array([r.high for r in self.ranges], dtype=np.float64)
-        self._low = np.where(self._log, np.log(np.where(self._log, low, 1.0)), low)
-        self._width = np.where(self._log, np.log(np.where(self._log, high, 1.0)), high) - self._low
+        self.terms: Sequence[tuple[str, Operation]] = tuple(
+            (parameter, term.operation) for term in self.randomized for parameter in term.parameters
+        )
+        self._startup = np.array([term.when.kind == "startup" for term in self.randomized], dtype=bool)
+        self._probability = np.array([term.probability for term in self.randomized])
+        self._neutral = np.array([_NEUTRAL[term.operation] for term in self.randomized])
+        self._periods: tuple[float, NDArray[np.int64]] | None = None
 
-    def draw(self, env_ids: NDArray[Any], episode_ids: NDArray[Any]) -> NDArray[np.float64]:
-        """Draw the next episodes' values.
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Names of the columns of what is drawn: one for each parameter."""
+        return tuple(parameter for parameter, _ in self.terms)
+
+    @property
+    def bounds(self) -> tuple[Floats, Floats]:
+        """Smallest and largest numbers that can be drawn. Shapes: (n_terms,)."""
+        pairs = np.array([term.distribution.bounds for term in self.randomized]).reshape(-1, 2)
+        low, high = pairs[self._columns].T
+        return low, high
+
+    def draw(self, env_ids: Ids, episode_ids: Ids) -> Floats:
+        """Draw the values of episodes that begin.
 
         Args:
-            env_ids: Environments that start an episode. Shape: (n,)
-            episode_ids: Their episode counters. Shape: (n,)
+            env_ids: Environments that start an episode. Shape: (n,).
+            episode_ids: Their episode counters. Shape: (n,).
 
         Returns:
-            One value per term, in the units of its operation. Shape: (n, n_terms)
+            One value per parameter, in the unit of its operation; NaN leaves it alone. Shape: (n, n_terms).
         """
-        counter = np.asarray(episode_ids, np.uint64)[:, None]
-        state = _mix(np.full((1, 1), self.seed & 0xFFFFFFFFFFFFFFFF, np.uint64))
-        for part in (np.asarray(env_ids, np.uint64)[:, None], counter, self._keys[None, :]):
-            state = _mix(state ^ _mix(part + np.uint64(0x9E3779B97F4A7C15)))
-        uniform = (state >> np.uint64(11)).astype(np.float64) * 2.0**-53
-        values: NDArray[np.float64] = self._low + uniform * self._width
-        values[:, self._log] = np.exp(values[:, self._log])
-        return values
+        return self._drawn(env_ids, episode_ids, np.zeros(len(np.atleast_1d(env_ids)), dtype=np.int64))
+
+    def due(self, elapsed: NDArray[np.int64], period: float) -> NDArray[np.bool_]:
+        """Where something is drawn anew within an episode.
+
+        Args:
+            elapsed: Steps since each environment's reset. Shape: (n,).
+            period: Seconds of a control step.
+        """
+        every = self._every(period)
+        due = np.zeros(len(elapsed), dtype=bool)
+        for steps in np.unique(every[every > 0]):
+            due |= elapsed % steps == 0
+        return due & (elapsed > 0)
+
+    def draw_within(
+        self, env_ids: Ids, episode_ids: Ids, elapsed: NDArray[np.int64], period: float
+    ) -> Floats:
+        """Draw the values that hold at a step of an episode; see `draw`."""
+        every = self._every(period)
+        rounds = np.where(every > 0, elapsed[:, None] // np.maximum(every, 1), 0)
+        return self._drawn(env_ids, episode_ids, rounds)
+
+    def _every(self, period: float) -> NDArray[np.int64]:
+        """Steps between draws of each term. Shape: (terms,)."""
+        if self._periods is None or self._periods[0] != period:
+            steps = np.array([term.when.steps(period) for term in self.randomized], dtype=np.int64)
+            self._periods = (period, steps)
+        return self._periods[1]
+
+    def _drawn(self, env_ids: Ids, episode_ids: Ids, rounds: NDArray[np.int64]) -> Floats:
+        envs, episodes = np.atleast_1d(env_ids), np.atleast_1d(episode_ids)
+        shares, chances = (self._shares(keys, envs, episodes, rounds) for keys in (self._keys, self._chances))
+        if self._copula is not None:
+            together, root = self._copula
+            shares[:, together] = ndtr(ndtri(shares[:, together]) @ root)
+        values = np.empty_like(shares)
+        for column, term in enumerate(self.randomized):
+            values[:, column] = term.distribution.quantile(shares[:, column])
+        values = np.where(chances < self._probability, values, self._neutral)
+        drawn: Floats = values[:, self._columns]
+        return drawn
+
+    def _shares(self, keys: Any, envs: Ids, episodes: Ids, rounds: NDArray[np.int64]) -> Floats:
+        """A uniform number for each environment and term; startup terms know of no episodes."""
+        if rounds.ndim == 1:
+            found = uniforms(self.seed, keys, envs, episodes, rounds)
+        else:  # terms are drawn anew at different steps
+            columns = [
+                uniforms(self.seed, keys[i : i + 1], envs, episodes, rounds[:, i]) for i in range(len(keys))
+            ]
+            found = np.concatenate(columns, axis=1) if columns else np.zeros((len(envs), 0))
+        if self._startup.any():
+            none = np.zeros_like(envs)
+            found[:, self._startup] = uniforms(self.seed, keys[self._startup], envs, none, none)
+        return found
+
+    def expanded(self, parameters: Parameters) -> "Randomization":
+        """The same with a term for every parameter that a pattern means, where a term says ``each``.
+
+        Raises:
+            WarmstartError: A name is unknown; the nearest are named.
+        """
+        terms: list[Term] = []
+        for term in self.randomized:
+            if not term.each:
+                terms.append(term)
+                continue
+            chosen = dict.fromkeys(
+                p.name for selector in term.parameters for p in parameters.select(selector)
+            )
+            terms += [replace(term, parameters=(name,), each=False) for name in chosen]
+        return Randomization(terms, self.seed, self.correlations)
 
     def state_dict(self) -> dict[str, Any]:
         """State to store in a checkpoint: nothing but the seed, since draws are keyed."""
         return {"seed": self.seed}
 
-    def load_state_dict(self, state: dict[str, Any]) -> None:
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Restore ``state_dict()``."""
         self.seed = int(state["seed"])
 
 
-def _mix(x: NDArray[np.uint64]) -> NDArray[np.uint64]:
-    """The finaliser of SplitMix64 (Steele, Lea, Flood 2014), a bijection whose output passes BigCrush."""
-    with np.errstate(over="ignore"):
-        x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-        x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-        return x ^ (x >> np.uint64(31))
+def read_terms(written: Mapping[str, Any]) -> tuple[tuple[Term, ...], tuple[Correlation, ...]]:
+    """Read terms by name, as in YAML, and their ``correlations``.
+
+    Raises:
+        WarmstartError: A term or correlation is not one; the message names it.
+    """
+    terms = {name: read_term(name, value) for name, value in written.items() if name != "correlations"}
+    correlations = []
+    for each in written.get("correlations") or ():
+        if not isinstance(each, Mapping) or set(each) != {"between", "r"}:
+            raise WarmstartError(f"Expected a correlation {{between: [a, b], r: 0.5}}, found {each!r}.")
+        between = []
+        for name in each["between"]:
+            if name not in terms:
+                raise unknown_name("term to correlate", str(name), terms)
+            between.append(terms[name].name)
+        correlations.append(Correlation(tuple(between), float(each["r"])))  # type: ignore[arg-type]
+    return tuple(terms.values()), tuple(correlations)
+
+
+def _distinct(terms: Sequence[Term]) -> list[str]:
+    """A name for each term's draws; terms about the same parameters are told apart by their order."""
+    seen: dict[str, int] = {}
+    names = []
+    for term in terms:
+        name = f"{term.name}|{term.operation}"
+        seen[name] = seen.get(name, -1) + 1
+        names.append(f"{name}|{seen[name]}" if seen[name] else name)
+    return names
+
+
+def _copula(
+    terms: Sequence[Term], correlations: Sequence[Correlation]
+) -> tuple[NDArray[np.intp], Floats] | None:
+    """The terms that go together, and what makes correlated normal numbers of independent ones.
+
+    Returns:
+        Positions, shape (k,), and a symmetric matrix, shape (k, k); None where nothing is correlated.
+    """
+    if not correlations:
+        return None
+    names = [term.name for term in terms]
+    matrix = np.eye(len(terms))
+    for correlation in correlations:
+        for name in correlation.between:
+            if names.count(name) != 1:
+                raise unknown_name("term to correlate", name, names)
+        i, j = (names.index(name) for name in correlation.between)
+        if terms[i].when != terms[j].when:
+            raise WarmstartError(
+                f"{names[i]} is drawn at {terms[i].when} and {names[j]} at {terms[j].when}: only what is "
+                "drawn together can be correlated."
+            )
+        if matrix[i, j] not in (0.0, correlation.r):
+            raise WarmstartError(
+                f"The correlation of {names[i]} and {names[j]} is given twice, as {matrix[i, j]:g} and "
+                f"{correlation.r:g}."
+            )
+        matrix[i, j] = matrix[j, i] = correlation.r
+    together = np.flatnonzero((matrix != np.eye(len(terms))).any(axis=0))
+    values, vectors = np.linalg.eigh(matrix[np.ix_(together, together)])
+    if values[0] < -1e-9:
+        listed = ", ".join(f"{' and '.join(c.between)} {c.r:g}" for c in correlations)
+        raise WarmstartError(
+            f"These correlations contradict one another: no numbers can have all of {listed}. Give ones "
+            "nearer to 0."
+        )
+    return together, (vectors * np.sqrt(np.maximum(values, 0))) @ vectors.T

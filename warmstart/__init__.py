@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from warmstart.experiments.run import load_run, run_study
     from warmstart.experiments.study import Study
     from warmstart.experiments.summary import summarise
-    from warmstart.sim2real.randomization import Randomization, Range
+    from warmstart.sim2real.randomization import Randomization, read_terms
     from warmstart.transfer.methods import TransferMethod, register_method
     from warmstart.transfer.report import TransferReport
     from warmstart.transfer.warm_start import warm_start
@@ -57,7 +57,7 @@ _HOME = {
     "summarise": "experiments.summary",
     "write_report": "experiments.report",
     "Randomization": "sim2real.randomization",
-    "Range": "sim2real.randomization",
+    "read_terms": "sim2real.randomization",
     "TransferMethod": "transfer.methods",
     "register_method": "transfer.methods",
     "TransferReport": "transfer.report",
@@ -71,7 +71,6 @@ __all__ = [
     "Checkpoint",
     "MujocoTask",
     "Randomization",
-    "Range",
     "Seams",
     "Study",
     "Task",
@@ -86,6 +85,7 @@ __all__ = [
     "load_run",
     "make_training_env",
     "make_vec",
+    "read_terms",
     "register_method",
     "register_task",
     "run_study",

@@ -177,10 +177,10 @@ class Pretrain(Command):
 
 def randomization(written: Sequence[str], seed: int) -> "Randomization | None":
     """Read PARAMETER=RANGE words; None for none."""
-    from warmstart.sim2real.randomization import Randomization, parse_range
+    from warmstart.sim2real.randomization import Randomization, read_terms
 
-    ranges = [parse_range(name, text) for name, text in pairs("--randomize", written).items()]
-    return Randomization(ranges, seed) if ranges else None
+    terms, correlations = read_terms(pairs("--randomize", written))
+    return Randomization(terms, seed, correlations) if terms else None
 
 
 def check_target(path: Path) -> None:

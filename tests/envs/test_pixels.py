@@ -9,7 +9,7 @@ from warmstart.envs.errors import WarmstartError
 from warmstart.envs.parameters import Parameters
 from warmstart.envs.robots import GYMNASIUM_TASKS
 from warmstart.envs.vector import make_vec
-from warmstart.sim2real.randomization import Randomization, Range
+from warmstart.sim2real.randomization import Randomization, read_terms
 
 pytestmark = pytest.mark.usefixtures("opengl", "box2d")
 
@@ -141,7 +141,7 @@ def test_the_background_has_the_colour_asked_for():
 
 
 def test_visuals_are_randomized_like_physics():
-    source = Randomization([Range("light", 0.3, 1.5), Range("camera.azimuth", -20, 20, "add")], seed=0)
+    source = Randomization(read_terms({"light": "x0.3:x1.5", "camera.azimuth": "-=20:+=20"})[0], seed=0)
     env = make_vec("Reacher-v5:obs=pixels,time_limit=1", 4, seed=[0] * 4, context_source=source)
     frames = env.reset(seed=[0] * 4)[0]
     assert len({frame.tobytes() for frame in frames}) == 4

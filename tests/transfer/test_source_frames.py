@@ -13,7 +13,7 @@ from warmstart.envs.errors import WarmstartError
 from warmstart.envs.sb3 import as_sb3
 from warmstart.envs.tasks import Task
 from warmstart.envs.vector import make_vec
-from warmstart.sim2real.randomization import Randomization, parse_range
+from warmstart.sim2real.randomization import Randomization, read_terms
 from warmstart.transfer.pretraining import PretrainingConfig
 from warmstart.transfer.source_frames import is_numbers, scattered_frames, seen_task, source_frames
 from warmstart.transfer.source_tasks import SourceTasks
@@ -42,7 +42,7 @@ def test_frames_are_drawn_again_from_the_same_seed_whatever_the_threads():
     np.testing.assert_array_equal(first.frames, second.frames)
     assert first.tasks == (str(TASK),)
     assert [d.name for d in dimensions][:2] == ["slider.position", "hinge.angle"]
-    looks = Randomization([parse_range("light", "x0.2:x0.3")], 0)
+    looks = Randomization(read_terms({"light": "x0.2:x0.3"})[0], 0)
     dark, _ = source_frames(TASK, 6, 4, np.random.default_rng(1), looks=looks)
     np.testing.assert_array_equal(dark.state, first.state)
     assert dark.frames.mean() < 0.7 * first.frames.mean()
