@@ -372,13 +372,23 @@ def test_bound_values_out_of_bounds_are_refused_and_change_nothing(parameters: P
         (("mass", "scale"), -1.0, "body.torso.mass: found -3.66"),
         (("gravity", "set"), 9.81, "points up"),
         (("range", "scale"), -0.5, "the first limit must be smaller"),
-        (("friction", "scale"), np.nan, "out of bounds"),
+        (("friction", "scale"), np.inf, "friction"),
     ):
         with pytest.raises(WarmstartError, match=message):
             batch.bind([term]).apply([0, 1], np.array([[1.0], [value]]))  # type: ignore[list-item]
         assert all(same(model, hopper()) for model in models)
     with pytest.raises(WarmstartError, match=r"shape \(1, 1\) \(simulations, terms\), found \(2, 1\)"):
         batch.bind([("mass", "scale")]).apply([0], np.ones((2, 1)))
+
+
+def test_what_is_not_a_number_leaves_the_context_in_force(parameters: Parameters) -> None:
+    batch = BatchParameters(parameters, ModelFields([hopper(), hopper()]))
+    batch.apply([0], [parse_context("mass=x2")])
+    nominal = batch.values(["mass"])[1].copy()
+    binding = batch.bind([("mass", "scale")])
+    binding.apply([0, 1], np.array([[3.0], [3.0]]))
+    binding.apply([0, 1], np.array([[np.nan], [np.nan]]))
+    np.testing.assert_array_equal(batch.values(["mass"]), [2 * nominal, nominal])
 
 
 def test_a_failing_context_changes_nothing(parameters: Parameters) -> None:
