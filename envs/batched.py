@@ -27,7 +27,7 @@ from warmstart.envs.hooks import ContextSource, Ids, Perturbation
 from warmstart.envs.infos import VectorInfos
 from warmstart.envs.layouts import Layout, action_layout
 from warmstart.envs.models import send_engine_messages_to_logging
-from warmstart.envs.mujoco_task import MujocoTask
+from warmstart.envs.mujoco_task import INTEGRATORS, MujocoTask
 from warmstart.envs.painters import Painter
 from warmstart.envs.parameters import Parameters
 from warmstart.envs.rendering import Frame, film_camera, film_renderer
@@ -82,6 +82,8 @@ class BatchedEnv(VectorEnv[Array, Array, Array]):
             raise WarmstartError(f"Expected render_mode None or 'rgb_array', found {render_mode!r}.")
         send_engine_messages_to_logging()
         model = robot.model()
+        if robot.integrator is not None:
+            model.opt.integrator = int(INTEGRATORS[robot.integrator])
         self.task, self.robot = task, robot
         self.num_envs, self.render_mode = n_envs, render_mode
         self.spec = copy.deepcopy(gymnasium.registry.get(task.id))

@@ -66,6 +66,10 @@ class Effects:
             pairs = np.concatenate((self._model.pair_geom1, self._model.pair_geom2))
             acts = shaped or index in pairs or self._partners[index].any()
             return None if acts else "it never touches another geom, and size doesn't change mass"
+        if entry.quantity == "solref":
+            decides = self._model.geom_priority[index] >= self._model.geom_priority
+            acts = (self._partners[index] & decides).any()
+            return None if acts else "it touches no geom in whose contacts its own number counts"
         if entry.quantity == "com" and not self._turns[index]:
             return "the body only slides, and what doesn't turn has no lever"
         if entry.quantity in ("mass", "com"):

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from warmstart.envs.contexts import Context
 from warmstart.envs.env_contexts import read_contexts
 from warmstart.envs.errors import WarmstartError
+from warmstart.envs.hooks import ContextSource
 from warmstart.envs.layouts import Layout, action_layout, generic_layout, observation_layout
 from warmstart.envs.models import send_engine_messages_to_logging
 from warmstart.envs.parameters import Parameters
@@ -51,12 +52,13 @@ class GymnasiumVectorEnv(VectorEnv[Any, Any, Any]):
         step_timeout: float | None = None,
         render_mode: str | None = None,
         pixels: PixelOptions | None = None,
+        context_source: ContextSource | None = None,
     ) -> None:
         if step_timeout is not None and not step_timeout > 0:
             raise WarmstartError(f"Expected a positive step_timeout in seconds, found {step_timeout}.")
         self.task, self.num_envs, self.render_mode = task, n_envs, render_mode
-        make = _maker(task, render_mode, pixels)
-        self._example = make()
+        makers = [_maker(task, render_mode, pixels, context_source, env_id) for env_id in range(n_envs)]
+        self._example = makers[0]()
         self._physics = self._example.physics
         self._physics.check(task.context)
         self.parameters: Parameters | None = getattr(self._physics, "parameters", None)
@@ -64,10 +66,9 @@ class GymnasiumVectorEnv(VectorEnv[Any, Any, Any]):
         same_step = AutoresetMode.SAME_STEP
         self._env: SyncVectorEnv | AsyncVectorEnv
         if step_timeout is None:
-            makers = [lambda: self._example, *[make] * (n_envs - 1)]
-            self._env = SyncVectorEnv(makers, autoreset_mode=same_step)
+            self._env = SyncVectorEnv([lambda: self._example, *makers[1:]], autoreset_mode=same_step)
         else:
-            self._env = AsyncVectorEnv([make] * n_envs, autoreset_mode=same_step)
+            self._env = AsyncVectorEnv(makers, autoreset_mode=same_step)
         self.metadata = {**self._env.metadata, "autoreset_mode": same_step}
         self.spec = self._env.spec
         self.single_observation_space = self._env.single_observation_space
@@ -247,7 +248,13 @@ class GymnasiumVectorEnv(VectorEnv[Any, Any, Any]):
         self.n_diverged += int(final["_diverged"].sum())
 
 
-def _maker(task: Task, render_mode: str | None, pixels: PixelOptions | None) -> Callable[[], SingleEnv]:
+def _maker(
+    task: Task,
+    render_mode: str | None,
+    pixels: PixelOptions | None,
+    source: ContextSource | None,
+    env_id: int,
+) -> Callable[[], SingleEnv]:
     """A function that makes one environment of a task; it also works in another process."""
     options = split_options(str(task), dict(task.options))[1]
     kwargs: dict[str, Any] = {name: value for name, value in options.items() if name != "time_limit"}
@@ -264,7 +271,8 @@ def _maker(task: Task, render_mode: str | None, pixels: PixelOptions | None) -> 
         send_engine_messages_to_logging()
         try:
             env = gymnasium.make(spec, **kwargs)
-            return SingleEnv(env if pixels is None else seen_in_frames(env, pixels, str(task)))
+            seen = env if pixels is None else seen_in_frames(env, pixels, str(task))
+            return SingleEnv(seen, source, env_id)
         except (TypeError, gymnasium.error.Error, ImportError) as error:
             raise WarmstartError(f"Gymnasium couldn't make {task}: {error}") from error
 

@@ -22,6 +22,13 @@ from warmstart.envs.models import load_model
 from warmstart.envs.simulation import Simulation
 
 Array = NDArray[Any]
+INTEGRATORS = {
+    "Euler": mujoco.mjtIntegrator.mjINT_EULER,
+    "RK4": mujoco.mjtIntegrator.mjINT_RK4,
+    "implicit": mujoco.mjtIntegrator.mjINT_IMPLICIT,
+    "implicitfast": mujoco.mjtIntegrator.mjINT_IMPLICITFAST,
+}
+"""MuJoCo's numerical integrators by name."""
 
 
 @dataclass(frozen=True)
@@ -36,6 +43,7 @@ class MujocoTask:
         frame_skip: Substeps per control step.
         time_limit: Control steps after which an episode is truncated; None is never.
         without: Actuators to leave out, by name (unnamed ones have the name of their joint).
+        integrator: ``"Euler"``, ``"RK4"``, ``"implicit"`` or ``"implicitfast"``; None is the model's own.
         width: Width of rendered frames, pixels.
         height: Height of rendered frames, pixels.
         camera_id: Camera of the model to render from.
@@ -49,6 +57,7 @@ class MujocoTask:
     frame_skip: int = 1
     time_limit: int | None = None
     without: tuple[str, ...] = ()
+    integrator: str | None = None
     width: int = 480
     height: int = 480
     camera_id: int | None = None
@@ -157,6 +166,8 @@ class MujocoTask:
                 )
         arguments: dict[str, Any] = {n: tuple(v) if isinstance(v, list) else v for n, v in options.items()}
         made = cls(**arguments)
+        if made.integrator is not None and made.integrator not in INTEGRATORS:
+            raise unknown_name(f"integrator of {task_id}", made.integrator, INTEGRATORS)
         for name in ("frame_skip", "time_limit", "width", "height"):
             value = getattr(made, name)
             if value is not None and value < 1:

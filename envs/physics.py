@@ -230,6 +230,7 @@ def _geoms(model: mujoco.MjModel, names: PartNames) -> Described:
             scalar=(0,),
             meaning="[sliding,torsional,rolling]",
         )
+        yield f"geom.{name}.solref", _contact_time(model, i, f"geom.{name}.solref")
         kind = int(model.geom_type[i])
         if kind not in _SIZES:
             shape = _GEOM(kind).name.removeprefix("mjGEOM_").lower()
@@ -250,6 +251,16 @@ def _geoms(model: mujoco.MjModel, names: PartNames) -> Described:
             scalar=(0,) if _SIZES[kind] == 1 else (),
             meaning="radius and half-lengths as in MuJoCo's geom size",
         )
+
+
+def _contact_time(model: mujoco.MjModel, index: int, name: str) -> Entry | str:
+    """How soft a geom's contacts are: the first number of MuJoCo's ``solref``."""
+    time = float(model.geom_solref[index, 0])
+    if time <= 0:
+        return "the model gives stiffness and damping instead of a time constant"
+    bounds = (1e-3, max(1.0, 100 * time))  # MuJoCo itself keeps to at least two timesteps
+    meaning = "time constant of contacts; larger is softer"
+    return _entry(model, name, "s", index, _row("geom_solref", 2 * index, 1), bounds, meaning=meaning)[1]
 
 
 def _pairs(model: mujoco.MjModel, names: PartNames) -> Described:

@@ -10,6 +10,7 @@ SHORT_NAMES: Mapping[str, tuple[str, ...]] = {
     **{name: (f"option.{name}",) for name in ("gravity", "wind", "density", "viscosity", "timestep")},
     "mass": ("body.*.mass",),
     "friction": ("geom.*.friction", "pair.*.friction"),
+    "solref": ("geom.*.solref",),
     **{name: (f"joint.*.{name}",) for name in ("damping", "stiffness", "armature", "frictionloss", "range")},
     **{name: (f"actuator.*.{name}",) for name in ("gear", "gain", "forcerange")},
     "motor": ("actuator.*.gear",),
@@ -25,6 +26,7 @@ _KINDS: Mapping[str, tuple[str, ...]] = {
     "com": ("body",),
     "friction": ("geom", "pair"),
     "size": ("geom",),
+    "solref": ("geom",),
     **{
         name: ("joint",)
         for name in ("damping", "stiffness", "armature", "frictionloss", "range", "ref", "springref")

@@ -10,11 +10,14 @@ from typing import Any, Protocol
 import gymnasium
 import mujoco
 import numpy as np
+from numpy.typing import NDArray
 
 from warmstart.envs.contexts import Change, Context
 from warmstart.envs.errors import WarmstartError, unknown_name
-from warmstart.envs.parameters import Parameters
+from warmstart.envs.hooks import ChangingSource, ContextSource
+from warmstart.envs.parameters import BatchParameters, ModelFields, Parameters
 
+Floats = NDArray[np.float64]
 _DIVERGED = slice(int(mujoco.mjtWarning.mjWARN_BADQPOS), int(mujoco.mjtWarning.mjWARN_BADQACC) + 1)
 _SKIPPED = frozenset({"model", "data", "mujoco_renderer", "observation_space", "action_space", "spec"})
 
@@ -36,14 +39,17 @@ class Physics(Protocol):
     def apply(self, context: Context) -> None:
         """Put the context into force, from the nominal."""
 
+    def bind(self, source: ContextSource) -> "Callable[[Floats], None]":
+        """Prepare what a source draws; what it returns puts values (n_terms,) on top of the context."""
+
 
 class ModelPhysics:
     """The parameters of a MuJoCo environment's model."""
 
     def __init__(self, env: Any) -> None:
         self._env = env
-        self._nominal = mujoco.MjModel.__copy__(env.model)
-        self.parameters = Parameters(self._nominal)
+        self.parameters = Parameters(env.model)
+        self._batch = BatchParameters(self.parameters, ModelFields([env.model]))
         self._frame_skip: int | None = getattr(env, "frame_skip", None)
 
     def check(self, context: Context) -> None:
@@ -53,9 +59,17 @@ class ModelPhysics:
 
     def apply(self, context: Context) -> None:
         """See `Physics.apply`; `frame_skip` follows the timestep."""
-        self.parameters.apply(self._env.model, context)
+        self._batch.apply([0], [context])
         if self._frame_skip is not None:
             self._env.frame_skip = self.parameters.frame_skip(context, self._frame_skip)
+
+    def bind(self, source: ContextSource) -> Callable[[Floats], None]:
+        """See `Physics.bind`."""
+        binding = self._batch.bind(tuple(source.terms))
+        bounds = getattr(source, "bounds", None)
+        if bounds is not None:
+            binding.check(*bounds)
+        return lambda values: binding.apply([0], values[None])
 
 
 class AttributePhysics:
@@ -90,6 +104,25 @@ class AttributePhysics:
                 setattr(self._env, name, compute(self._env))
         self._touched |= changed.keys()
 
+    def bind(self, source: ContextSource) -> Callable[[Floats], None]:
+        """See `Physics.bind`; the base is what the attributes are when the context has been applied."""
+        terms = tuple(source.terms)
+        for selector, operation in terms:
+            self._value(Change(selector, operation, 1.0))
+
+        def put(values: Floats) -> None:
+            for (selector, operation), value in zip(terms, values.tolist(), strict=True):
+                if not np.isnan(value):
+                    base = float(getattr(self._env, selector))
+                    found = {"set": value, "scale": base * value, "add": base + value}[operation]
+                    setattr(self._env, selector, found)
+            self._touched.update(selector for selector, _ in terms)
+            for name, compute in self._derived.items():
+                if name not in [selector for selector, _ in terms]:
+                    setattr(self._env, name, compute(self._env))
+
+        return put
+
     def values(self) -> dict[str, float]:
         """Current values of all attributes."""
         return {name: float(getattr(self._env, name)) for name in self._nominal}
@@ -107,9 +140,17 @@ class AttributePhysics:
 
 
 class SingleEnv(gymnasium.Wrapper[Any, Any, Any, Any]):
-    """Applies the context asked for when an episode begins, and notices a diverged MuJoCo simulation."""
+    """Applies the context asked for when an episode begins, and notices a diverged MuJoCo simulation.
 
-    def __init__(self, env: gymnasium.Env[Any, Any]) -> None:
+    Args:
+        env: Any environment of Gymnasium.
+        source: Draws the physics of every episode on top of the context; the values are in ``info["drawn"]``.
+        env_id: Number of this environment among its likes, for which the source draws.
+    """
+
+    def __init__(
+        self, env: gymnasium.Env[Any, Any], source: ContextSource | None = None, env_id: int = 0
+    ) -> None:
         super().__init__(env)
         inner: Any = env.unwrapped
         self._data = getattr(inner, "data", None)
@@ -117,18 +158,40 @@ class SingleEnv(gymnasium.Wrapper[Any, Any, Any, Any]):
         self.physics: Physics = ModelPhysics(inner) if self.is_mujoco else AttributePhysics(inner)
         self.next_context: Context = ()
         self.context: Context = ()
+        self.source = source
+        self.env_ids = np.array([env_id], dtype=np.int32)
+        self._put = None if source is None else self.physics.bind(source)
+        self._episode, self._elapsed = -1, 0
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[Any, dict[str, Any]]:
-        """Begin an episode with the context asked for."""
-        if self.next_context != self.context:
+        """Begin an episode with the context asked for; a seed starts the count of episodes anew."""
+        if self.next_context != self.context or self.source is not None:
             self.physics.apply(self.next_context)
             self.context = self.next_context
-        return self.env.reset(seed=seed, options=options)
+        self._episode, self._elapsed = 0 if seed is not None else self._episode + 1, 0
+        if self.source is None or self._put is None:
+            return self.env.reset(seed=seed, options=options)
+        drawn = self.source.draw(self.env_ids, np.array([self._episode]))[0]
+        self._put(drawn)
+        observation, info = self.env.reset(seed=seed, options=options)
+        return observation, {**info, "drawn": drawn}
+
+    def _go_on(self) -> None:
+        """Draw anew what changes within an episode."""
+        if not isinstance(self.source, ChangingSource) or self._put is None:
+            return
+        elapsed, period = np.array([self._elapsed]), float(getattr(self.env.unwrapped, "dt", 1.0))
+        if self.source.due(elapsed, period)[0]:
+            episode = np.array([self._episode])
+            self.physics.apply(self.context)
+            self._put(self.source.draw_within(self.env_ids, episode, elapsed, period)[0])
 
     def step(self, action: Any) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
         """Take a step; a diverged simulation ends its episode, with the info "diverged"."""
+        self._go_on()
+        self._elapsed += 1
         observation, reward, terminated, truncated, info = self.env.step(action)
         if self.is_mujoco and self._data is not None and self._data.warning.number[_DIVERGED].any():
             return observation, 0.0, True, False, {**info, "diverged": True}
@@ -150,12 +213,27 @@ class SingleEnv(gymnasium.Wrapper[Any, Any, Any, Any]):
             env = env.env
         layers.append(_plain_attributes(env))
         data = copy.copy(env.data) if self.is_mujoco else None
-        return {"context": self.context, "next_context": self.next_context, "layers": layers, "data": data}
+        return {
+            "context": self.context,
+            "next_context": self.next_context,
+            "layers": layers,
+            "data": data,
+            "episode": self._episode,
+            "elapsed": self._elapsed,
+        }
 
     @saved_state.setter
     def saved_state(self, state: dict[str, Any]) -> None:
         self.context, self.next_context = state["context"], state["next_context"]
+        self._episode, self._elapsed = state["episode"], state["elapsed"]
         self.physics.apply(self.context)
+        if self.source is not None and self._put is not None and self._episode >= 0:
+            episode, elapsed = np.array([self._episode]), np.array([self._elapsed])
+            if isinstance(self.source, ChangingSource):
+                period = float(getattr(self.env.unwrapped, "dt", 1.0))
+                self._put(self.source.draw_within(self.env_ids, episode, elapsed, period)[0])
+            else:
+                self._put(self.source.draw(self.env_ids, episode)[0])
         env: Any = self.env
         for attributes in state["layers"]:
             vars(env).update(copy.deepcopy(attributes))

@@ -92,13 +92,19 @@ def make_vec(
         raise unknown_name("environment", task.id, [*known, *gymnasium.registry])
     if task_id in known and task_id not in GYMNASIUM_TASKS:
         raise WarmstartError(f"{task.id} is a MujocoTask; it has no Gymnasium environment of its own.")
-    if context_source is not None or perturbations:
+    if perturbations:
         raise WarmstartError(
-            f"Expected no context source and no perturbations for {task.id}: they act on batched MuJoCo "
-            f"tasks only ({', '.join(known)})."
+            f"Expected no perturbations for {task.id}: they act on batched MuJoCo tasks only "
+            f"({', '.join(known)})."
         )
     return GymnasiumVectorEnv(
-        task, n_envs, seed, step_timeout=step_timeout, render_mode=render_mode, pixels=pixels
+        task,
+        n_envs,
+        seed,
+        step_timeout=step_timeout,
+        render_mode=render_mode,
+        pixels=pixels,
+        context_source=context_source,
     )
 
 

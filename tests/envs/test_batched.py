@@ -255,3 +255,19 @@ def test_bad_actions_are_explained() -> None:
         env.step(np.array([[0, 0, 0], [0, np.nan, 0]]))
     with pytest.raises(WarmstartError, match="n_envs=0"):
         make_vec("Hopper-v5", 0)
+
+
+def test_an_integrator_of_ones_own_changes_the_motion_and_an_unknown_one_is_named():
+    def end(task):
+        env = make_vec(task, 1, seed=0, n_threads=1)
+        env.reset(seed=0)
+        for _ in range(20):
+            observations, *_ = env.step(np.full(env.action_space.shape, 0.5, np.float32))
+        env.close()
+        return observations
+
+    own, euler, rk4 = (end(f"Hopper-v5{option}") for option in ("", ":integrator=Euler", ":integrator=RK4"))
+    assert (own == rk4).all()
+    assert (own != euler).any()
+    with pytest.raises(WarmstartError, match=r"Unknown integrator of Hopper-v5 'rk4'\. Valid: Euler, RK4"):
+        make_vec("Hopper-v5:integrator=rk4")

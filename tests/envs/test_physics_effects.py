@@ -21,6 +21,7 @@ CHANGES = {
     "com": "+=[0.03,0.03,0.03]",
     "friction": "=x8",
     "size": "=x1.3",
+    "solref": "=x3",
     "damping": "+=1",
     "armature": "+=0.5",
     "frictionloss": "+=0.5",
@@ -133,6 +134,6 @@ def test_refusals_are_the_expected_ones() -> None:
     refused = {
         name for name in parameters.names if why_refused(parameters, contexts(parameters.select(name)[0])[1])
     }
-    frictions = {name for name in parameters.names if name.endswith((".friction", ".size"))}
+    frictions = {name for name in parameters.names if name.endswith((".friction", ".size", ".solref"))}
     target = {f"body.target.{q}" for q in ("mass", "com")} | {f"joint.target_{a}.armature" for a in "xy"}
     assert refused == frictions | target
