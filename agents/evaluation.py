@@ -18,7 +18,7 @@ from warmstart.agents.base import SeamAgent
 from warmstart.agents.policy import Policy
 from warmstart.envs.errors import WarmstartError
 from warmstart.envs.tasks import Task
-from warmstart.envs.vector import make_vec
+from warmstart.envs.vector import World, make_env
 
 Actor = Policy | Callable[[Any], NDArray[Any]]
 
@@ -52,7 +52,9 @@ class EvaluationResult:
 class Evaluator:
     """Environments kept for repeated evaluation of one task with the same seeds."""
 
-    def __init__(self, task: Task, episodes: int = 16, seed: int = 10_000, n_threads: int = 1) -> None:
+    def __init__(
+        self, task: Task | World, episodes: int = 16, seed: int = 10_000, n_threads: int = 1
+    ) -> None:
         if episodes < 1:
             raise WarmstartError(f"An evaluation needs at least one episode, found {episodes}.")
         self.task = task
@@ -78,7 +80,7 @@ class Evaluator:
 
     def _play(self, policy: Actor, deterministic: bool) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
         if self._env is None:
-            env = make_vec(self.task, self.episodes, self.seed, n_threads=self.n_threads)
+            env = make_env(self.task, self.episodes, self.seed, n_threads=self.n_threads)
             self._env = policy.seeing(env) if isinstance(policy, Policy) else env
         returns = np.zeros(self.episodes)
         lengths = np.zeros(self.episodes, np.int64)
@@ -105,7 +107,7 @@ class Evaluator:
 
 def evaluate(
     policy: Actor,
-    task: Task | str,
+    task: Task | str | World,
     episodes: int = 16,
     seed: int = 10_000,
     deterministic: bool = True,
@@ -117,7 +119,7 @@ def evaluate(
 
     Args:
         policy: A ``Policy``, or a function from observations (episodes, …) to actions (episodes, …).
-        task: What to play.
+        task: What to play: a task, or a world that makes its own environments.
         episodes: Number of episodes.
         seed: Seed of the first.
         deterministic: Whether a ``Policy`` takes its mean action.
@@ -162,7 +164,7 @@ class EvaluationCallback(BaseCallback):
 
     def __init__(
         self,
-        task: Task | str,
+        task: Task | str | World,
         every: int,
         *,
         total: int | None = None,

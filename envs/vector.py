@@ -5,7 +5,7 @@ May import from `warmstart.envs` only.
 
 import os
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import gymnasium
 from gymnasium.vector import VectorEnv
@@ -19,6 +19,26 @@ from warmstart.envs.pixel_options import split_options
 from warmstart.envs.pixels import FrameDrawer, FrameWatcher, PixelEnv
 from warmstart.envs.robots import GYMNASIUM_TASKS, robots
 from warmstart.envs.tasks import Task
+
+
+@runtime_checkable
+class World(Protocol):
+    """Somewhere to act that makes its own environments: a reality whose physics is hidden, for one."""
+
+    def make(
+        self, n_envs: int = 1, seed: int | None = None, *, n_threads: int | None = None
+    ) -> VectorEnv[Any, Any, Any]:
+        """Make a vector environment that resets in the same step; see `make_vec`."""
+
+
+def make_env(
+    where: "Task | str | World", n_envs: int = 1, seed: int | None = None, *, n_threads: int | None = None
+) -> VectorEnv[Any, Any, Any]:
+    """Make environments of a task, its text, or a world; see `make_vec`."""
+    if isinstance(where, World):
+        return where.make(n_envs, seed, n_threads=n_threads)
+    return make_vec(where, n_envs, seed, n_threads=n_threads)
+
 
 STEPPERS = ("auto", "batch", "threads", "gymnasium")
 

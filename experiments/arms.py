@@ -10,9 +10,9 @@ from warmstart.agents.vision_config import VisionConfig
 from warmstart.envs.errors import WarmstartError, unknown_name
 from warmstart.envs.pixel_options import sees_pixels, state_task
 from warmstart.envs.tasks import Task
+from warmstart.envs.yaml_files import Place
 from warmstart.experiments.settings import override, setting_names, to_plain
 from warmstart.experiments.study import Arm, Study, StudyError, checked
-from warmstart.experiments.yaml_files import Place
 from warmstart.transfer.fine_tuning import fit_within
 from warmstart.transfer.methods import TransferMethod, make_method
 

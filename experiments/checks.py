@@ -17,11 +17,11 @@ from warmstart.envs.layouts import Layout
 from warmstart.envs.pixel_options import sees_pixels
 from warmstart.envs.tasks import Task
 from warmstart.envs.vector import make_vec
+from warmstart.envs.yaml_files import Place
 from warmstart.experiments.arms import ResolvedArm
 from warmstart.experiments.plan import Plan
 from warmstart.experiments.seeing import randomized_looks
 from warmstart.experiments.study import Study, StudyError, checked
-from warmstart.experiments.yaml_files import Place
 from warmstart.transfer.carrying import CarryingMethod
 from warmstart.transfer.matching import Kind, match, named
 from warmstart.transfer.spaces import flat_size

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from warmstart.envs.errors import WarmstartError
+from warmstart.envs.yaml_files import Document, read_yaml
 from warmstart.experiments.checks import check_buildable
 from warmstart.experiments.curves import Failure, RunData
 from warmstart.experiments.plan import Plan, make_plan
@@ -22,7 +23,6 @@ from warmstart.experiments.summary import Summary, summarise, write_summary
 from warmstart.experiments.tensorboard_mirror import link_runs
 from warmstart.experiments.training import CHECKPOINTS, normalizer_copy
 from warmstart.experiments.trial_config import TRIALS, PlannedTrial
-from warmstart.experiments.yaml_files import Document, read_yaml
 
 __all__ = [
     "StudyResult",

@@ -9,12 +9,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from warmstart.envs.errors import WarmstartError
+from warmstart.envs.yaml_files import read_yaml
 from warmstart.experiments.claims import holder
 from warmstart.experiments.curves import Curve, Failure, RunData
 from warmstart.experiments.records import ERROR, FILM, RECORDS, TIMES, TRANSFER, read_json, read_jsonl
 from warmstart.experiments.status import Status, read_status
 from warmstart.experiments.trial_config import TRIALS, Kind, TrialConfig
-from warmstart.experiments.yaml_files import read_yaml
 
 STUDY_FILE = "study.yaml"
 TRIALS_FILE = "trials.json"

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from warmstart.envs.errors import WarmstartError, unknown_name
+from warmstart.envs.yaml_files import Document, Place, Section, dump_yaml, parse_yaml, read_yaml
 from warmstart.experiments.settings import override, to_plain
-from warmstart.experiments.yaml_files import Document, Place, Section, dump_yaml, parse_yaml, read_yaml
 
 T = TypeVar("T")
 _PRESETS = "warmstart.experiments.presets"

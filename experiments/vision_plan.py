@@ -8,11 +8,11 @@ from typing import Any
 from warmstart.agents.encoder_config import EncoderConfig
 from warmstart.agents.files import content_hash
 from warmstart.envs.errors import WarmstartError
+from warmstart.envs.yaml_files import Place
 from warmstart.experiments.arms import ResolvedArm
 from warmstart.experiments.settings import override, to_plain
 from warmstart.experiments.study import StudyError, checked
 from warmstart.experiments.trial_config import ENCODER_ARM, PlannedTrial, TrialConfig
-from warmstart.experiments.yaml_files import Place
 from warmstart.transfer.pretraining import PretrainingConfig
 from warmstart.transfer.source_frames import seen_task
 from warmstart.transfer.weight_sources import MissingWeightsError, find_weights, locate

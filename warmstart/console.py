@@ -73,7 +73,7 @@ def values(flag: str, written: Sequence[str]) -> dict[str, Any]:
     Raises:
         WarmstartError: See `pairs`, or a value isn't YAML.
     """
-    from warmstart.experiments.yaml_files import parse_yaml
+    from warmstart.envs.yaml_files import parse_yaml
 
     return {name: parse_yaml(text, f"{flag} {name}").data for name, text in pairs(flag, written).items()}
 

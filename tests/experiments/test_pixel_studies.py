@@ -11,11 +11,11 @@ from warmstart.agents.encoders import load_encoder
 from warmstart.agents.evaluation import evaluate
 from warmstart.agents.vision import ENCODER_FILE, FrozenVision, StackedVision
 from warmstart.envs.errors import WarmstartError
+from warmstart.envs.yaml_files import parse_yaml
 from warmstart.experiments.plan import make_plan
 from warmstart.experiments.run import conclude, plan, prepare
 from warmstart.experiments.study import Study
 from warmstart.experiments.trial import run_trial
-from warmstart.experiments.yaml_files import parse_yaml
 
 TASK = "InvertedPendulum-v5:obs=pixels,size=40"
 STUDY = f"""

@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 from warmstart.envs.errors import WarmstartError
+from warmstart.envs.yaml_files import dump_yaml, parse_yaml
 from warmstart.experiments.study import Study, StudyError, load_study
-from warmstart.experiments.yaml_files import dump_yaml, parse_yaml
 
 GOOD = """\
 name: test
