@@ -2,7 +2,7 @@
 
 import random
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -82,27 +82,45 @@ class Evaluator:
         if self._env is None:
             env = make_env(self.task, self.episodes, self.seed, n_threads=self.n_threads)
             self._env = policy.seeing(env) if isinstance(policy, Policy) else env
-        returns = np.zeros(self.episodes)
-        lengths = np.zeros(self.episodes, np.int64)
-        running = np.ones(self.episodes, bool)
-        seeds: Any = [self.seed + i for i in range(self.episodes)]
-        observations, _ = self._env.reset(seed=seeds)
-        while running.any():
-            if isinstance(policy, Policy):
-                actions = policy.predict(observations, deterministic)
-            else:
-                actions = policy(observations)
-            observations, rewards, terminations, truncations, _ = self._env.step(actions)
-            returns[running] += rewards[running]
-            lengths[running] += 1
-            running &= ~(terminations | truncations)
-        return returns, lengths
+        seeds = [self.seed + i for i in range(self.episodes)]
+        return play_once(policy, self._env, seeds, deterministic)
 
     def close(self) -> None:
         """Close the environments."""
         if self._env is not None:
             self._env.close()
             self._env = None
+
+
+def play_once(
+    policy: Actor, env: VectorEnv[Any, Any, Any], seeds: Sequence[int], deterministic: bool = True
+) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+    """Play the first episode of every environment.
+
+    Args:
+        policy: A ``Policy``, or a function from observations (n, …) to actions (n, …).
+        env: As the policy observes it; see ``Policy.seeing``.
+        seeds: One for each environment.
+        deterministic: Whether a ``Policy`` takes its mean action.
+
+    Returns:
+        Undiscounted returns and lengths in steps. Shapes: (n,).
+    """
+    returns = np.zeros(env.num_envs)
+    lengths = np.zeros(env.num_envs, np.int64)
+    running = np.ones(env.num_envs, bool)
+    each: Any = list(seeds)  # Gymnasium takes a list, its annotation says one number
+    observations, _ = env.reset(seed=each)
+    while running.any():
+        if isinstance(policy, Policy):
+            actions = policy.predict(observations, deterministic)
+        else:
+            actions = policy(observations)
+        observations, rewards, terminations, truncations, _ = env.step(actions)
+        returns[running] += rewards[running]
+        lengths[running] += 1
+        running &= ~(terminations | truncations)
+    return returns, lengths
 
 
 def evaluate(

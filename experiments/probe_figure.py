@@ -220,7 +220,7 @@ def check_picture(path: Path) -> None:
         raise WarmstartError(f"{path} exists already and isn't overwritten: name another file, or remove it.")
 
 
-def save_probe(figure: "Figure", path: Path) -> None:
+def save_picture(figure: "Figure", path: Path) -> None:
     """Write a picture entirely or not at all; its folder is made.
 
     Raises:

@@ -117,7 +117,7 @@ def recipe(task: Task, level: str) -> dict[str, Any]:
     terms: dict[str, Any] = {}
     for part in _PARTS[task_id]:
         terms |= part[level]
-    return terms | (_RRLS.get(task_id, {}) if level == "heavy" else {})  # type: ignore[operator]
+    return {**terms, **_RRLS.get(task_id, {})} if level == "heavy" else terms
 
 
 def randomize_terms(

@@ -109,7 +109,6 @@ def _policy(path: Path, task: "Task", device: str, trust_normalizer: Path | None
     """The policy of a checkpoint (of a run: its only one), checked to fit the task."""
     from warmstart.agents.build import choose_device
     from warmstart.agents.checkpoints import load_checkpoint
-    from warmstart.envs.vector import make_vec
     from warmstart.experiments.run import resolve_checkpoint
 
     checkpoint = load_checkpoint(resolve_checkpoint(path), trust_normalizer=trust_normalizer)
@@ -118,6 +117,14 @@ def _policy(path: Path, task: "Task", device: str, trust_normalizer: Path | None
             "An SB3 zip holds no VecNormalize statistics: observations are passed on as they are. If it was "
         )
         note("trained with VecNormalize, give its file with --trust-normalizer.")
+    check_fit(path, checkpoint, task)
+    return checkpoint.policy(choose_device(device, checkpoint.observation_space))
+
+
+def check_fit(path: Path, checkpoint: "Checkpoint", task: "Task") -> None:
+    """Raise where a checkpoint's policy doesn't observe or act as a task's environments do."""
+    from warmstart.envs.vector import make_vec
+
     env = make_vec(task, 1, n_threads=1)
     try:
         env = env if checkpoint.vision is None else checkpoint.vision.wrap(env)
@@ -125,7 +132,6 @@ def _policy(path: Path, task: "Task", device: str, trust_normalizer: Path | None
             _check_fit(path, checkpoint, task, env, kind)
     finally:
         env.close()
-    return checkpoint.policy(choose_device(device, checkpoint.observation_space))
 
 
 def _check_fit(path: Path, checkpoint: "Checkpoint", task: "Task", env: Any, kind: str) -> None:

@@ -146,14 +146,14 @@ class Probe(Command):
     def _draw(
         self, found: "EncoderProbe", columns: "Sequence[ProbeColumn]", encoder: "Encoder", data: "FrameData"
     ) -> None:
-        from warmstart.experiments.probe_figure import draw_probe, save_probe, telling_frames
+        from warmstart.experiments.probe_figure import draw_probe, save_picture, telling_frames
         from warmstart.transfer.saliency import saliency
 
         assert self.out is not None
         frames = telling_frames(data, found.dimensions, _PICTURES)
         flat = data.frames.reshape(-1, *data.frames.shape[2:])
         seen = saliency(encoder, frames, flat[:: max(1, len(flat) // _REFERENCE)])
-        save_probe(draw_probe(found, columns, frames, seen, encoder.config.readout), self.out)
+        save_picture(draw_probe(found, columns, frames, seen, encoder.config.readout), self.out)
 
 
 def shown_columns(probe: "EncoderProbe", frames: int, history: bool) -> "tuple[ProbeColumn, ...]":

@@ -7,6 +7,7 @@ import tyro
 from warmstart.command_info import Doctor, Inspect, List, Status
 from warmstart.command_policy import Evaluate, Video
 from warmstart.command_pretrain import Pretrain
+from warmstart.command_sim2real import Gap, Robustness, Seal
 from warmstart.command_study import Compare, Report, Train, Transfer
 from warmstart.command_vision import Probe
 from warmstart.console import Command
@@ -23,6 +24,9 @@ _TABLE: dict[str, Callable[..., Command]] = {
     "status": Status,
     "pretrain": Pretrain,
     "probe": Probe,
+    "gap": Gap,
+    "robustness": Robustness,
+    "seal": Seal,
     "inspect": Inspect,
     "doctor": Doctor,
 }

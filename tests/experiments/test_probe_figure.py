@@ -10,7 +10,7 @@ from warmstart.experiments.probe_figure import (
     check_picture,
     draw_probe,
     overlay,
-    save_probe,
+    save_picture,
     telling_frames,
 )
 from warmstart.transfer.encoder_probe import EncoderProbe, ProbeColumn
@@ -54,7 +54,7 @@ def test_it_is_written_once_in_every_format(tmp_path, suffix):
     frames = rng.integers(0, 255, (3, 20, 30, 3), dtype=np.uint8)
     path = tmp_path / "new" / f"seen.{suffix}"
     check_picture(path)
-    save_probe(draw_probe(probe, columns, frames, seen, "spatial_softmax"), path)
+    save_picture(draw_probe(probe, columns, frames, seen, "spatial_softmax"), path)
     assert [each.name for each in path.parent.iterdir()] == [path.name]
     if suffix == "png":
         with Image.open(path) as picture:

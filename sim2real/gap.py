@@ -1,0 +1,134 @@
+"""How much of its return a policy keeps when the simulation stops being true. May import envs and agents."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from warmstart.agents.checkpoints import Checkpoint
+from warmstart.agents.evaluation import generators_kept, play_once
+from warmstart.envs.errors import WarmstartError
+from warmstart.envs.vector import make_vec
+from warmstart.sim2real.randomization import Correlation, Randomization
+from warmstart.sim2real.reality import Reality
+from warmstart.sim2real.terms import Term
+
+Floats = NDArray[np.float64]
+_RANGE_STREAM = 0x6A9
+CONTEXTS = 256
+"""Draws of the range in which a policy is judged, one episode each."""
+
+
+@dataclass(frozen=True, eq=False)
+class Gap:
+    """Returns of one policy where it believes to be, around it, and in a reality."""
+
+    policy: str
+    """What it is called."""
+    nominal: Floats
+    """Return of each episode in the nominal task. Shape: (episodes,)."""
+    reality: Floats
+    """Return of each episode in the reality. Shape: (episodes,)."""
+    in_range: Floats
+    """Return in each draw of the range; empty where there is none. Shape: (draws,)."""
+    interactions: int
+    """Steps that were taken in the reality."""
+
+    @property
+    def worst(self) -> float:
+        """Mean return in the worst tenth of the range's draws; NaN without a range."""
+        if not self.in_range.size:
+            return float("nan")
+        ordered = np.sort(self.in_range)
+        return float(ordered[: max(1, len(ordered) // 10)].mean())
+
+    @property
+    def kept(self) -> float:
+        """Share of the nominal return that is kept in the reality; NaN where the nominal isn't positive."""
+        nominal = float(self.nominal.mean())
+        return float(self.reality.mean()) / nominal if nominal > 0 else float("nan")
+
+    def distance(self, oracle: "Gap") -> float:
+        """How far it is below an oracle in the reality."""
+        return float(oracle.reality.mean() - self.reality.mean())
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values."""
+        return {
+            "policy": self.policy,
+            "nominal": float(self.nominal.mean()),
+            "in_range": float(self.in_range.mean()) if self.in_range.size else None,
+            "worst_10_percent": self.worst,
+            "reality": float(self.reality.mean()),
+            "reality_std": float(self.reality.std()),
+            "kept": self.kept,
+            "interactions": self.interactions,
+        }
+
+
+def measure_gap(
+    name: str,
+    checkpoint: Checkpoint,
+    reality: Reality,
+    terms: Sequence[Term] = (),
+    correlations: Sequence[Correlation] = (),
+    *,
+    episodes: int = 32,
+    seed: int = 10_000,
+    n_threads: int | None = None,
+    progress: Callable[[str], None] | None = None,
+) -> Gap:
+    """Let a policy play in the nominal task, in a range around it and in a reality.
+
+    Args:
+        name: What the policy is called.
+        checkpoint: Whose policy plays, deterministically.
+        reality: The reality; its task is the nominal one.
+        terms: The range, drawn in the nominal task; none for no such figures.
+        correlations: Of the terms.
+        episodes: Episodes in the nominal task and in the reality.
+        seed: Seed of the first episode.
+        n_threads: Threads that simulate; None takes all.
+        progress: Called with what is played next.
+
+    Raises:
+        WarmstartError: The policy doesn't fit the task.
+    """
+    policy = checkpoint.policy()
+    say = progress if progress is not None else lambda _: None
+
+    def play(env: Any, n: int) -> Floats:
+        try:
+            returns, _ = play_once(policy, policy.seeing(env), [seed + i for i in range(n)])
+        except WarmstartError as error:
+            raise WarmstartError(f"{name} doesn't fit {reality.task}: {error}") from None
+        finally:
+            env.close()
+        return returns
+
+    with generators_kept():
+        say("nominal task")
+        nominal = play(make_vec(reality.task, episodes, n_threads=n_threads), episodes)
+        in_range = np.zeros(0)
+        if terms:
+            say("range")
+            probe = make_vec(reality.task, 1, n_threads=1)
+            source = Randomization(terms, seed ^ _RANGE_STREAM, correlations)
+            source = source.expanded(probe.parameters)  # type: ignore[attr-defined]
+            probe.close()
+            drawn = make_vec(reality.task, CONTEXTS, n_threads=n_threads, context_source=source)
+            in_range = play(drawn, CONTEXTS)
+        say(reality.name)
+        there = reality.make(episodes, n_threads=n_threads)
+        real = play(there, episodes)
+    return Gap(name, nominal, real, in_range, there.interactions)
+
+
+def merge_gaps(name: str, gaps: Sequence[Gap]) -> Gap:
+    """One gap of several policies, such as an arm's seeds: all their episodes together."""
+    nominal, reality, in_range = (
+        np.concatenate([getattr(gap, key) for gap in gaps]) for key in ("nominal", "reality", "in_range")
+    )
+    return Gap(name, nominal, reality, in_range, sum(gap.interactions for gap in gaps))

@@ -1,0 +1,290 @@
+"""A stand-in for the real robot: a simulation that is wrong where nobody may look, which counts its use.
+
+A reality is a file: the task that the training side believes in, what is different in truth, and a seal (a
+hash of it all). What acts in it gets what a robot gives: observations, rewards and joint encoders; no
+parameters, and no start but its own. May import envs and agents.
+"""
+
+import hashlib
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from gymnasium.vector import VectorEnv
+from numpy.typing import NDArray
+
+from warmstart.agents.files import canonical
+from warmstart.envs.batched import BatchedEnv
+from warmstart.envs.errors import WarmstartError, unknown_name
+from warmstart.envs.hooks import Perturbation
+from warmstart.envs.layouts import Layout
+from warmstart.envs.tasks import Task
+from warmstart.envs.vector import make_vec
+from warmstart.envs.yaml_files import dump_yaml, parse_yaml, read_yaml
+from warmstart.sim2real.challenges import read_imperfections
+from warmstart.sim2real.disturbances import Disturbances, read_disturbances
+from warmstart.sim2real.imperfections import Imperfections, perturbations
+
+Array = NDArray[Any]
+_FILES = "warmstart.sim2real.realities"
+_KEYS = ("name", "description", "task", "context", "integrator", "imperfections", "disturbances", "seed")
+_SEAL = re.compile(r"^sha256:.*\n?", re.MULTILINE)
+
+
+@dataclass(frozen=True)
+class Reality:
+    """What is true while the training side believes in ``task``.
+
+    Raises:
+        WarmstartError: A part of it isn't sound.
+    """
+
+    name: str
+    """What it is called."""
+    task: Task
+    """The task as the training side knows it, nominal."""
+    description: str = ""
+    """One sentence for lists; it may say what kind of thing is wrong, not by how much."""
+    context: str = ""
+    """How the physics differs, as in a task's text."""
+    integrator: str | None = None
+    """MuJoCo's integrator, where it is another one than the task's."""
+    imperfections: Imperfections = field(default_factory=Imperfections)
+    """What sensors, actuators and links do wrong."""
+    disturbances: Disturbances = field(default_factory=Disturbances)
+    """What happens from outside."""
+    seed: int = 0
+    """Of noise, delays and pushes."""
+
+    @property
+    def sha256(self) -> str:
+        """Hash of everything in it."""
+        return hashlib.sha256(canonical(self.to_json())).hexdigest()
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values, hidden ones among them."""
+        values: dict[str, Any] = {"name": self.name, "description": self.description, "task": str(self.task)}
+        if self.context:
+            values["context"] = self.context
+        if self.integrator is not None:
+            values["integrator"] = self.integrator
+        if not self.imperfections.is_off:
+            values["imperfections"] = self.imperfections.to_json()
+        if self.disturbances != Disturbances():
+            values["disturbances"] = self.disturbances.to_json()
+        return {**values, "seed": self.seed}
+
+    def make(self, n_envs: int = 1, seed: int | None = None, *, n_threads: int | None = None) -> "RealityEnv":
+        """Make environments in it; see `make_vec`."""
+        env = make_vec(self._truth, n_envs, seed, n_threads=n_threads, perturbations=self._perturbations())
+        return RealityEnv(env, self)
+
+    @property
+    def _truth(self) -> Task:
+        options = {} if self.integrator is None else {"integrator": self.integrator}
+        task = self.task.with_options(**options)
+        return task.with_context(self.context) if self.context else task
+
+    def _perturbations(self) -> Sequence[Perturbation]:
+        return (
+            *self.disturbances.perturbations(self.seed),
+            *perturbations(self.imperfections, self.seed),
+        )
+
+
+class RealityEnv(VectorEnv[Any, Any, Any]):
+    """Environments of a reality: what a robot gives, and nothing else.
+
+    Infos hold what the vector interface needs (final observations), not what the simulation knows. Episodes
+    begin where the reality begins them.
+
+    Attributes:
+        reality: Its name and seal.
+        interactions: Steps taken, all environments together.
+    """
+
+    def __init__(self, env: VectorEnv[Any, Any, Any], reality: Reality) -> None:
+        self.__env = env
+        self.name, self.sha256 = reality.name, reality.sha256
+        self.task = reality.task
+        self.interactions = 0
+        self.num_envs, self.spec, self.metadata = env.num_envs, env.spec, env.metadata
+        self.render_mode = None
+        self.single_observation_space = env.single_observation_space
+        self.single_action_space = env.single_action_space
+        self.observation_space, self.action_space = env.observation_space, env.action_space
+
+    @property
+    def observation_layout(self) -> Layout | None:
+        """Names of the observations."""
+        layout: Layout | None = getattr(self.__env, "observation_layout", None)
+        return layout
+
+    @property
+    def action_layout(self) -> Layout | None:
+        """Names of the actions."""
+        layout: Layout | None = getattr(self.__env, "action_layout", None)
+        return layout
+
+    def reset(
+        self, *, seed: int | Sequence[int | None] | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[Any, dict[str, Any]]:
+        """Begin new episodes.
+
+        Raises:
+            WarmstartError: Options other than ``reset_mask`` are asked for: a robot can't be put anywhere.
+        """
+        if options and set(options) != {"reset_mask"}:
+            raise WarmstartError(
+                f"A reality begins its episodes itself: expected no options but reset_mask, found "
+                f"{', '.join(sorted(options))}."
+            )
+        observations, infos = self.__env.reset(seed=seed, options=options)  # type: ignore[arg-type]
+        return observations, _public(infos)
+
+    def step(self, actions: Array) -> tuple[Any, Array, Array, Array, dict[str, Any]]:
+        """Take one step in every environment."""
+        self.interactions += self.num_envs
+        observations, rewards, terminations, truncations, infos = self.__env.step(actions)
+        return observations, rewards, terminations, truncations, _public(infos)
+
+    def encoders(self, noise: float = 0.0, rng: np.random.Generator | None = None) -> tuple[Array, Array]:
+        """What joint encoders and motion capture read: positions and velocities.
+
+        Args:
+            noise: Standard deviation of the readings, rad or m, and ten times as much per second.
+            rng: Of the noise.
+
+        Returns:
+            Positions (n, nq) and velocities (n, nv).
+
+        Raises:
+            WarmstartError: The task isn't a simulated MuJoCo robot.
+        """
+        inner = getattr(self.__env, "env", self.__env)
+        if not isinstance(inner, BatchedEnv):
+            raise WarmstartError(f"{self.name}: {self.task} has no joint encoders.")
+        qpos, qvel = inner.sim.qpos.copy(), inner.sim.qvel.copy()
+        if noise and rng is not None:
+            qpos += noise * rng.standard_normal(qpos.shape)
+            qvel += 10 * noise * rng.standard_normal(qvel.shape)
+        return qpos, qvel
+
+    def state_dict(self) -> dict[str, Any]:
+        """What continuing a training in it takes."""
+        inner: Any = self.__env
+        return {"env": inner.state_dict(), "interactions": self.interactions}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Restore what `state_dict` returned."""
+        inner: Any = self.__env
+        inner.load_state_dict(state["env"])
+        self.interactions = state["interactions"]
+
+    def close_extras(self, **kwargs: Any) -> None:
+        """Stop its threads."""
+        self.__env.close(**kwargs)
+
+
+def _public(infos: Mapping[str, Any]) -> dict[str, Any]:
+    """The entries that the vector interface needs."""
+    found = {name: infos[name] for name in ("final_obs", "_final_obs") if name in infos}
+    if "_final_obs" in found:
+        found |= {"final_info": {}, "_final_info": found["_final_obs"]}
+    return found
+
+
+def read_reality(values: Mapping[str, Any], source: str) -> Reality:
+    """Make a reality of plain values.
+
+    Args:
+        values: As in its file, with or without the seal.
+        source: What messages call it.
+
+    Raises:
+        WarmstartError: A key is unknown or missing, or a part isn't sound.
+    """
+    for key in values:
+        if key not in (*_KEYS, "sha256"):
+            raise unknown_name(f"key of the reality {source}", str(key), _KEYS)
+    for key in ("name", "task"):
+        if not isinstance(values.get(key), str) or not values[key]:
+            found = values.get(key)
+            raise WarmstartError(f"{source}: expected the reality's {key} as text, found {found!r}.")
+    seed = values.get("seed", 0)
+    if isinstance(seed, bool) or not isinstance(seed, int) or seed < 0:
+        raise WarmstartError(f"{source}: expected a seed of 0 or more, found {seed!r}.")
+    try:
+        return Reality(
+            str(values["name"]),
+            Task.parse(values["task"]),
+            str(values.get("description", "")),
+            str(values.get("context") or ""),
+            values.get("integrator"),
+            read_imperfections(values.get("imperfections") or {}),
+            read_disturbances(values.get("disturbances") or {}),
+            seed,
+        )
+    except WarmstartError as error:
+        raise WarmstartError(f"{source}: {error}") from None
+
+
+def reality_names() -> tuple[str, ...]:
+    """Names of the realities that ship with warmstart."""
+    files = resources.files(_FILES).iterdir()
+    return tuple(sorted(item.name.removesuffix(".yaml") for item in files if item.name.endswith(".yaml")))
+
+
+def load_reality(name: str | Path) -> Reality:
+    """Read a reality by its name or file, and check its seal.
+
+    Raises:
+        WarmstartError: There is none, it was edited after it was sealed, or it never was sealed.
+    """
+    if str(name) in reality_names():
+        text = resources.files(_FILES).joinpath(f"{name}.yaml").read_text(encoding="utf-8")
+        document = parse_yaml(text, f"reality {name}")
+    else:
+        path = Path(name).expanduser()
+        if not path.is_file():
+            if path.suffix in (".yaml", ".yml") or len(path.parts) > 1:
+                raise WarmstartError(
+                    f"There is no reality at {path}. Those that ship: {', '.join(reality_names())}."
+                )
+            raise unknown_name("reality", str(name), reality_names())
+        document = read_yaml(path)
+    if not isinstance(document.data, Mapping):
+        raise WarmstartError(f"{document.source}: expected a mapping with the keys {', '.join(_KEYS)}.")
+    reality = read_reality(document.data, document.source)
+    seal = document.data.get("sha256")
+    if seal is None:
+        raise WarmstartError(
+            f"{document.source} isn't sealed: write its hash into it with `warmstart seal {name}`, so that "
+            "results can be told from those of an edited one."
+        )
+    if seal != reality.sha256:
+        raise WarmstartError(
+            f"{document.source} was edited after it was sealed: expected sha256 {reality.sha256[:12]}…, "
+            f"found {str(seal)[:12]}…. Restore it, or give it another name and seal it anew."
+        )
+    return reality
+
+
+def seal_reality(path: Path) -> Reality:
+    """Write a reality's hash into its file, in place of an older one.
+
+    Raises:
+        WarmstartError: It can't be read, or a part isn't sound.
+    """
+    document = read_yaml(path)
+    if not isinstance(document.data, Mapping):
+        raise WarmstartError(f"{path}: expected a mapping with the keys {', '.join(_KEYS)}.")
+    reality = read_reality(document.data, document.source)
+    reality.make(1, n_threads=1).close()  # what can't be made is not sealed
+    text = _SEAL.sub("", path.read_text(encoding="utf-8")).rstrip("\n")
+    path.write_text(text + "\n" + dump_yaml({"sha256": reality.sha256}), encoding="utf-8")
+    return reality

@@ -1,0 +1,184 @@
+"""Robustness maps: a policy's return over one or two physical parameters, all cells at once.
+
+May import envs and agents.
+"""
+
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from warmstart.agents.checkpoints import Checkpoint
+from warmstart.agents.evaluation import generators_kept, play_once
+from warmstart.envs.contexts import Change, Context, Operation
+from warmstart.envs.errors import WarmstartError
+from warmstart.envs.tasks import Task
+from warmstart.envs.vector import make_vec
+from warmstart.sim2real.terms import Term, read_term
+
+Floats = NDArray[np.float64]
+ENVS = 800
+"""Environments that are simulated side by side at most."""
+_SWEEP = re.compile(r"(.+?)=(.+):(\d+)")
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """One parameter and the values that it takes in turn."""
+
+    selector: str
+    """Parameter or pattern, as in a task's text."""
+    operation: Operation
+    """What a value does to the nominal."""
+    values: tuple[float, ...]
+    """In ascending order."""
+
+    @classmethod
+    def parse(cls, text: str) -> "Sweep":
+        """Read ``torso.mass=x0.5:x2:7``: a range and how many values; factors are spaced evenly as factors.
+
+        Raises:
+            WarmstartError: It is something else.
+        """
+        found = _SWEEP.fullmatch(text.strip())
+        if found is None:
+            raise WarmstartError(
+                f"Expected a sweep PARAMETER=RANGE:POINTS such as torso.mass=x0.5:x2:7, found {text!r}."
+            )
+        term, points = read_term(found[1], found[2]), int(found[3])
+        low, high = term.distribution.bounds
+        if not 2 <= points <= 101 or low == high:
+            raise WarmstartError(
+                f"Expected a sweep over a range with 2 to 101 points, found {points} from {low:g} to "
+                f"{high:g}."
+            )
+        spaced = np.geomspace if term.operation == "scale" and low > 0 else np.linspace
+        return cls(found[1], term.operation, tuple(float(f"{v:.6g}") for v in spaced(low, high, points)))
+
+    def changes(self) -> tuple[Change, ...]:
+        """A change of the context for each value."""
+        return tuple(Change(self.selector, self.operation, value) for value in self.values)
+
+    @property
+    def nominal(self) -> float | None:
+        """The value that changes nothing; None where values replace the nominal."""
+        return {"scale": 1.0, "add": 0.0}.get(self.operation)
+
+    def trained(self, terms: Sequence[Term]) -> tuple[float, float] | None:
+        """The range that a policy was trained on, where one of the terms is about the same parameter."""
+        for term in terms:
+            if self.selector in term.parameters and term.operation == self.operation:
+                return term.distribution.bounds
+        return None
+
+
+@dataclass(frozen=True, eq=False)
+class RobustnessMap:
+    """Returns of one policy over the grid of its sweeps."""
+
+    policy: str
+    """What it is called."""
+    sweeps: tuple[Sweep, ...]
+    """The grid's axes, one or two."""
+    returns: Floats
+    """Undiscounted return of every episode. Shape: (first sweep, [second sweep,] episodes)."""
+
+    @property
+    def means(self) -> Floats:
+        """Mean over episodes. Shape: that of the grid."""
+        means: Floats = self.returns.mean(axis=-1)
+        return means
+
+    @property
+    def worst(self) -> tuple[float, tuple[float, ...]]:
+        """The lowest mean return, and the values at which it is."""
+        place = np.unravel_index(int(self.means.argmin()), self.means.shape)
+        values = tuple(sweep.values[i] for sweep, i in zip(self.sweeps, place, strict=True))
+        return float(self.means.min()), values
+
+    def worst_share(self, share: float = 0.1) -> float:
+        """Mean return of the worst cells, at least one of them."""
+        cells = np.sort(self.means.ravel())
+        return float(cells[: max(1, round(share * len(cells)))].mean())
+
+    def area_above(self, threshold: float) -> float:
+        """Share of the cells whose mean return is at least so much."""
+        return float((self.means >= threshold).mean())
+
+    def to_json(self, threshold: float) -> dict[str, Any]:
+        """Plain values."""
+        worst, at = self.worst
+        return {
+            "policy": self.policy,
+            "sweeps": [
+                {"parameter": s.selector, "operation": s.operation, "values": list(s.values)}
+                for s in self.sweeps
+            ],
+            "means": self.means.tolist(),
+            "worst": worst,
+            "worst_at": list(at),
+            "worst_10_percent": self.worst_share(),
+            "threshold": threshold,
+            "area_above": self.area_above(threshold),
+        }
+
+
+def robustness_map(
+    name: str,
+    checkpoint: Checkpoint,
+    task: Task,
+    sweeps: Sequence[Sweep],
+    *,
+    episodes: int = 16,
+    seed: int = 10_000,
+    n_threads: int | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> RobustnessMap:
+    """Let a policy play a task in every cell of a grid, with the same seeds in all of them.
+
+    Args:
+        name: What the policy is called.
+        checkpoint: Whose policy plays, deterministically.
+        task: What is played; the sweeps' changes come on top of its context.
+        sweeps: One or two.
+        episodes: Episodes per cell.
+        seed: Seed of the first episode.
+        n_threads: Threads that simulate; None takes all.
+        progress: Called with the cells done and all of them.
+
+    Raises:
+        WarmstartError: There are other than one or two sweeps, a parameter is unknown or out of bounds, or
+            the policy doesn't fit the task.
+    """
+    if len(sweeps) not in (1, 2):
+        raise WarmstartError(f"A map is over one or two parameters, found {len(sweeps)}.")
+    cells: list[Context] = [()]
+    for sweep in sweeps:
+        cells = [(*cell, change) for cell in cells for change in sweep.changes()]
+    per_round = max(1, ENVS // episodes)
+    returns: list[Floats] = []
+    policy = checkpoint.policy()
+    with generators_kept():
+        for first in range(0, len(cells), per_round):
+            part = cells[first : first + per_round]
+            env = make_vec(task, len(part) * episodes, n_threads=n_threads)
+            try:
+                set_context: Any = env.set_context  # type: ignore[attr-defined]
+                set_context([task.context + cell for cell in part for _ in range(episodes)])
+                seeds = [seed + episode for _ in part for episode in range(episodes)]
+                played, _ = play_once(policy, policy.seeing(env), seeds)
+            finally:
+                env.close()
+            returns.append(played.reshape(len(part), episodes))
+            if progress is not None:
+                progress(first + len(part), len(cells))
+    shape = tuple(len(sweep.values) for sweep in sweeps)
+    return RobustnessMap(name, tuple(sweeps), np.concatenate(returns).reshape(*shape, episodes))
+
+
+def usual_threshold(nominal: float) -> float:
+    """A return that counts as good: a fifth below the nominal one."""
+    return nominal - 0.2 * abs(nominal)
