@@ -26,7 +26,7 @@ from warmstart.envs.errors import WarmstartError
 from warmstart.envs.hooks import ContextSource, Perturbation
 from warmstart.envs.sb3 import as_sb3
 from warmstart.envs.tasks import Task
-from warmstart.envs.vector import make_vec
+from warmstart.envs.vector import World, make_vec
 
 log = logging.getLogger(__name__)
 Agent = PPO | SAC | TD3
@@ -34,7 +34,7 @@ Agent = PPO | SAC | TD3
 
 def make_training_env(
     config: AlgorithmConfig,
-    task: Task | str,
+    task: Task | str | World,
     seed: int,
     n_threads: int = 1,
     context_source: ContextSource | None = None,
@@ -45,21 +45,25 @@ def make_training_env(
 
     Args:
         config: Says how many, and whether observations and rewards are normalised.
-        task: What to simulate.
+        task: What to simulate; or a world that makes its own environments, and takes neither context source
+            nor perturbations.
         seed: Environment i is seeded with ``seed + i``.
         n_threads: Threads that simulate.
         context_source: Draws the physics of every episode.
         perturbations: Change actions, simulations and observations.
         vision: What makes observations of frames, for a task that shows them.
     """
-    simulated = make_vec(
-        task,
-        config.n_envs,
-        seed,
-        n_threads=n_threads,
-        context_source=context_source,
-        perturbations=perturbations,
-    )
+    if isinstance(task, World):
+        simulated = task.make(config.n_envs, seed, n_threads=n_threads)
+    else:
+        simulated = make_vec(
+            task,
+            config.n_envs,
+            seed,
+            n_threads=n_threads,
+            context_source=context_source,
+            perturbations=perturbations,
+        )
     env: VecEnv = as_sb3(simulated if vision is None else vision.wrap(simulated))
     if not config.normalize:
         return env

@@ -1,7 +1,7 @@
 """What an arm of a study comes to: its method, tasks, algorithm and how it sees, all written out."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 from warmstart.agents.config import AlgorithmConfig, config_class
@@ -12,7 +12,8 @@ from warmstart.envs.pixel_options import sees_pixels, state_task
 from warmstart.envs.tasks import Task
 from warmstart.envs.yaml_files import Place
 from warmstart.experiments.settings import override, setting_names, to_plain
-from warmstart.experiments.study import Arm, Study, StudyError, checked
+from warmstart.experiments.study import WORLD_KEYS, Arm, Study, StudyError, checked
+from warmstart.sim2real.worlds import WorldConfig
 from warmstart.transfer.fine_tuning import fit_within
 from warmstart.transfer.methods import TransferMethod, make_method
 
@@ -37,12 +38,20 @@ class ResolvedArm:
     """Whether it observes states although the study's tasks show frames."""
     optional: bool = False
     """Whether it is left out where its encoder's weights are missing."""
+    world: WorldConfig = field(default_factory=WorldConfig)
+    """How the simulation that it trains in differs from its task."""
 
     def to_mapping(self) -> dict[str, Any]:
         """The arm as a study's YAML holds it."""
         own: dict[str, Any] = {}
         if self.vision is not None:
             own["vision"] = to_plain(self.vision)
+        off = WorldConfig()
+        own |= {
+            key: to_plain(getattr(self.world, key))
+            for key in WORLD_KEYS
+            if getattr(self.world, key) != getattr(off, key)
+        }
         return {"name": self.name, **own, **to_plain(self.method.to_json())}
 
 
@@ -87,7 +96,22 @@ def resolve_arm(study: Study, arm: Arm, place: Place, target: Task, source: Task
         vision,
         arm.obs is not None,
         arm.optional,
+        _world(study, arm, place),
     )
+
+
+def _world(study: Study, arm: Arm, place: Place) -> WorldConfig:
+    """The simulation that an arm trains in."""
+    world = override(WorldConfig(), arm.world, lambda key, text: StudyError((*place, key), text))
+    if world.needs_reality and study.reality is None:
+        key = "identify" if world.identify else "reality_steps"
+        raise StudyError((*place, key), "is done in a reality: name one under `reality`.")
+    if world.reality_steps > study.target_steps:
+        raise StudyError(
+            (*place, "reality_steps"),
+            f"expected at most the target's {study.target_steps:,} steps, found {world.reality_steps:,}.",
+        )
+    return world
 
 
 def _vision(written: str | Mapping[str, Any] | None, place: Place) -> VisionConfig:

@@ -6,6 +6,7 @@ Nothing is written or trained here.
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from warmstart.experiments.settings import to_plain
 from warmstart.experiments.study import Study, StudyError, checked
 from warmstart.experiments.trial_config import (
     ENCODER_ARM,
+    IDENTIFY_ARM,
     RANDOM_ARM,
     SOURCE_ARM,
     PlannedTrial,
@@ -32,6 +34,9 @@ from warmstart.experiments.vision_plan import (
     planned_vision,
     weights_missing,
 )
+from warmstart.sim2real.reality import Reality, load_reality, reality_names
+from warmstart.sim2real.recipes import randomize_terms
+from warmstart.sim2real.worlds import resolved
 from warmstart.transfer.methods import make_method
 
 
@@ -55,6 +60,8 @@ class Plan:
     """sha256 of that file."""
     weights: Mapping[str, Path] = field(default_factory=dict)
     """Files of encoders' weights, by sha256; the run keeps copies."""
+    reality: Reality | None = None
+    """What arms are evaluated in; the run keeps a sealed copy."""
     notes: tuple[str, ...] = ()
     """Why optional arms are left out, and what forbids commercial use."""
 
@@ -86,6 +93,7 @@ def make_plan(study: Study, plugins: tuple[Plugin, ...] = ()) -> Plan:
     """
     study, arms, left_out = resolve(study)
     notes = (*left_out, *licence_notes(arms))
+    reality = given_reality(study)
     checkpoint, identity = _given_checkpoint(study)
     normalizer, normalizer_hash = _given_normalizer(study)
     protocol = study.protocol
@@ -94,11 +102,15 @@ def make_plan(study: Study, plugins: tuple[Plugin, ...] = ()) -> Plan:
         task=str(state_task(Task.parse(study.target))),
         evaluation_episodes=protocol.episodes,
         evaluation_seed=protocol.seed,
+        reality={}
+        if reality is None
+        else {"name": reality.name, "sha256": reality.sha256, "range": study.judge_range},
         versions=engine_versions(),
         plugins={plugin.name: plugin.sha256 for plugin in plugins},
     )
     shared = replace(chance, device=study.device, torch_threads=study.torch_threads)
     scratch = to_plain(make_method("scratch").to_json())
+    worlds = {arm.name: checked(("arms",), partial(resolved, arm.world, arm.target)) for arm in arms}
     weights: dict[str, Path] = {}
     before: list[PlannedTrial] = []
     targets: list[PlannedTrial] = []
@@ -106,8 +118,10 @@ def make_plan(study: Study, plugins: tuple[Plugin, ...] = ()) -> Plan:
         for arm in arms:
             warm = arm.method.needs_source
             vision = planned_vision(arm, weights)
-            encoder = encoder_trial(arm, replace(shared, seed=seed), vision)
-            prepared = replace(shared, seed=seed, vision=vision, encoder=encoder.hash if encoder else "")
+            plain = replace(shared, seed=seed, reality={})
+            encoder = encoder_trial(arm, plain, vision)
+            prepared = replace(plain, vision=vision, encoder=encoder.hash if encoder else "")
+            identification = identify_trial(arm, replace(shared, seed=seed))
             source = None
             if warm and arm.source is not None and checkpoint is None:
                 config = replace(
@@ -120,10 +134,13 @@ def make_plan(study: Study, plugins: tuple[Plugin, ...] = ()) -> Plan:
                     evaluation_every=protocol.source_every,
                 )
                 source = PlannedTrial(config, SOURCE_ARM, encoder.hash if encoder else None)
-            before += [trial for trial in (encoder, source) if trial is not None]
+            before += [trial for trial in (encoder, identification, source) if trial is not None]
             config = replace(
                 prepared,
                 kind="target",
+                world=worlds[arm.name],
+                reality=chance.reality,
+                identification=identification.hash if identification else "",
                 task=str(arm.target),
                 steps=study.target_steps,
                 algorithm=arm.algorithm.to_json(),
@@ -137,12 +154,40 @@ def make_plan(study: Study, plugins: tuple[Plugin, ...] = ()) -> Plan:
                 source_task=(study.source_task or "") if warm else "",
                 source_normalizer=normalizer_hash if warm else "",
             )
-            needs = source or encoder
+            needs = source or identification or encoder
             targets.append(PlannedTrial(config, arm.name, needs.hash if needs else None, arm.method.trains))
-    order = {ENCODER_ARM: 0, SOURCE_ARM: 1}
+    order = {ENCODER_ARM: 0, IDENTIFY_ARM: 0, SOURCE_ARM: 1}
     once = sorted({trial.hash: trial for trial in before}.values(), key=lambda trial: order[trial.arm])
     planned = (PlannedTrial(chance, RANDOM_ARM, trains=False), *once, *targets)
-    return Plan(study, planned, arms, checkpoint, identity, normalizer, normalizer_hash, weights, notes)
+    return Plan(
+        study, planned, arms, checkpoint, identity, normalizer, normalizer_hash, weights, reality, notes
+    )
+
+
+def given_reality(study: Study) -> Reality | None:
+    """The reality that a study is judged in, whose believed task is the study's target."""
+    if study.reality is None:
+        return None
+    name = study.reality
+    reality = checked(("reality",), lambda: load_reality(name))
+    if str(reality.task) != str(Task.parse(study.target)):
+        raise StudyError(
+            ("reality",), f"{reality.name} stands for {reality.task}, and the target is {study.target}."
+        )
+    if study.judge_range != "none":
+        checked(("judge_range",), lambda: randomize_terms(study.judge_range, reality.task))
+    return reality
+
+
+def identify_trial(arm: ResolvedArm, shared: TrialConfig) -> PlannedTrial | None:
+    """The trial that identifies an arm's physics in the reality, if there is one to do."""
+    if not arm.world.identify:
+        return None
+    world = {"identify": to_plain(arm.world.identify)}
+    config = replace(
+        shared, kind="identify", task=str(arm.target), world=world, evaluation_episodes=0, evaluation_seed=0
+    )
+    return PlannedTrial(config, IDENTIFY_ARM, trains=False)
 
 
 def resolve(study: Study) -> tuple[Study, tuple[ResolvedArm, ...], tuple[str, ...]]:
@@ -194,8 +239,16 @@ def resolve(study: Study) -> tuple[Study, tuple[ResolvedArm, ...], tuple[str, ..
         evaluation=study.protocol,
         source_task=source_task,
         source_normalizer=None if normalizer is None else str(Path(normalizer).expanduser().resolve()),
+        reality=_located(study.reality),
     )
     return explicit, tuple(arms), tuple(left_out)
+
+
+def _located(reality: str | None) -> str | None:
+    """A reality's name, or the whole path of its file."""
+    if reality is None or reality in reality_names():
+        return reality
+    return str(Path(reality).expanduser().resolve())
 
 
 def _shared_algorithms(

@@ -36,6 +36,7 @@ class Recorder:
         every = config.evaluation_every or config.steps
         self._gap = max(1, every // _POINTS_PER_EVALUATION)
         self._last_training = -self._gap
+        self._last_drawn = -self._gap
         self._last_return: float | None = None
 
     def start(self, source_steps: int) -> None:
@@ -83,6 +84,26 @@ class Recorder:
         self.records.append({"event": "training", "step": int(step), "metrics": dict(metrics)})
         if self.mirror is not None:
             self.mirror.training(step, metrics)
+
+    def drawn(self, step: int, summary: Mapping[str, Any]) -> bool:
+        """Record what randomized episodes were begun with, unless the last record of it is recent.
+
+        Returns:
+            Whether it was recorded.
+        """
+        if step - self._last_drawn < self._gap:
+            return False
+        self._last_drawn = step
+        self.records.append({"event": "drawn", "step": int(step), **summary})
+        if self.mirror is not None:
+            medians = {f"drawn/{name}": v[len(v) // 2] for name, v in summary["quantiles"].items()}
+            curriculum = {
+                f"curriculum/{name}": value
+                for name, value in summary.get("curriculum", {}).items()
+                if value is not None
+            }
+            self.mirror.training(step, {**medians, **curriculum})
+        return True
 
     def progress(self, timesteps: int) -> None:
         """Tell how far training is; cheap enough for every step."""

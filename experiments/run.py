@@ -23,6 +23,7 @@ from warmstart.experiments.summary import Summary, summarise, write_summary
 from warmstart.experiments.tensorboard_mirror import link_runs
 from warmstart.experiments.training import CHECKPOINTS, normalizer_copy
 from warmstart.experiments.trial_config import TRIALS, PlannedTrial
+from warmstart.experiments.worlds import keep_reality
 
 __all__ = [
     "StudyResult",
@@ -155,6 +156,8 @@ def prepare(made: Plan, directory: Path) -> str:
             folder = directory / WEIGHTS / sha256[:16]
             if not folder.is_dir() or not any(not item.name.startswith(".") for item in folder.iterdir()):
                 _copy_checkpoint(path, folder, path.name)
+        if made.reality is not None:
+            keep_reality(made.reality, directory)
         if made.normalizer is not None:
             copy = normalizer_copy(directory, made.normalizer_hash)
             _copy_checkpoint(made.normalizer, copy.parent, copy.name)

@@ -38,8 +38,6 @@ class Sight:
     """What makes observations of frames; None where the agent observes states."""
     seams: Seams | None = None
     """What an encoder that trains puts into the agent."""
-    context_source: ContextSource | None = None
-    """Draws what frames look like in every training episode; None where they always look the same."""
     notes: tuple[str, ...] = ()
     """What was done, for the transfer report."""
 
@@ -72,19 +70,19 @@ def make_sight(config: TrialConfig, directory: Path, source: Checkpoint | None) 
                 "`train` in the vision of both."
             )
         kept = "The source's frozen encoder makes the features, readout included."
-        return Sight(carried, None, looks, (kept,))
+        return Sight(carried, None, (kept,))
     encoder, notes = trial_encoder(config, directory)
     if settings.train == "frozen":
         if not encoder.fitted:
             steps = fit_readout(encoder, Task.parse(config.task), config.seed, looks)
             notes += (f"The readout was fitted on {steps:,} frames of random actions, beside the budget.",)
-        return Sight(FrozenVision(encoder), None, looks, notes)
+        return Sight(FrozenVision(encoder), None, notes)
     vision = StackedVision(encoder.config.frames)
     probe = vision.wrap(make_vec(config.task, 1, n_threads=1))
     space = probe.single_observation_space
     probe.close()
     algorithm = str(config.algorithm["algorithm"])
-    return Sight(vision, vision_seams(settings, encoder, algorithm, space), looks, notes)
+    return Sight(vision, vision_seams(settings, encoder, algorithm, space), notes)
 
 
 def randomized_looks(settings: VisionConfig, seed: int) -> Randomization | None:

@@ -16,7 +16,9 @@ from warmstart.experiments.settings import override, to_plain
 
 T = TypeVar("T")
 _PRESETS = "warmstart.experiments.presets"
-_ARM_KEYS = ("obs", "vision", "algorithm", "optional")
+WORLD_KEYS = ("randomize", "curriculum", "imperfections", "disturbances", "identify", "reality_steps")
+"""What an arm may say of the simulation that it trains in; see `WorldConfig`."""
+_ARM_KEYS = ("obs", "vision", "algorithm", "optional", *WORLD_KEYS)
 """What an arm may say beside its name, its method and the method's options."""
 
 
@@ -59,11 +61,16 @@ class Arm:
     """Settings of the algorithm that differ from the study's in this arm."""
     optional: bool = False
     """Whether the arm is left out, with a note, where the weights of its encoder aren't on this machine."""
+    world: Mapping[str, Any] = field(default_factory=dict)
+    """How the simulation that this arm trains in differs from its task: `randomize`, `curriculum`,
+    `imperfections`, `disturbances`, `identify`, `reality_steps`."""
 
     def to_mapping(self) -> dict[str, Any]:
         """Give name, method and options as one flat mapping, as in YAML."""
-        own = {key: to_plain(getattr(self, key)) for key in _ARM_KEYS if getattr(self, key)}
-        return {"name": self.name, "method": self.method, **own, **to_plain(self.options)}
+        keys = [key for key in _ARM_KEYS if key not in WORLD_KEYS]
+        own = {key: to_plain(getattr(self, key)) for key in keys if getattr(self, key)}
+        mine = {"name": self.name, "method": self.method, **own, **to_plain(self.world)}
+        return {**mine, **to_plain(self.options)}
 
 
 @dataclass(frozen=True)
@@ -89,10 +96,17 @@ class Study:
     """The same for the source agents, where they shall differ; None for the target's settings."""
     arms: Sequence[str | Mapping[str, Any]] = ("scratch", "fine_tune")
     """Methods to compare: names, or mappings of `method`, optionally `name`, the method's options, and for
-    pixels `vision`, `obs: state`, `algorithm` and `optional`."""
+    pixels `vision`, `obs: state`, `algorithm` and `optional`, and of the simulation that it trains in
+    `randomize`, `curriculum`, `imperfections`, `disturbances`, `identify` and `reality_steps`."""
     vision: str | Mapping[str, Any] | None = None
     """How agents see where the tasks show pixels: an encoder's text (`squeezenet1_1:weights=imagenet`), or a
     mapping of `encoder` and settings (`train`, `pretrain`, …)."""
+    reality: str | None = None
+    """Name or file of a reality whose believed task is the target. Every arm is then evaluated in it, and
+    trains in the target unless it says otherwise."""
+    judge_range: str = "medium"
+    """Recipe of the range around the target in which final agents are judged where there is a reality:
+    `light`, `medium`, `heavy` or `none`."""
     baseline: str = "scratch"
     """Name of the arm that the others are compared with."""
     seeds: int | Sequence[int] = 10
@@ -205,7 +219,15 @@ class Study:
         values: dict[str, Any] = {key: section.text(key) for key in ("name", "target")}
         for key, default in (("source_steps", 0), ("target_steps", None), ("torch_threads", 1)):
             values[key] = section.integer(key, default)
-        for key in ("source", "baseline", "device", "source_task", "source_normalizer"):
+        for key in (
+            "source",
+            "baseline",
+            "device",
+            "source_task",
+            "source_normalizer",
+            "reality",
+            "judge_range",
+        ):
             if section.data.get(key) is not None:
                 values[key] = section.text(key)
         for key in ("observation_map", "action_map"):
@@ -279,8 +301,8 @@ def load_study(name: str | Path) -> Study:
 
 
 def _check_texts(study: Study) -> None:
-    optional = ("source", "source_task", "source_normalizer")
-    for key in ("target", "baseline", "device", *optional):
+    optional = ("source", "source_task", "source_normalizer", "reality")
+    for key in ("target", "baseline", "device", "judge_range", *optional):
         value = getattr(study, key)
         if key in optional and value is None:
             continue
@@ -322,7 +344,8 @@ def _read_arm(arm: str | Mapping[str, Any], place: Place) -> Arm:
     if not isinstance(name, str) or not name:
         raise StudyError((*place, "name"), f"expected text, found {name!r}.")
     options = {key: value for key, value in arm.items() if key not in ("name", "method", *_ARM_KEYS)}
-    obs, vision, algorithm, optional = (arm.get(key) for key in _ARM_KEYS)
+    obs, vision, algorithm, optional = (arm.get(key) for key in ("obs", "vision", "algorithm", "optional"))
+    world = {key: arm[key] for key in WORLD_KEYS if arm.get(key)}
     if obs not in (None, "state"):
         raise StudyError((*place, "obs"), f"expected `state` (an oracle), or nothing; found {obs!r}.")
     if vision is not None and not isinstance(vision, str | Mapping):
@@ -331,7 +354,7 @@ def _read_arm(arm: str | Mapping[str, Any], place: Place) -> Arm:
         raise StudyError((*place, "algorithm"), f"expected a mapping of settings, found {algorithm!r}.")
     if optional not in (None, True, False):
         raise StudyError((*place, "optional"), f"expected true or false, found {optional!r}.")
-    return Arm(name, arm["method"], options, obs, vision, algorithm or {}, bool(optional))
+    return Arm(name, arm["method"], options, obs, vision, algorithm or {}, bool(optional), world)
 
 
 def _raw_algorithm(value: Any) -> str | dict[str, Any]:

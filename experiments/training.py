@@ -15,20 +15,26 @@ from warmstart.agents.build import build_agent, make_training_env
 from warmstart.agents.checkpoints import Checkpoint, env_attribute, save_checkpoint
 from warmstart.agents.config import config_from_json
 from warmstart.agents.evaluation import EvaluationCallback, EvaluationResult, evaluate, generators_kept
+from warmstart.agents.normalization import read, write
 from warmstart.agents.policy import Policy
+from warmstart.agents.seams import Seams
 from warmstart.agents.vision_seams import merge
 from warmstart.envs.errors import WarmstartError
 from warmstart.envs.layouts import Layout
 from warmstart.envs.tasks import Task
 from warmstart.envs.vector import make_vec
 from warmstart.experiments.claims import Claim, ClaimedError
+from warmstart.experiments.drawn import DrawnRecorder
 from warmstart.experiments.encoder_training import train_encoder
+from warmstart.experiments.identifying import identification_notes, identify_physics
 from warmstart.experiments.media import write_media
 from warmstart.experiments.recorder import Recorder
 from warmstart.experiments.records import CHECKPOINT, TRANSFER, write_json
 from warmstart.experiments.seeing import Sight, make_sight
 from warmstart.experiments.status import StatusWriter
 from warmstart.experiments.trial_config import TrialConfig
+from warmstart.experiments.worlds import identified, judge, training_task, trial_reality, trial_world
+from warmstart.sim2real.reality import Reality
 from warmstart.transfer.fine_tuning import fit_within
 from warmstart.transfer.frozen import FreezeProof, precision_note
 from warmstart.transfer.matching import Kind, named
@@ -57,9 +63,11 @@ def train(config: TrialConfig, directory: Path, status: StatusWriter, claim: Cla
     recorder = Recorder(directory, config, status)
     try:
         if config.kind == "random":
-            _evaluate_random(config, recorder)
+            _evaluate_random(config, recorder, trial_reality(config, directory))
         elif config.kind == "encoder":
             train_encoder(config, directory, recorder)
+        elif config.kind == "identify":
+            identify_physics(config, directory, recorder)
         else:
             _Training(config, directory, recorder, claim).run()
     finally:
@@ -74,7 +82,12 @@ class _Training:
         self.directory = directory
         self.recorder = recorder
         self.claim = claim
-        self.task = Task.parse(config.task)
+        found = identified(config, directory)
+        self.reality = trial_reality(config, directory)
+        self.task = training_task(config, found)
+        self.world = trial_world(config, self.task, found)
+        self.notes = identification_notes(found)
+        self.recorded = int(found.get("interactions", 0))
         self.algorithm = config_from_json(config.algorithm)
         method = make_method(dict(config.method))
         self.method, self.note = fit_within(method, config.steps, self.algorithm)
@@ -90,7 +103,7 @@ class _Training:
             proof = FreezeProof(sight.frozen, env_attribute(model.get_env(), "encoder_in_use"))
         try:
             report = self.method.initialise(model, source, self._context())
-            report.add_notes([*sight.notes, *([self.note] if self.note else [])])
+            report.add_notes([*sight.notes, *([self.note] if self.note else []), *self.notes])
             if self.method.trains:
                 self._learn(model, report)
             else:
@@ -99,6 +112,9 @@ class _Training:
                 in_use = env_attribute(model.get_env(), "encoder_in_use")
                 report.add_notes([proof.note(), precision_note(in_use)])
             save_checkpoint(model, self.directory / CHECKPOINT, task=self.task, steps=model.num_timesteps)
+            if self.reality is not None:
+                taken = int(env_attribute(model.get_env(), "interactions") or 0) + self.recorded
+                judge(model, self.config, self.reality, self.directory, taken)
             if self.config.evaluation_episodes:
                 self._film(model, report)
             write_json(self.directory / TRANSFER, report.to_json())
@@ -114,12 +130,15 @@ class _Training:
             self.task,
             self.config.seed,
             n_threads=1,
-            context_source=sight.context_source,
+            context_source=self.world.context_source,
+            perturbations=self.world.perturbations,
             vision=sight.vision,
         )
         seams = self.method.seams(source)
         if sight.seams is not None:
             seams = merge(sight.seams, seams)
+        if self.world.feedback:
+            seams = merge(Seams(feedback=self.world.feedback), seams)
         model = build_agent(self.algorithm, env, self.config.seed, device=self.config.device, seams=seams)
         model.set_logger(self.recorder.logger())
         return model
@@ -131,15 +150,41 @@ class _Training:
         for evaluation in evaluations:
             evaluation.evaluate_start(model)
         watchers: list[BaseCallback] = [*evaluations, _Progress(self.recorder)]
+        if self.world.terms:
+            watchers.append(DrawnRecorder(self.recorder, self.world))
         used = self.method.prepare(model, CallbackList(watchers), steps)
         report.steps = used
         if used < steps:
             callbacks = CallbackList([*self.method.callbacks(report), *watchers])
-            model.learn(steps - used, callback=callbacks, reset_num_timesteps=False)
+            real = min(int(self.config.world.get("reality_steps", 0)), steps - used)
+            if steps - used > real:
+                model.learn(steps - used - real, callback=callbacks, reset_num_timesteps=False)
+            if real and steps > model.num_timesteps:
+                self._move_to_reality(model)
+                model.learn(steps - model.num_timesteps, callback=callbacks, reset_num_timesteps=False)
         else:  # preparing took the whole budget: the end of the grid is still to be evaluated
             watching = CallbackList(watchers)
             watching.init_callback(model)
             watching.on_training_end()
+
+    def _move_to_reality(self, model: BaseAlgorithm) -> None:
+        """Let an agent go on in the reality, with the statistics that it has."""
+        assert self.reality is not None
+        old = model.get_env()
+        env = make_training_env(
+            self.algorithm, self.reality, self.config.seed, n_threads=1, vision=env_attribute(old, "vision")
+        )
+        statistics = None if old is None else read(old)
+        if statistics is not None:
+            write(env, statistics)
+        model.set_env(env)
+        if old is not None:
+            old.close()
+
+    @property
+    def where(self) -> "Task | Reality":
+        """Where the agent is evaluated."""
+        return Task.parse(self.config.task) if self.reality is None else self.reality
 
     def _evaluation(self) -> list[EvaluationCallback]:
         config = self.config
@@ -148,7 +193,7 @@ class _Training:
         every = config.evaluation_every or config.steps
         return [
             EvaluationCallback(
-                self.task,
+                self.where,
                 every,
                 total=config.steps,
                 episodes=config.evaluation_episodes,
@@ -167,7 +212,7 @@ class _Training:
         if config.evaluation_episodes:
             episodes, seed = config.evaluation_episodes, config.evaluation_seed
             policy = Policy.from_model(model)
-            self._on_result(evaluate(policy, self.task, episodes=episodes, seed=seed), 0.0)
+            self._on_result(evaluate(policy, self.where, episodes=episodes, seed=seed), 0.0)
 
     def _film(self, model: BaseAlgorithm, report: TransferReport) -> None:
         """Keep frames and a film for the report; a trial that trained doesn't fail for want of them."""
@@ -239,7 +284,7 @@ def _layout(names: tuple[str, ...] | None, kind: Kind) -> Layout | None:
     return None if names is None else named(names, kind)
 
 
-def _evaluate_random(config: TrialConfig, recorder: Recorder) -> None:
+def _evaluate_random(config: TrialConfig, recorder: Recorder, reality: Reality | None) -> None:
     """Evaluate uniformly random actions: what returns are normalised by."""
     probe = make_vec(config.task, 1, seed=0, n_threads=1)
     space = probe.single_action_space
@@ -251,5 +296,6 @@ def _evaluate_random(config: TrialConfig, recorder: Recorder) -> None:
         return np.stack([np.asarray(space.sample()) for _ in range(len(first))])
 
     episodes, seed = config.evaluation_episodes, config.evaluation_seed
-    recorder.evaluation(evaluate(act, config.task, episodes=episodes, seed=seed), 0.0)
+    where = config.task if reality is None else reality
+    recorder.evaluation(evaluate(act, where, episodes=episodes, seed=seed), 0.0)
     recorder.end(0, 0, constant=True)

@@ -15,13 +15,22 @@ from warmstart.envs.errors import WarmstartError
 from warmstart.experiments.records import CONFIG, canonical_json, read_json, write_json
 from warmstart.experiments.settings import to_plain
 
-Kind = Literal["encoder", "source", "target", "random"]
+Kind = Literal["encoder", "identify", "source", "target", "random"]
 TRIALS = "trials"
 """Folder of a run directory that holds its trials."""
 SOURCE_ARM = "source"
 RANDOM_ARM = "random"
 ENCODER_ARM = "encoder"
-_LEFT_OUT_IF_EMPTY = {"source_task", "source_normalizer", "vision", "encoder"}
+IDENTIFY_ARM = "identify"
+_LEFT_OUT_IF_EMPTY = {
+    "source_task",
+    "source_normalizer",
+    "vision",
+    "encoder",
+    "world",
+    "reality",
+    "identification",
+}
 """Fields that the JSON leaves out where they are empty: trials that don't need them keep their hashes."""
 ENGINES = ("gymnasium", "mujoco", "numpy", "stable-baselines3", "torch", "warmstart")
 
@@ -31,8 +40,8 @@ class TrialConfig:
     """One arm and one seed, completely resolved."""
 
     kind: Kind
-    """`encoder`: a visual encoder, pretrained on frames; `source`: an agent to start from; `target`: an arm's
-    agent; `random`: uniformly random actions."""
+    """`encoder`: a visual encoder, pretrained on frames; `identify`: physics, identified in a reality;
+    `source`: an agent to start from; `target`: an arm's agent; `random`: uniformly random actions."""
     task: str
     """Canonical text of the task that is trained and evaluated on."""
     seed: int = 0
@@ -50,6 +59,14 @@ class TrialConfig:
     with their `sha256`; empty where it observes states."""
     encoder: str = ""
     """Hash of the trial that pretrains the encoder; empty for none."""
+    world: Mapping[str, Any] = field(default_factory=dict)
+    """How the simulation that is trained in differs from the task, recipes written out; empty for not at
+    all."""
+    reality: Mapping[str, Any] = field(default_factory=dict)
+    """`name` and `sha256` of the reality that it is evaluated in, and the recipe of the `range` in which it
+    is judged, too; empty for none."""
+    identification: str = ""
+    """Hash of the trial that identifies the task's physics in the reality; empty for none."""
     evaluation_every: int = 0
     """Training steps between two evaluations; 0 for none but the first and the last."""
     evaluation_episodes: int = 0

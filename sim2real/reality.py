@@ -1,8 +1,8 @@
 """A stand-in for the real robot: a simulation that is wrong where nobody may look, which counts its use.
 
 A reality is a file: the task that the training side believes in, what is different in truth, and a seal (a
-hash of it all). What acts in it gets what a robot gives: observations, rewards and joint encoders; no
-parameters, and no start but its own. May import envs and agents.
+hash of it all). What acts in it gets what a robot gives: observations, rewards and recordings of its joint
+encoders; no parameters, and no start but its own. May import envs and agents.
 """
 
 import hashlib
@@ -13,12 +13,10 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from gymnasium.vector import VectorEnv
 from numpy.typing import NDArray
 
 from warmstart.agents.files import canonical
-from warmstart.envs.batched import BatchedEnv
 from warmstart.envs.errors import WarmstartError, unknown_name
 from warmstart.envs.hooks import Perturbation
 from warmstart.envs.layouts import Layout
@@ -28,6 +26,7 @@ from warmstart.envs.yaml_files import dump_yaml, parse_yaml, read_yaml
 from warmstart.sim2real.challenges import read_imperfections
 from warmstart.sim2real.disturbances import Disturbances, read_disturbances
 from warmstart.sim2real.imperfections import Imperfections, perturbations
+from warmstart.sim2real.trajectories import Trajectories, record, robot_of
 
 Array = NDArray[Any]
 _FILES = "warmstart.sim2real.realities"
@@ -82,6 +81,29 @@ class Reality:
         """Make environments in it; see `make_vec`."""
         env = make_vec(self._truth, n_envs, seed, n_threads=n_threads, perturbations=self._perturbations())
         return RealityEnv(env, self)
+
+    def record(
+        self, seconds: float, signal: str = "held", seed: int = 0, noise_std: float = 0.01
+    ) -> tuple[Trajectories, int]:
+        """Move the robot and record its joint encoders, as one would to identify it.
+
+        Args:
+            seconds: How long.
+            signal: The excitation; see `SIGNALS`.
+            seed: Of the excitation, start states and measurement noise.
+            noise_std: Standard deviation of that noise, as a share of each joint's range of motion.
+
+        Returns:
+            The recordings, and the steps that they took in the reality.
+
+        Raises:
+            WarmstartError: The task isn't a simulated MuJoCo robot, or it falls at once.
+        """
+        robot = robot_of(self.task)
+        period = robot.frame_skip * float(robot.model().opt.timestep)
+        steps = max(1, round(seconds / period))
+        found = record(self._truth, steps, signal, seed, noise_std, perturbations=self._perturbations())
+        return found, steps
 
     @property
     def _truth(self) -> Task:
@@ -151,28 +173,6 @@ class RealityEnv(VectorEnv[Any, Any, Any]):
         self.interactions += self.num_envs
         observations, rewards, terminations, truncations, infos = self.__env.step(actions)
         return observations, rewards, terminations, truncations, _public(infos)
-
-    def encoders(self, noise: float = 0.0, rng: np.random.Generator | None = None) -> tuple[Array, Array]:
-        """What joint encoders and motion capture read: positions and velocities.
-
-        Args:
-            noise: Standard deviation of the readings, rad or m, and ten times as much per second.
-            rng: Of the noise.
-
-        Returns:
-            Positions (n, nq) and velocities (n, nv).
-
-        Raises:
-            WarmstartError: The task isn't a simulated MuJoCo robot.
-        """
-        inner = getattr(self.__env, "env", self.__env)
-        if not isinstance(inner, BatchedEnv):
-            raise WarmstartError(f"{self.name}: {self.task} has no joint encoders.")
-        qpos, qvel = inner.sim.qpos.copy(), inner.sim.qvel.copy()
-        if noise and rng is not None:
-            qpos += noise * rng.standard_normal(qpos.shape)
-            qvel += 10 * noise * rng.standard_normal(qvel.shape)
-        return qpos, qvel
 
     def state_dict(self) -> dict[str, Any]:
         """What continuing a training in it takes."""

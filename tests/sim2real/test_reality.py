@@ -98,16 +98,16 @@ def test_a_reality_gives_what_a_robot_gives_and_nothing_else(mine):
     env.close()
 
 
-def test_encoders_read_the_joints_with_their_noise(mine):
-    env = seal_reality(mine).make(2, seed=0, n_threads=1)
-    env.reset(seed=0)
-    exact, again = env.encoders(), env.encoders()
-    np.testing.assert_array_equal(exact[0], again[0])
-    assert exact[0].shape == (2, 6)
-    noisy = env.encoders(0.01, np.random.default_rng(0))
-    assert 0.002 < np.abs(noisy[0] - exact[0]).mean() < 0.02
-    assert 0.02 < np.abs(noisy[1] - exact[1]).mean() < 0.2
-    env.close()
+def test_a_recording_is_of_the_true_robot_with_measurement_noise(mine):
+    reality = seal_reality(mine)
+    recorded, steps = reality.record(4.0, seed=1, noise_std=0.0)
+    assert steps == 500
+    recorded.check(reality.task)
+    again, _ = reality.record(4.0, seed=1, noise_std=0.0)
+    np.testing.assert_array_equal(recorded[0].qpos, again[0].qpos)
+    noisy, _ = reality.record(4.0, seed=1)
+    spread = np.ptp(recorded[0].qpos, axis=0)
+    assert 0 < np.abs(noisy[0].qpos - recorded[0].qpos).mean() < 0.05 * spread.max()
 
 
 def test_a_reality_goes_on_from_a_saved_state_and_trains_an_agent(mine):

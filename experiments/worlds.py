@@ -1,0 +1,109 @@
+"""The worlds of a study's trials: the reality they are judged in, identified physics, what training draws."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from warmstart.agents.checkpoints import Checkpoint, checkpoint_of
+from warmstart.envs.errors import WarmstartError
+from warmstart.envs.tasks import Task
+from warmstart.envs.yaml_files import dump_yaml
+from warmstart.experiments.records import read_json, write_json
+from warmstart.experiments.trial_config import TRIALS, TrialConfig
+from warmstart.sim2real.gap import measure_gap
+from warmstart.sim2real.reality import Reality, load_reality
+from warmstart.sim2real.recipes import randomize_terms
+from warmstart.sim2real.worlds import IDENTIFIED, TrainingWorld, training_world
+
+REALITIES = "realities"
+"""Folder of a run directory that holds its sealed reality."""
+IDENTIFICATION = "identification.json"
+"""What an identifying trial found."""
+GAP = "gap.json"
+"""Returns of a final agent in the target, around it and in the reality."""
+
+
+def keep_reality(reality: Reality, run: Path) -> None:
+    """Write a sealed copy of a reality into a run directory."""
+    path = _copy(run, reality.sha256)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(dump_yaml({**reality.to_json(), "sha256": reality.sha256}), encoding="utf-8")
+
+
+def trial_reality(config: TrialConfig, directory: Path) -> Reality | None:
+    """The reality that a trial is evaluated in, from the run's copy; None for none.
+
+    Raises:
+        WarmstartError: The copy is missing or was edited.
+    """
+    if not config.reality:
+        return None
+    reality = load_reality(_copy(directory.parent.parent, str(config.reality["sha256"])))
+    if reality.sha256 != config.reality["sha256"]:
+        raise WarmstartError(
+            f"The reality of this trial is another one than it was planned with: {reality.name}."
+        )
+    return reality
+
+
+def _copy(run: Path, sha256: str) -> Path:
+    return run / REALITIES / f"{sha256[:16]}.yaml"
+
+
+def identified(config: TrialConfig, directory: Path) -> Mapping[str, Any]:
+    """What the trial's identification found; empty where it has none."""
+    if not config.identification:
+        return {}
+    found = read_json(directory.parent.parent / TRIALS / config.identification / IDENTIFICATION)
+    if found is None:
+        raise WarmstartError(f"The identification of this trial is missing: trial {config.identification}.")
+    return dict(found)
+
+
+def training_task(config: TrialConfig, found: Mapping[str, Any]) -> Task:
+    """The task that a trial trains in: its own, or the identified one."""
+    return Task.parse(str(found["task"])) if found else Task.parse(config.task)
+
+
+def trial_world(config: TrialConfig, task: Task, found: Mapping[str, Any]) -> TrainingWorld:
+    """What a trial's training draws and disturbs.
+
+    Args:
+        config: The trial.
+        task: What it trains in.
+        found: What an identification found; its ranges stand in for `identified`.
+    """
+    world = dict(config.world)
+    if world.get("randomize") == IDENTIFIED:
+        world["randomize"] = found["recipe"]
+    if found and found.get("delay"):
+        delay = {"action_delay": int(found["delay"])}
+        world["imperfections"] = {**delay, **world.get("imperfections", {})}
+    looks = config.vision.get("randomize", {})
+    return training_world(world, task, config.seed, looks)
+
+
+def judge(model: Any, config: TrialConfig, reality: Reality, directory: Path, interactions: int) -> None:
+    """Measure how much of its return a final agent keeps in a reality, and write it down.
+
+    Args:
+        model: The trained agent.
+        config: The trial.
+        reality: The reality.
+        directory: The trial's.
+        interactions: Steps that training took in the reality.
+    """
+    checkpoint: Checkpoint = checkpoint_of(model)
+    level = str(config.reality["range"])
+    terms, correlations = ((), ()) if level == "none" else randomize_terms(level, reality.task)
+    gap = measure_gap(
+        "",
+        checkpoint,
+        reality,
+        terms,
+        correlations,
+        episodes=max(16, config.evaluation_episodes),
+        seed=config.evaluation_seed,
+        n_threads=1,
+    )
+    write_json(directory / GAP, {**gap.to_json(), "interactions": interactions})

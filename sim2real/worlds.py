@@ -1,0 +1,172 @@
+"""What the simulation that an agent trains in does beside its task, as settings and as the parts that do it.
+
+May import envs and agents.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from warmstart.agents.seams import Feedback
+from warmstart.envs.errors import WarmstartError
+from warmstart.envs.hooks import ContextSource, Perturbation
+from warmstart.envs.parameters import Parameters
+from warmstart.envs.tasks import Task
+from warmstart.envs.vector import make_vec
+from warmstart.sim2real.challenges import read_imperfections
+from warmstart.sim2real.curricula import Curriculum, read_curriculum
+from warmstart.sim2real.disturbances import read_disturbances
+from warmstart.sim2real.imperfections import perturbations
+from warmstart.sim2real.randomization import Randomization, read_terms
+from warmstart.sim2real.recipes import randomize_terms
+from warmstart.sim2real.terms import Term
+
+IDENTIFIED = "identified"
+"""As ``randomize``: what an identification left open."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class WorldConfig:
+    """How the simulation in which an agent trains differs from its plain task; not at all by default."""
+
+    randomize: str | Mapping[str, Any] = field(default_factory=dict)
+    """Terms, a recipe's name (``light``, ``medium``, ``heavy``), ``{recipe: light, torso.mass: x0.5:x2}``, or
+    ``identified``: ranges around what an identification found."""
+    curriculum: Mapping[str, Any] = field(default_factory=dict)
+    """``method`` and settings of a curriculum that widens those terms; empty for none."""
+    imperfections: str | Mapping[str, Any] = field(default_factory=dict)
+    """What sensors and actuators do wrong, or a challenge's name."""
+    disturbances: Mapping[str, Any] = field(default_factory=dict)
+    """Pushes and noisy starts."""
+    identify: Mapping[str, Any] = field(default_factory=dict)
+    """``parameters`` with their ranges, ``seconds`` of data to record in the reality, and ``delay``: what is
+    identified before training, which then is in the identified task; empty for nothing."""
+    reality_steps: int = 0
+    """Of the training steps, how many at the end are taken in the reality."""
+
+    def __post_init__(self) -> None:
+        if self.reality_steps < 0:
+            raise WarmstartError(f"Expected reality_steps of at least 0, found {self.reality_steps}.")
+        if self.curriculum and not self.randomize:
+            raise WarmstartError("A curriculum widens randomized terms: give randomize, too.")
+        if self.randomize == IDENTIFIED and not self.identify:
+            raise WarmstartError("randomize: identified needs identify, which finds what is left open.")
+
+    @property
+    def needs_reality(self) -> bool:
+        """Whether something is done in a reality."""
+        return bool(self.identify or self.reality_steps)
+
+
+def resolved(config: WorldConfig, task: Task) -> dict[str, Any]:
+    """A world with its recipes written out, as plain values; what is off is left out.
+
+    Raises:
+        WarmstartError: A part isn't sound for the task.
+    """
+    found: dict[str, Any] = {}
+    if config.randomize == IDENTIFIED:
+        found["randomize"] = IDENTIFIED
+    elif config.randomize:
+        terms, correlations = randomize_terms(config.randomize, task)
+        found["randomize"] = {f"{index}": term.to_json() for index, term in enumerate(terms)}
+        if correlations:
+            index = {term.name: f"{i}" for i, term in enumerate(terms)}
+            found["randomize"]["correlations"] = [
+                {"between": [index[name] for name in each.between], "r": each.r} for each in correlations
+            ]
+    if config.curriculum:
+        found["curriculum"] = dict(config.curriculum)
+    imperfections = read_imperfections(config.imperfections)
+    if not imperfections.is_off:
+        found["imperfections"] = imperfections.to_json()
+    if config.disturbances:
+        found["disturbances"] = read_disturbances(config.disturbances).to_json()
+    if config.identify:
+        found["identify"] = dict(config.identify)
+    if config.reality_steps:
+        found["reality_steps"] = config.reality_steps
+    return found
+
+
+@dataclass(frozen=True)
+class TrainingWorld:
+    """The parts of a world, for one training."""
+
+    context_source: ContextSource | None = None
+    """Draws physics and looks."""
+    perturbations: tuple[Perturbation, ...] = ()
+    """Change actions, simulations and observations."""
+    feedback: tuple[Feedback, ...] = ()
+    """Listen to how training goes."""
+
+    @property
+    def curriculum(self) -> Curriculum | None:
+        """The curriculum, if there is one."""
+        return self.context_source if isinstance(self.context_source, Curriculum) else None
+
+    @property
+    def terms(self) -> tuple[Term, ...]:
+        """What is randomized, at its widest."""
+        source = self.context_source
+        return source.randomized if isinstance(source, Randomization | Curriculum) else ()
+
+
+def training_world(
+    world: Mapping[str, Any], task: Task, seed: int, looks: Mapping[str, Any] | None = None
+) -> TrainingWorld:
+    """Make the parts of a world.
+
+    Args:
+        world: What `resolved` returned, with an identification's recipe in the place of ``identified``.
+        task: The task that is trained in.
+        seed: Of every draw.
+        looks: Terms of what frames look like.
+
+    Raises:
+        WarmstartError: A part isn't sound for the task.
+    """
+    disturbing = read_disturbances(world.get("disturbances", {})).perturbations(seed)
+    imperfect = perturbations(read_imperfections(world.get("imperfections", {})), seed)
+    terms, correlations = read_terms(world.get("randomize", {}))
+    seen, together = read_terms(looks or {})
+    if not (terms or seen):
+        return TrainingWorld(None, (*disturbing, *imperfect))
+    drawn = Randomization((*terms, *seen), seed, (*correlations, *together))
+    if any(term.each for term in drawn.randomized):
+        drawn = drawn.expanded(_parameters(task))
+    if not world.get("curriculum"):
+        return TrainingWorld(drawn, (*disturbing, *imperfect))
+    if drawn.correlations:
+        raise WarmstartError("A curriculum draws its terms independently: leave correlations out.")
+    curriculum = read_curriculum(world["curriculum"], drawn.randomized, seed)
+    return TrainingWorld(curriculum, (*disturbing, *imperfect), (curriculum,))
+
+
+def check_world(world: Mapping[str, Any], task: Task, looks: Mapping[str, Any] | None = None) -> None:
+    """See that a world can be made for a task.
+
+    Raises:
+        WarmstartError: It can't.
+    """
+    plain = {key: value for key, value in world.items() if value != IDENTIFIED}
+    made = training_world(plain, task, 0, looks)
+    env = make_vec(
+        task, 1, 0, n_threads=1, context_source=made.context_source, perturbations=made.perturbations
+    )
+    env.reset(seed=0)
+    env.close()
+
+
+def _parameters(task: Task) -> Parameters:
+    """The physical parameters of a task's model.
+
+    Raises:
+        WarmstartError: It has none.
+    """
+    env = make_vec(task, 1, n_threads=1)
+    parameters: Parameters | None = getattr(env, "parameters", None)
+    env.close()
+    if parameters is None:
+        raise WarmstartError(f"{task} has no physical parameters that could be randomized.")
+    return parameters
