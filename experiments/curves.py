@@ -68,9 +68,13 @@ class RunData:
     """Transfer report (`TransferReport.to_json()`) per arm: that of its first seed."""
     media: Mapping[str, Path] = field(default_factory=dict)
     """Directory of the first finished trial of each arm (and of `source`) that kept frames and a film."""
+    gaps: Mapping[str, Mapping[int, Mapping[str, Any]]] = field(default_factory=dict)
+    """What each arm's final agents keep in the study's reality, by arm and seed; empty without one."""
+    drawn: Mapping[str, tuple[Mapping[str, Any], ...]] = field(default_factory=dict)
+    """Records of what the first seed of each arm drew in training."""
     failures: tuple[Failure, ...] = ()
     random_return: float | None = None
-    """Mean return of uniformly random actions in the target, to normalise with."""
+    """Mean return of uniformly random actions where arms are evaluated, to normalise with."""
     versions: Mapping[str, str] = field(default_factory=dict)
     """Versions of the libraries that computed the records."""
     baseline: str = "scratch"

@@ -15,6 +15,7 @@ from warmstart.envs.errors import WarmstartError
 RECORDS = "records.jsonl"
 TIMES = "times.jsonl"
 TRANSFER = "transfer.json"
+GAP = "gap.json"
 CHECKPOINT = "checkpoint"
 TENSORBOARD = "tensorboard"
 CONFIG = "trial.json"

@@ -19,6 +19,7 @@ from markupsafe import Markup
 from warmstart.experiments import report_sections as sections
 from warmstart.experiments.curves import RunData
 from warmstart.experiments.formatting import number
+from warmstart.experiments.reality_sections import drawn_charts, gap_table
 from warmstart.experiments.summary import Summary, write_text
 
 
@@ -67,6 +68,9 @@ def render_report(run: RunData, summary: Summary) -> str:
         improvement_rows=sections.improvement_rows(summary),
         transfers=sections.transfers(run, summary),
         media=sections.media(run, summary),
+        reality=str(study.get("reality") or ""),
+        gaps=gap_table(run, summary),
+        drawn=drawn_charts(run, summary),
         trials=sections.trials(summary),
         failures=run.failures,
         study=yaml.safe_dump(_plain(study), sort_keys=False, allow_unicode=True) if study else "",

@@ -12,7 +12,7 @@ from warmstart.envs.errors import WarmstartError
 from warmstart.envs.yaml_files import read_yaml
 from warmstart.experiments.claims import holder
 from warmstart.experiments.curves import Curve, Failure, RunData
-from warmstart.experiments.records import ERROR, FILM, RECORDS, TIMES, TRANSFER, read_json, read_jsonl
+from warmstart.experiments.records import ERROR, FILM, GAP, RECORDS, TIMES, TRANSFER, read_json, read_jsonl
 from warmstart.experiments.status import Status, read_status
 from warmstart.experiments.trial_config import TRIALS, Kind, TrialConfig
 
@@ -80,6 +80,8 @@ def load_run(directory: str | Path) -> RunData:
     sources: list[Curve] = []
     transfers: dict[str, Mapping[str, Any]] = {}
     media: dict[str, Path] = {}
+    gaps: dict[str, dict[int, Mapping[str, Any]]] = {}
+    drawn: dict[str, tuple[Mapping[str, Any], ...]] = {}
     failures: list[Failure] = []
     versions: dict[str, str] = {}
     random_return: float | None = None
@@ -102,6 +104,10 @@ def load_run(directory: str | Path) -> RunData:
             sources.append(curve)
             continue
         curves.append(curve)
+        gap = read_json(state.directory / GAP)
+        if gap is not None:
+            gaps.setdefault(state.arm, {})[state.seed] = gap
+        drawn.setdefault(state.arm, tuple(record for record in records if record["event"] == "drawn"))
         report = read_json(state.directory / TRANSFER)
         if report is not None:
             transfers.setdefault(state.arm, report)
@@ -112,6 +118,8 @@ def load_run(directory: str | Path) -> RunData:
         source_curves=tuple(sources),
         transfers=transfers,
         media=media,
+        gaps=gaps,
+        drawn={arm: told for arm, told in drawn.items() if told},
         failures=tuple(failures),
         random_return=random_return,
         versions=versions,

@@ -8,7 +8,7 @@ from warmstart.agents.checkpoints import Checkpoint, checkpoint_of
 from warmstart.envs.errors import WarmstartError
 from warmstart.envs.tasks import Task
 from warmstart.envs.yaml_files import dump_yaml
-from warmstart.experiments.records import read_json, write_json
+from warmstart.experiments.records import GAP, read_json, write_json
 from warmstart.experiments.trial_config import TRIALS, TrialConfig
 from warmstart.sim2real.gap import measure_gap
 from warmstart.sim2real.reality import Reality, load_reality
@@ -19,8 +19,6 @@ REALITIES = "realities"
 """Folder of a run directory that holds its sealed reality."""
 IDENTIFICATION = "identification.json"
 """What an identifying trial found."""
-GAP = "gap.json"
-"""Returns of a final agent in the target, around it and in the reality."""
 
 
 def keep_reality(reality: Reality, run: Path) -> None:
