@@ -22,7 +22,7 @@ _WIDTH, _HEIGHT, _PAD = 220, 64, 4
 
 
 def gap_table(run: RunData, summary: Summary) -> list[dict[str, Any]]:
-    """Mean returns of each arm over seeds with 95% t intervals, and how much more it keeps than the baseline."""
+    """One row per arm: mean returns with 95% t intervals over seeds, and what is kept above the cold arm."""
     gaps = {arm.name: run.gaps[arm.name] for arm in summary.arms if run.gaps.get(arm.name)}
     if not gaps:
         return []

@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from warmstart.envs.errors import WarmstartError
-from warmstart.sim2real.curricula import (
+from warmstart.sim2real.curriculum import (
     Curriculum,
     CurriculumSettings,
     Finished,

@@ -16,7 +16,7 @@ from scipy.optimize import LinearConstraint, NonlinearConstraint, minimize
 from scipy.special import betaincinv, betaln, digamma, polygamma
 
 from warmstart.envs.errors import WarmstartError
-from warmstart.sim2real.curricula import Curriculum, CurriculumSettings, Finished, Floats, Ids
+from warmstart.sim2real.curriculum import Curriculum, CurriculumSettings, Finished, Floats, Ids
 from warmstart.sim2real.terms import Term
 
 LOWEST, HIGHEST = 1.0, 500.0

@@ -14,7 +14,8 @@ from warmstart.envs.parameters import Parameters
 from warmstart.envs.tasks import Task
 from warmstart.envs.vector import make_vec
 from warmstart.sim2real.challenges import read_imperfections
-from warmstart.sim2real.curricula import Curriculum, read_curriculum
+from warmstart.sim2real.curricula import read_curriculum
+from warmstart.sim2real.curriculum import Curriculum
 from warmstart.sim2real.disturbances import read_disturbances
 from warmstart.sim2real.imperfections import perturbations
 from warmstart.sim2real.randomization import Randomization, read_terms

@@ -13,11 +13,13 @@ from warmstart.envs.errors import WarmstartError
 from warmstart.envs.hooks import ContextSource
 from warmstart.envs.sb3 import as_sb3
 from warmstart.envs.vector import make_vec
-from warmstart.sim2real import curricula, doraemon
+from warmstart.sim2real import curriculum as curriculum_module
+from warmstart.sim2real import doraemon
 from warmstart.sim2real.adr import ADR, ADRSettings
-from warmstart.sim2real.curricula import PacedCurriculum, PacedSettings, read_curriculum
+from warmstart.sim2real.curricula import read_curriculum
 from warmstart.sim2real.distributions import LogUniform, Uniform
 from warmstart.sim2real.doraemon import DORAEMON, DORAEMONSettings, UpdateProblem
+from warmstart.sim2real.pacing import PacedCurriculum, PacedSettings
 from warmstart.sim2real.randomization import Randomization
 from warmstart.sim2real.terms import Term, read_term
 
@@ -130,7 +132,7 @@ def test_ends_of_episodes_that_never_began():
 
 
 def test_a_curriculum_that_nobody_tells_says_so(monkeypatch):
-    monkeypatch.setattr(curricula, "MOST_BEGUN", 3)
+    monkeypatch.setattr(curriculum_module, "MOST_BEGUN", 3)
     curriculum = make("paced", [POLE])
     for episode in range(3):
         curriculum.draw(np.array([0]), np.array([episode]))
