@@ -63,6 +63,8 @@ class EnvContexts:
         if context:
             self.set([context] * sim.n, np.arange(sim.n, dtype=np.int32))
         self.drawn = np.full((sim.n, 0 if source is None else len(source.terms)), np.nan)
+        changing = isinstance(source, ChangingSource) and source.changes_within
+        self._changing: ChangingSource | None = source if changing else None  # type: ignore[assignment]
         bounds = getattr(source, "bounds", None)
         if self._binding is not None and bounds is not None:
             self._binding.check(*bounds)
@@ -102,12 +104,12 @@ class EnvContexts:
             episode_ids: Number of each environment's episode. Shape: (n,).
             elapsed: Steps since each environment's reset. Shape: (n,).
         """
-        if self._binding is None or not isinstance(self.source, ChangingSource):
+        if self._binding is None or self._changing is None:
             return
-        due = np.flatnonzero(self.source.due(elapsed, self._period)).astype(np.int32)
+        due = np.flatnonzero(self._changing.due(elapsed, self._period)).astype(np.int32)
         if not due.size:
             return
-        values = self.source.draw_within(due, episode_ids[due], elapsed[due], self._period)
+        values = self._changing.draw_within(due, episode_ids[due], elapsed[due], self._period)
         self.drawn[due] = values
         put_back = self._stepper.hold(due)  # recomputing constants overwrites positions
         self._binding.apply(due.astype(np.intp), values)

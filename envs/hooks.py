@@ -48,7 +48,13 @@ class ContextSource(Protocol):
 
 @runtime_checkable
 class ChangingSource(ContextSource, Protocol):
-    """A context source that draws anew within episodes, too."""
+    """A context source that draws anew within episodes, too.
+
+    Attributes:
+        changes_within: Whether it ever does; where it doesn't, it isn't asked at every step.
+    """
+
+    changes_within: bool
 
     def due(self, elapsed: NDArray[np.int64], period: float) -> NDArray[np.bool_]:
         """Say where something changes before the next step.

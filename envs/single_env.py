@@ -180,7 +180,7 @@ class SingleEnv(gymnasium.Wrapper[Any, Any, Any, Any]):
 
     def _go_on(self) -> None:
         """Draw anew what changes within an episode."""
-        if not isinstance(self.source, ChangingSource) or self._put is None:
+        if not isinstance(self.source, ChangingSource) or not self.source.changes_within or self._put is None:
             return
         elapsed, period = np.array([self._elapsed]), float(getattr(self.env.unwrapped, "dt", 1.0))
         if self.source.due(elapsed, period)[0]:

@@ -70,6 +70,7 @@ class Randomization:
         self._probability = np.array([term.probability for term in self.randomized])
         self._neutral = np.array([_NEUTRAL[term.operation] for term in self.randomized])
         self._periods: tuple[float, NDArray[np.int64]] | None = None
+        self.changes_within = any(term.when.kind in ("steps", "seconds") for term in self.randomized)
 
     @property
     def names(self) -> tuple[str, ...]:
