@@ -1,8 +1,8 @@
 """What randomization and imperfections cost: control steps per second against none, in one process.
 
 Ten parameters per episode, and the medium challenge of the Real-World RL suite, on 64 environments
-under random actions. Bars: HalfCheetah (long episodes) at most 5% and 15%; Hopper, whose episodes are so short
-that every one draws anew, at most 15% and 25%.
+under random actions. Bars: HalfCheetah (long episodes) at most 5% and 15%; Hopper, whose episodes are so
+short that every one draws anew, at most 15% and 25%.
 """
 
 import statistics

@@ -1,0 +1,241 @@
+"""Recordings: their formats, their checks, and recording from a simulation."""
+
+import json
+from types import SimpleNamespace
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet
+import pytest
+
+from warmstart.envs.errors import WarmstartError
+from warmstart.envs.tasks import Task
+from warmstart.sim2real.trajectories import (
+    SIGNALS,
+    Trajectories,
+    Trajectory,
+    columns,
+    read,
+    read_csv,
+    read_lerobot,
+    read_minari,
+    read_npz,
+    record,
+    robot_of,
+)
+
+HOPPER = Task.parse("Hopper-v5")
+MODEL = robot_of(HOPPER).model()
+PERIOD = 0.008
+QPOS = ("rootx.position", "rootz.position", "rooty.angle", "thigh_joint.angle", "leg_joint.angle")
+
+
+def motion(n=20, name="run", start=0.0):
+    rng = np.random.default_rng(0)
+    time = start + np.arange(n) * PERIOD
+    return Trajectory(name, time, rng.normal(size=(n, 6)), rng.normal(size=(n, 6)), rng.normal(size=(n, 3)))
+
+
+def changed(**parts):
+    item = motion()
+    arrays = {key: getattr(item, key).copy() for key in ("time", "qpos", "qvel", "ctrl")}
+    for key, (place, value) in parts.items():
+        arrays[key][place] = value
+    return Trajectories((Trajectory("run", **arrays),))
+
+
+def same(first, second):
+    for a, b in zip(first, second, strict=True):
+        for key in ("time", "qpos", "qvel", "ctrl"):
+            np.testing.assert_array_equal(getattr(a, key), getattr(b, key))
+
+
+def write_csv(path, items, rename=lambda name: name, episodes=True):
+    names = ["time", *(n for part in columns(MODEL).values() for n in part)]
+    lines = [",".join([*map(rename, names), *(["episode"] if episodes else [])])]
+    for number, item in enumerate(items):
+        for row in np.column_stack([item.time, item.qpos, item.qvel, item.ctrl]):
+            lines.append(",".join([*map(repr, row.tolist()), *([str(number)] if episodes else [])]))
+    path.write_text("\n".join(lines))
+
+
+def test_columns_are_named_as_layouts_name_them():
+    found = columns(MODEL)
+    assert found["qpos"] == (*QPOS, "foot_joint.angle")
+    assert found["qvel"][:2] == ("rootx.velocity", "rootz.velocity")
+    assert found["ctrl"] == ("thigh_joint.ctrl", "leg_joint.ctrl", "foot_joint.ctrl"), "as their joints"
+    ant = columns(robot_of(Task.parse("Ant-v5")).model())
+    assert ant["qpos"][:4] == ("root.x", "root.y", "root.z", "root.qw")
+    assert (len(ant["qpos"]), len(ant["qvel"]), len(ant["ctrl"])) == (15, 14, 8)
+
+
+def test_npz_round_trip(tmp_path):
+    items = Trajectories((motion(), motion(7, "other")))
+    path = items.save_npz(tmp_path / "deep" / "run")
+    assert path.name == "run.npz"
+    same(items, read(path, HOPPER))
+    arrays = dict(np.load(path))
+    arrays["action"] = arrays.pop("ctrl")
+    np.savez(path, **arrays)
+    same(items, read_npz(path))
+    del arrays["action"]
+    np.savez(path, **arrays)
+    with pytest.raises(WarmstartError, match="Unknown array .* 'ctrl'"):
+        read_npz(path)
+
+
+def test_csv_round_trip(tmp_path):
+    items, path = Trajectories((motion(), motion(7))), tmp_path / "run.csv"
+    write_csv(path, items)
+    same(items, read(path, HOPPER))
+    write_csv(path, items, lambda name: name.replace("thigh_joint.angle", "thigh_joint.position"))
+    same(items, read_csv(path, MODEL))
+    write_csv(path, items, lambda name: name.replace(".ctrl", ".torque"))
+    same(items, read_csv(path, MODEL))
+    write_csv(path, items, lambda name: name.replace("leg_joint.angle", "knee"))
+    with pytest.raises(WarmstartError, match=r"'leg_joint\.angle'"):
+        read_csv(path, MODEL)
+    same(items, read_csv(path, MODEL, {"knee": "leg_joint.angle"}))
+    write_csv(path, items, lambda name: name.replace("leg_joint.angle", "legjoint.angle"))
+    with pytest.raises(WarmstartError, match=r"Did you mean 'legjoint\.angle'"):
+        read_csv(path, MODEL)
+    path.write_text(path.read_text().replace("0.008,", "soon,", 1))
+    with pytest.raises(WarmstartError, match="expected numbers in time, found 'soon' in row 1"):
+        read_csv(path, MODEL)
+
+
+def test_minari_needs_a_full_state():
+    item = motion(9)
+    infos = {"qpos": item.qpos, "qvel": item.qvel}
+    episode = SimpleNamespace(id=3, infos=infos, actions=item.ctrl[:8], observations=None)
+    dataset = SimpleNamespace(iterate_episodes=lambda: iter([episode]))
+    (found,) = read_minari(dataset, PERIOD)
+    np.testing.assert_array_equal(found.qpos, item.qpos)
+    np.testing.assert_array_equal(found.ctrl[:8], item.ctrl[:8])
+    np.testing.assert_allclose(found.time, item.time)
+    episode.infos = {"x_position": item.time}
+    with pytest.raises(WarmstartError, match="with qpos and qvel in episode 3, found x_position"):
+        read_minari(dataset, PERIOD)
+
+
+def test_lerobot_round_trip(tmp_path):
+    items = Trajectories((motion(), motion(7)))
+    names = columns(MODEL)
+    features = {
+        "observation.state": {"names": {"motors": [*names["qpos"], *names["qvel"]]}},
+        "action": {"names": ["hip", "leg_joint.ctrl", "foot_joint.ctrl"]},
+    }
+    (tmp_path / "meta").mkdir()
+    (tmp_path / "meta" / "info.json").write_text(json.dumps({"features": features}))
+    folder = tmp_path / "data" / "chunk-000"
+    folder.mkdir(parents=True)
+    for number, item in enumerate(items):
+        table = pa.table(
+            {
+                "observation.state": np.concatenate([item.qpos, item.qvel], axis=1).tolist(),
+                "action": item.ctrl.tolist(),
+                "timestamp": item.time,
+                "episode_index": np.full(len(item), number),
+            }
+        )
+        pyarrow.parquet.write_table(table, folder / f"episode_{number:06d}.parquet")
+    same(items, read(tmp_path, HOPPER, {"action/hip": "thigh_joint.ctrl"}))
+    with pytest.raises(WarmstartError, match=r"'thigh_joint\.ctrl'"):
+        read_lerobot(tmp_path, MODEL)
+    features["action"]["names"] = None
+    (tmp_path / "meta" / "info.json").write_text(json.dumps({"features": features}))
+    with pytest.raises(WarmstartError, match="names of the 3 parts of action in .*info.json, found None"):
+        read_lerobot(tmp_path, MODEL)
+
+
+@pytest.mark.parametrize(
+    ("parts", "said"),
+    [
+        ({"qpos": ((5, 3), np.nan)}, r"found nan in thigh_joint\.angle, row 5; 1 in all"),
+        ({"ctrl": ((2, 1), np.inf)}, r"found inf in leg_joint\.ctrl, row 2"),
+        ({"time": (7, 0.01)}, r"expected time to increase, found 0\.01 s in row 7 after 0\.048 s"),
+        ({"time": (7, 0.058)}, r"found 0\.01 s between rows 6 and 7 \(2 such gaps\)"),
+        ({"time": (slice(None), np.arange(20) * 0.02)}, r"every 0\.008 s .*Hopper-v5.*found one every 0\.02 s"),
+    ],
+)
+def test_unsound_recordings_are_refused(parts, said):
+    with pytest.raises(WarmstartError, match=said):
+        changed(**parts).check(HOPPER)
+
+
+def test_shapes_are_checked():
+    changed().check(HOPPER)
+    with pytest.raises(WarmstartError, match="too short: expected at least 4 samples, found 3"):
+        Trajectories((motion(3),)).check(HOPPER)
+    with pytest.raises(WarmstartError, match=r"9 columns of qpos \(rootx\.position, .*, found 6"):
+        Trajectories((motion(),)).check(Task.parse("Walker2d-v5"))
+    with pytest.raises(WarmstartError, match="qvel of shape .20, k., found .19, 6."):
+        item = motion()
+        Trajectory("run", item.time, item.qpos, item.qvel[:19], item.ctrl)
+    with pytest.raises(WarmstartError, match="at least one trajectory"):
+        Trajectories(())
+    with pytest.raises(WarmstartError, match="Did you mean 'Hopper-v5'"):
+        read("nothing.npz", Task.parse("Hoper-v5"))
+    with pytest.raises(WarmstartError, match="found nothing there"):
+        read("nothing.npz", HOPPER)
+
+
+def test_quaternions_are_checked():
+    items = record("Ant-v5", 10)
+    items.check(Task.parse("Ant-v5"))
+    qpos = items[0].qpos.copy()
+    qpos[4, 3:7] *= 2
+    bad = Trajectory("run", items[0].time, qpos, items[0].qvel, items[0].ctrl)
+    with pytest.raises(WarmstartError, match=r"found one of length 2 in root\.qw and following, row 4"):
+        Trajectories((bad,)).check(Task.parse("Ant-v5"))
+
+
+def test_what_is_recorded_without_noise_is_what_the_simulation_does():
+    (item,) = record("HalfCheetah-v5", 30, noise_std=0.0, seed=4)
+    again = record("HalfCheetah-v5", 30, noise_std=0.0, seed=4)
+    same((item,), again)
+    robot = robot_of(Task.parse("HalfCheetah-v5"))
+    import mujoco
+
+    model = robot.model()
+    data = mujoco.MjData(model)
+    data.qpos, data.qvel = item.qpos[0], item.qvel[0]
+    for step in range(29):
+        data.ctrl = item.ctrl[step].astype(np.float32)
+        mujoco.mj_step(model, data, robot.frame_skip)
+        np.testing.assert_allclose(data.qpos, item.qpos[step + 1], atol=1e-9)
+    np.testing.assert_allclose(item.time, np.arange(30) * 0.05)
+
+
+def test_noise_is_a_share_of_the_range_of_motion():
+    (clean,), (noisy,) = (record("HalfCheetah-v5", 900, noise_std=std, seed=1) for std in (0.0, 0.02))
+    error = noisy.qpos - clean.qpos
+    np.testing.assert_allclose(error.std(axis=0) / np.ptp(clean.qpos, axis=0), 0.02, rtol=0.1)
+    np.testing.assert_array_equal(noisy.ctrl, clean.ctrl)
+
+
+@pytest.mark.parametrize("signal", sorted(SIGNALS))
+def test_signals_use_the_whole_range(signal):
+    values = SIGNALS[signal](2000, 3, 0.02, np.random.default_rng(0))
+    assert values.shape == (2000, 3)
+    assert np.abs(values).max(axis=0).min() > 0.9
+    assert np.abs(values).max() <= 1
+    correlations = np.abs(np.corrcoef(values.T) - np.eye(3))
+    assert correlations.max() < 0.4, "controls go their own ways"
+    ctrl = np.concatenate([item.ctrl for item in record("Reacher-v5", 100, signal)])
+    low, high = robot_of(Task.parse("Reacher-v5")).model().actuator_ctrlrange.T
+    assert ((ctrl >= low) & (ctrl <= high)).all()
+
+
+def test_rates_and_policies():
+    (slow,) = record("HalfCheetah-v5", 40, rate=10)
+    np.testing.assert_allclose(np.diff(slow.time), 0.1)
+    with pytest.raises(WarmstartError, match=r"every 0\.05 s .*found one every 0\.1 s"):
+        Trajectories((slow,)).check(Task.parse("HalfCheetah-v5"))
+    with pytest.raises(WarmstartError, match="rate of 20 Hz .*found 15 Hz; 20 Hz would do"):
+        record("HalfCheetah-v5", 40, rate=15)
+    (still,) = record("HalfCheetah-v5", 20, lambda observation: 0.1 * observation[:6])
+    assert still.ctrl.any()
+    with pytest.raises(WarmstartError, match="Did you mean 'chirp'"):
+        record("HalfCheetah-v5", 20, "chrip")
+    assert len(record("Hopper-v5", 100)) > 1, "a recording for each episode"
