@@ -39,7 +39,9 @@ def test_preset_resolves_builds_and_reads_back(name: str) -> None:
     made = plan(name)
     assert made.study.name == name
     assert "?" in preset_comment(name), "the comment says what the study asks"
-    assert made.study.baseline == ("nature_cnn" if "pixels" in name else "scratch")
+    baselines = {"pixels": "nature_cnn", "reality": "plain"}
+    kind = next((kind for kind in baselines if kind in name), "")
+    assert made.study.baseline == baselines.get(kind, "scratch")
     seeds = len(made.study.seed_list)
     sights = {repr(arm.vision) for arm in made.arms if arm.method.needs_source}
     assert sum(trial.config.kind == "source" for trial in made.trials) == seeds * len(sights)
