@@ -9,15 +9,15 @@ import tyro
 from warmstart.console import Command, console, print_json, print_table
 from warmstart.envs.errors import WarmstartError
 
-Topic = Literal["tasks", "methods", "presets", "encoders", "all"]
+Topic = Literal["tasks", "methods", "presets", "encoders", "realities", "recipes", "all"]
 
 
 @dataclass(frozen=True)
 class List(Command):
-    """What there is: tasks with shifted targets, transfer methods, presets (studies that ship), encoders."""
+    """What there is: tasks, transfer methods, presets (studies that ship), encoders, realities, recipes."""
 
     what: tyro.conf.Positional[
-        Annotated[Topic, tyro.conf.arg(metavar="[tasks|methods|presets|encoders]")]
+        Annotated[Topic, tyro.conf.arg(metavar="[tasks|methods|presets|encoders|realities|recipes]")]
     ] = "all"
     """Which kind to list."""
     json: bool = False
@@ -188,7 +188,61 @@ def _encoders() -> list[dict[str, str]]:
     return rows
 
 
-_LISTERS = {"tasks": _tasks, "methods": _methods, "presets": _presets, "encoders": _encoders}
+def _realities() -> list[dict[str, str]]:
+    from warmstart.sim2real.reality import load_reality, reality_names
+
+    found = [load_reality(name) for name in reality_names()]
+    return [
+        {"name": r.name, "task": str(r.task), "what": r.description, "sha256": r.sha256[:12]} for r in found
+    ]
+
+
+def _recipes() -> list[dict[str, str]]:
+    from warmstart.sim2real.challenges import CHALLENGES
+    from warmstart.sim2real.curricula import KINDS
+    from warmstart.sim2real.recipes import LEVELS
+
+    def first_line(kind: type) -> str:
+        return (kind.__doc__ or "").strip().split("\n\n")[0].replace("\n", " ")
+
+    what = {
+        "light": "what a carefully measured robot leaves open",
+        "medium": "what an unmeasured one leaves open",
+        "heavy": "the Robust RL suite's ranges",
+    }
+    rows = [
+        {"name": level, "kind": "recipe", "use": f"randomize: {level}", "what": what[level]}
+        for level in LEVELS
+    ]
+    rows += [
+        {
+            "name": name,
+            "kind": "challenge",
+            "use": f"imperfections: {name}",
+            "what": "the Real-World RL suite's combined challenge",
+        }
+        for name in CHALLENGES
+    ]
+    rows += [
+        {
+            "name": name,
+            "kind": "curriculum",
+            "use": f"curriculum: {{method: {name}, …}}",
+            "what": first_line(kind),
+        }
+        for name, kind in KINDS.items()
+    ]
+    return rows
+
+
+_LISTERS = {
+    "tasks": _tasks,
+    "methods": _methods,
+    "presets": _presets,
+    "encoders": _encoders,
+    "realities": _realities,
+    "recipes": _recipes,
+}
 
 
 def _cell(value: object) -> str:

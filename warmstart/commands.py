@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 
 import tyro
 
+from warmstart.command_identify import Identify
 from warmstart.command_info import Doctor, Inspect, List, Status
 from warmstart.command_policy import Evaluate, Video
 from warmstart.command_pretrain import Pretrain
@@ -24,6 +25,7 @@ _TABLE: dict[str, Callable[..., Command]] = {
     "status": Status,
     "pretrain": Pretrain,
     "probe": Probe,
+    "identify": Identify,
     "gap": Gap,
     "robustness": Robustness,
     "seal": Seal,
@@ -41,6 +43,7 @@ First steps:
                                                start from it in another task
   warmstart probe squeezenet1_1:weights=imagenet Reacher-v5
                                                what a visual encoder tells of a task
+  warmstart compare pendulum-reality           what closes the gap to a reality that was hidden
   warmstart list                               tasks, methods, presets and encoders
 
 Every command explains itself with --help, and shows the traceback of an error with --debug."""

@@ -1,0 +1,107 @@
+"""``warmstart identify``: physical parameters of a robot from its recorded motion."""
+
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import tyro
+
+from warmstart.console import Command, console, note, pairs, print_json, print_table
+from warmstart.envs.errors import WarmstartError
+
+if TYPE_CHECKING:
+    from warmstart.envs.tasks import Task
+    from warmstart.sim2real.trajectories import Trajectories
+
+
+@dataclass(frozen=True)
+class Identify(Command):
+    """Fit physical parameters and a delay to recorded motion; what the data can't determine is named.
+
+    The result is a task's text, to train in, and ranges around it, to randomize with.
+    """
+
+    task: tyro.conf.Positional[Annotated[str, tyro.conf.arg(metavar="TASK")]]
+    """The robot as its model has it, for example HalfCheetah-v5."""
+    data: tyro.conf.Positional[Annotated[Path | None, tyro.conf.arg(metavar="[DATA]")]] = None
+    """Recordings: NAME.npz, NAME.csv or a LeRobot dataset's folder; see `docs/sim2real.md`."""
+    fit: Annotated[tuple[str, ...], tyro.conf.arg(metavar="PARAMETER=RANGE")] = ()
+    """What is fitted, between which bounds: torso.mass=x0.5:x2 friction=x0.4:x1.6."""
+    reality: str | None = None
+    """Record in this reality in place of DATA."""
+    seconds: float = 60.0
+    """How long to record there."""
+    delay: tuple[int, int] = (0, 3)
+    """Fewest and most control steps after which a command may act."""
+    window: float = 0.2
+    """Seconds of motion that are predicted in one go."""
+    rename: Annotated[tuple[str, ...], tyro.conf.arg(metavar="COLUMN=NAME")] = ()
+    """Columns of DATA that are called otherwise than the robot's parts."""
+    out: Path | None = None
+    """File to write: NAME.yaml or NAME.json."""
+    seed: int = 0
+    """Of the fit, and of a recording."""
+    json: bool = False
+    """Print JSON."""
+
+    def run(self) -> int:
+        """Fit."""
+        from warmstart.agents.threads import available_cores
+        from warmstart.envs.tasks import Task
+        from warmstart.sim2real.identification import identify
+
+        if (self.data is None) == (self.reality is None):
+            raise WarmstartError("Expected recordings (DATA) or a --reality to record in, one of the two.")
+        if not self.fit:
+            raise WarmstartError(
+                "Expected what to fit: --fit torso.mass=x0.5:x2 friction=x0.4:x1.6, for example."
+            )
+        if self.out is not None and self.out.suffix not in (".yaml", ".yml", ".json"):
+            raise WarmstartError(f"--out: expected a file named NAME.yaml or NAME.json, found {self.out}.")
+        task = Task.parse(self.task)
+        parameters = pairs("--fit", self.fit)
+        began = time.perf_counter()
+        recorded = self._recordings(task)
+        found = identify(
+            task,
+            recorded,
+            parameters,
+            delay=self.delay,
+            window=self.window,
+            seed=self.seed,
+            n_threads=available_cores(),
+            progress=None if self.json else note,
+        )
+        if self.out is not None:
+            found.save(self.out)
+        if self.json:
+            print_json(found.to_json())
+            return 0 if found.accepted else 1
+        rows = found.table()
+        print_table(
+            f"{task}, {recorded.duration:.0f} s of motion", list(rows[0]), [list(r.values()) for r in rows]
+        )
+        if found.delay is not None:
+            console().print(f"delay: {found.delay} control steps")
+        console().print(found.message)
+        console().print(f"task: {found.task_text}")
+        for name, term in found.recipe.items():
+            console().print(f"randomize: {name}: {term}")
+        note(f"{time.perf_counter() - began:.0f} s" + ("" if self.out is None else f"; written: {self.out}"))
+        return 0 if found.accepted else 1
+
+    def _recordings(self, task: "Task") -> "Trajectories":
+        """The recordings, read or made."""
+        from warmstart.sim2real.reality import load_reality
+        from warmstart.sim2real.trajectories import read
+
+        if self.data is not None:
+            return read(self.data, task, pairs("--rename", self.rename) or None)
+        assert self.reality is not None
+        reality = load_reality(self.reality)
+        if str(reality.task) != str(task):
+            raise WarmstartError(f"{reality.name} stands for {reality.task}, not for {task}.")
+        recorded, steps = reality.record(self.seconds, seed=self.seed)
+        note(f"{steps:,} steps were taken in {reality.name}")
+        return recorded
