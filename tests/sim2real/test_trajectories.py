@@ -54,8 +54,9 @@ def write_csv(path, items, rename=lambda name: name, episodes=True):
     names = ["time", *(n for part in columns(MODEL).values() for n in part)]
     lines = [",".join([*map(rename, names), *(["episode"] if episodes else [])])]
     for number, item in enumerate(items):
-        for row in np.column_stack([item.time, item.qpos, item.qvel, item.ctrl]):
-            lines.append(",".join([*map(repr, row.tolist()), *([str(number)] if episodes else [])]))
+        last = [str(number)] if episodes else []
+        rows = np.column_stack([item.time, item.qpos, item.qvel, item.ctrl]).tolist()
+        lines += [",".join([*map(repr, row), *last]) for row in rows]
     path.write_text("\n".join(lines))
 
 
@@ -80,7 +81,7 @@ def test_npz_round_trip(tmp_path):
     same(items, read_npz(path))
     del arrays["action"]
     np.savez(path, **arrays)
-    with pytest.raises(WarmstartError, match="Unknown array .* 'ctrl'"):
+    with pytest.raises(WarmstartError, match=r"Unknown array .* 'ctrl'"):
         read_npz(path)
 
 
@@ -144,7 +145,7 @@ def test_lerobot_round_trip(tmp_path):
         read_lerobot(tmp_path, MODEL)
     features["action"]["names"] = None
     (tmp_path / "meta" / "info.json").write_text(json.dumps({"features": features}))
-    with pytest.raises(WarmstartError, match="names of the 3 parts of action in .*info.json, found None"):
+    with pytest.raises(WarmstartError, match=r"names of the 3 parts of action in .*info\.json, found None"):
         read_lerobot(tmp_path, MODEL)
 
 
@@ -155,7 +156,10 @@ def test_lerobot_round_trip(tmp_path):
         ({"ctrl": ((2, 1), np.inf)}, r"found inf in leg_joint\.ctrl, row 2"),
         ({"time": (7, 0.01)}, r"expected time to increase, found 0\.01 s in row 7 after 0\.048 s"),
         ({"time": (7, 0.058)}, r"found 0\.01 s between rows 6 and 7 \(2 such gaps\)"),
-        ({"time": (slice(None), np.arange(20) * 0.02)}, r"every 0\.008 s .*Hopper-v5.*found one every 0\.02 s"),
+        (
+            {"time": (slice(None), np.arange(20) * 0.02)},
+            r"every 0\.008 s .*Hopper-v5.*found one every 0\.02 s",
+        ),
     ],
 )
 def test_unsound_recordings_are_refused(parts, said):
@@ -169,8 +173,8 @@ def test_shapes_are_checked():
         Trajectories((motion(3),)).check(HOPPER)
     with pytest.raises(WarmstartError, match=r"9 columns of qpos \(rootx\.position, .*, found 6"):
         Trajectories((motion(),)).check(Task.parse("Walker2d-v5"))
-    with pytest.raises(WarmstartError, match="qvel of shape .20, k., found .19, 6."):
-        item = motion()
+    item = motion()
+    with pytest.raises(WarmstartError, match=r"qvel of shape \(20, k\), found \(19, 6\)"):
         Trajectory("run", item.time, item.qpos, item.qvel[:19], item.ctrl)
     with pytest.raises(WarmstartError, match="at least one trajectory"):
         Trajectories(())
@@ -232,7 +236,7 @@ def test_rates_and_policies():
     np.testing.assert_allclose(np.diff(slow.time), 0.1)
     with pytest.raises(WarmstartError, match=r"every 0\.05 s .*found one every 0\.1 s"):
         Trajectories((slow,)).check(Task.parse("HalfCheetah-v5"))
-    with pytest.raises(WarmstartError, match="rate of 20 Hz .*found 15 Hz; 20 Hz would do"):
+    with pytest.raises(WarmstartError, match=r"rate of 20 Hz .*found 15 Hz; 20 Hz would do"):
         record("HalfCheetah-v5", 40, rate=15)
     (still,) = record("HalfCheetah-v5", 20, lambda observation: 0.1 * observation[:6])
     assert still.ctrl.any()

@@ -1,0 +1,155 @@
+"""Studies with a reality: what arms come to, and one tiny study from its YAML to its report."""
+
+import json
+
+import numpy as np
+import pytest
+
+from warmstart.agents.checkpoints import load_checkpoint
+from warmstart.agents.evaluation import evaluate
+from warmstart.envs.errors import WarmstartError
+from warmstart.envs.yaml_files import parse_yaml
+from warmstart.experiments.plan import make_plan
+from warmstart.experiments.records import GAP, RECORDS, read_jsonl
+from warmstart.experiments.run import conclude, plan, prepare
+from warmstart.experiments.study import Study
+from warmstart.experiments.trial import run_trial
+from warmstart.experiments.worlds import IDENTIFICATION
+from warmstart.sim2real.reality import load_reality
+
+STUDY = """
+name: tiny
+target: InvertedPendulum-v5
+reality: pendulum-worn
+judge_range: light
+algorithm: {name: ppo, n_envs: 4, n_steps: 32, n_epochs: 1, batch_size: 64, net_arch: [16]}
+target_steps: 512
+seeds: 1
+baseline: plain
+arms:
+  - {name: plain, method: scratch}
+  - {name: randomized, method: scratch, randomize: {recipe: light, pole.mass: x0.5:x2}}
+  - name: everything
+    method: scratch
+    randomize: {pole.mass: x0.5:x2, gear: x0.8:x1.2}
+    curriculum: {method: paced, success: 5, window: 4}
+    imperfections: {noise: 0.01, action_delay: 1}
+    disturbances: {push: {force: 0.1, every: 0.2, duration: 0.05}}
+  - {name: identified, method: scratch, identify: {parameters: {pole.mass: x0.5:x2.5}, seconds: 4}, randomize: identified}
+  - {name: last, method: scratch, reality_steps: 128}
+  - {name: oracle, method: scratch, reality_steps: 512}
+evaluation: {every: 128, episodes: 2}
+"""  # noqa: E501
+
+
+def study(text=STUDY):
+    return Study.from_document(parse_yaml(text, "tiny.yaml"))
+
+
+def test_arms_come_to_trials():
+    made = make_plan(study())
+    arms = {trial.arm: trial for trial in made.trials}
+    sealed = load_reality("pendulum-worn").sha256
+    for name in ("random", "plain", "oracle", "identify"):
+        assert arms[name].config.reality == {"name": "pendulum-worn", "sha256": sealed, "range": "light"}
+    assert arms["plain"].config.world == {}
+    terms = arms["randomized"].config.world["randomize"]
+    assert [term["parameters"] for term in terms.values()][-1] == ["pole.mass"]
+    assert len(terms) == 4, "the recipe's three, and one's own"
+    assert arms["everything"].config.world["curriculum"]["method"] == "paced"
+    assert arms["everything"].config.world["disturbances"]["push"]["force"] == [0.1, 0.1]
+    assert arms["identified"].needs == arms["identify"].hash == arms["identified"].config.identification
+    assert arms["last"].config.world == {"reality_steps": 128}
+    again = Study.from_document(parse_yaml(made.study.to_yaml(), "study.yaml"))
+    assert [trial.hash for trial in make_plan(again).trials] == [trial.hash for trial in made.trials]
+
+
+def test_states_without_a_reality_are_planned_as_before():
+    plain = make_plan(Study("a", "Hopper-v5", 1000, arms=("scratch",), seeds=1)).trials[1].config.to_json()
+    assert not {"world", "reality", "identification"} & set(plain)
+
+
+def test_a_tiny_study_runs_to_its_report(tmp_path):
+    made = make_plan(study())
+    prepare(made, tmp_path)
+    for trial in made.unique:
+        run_trial(tmp_path / "trials" / trial.hash)
+    result = conclude(tmp_path)
+    assert not result.failures
+    folder = {trial.arm: tmp_path / "trials" / trial.hash for trial in made.trials}
+    gaps = {
+        name: json.loads((folder[name] / GAP).read_text()) for name in folder if (folder[name] / GAP).exists()
+    }
+    assert set(gaps) == {"plain", "randomized", "everything", "identified", "last", "oracle"}
+    taken = {name: gap["interactions"] for name, gap in gaps.items()}
+    assert taken == {
+        "plain": 0,
+        "randomized": 0,
+        "everything": 0,
+        "identified": 100,
+        "last": 128,
+        "oracle": 512,
+    }
+
+    reality = load_reality("pendulum-worn")
+    policy = load_checkpoint(folder["plain"] / "checkpoint").policy()
+    played = evaluate(policy, reality, episodes=2, seed=1_000_000)
+    last = [record for record in read_jsonl(folder["plain"] / RECORDS) if record["event"] == "evaluation"][-1]
+    np.testing.assert_allclose(last["returns"], played.returns)
+
+    found = json.loads((folder["identify"] / IDENTIFICATION).read_text())
+    notes = json.loads((folder["identified"] / "transfer.json").read_text())["notes"]
+    assert any(found["task"] in note for note in notes)
+    drawn = [record for record in read_jsonl(folder["everything"] / RECORDS) if record["event"] == "drawn"]
+    assert set(drawn[-1]["quantiles"]) == {"pole.mass", "gear"}
+    assert drawn[-1]["curriculum"]["width"] >= 0
+
+    html = result.report.read_text()
+    assert "What is left in the reality" in html
+    assert "What training drew" in html
+    assert "pendulum-worn" in html
+
+
+def test_identity_randomization_trains_bit_for_bit_as_none(tmp_path):
+    records = []
+    for arm in ("{name: plain, method: scratch}", "{name: plain, method: scratch, randomize: {gear: x1:x1}}"):
+        text = STUDY[: STUDY.index("arms:")] + f"arms:\n  - {arm}\nevaluation: {{every: 128, episodes: 2}}\n"
+        made = make_plan(study(text))
+        run = tmp_path / str(len(records))
+        prepare(made, run)
+        trial = next(trial for trial in made.trials if trial.arm == "plain")
+        run_trial(run / "trials" / trial.hash)
+        told = read_jsonl(run / "trials" / trial.hash / RECORDS)
+        records.append([record for record in told if record["event"] != "drawn"])
+    assert records[0] == records[1]
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("reality: pendulum-worn", "reality: pendulum-wrn", "reality: .*Did you mean 'pendulum-worn'"),
+        ("reality: pendulum-worn", "reality: hopper-worn", "stands for Hopper-v5"),
+        ("reality: pendulum-worn\n", "", "is done in a reality: name one"),
+        ("judge_range: light", "judge_range: lite", "Did you mean 'light'"),
+        ("reality_steps: 128", "reality_steps: 1000", "at most the target's 512 steps, found 1,000"),
+        ("reality_steps: 128", "reality_steps: -1", "reality_steps of at least 0"),
+        ("pole.mass: x0.5:x2}}", "pol.mass: x0.5:x2}}", "Did you mean 'pole.mass'"),
+        ("recipe: light, pole.mass: x0.5:x2", "recipe: lite, pole.mass: x0.5:x2", "Did you mean 'light'"),
+        ("gear: x0.8:x1.2", "gear: x1.2:x0.8", "found 1.2 to 0.8: swap them"),
+        ("method: paced", "method: pased", "Did you mean 'paced'"),
+        ("action_delay: 1", "action_dely: 1", "Did you mean 'action_delay'"),
+        ("force: 0.1", "force: -0.1", "force from low to high"),
+        (
+            ", seconds: 4}, randomize: identified",
+            ", secs: 4}, randomize: identified",
+            "Did you mean 'seconds'",
+        ),
+        ("identify: {parameters: {pole.mass: x0.5:x2.5}, seconds: 4}, ", "", "needs identify, which finds"),
+        ("{pole.mass: x0.5:x2.5}", "{pol.mass: x0.5:x2.5}", "Did you mean 'pole.mass'"),
+    ],
+)
+def test_mistakes_point_at_their_place(old, new, message, tmp_path):
+    assert old in STUDY
+    (tmp_path / "tiny.yaml").write_text(STUDY.replace(old, new, 1))
+    with pytest.raises(WarmstartError, match=message):
+        plan(tmp_path / "tiny.yaml")
