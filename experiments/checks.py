@@ -22,6 +22,7 @@ from warmstart.experiments.arms import ResolvedArm
 from warmstart.experiments.plan import Plan
 from warmstart.experiments.seeing import randomized_looks
 from warmstart.experiments.study import Study, StudyError, checked
+from warmstart.sim2real.worlds import check_identify, check_world, resolved
 from warmstart.transfer.carrying import CarryingMethod
 from warmstart.transfer.matching import Kind, match, named
 from warmstart.transfer.spaces import flat_size
@@ -57,6 +58,7 @@ def check_buildable(plan: Plan) -> None:
         target = build(str(arm.target), ("target",), arm.algorithm)
         if arm.vision is not None:
             _check_encoder(arm, target)
+        _check_world(arm)
         source = given
         if arm.source is not None:
             source = build(str(arm.source), ("source",), arm.source_algorithm)
@@ -64,6 +66,17 @@ def check_buildable(plan: Plan) -> None:
             _check_looks(arm)
         if source is not None and isinstance(arm.method, CarryingMethod):
             _check_pair(study, source, target, arm)
+
+
+def _check_world(arm: ResolvedArm) -> None:
+    """See that the simulation that an arm trains in can be made."""
+    place = ("arms", arm.name)
+    world = checked(place, lambda: resolved(arm.world, arm.target))
+    looks = {} if arm.vision is None else arm.vision.randomize
+    if world:
+        checked(place, lambda: check_world(world, arm.target, looks))
+    if arm.world.identify:
+        checked(place, lambda: check_identify(arm.world.identify, arm.target))
 
 
 def _check_looks(arm: ResolvedArm) -> None:

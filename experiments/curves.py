@@ -70,6 +70,8 @@ class RunData:
     """Directory of the first finished trial of each arm (and of `source`) that kept frames and a film."""
     gaps: Mapping[str, Mapping[int, Mapping[str, Any]]] = field(default_factory=dict)
     """What each arm's final agents keep in the study's reality, by arm and seed; empty without one."""
+    maps: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    """Robustness map of each arm's first seed, with the terms that it was trained on."""
     drawn: Mapping[str, tuple[Mapping[str, Any], ...]] = field(default_factory=dict)
     """Records of what the first seed of each arm drew in training."""
     failures: tuple[Failure, ...] = ()

@@ -11,9 +11,6 @@ from warmstart.experiments.records import write_json
 from warmstart.experiments.trial_config import TrialConfig
 from warmstart.experiments.worlds import IDENTIFICATION, trial_reality
 
-SETTINGS = ("parameters", "seconds", "signal", "noise_std", "delay")
-"""What an arm may say under `identify`."""
-
 
 def identify_physics(config: TrialConfig, directory: Path, recorder: Recorder) -> None:
     """Record in the reality, fit, write down what was found.

@@ -15,6 +15,7 @@ from warmstart.agents.config import ALGORITHMS, AlgorithmConfig
 from warmstart.agents.files import content_hash
 from warmstart.envs.pixel_options import sees_pixels, state_task
 from warmstart.envs.tasks import Task
+from warmstart.envs.vector import make_vec
 from warmstart.experiments.arms import ResolvedArm, resolve_algorithm, resolve_arm
 from warmstart.experiments.plugins import Plugin
 from warmstart.experiments.settings import to_plain
@@ -36,6 +37,7 @@ from warmstart.experiments.vision_plan import (
 )
 from warmstart.sim2real.reality import Reality, load_reality, reality_names
 from warmstart.sim2real.recipes import randomize_terms
+from warmstart.sim2real.robustness import Sweep
 from warmstart.sim2real.worlds import resolved
 from warmstart.transfer.methods import make_method
 
@@ -139,7 +141,9 @@ def make_plan(study: Study, plugins: tuple[Plugin, ...] = ()) -> Plan:
                 prepared,
                 kind="target",
                 world=worlds[arm.name],
-                reality=chance.reality,
+                reality={**chance.reality, "map": list(study.map)}
+                if study.map and reality is not None and seed == study.seed_list[0]
+                else chance.reality,
                 identification=identification.hash if identification else "",
                 task=str(arm.target),
                 steps=study.target_steps,
@@ -174,6 +178,12 @@ def given_reality(study: Study) -> Reality | None:
         raise StudyError(
             ("reality",), f"{reality.name} stands for {reality.task}, and the target is {study.target}."
         )
+    if len(study.map) > 2:
+        raise StudyError(("map",), f"expected one or two sweeps, found {len(study.map)}.")
+    for index, text in enumerate(study.map):
+        sweep = checked(("map", index), partial(Sweep.parse, text))
+        task = reality.task.with_context(sweep.changes()[0])
+        checked(("map", index), lambda t=task: make_vec(t, 1, n_threads=1).close())  # type: ignore[misc]
     if study.judge_range != "none":
         checked(("judge_range",), lambda: randomize_terms(study.judge_range, reality.task))
     return reality
@@ -246,7 +256,7 @@ def resolve(study: Study) -> tuple[Study, tuple[ResolvedArm, ...], tuple[str, ..
 
 def _located(reality: str | None) -> str | None:
     """A reality's name, or the whole path of its file."""
-    if reality is None or reality in reality_names():
+    if reality is None or reality in reality_names() or not Path(reality).expanduser().is_file():
         return reality
     return str(Path(reality).expanduser().resolve())
 

@@ -3,6 +3,8 @@
 Plain values and small SVG charts that the template only has to place. Imports run data, summary, formatting.
 """
 
+import base64
+import io
 import math
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -12,8 +14,11 @@ import numpy as np
 from warmstart.experiments.curves import RunData
 from warmstart.experiments.formatting import UNKNOWN, bounds, number
 from warmstart.experiments.report_sections import arm_index
+from warmstart.experiments.robustness_figure import draw_maps
 from warmstart.experiments.statistics import Interval, paired_t
 from warmstart.experiments.summary import Summary
+from warmstart.sim2real.randomization import read_terms
+from warmstart.sim2real.robustness import RobustnessMap, Sweep
 
 COLUMNS = ("nominal", "in_range", "worst_10_percent", "reality", "kept")
 """Figures of a gap, in the order in which they are shown."""
@@ -75,6 +80,42 @@ def drawn_charts(run: RunData, summary: Summary) -> list[dict[str, Any]]:
             }
         )
     return found
+
+
+def map_pictures(run: RunData, summary: Summary) -> list[dict[str, Any]]:
+    """A robustness map of each arm as a picture, all on one scale."""
+    found = {arm.name: run.maps[arm.name] for arm in summary.arms if arm.name in run.maps}
+    if not found:
+        return []
+    maps = {
+        name: RobustnessMap(
+            name,
+            tuple(Sweep.parse(text) for text in plain["sweeps"]),
+            np.array(plain["means"], dtype=np.float64)[..., None],
+        )
+        for name, plain in found.items()
+    }
+    limits = (
+        min(float(each.means.min()) for each in maps.values()),
+        max(float(each.means.max()) for each in maps.values()),
+    )
+    pictures = []
+    for name, each in maps.items():
+        threshold, trained = float(found[name]["threshold"]), found[name]["trained"]
+        terms = () if isinstance(trained, str) else read_terms(trained)[0]
+        figure = draw_maps([each], str(summary.study.get("target", "")), threshold, [terms], limits)
+        buffer = io.BytesIO()
+        figure.savefig(buffer, format="png", dpi=110, metadata={"Software": None})
+        pictures.append(
+            {
+                "arm": name,
+                "index": arm_index(summary, name),
+                "picture": f"data:image/png;base64,{base64.b64encode(buffer.getvalue()).decode()}",
+                "good": f"{100 * each.area_above(threshold):.0f}",
+                "worst": number(each.worst[0]),
+            }
+        )
+    return pictures
 
 
 def _curriculum(records: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:

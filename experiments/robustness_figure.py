@@ -22,7 +22,11 @@ _PREFIX = {"scale": "×", "add": "+", "set": ""}
 
 
 def draw_maps(
-    maps: Sequence[RobustnessMap], task: str, threshold: float, terms: Sequence[Sequence[Term]] = ()
+    maps: Sequence[RobustnessMap],
+    task: str,
+    threshold: float,
+    terms: Sequence[Sequence[Term]] = (),
+    limits: tuple[float, float] | None = None,
 ) -> "Figure":
     """Draw one or several policies' maps side by side, on one scale.
 
@@ -31,6 +35,7 @@ def draw_maps(
         task: What was played, for the title.
         threshold: A return that counts as good; cells below it are hatched, or lie below a line.
         terms: What each policy was trained on, whose ranges are drawn in; empty where that isn't known.
+        limits: Lowest and highest return of the colours; None for those of the maps.
 
     Raises:
         WarmstartError: The maps are of different sweeps.
@@ -50,7 +55,7 @@ def draw_maps(
     if flat:
         _draw_curves(figure, maps, threshold, trained)
     else:
-        _draw_heat(figure, maps, threshold, trained)
+        _draw_heat(figure, maps, threshold, trained, limits)
     return figure
 
 
@@ -85,13 +90,19 @@ def _draw_curves(
 
 
 def _draw_heat(
-    figure: "Figure", maps: Sequence[RobustnessMap], threshold: float, trained: Sequence[Sequence[Term]]
+    figure: "Figure",
+    maps: Sequence[RobustnessMap],
+    threshold: float,
+    trained: Sequence[Sequence[Term]],
+    limits: tuple[float, float] | None,
 ) -> None:
     from matplotlib.patches import Rectangle
 
     first, second = maps[0].sweeps
-    low = min(float(each.means.min()) for each in maps)
-    high = max(float(each.means.max()) for each in maps)
+    low, high = limits or (
+        min(float(each.means.min()) for each in maps),
+        max(float(each.means.max()) for each in maps),
+    )
     panels = figure.subplots(1, len(maps), squeeze=False, sharey=True)[0]
     image: Any = None
     for axes, each, terms in zip(panels, maps, trained, strict=True):

@@ -12,7 +12,17 @@ from warmstart.envs.errors import WarmstartError
 from warmstart.envs.yaml_files import read_yaml
 from warmstart.experiments.claims import holder
 from warmstart.experiments.curves import Curve, Failure, RunData
-from warmstart.experiments.records import ERROR, FILM, GAP, RECORDS, TIMES, TRANSFER, read_json, read_jsonl
+from warmstart.experiments.records import (
+    ERROR,
+    FILM,
+    GAP,
+    MAP,
+    RECORDS,
+    TIMES,
+    TRANSFER,
+    read_json,
+    read_jsonl,
+)
 from warmstart.experiments.status import Status, read_status
 from warmstart.experiments.trial_config import TRIALS, Kind, TrialConfig
 
@@ -82,6 +92,7 @@ def load_run(directory: str | Path) -> RunData:
     media: dict[str, Path] = {}
     gaps: dict[str, dict[int, Mapping[str, Any]]] = {}
     drawn: dict[str, tuple[Mapping[str, Any], ...]] = {}
+    maps: dict[str, Mapping[str, Any]] = {}
     failures: list[Failure] = []
     versions: dict[str, str] = {}
     random_return: float | None = None
@@ -107,6 +118,9 @@ def load_run(directory: str | Path) -> RunData:
         gap = read_json(state.directory / GAP)
         if gap is not None:
             gaps.setdefault(state.arm, {})[state.seed] = gap
+        mapped = read_json(state.directory / MAP)
+        if mapped is not None:
+            maps[state.arm] = {**mapped, "trained": config.world.get("randomize", {})}
         drawn.setdefault(state.arm, tuple(record for record in records if record["event"] == "drawn"))
         report = read_json(state.directory / TRANSFER)
         if report is not None:
@@ -119,6 +133,7 @@ def load_run(directory: str | Path) -> RunData:
         transfers=transfers,
         media=media,
         gaps=gaps,
+        maps=maps,
         drawn={arm: told for arm, told in drawn.items() if told},
         failures=tuple(failures),
         random_return=random_return,

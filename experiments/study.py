@@ -107,6 +107,9 @@ class Study:
     judge_range: str = "medium"
     """Recipe of the range around the target in which final agents are judged where there is a reality:
     `light`, `medium`, `heavy` or `none`."""
+    map: Sequence[str] = ()
+    """One or two sweeps such as `torso.mass=x0.5:x2:5`: where there is a reality, the final agent of each
+    arm's first seed is mapped over them."""
     baseline: str = "scratch"
     """Name of the arm that the others are compared with."""
     seeds: int | Sequence[int] = 10
@@ -234,6 +237,7 @@ class Study:
             values[key] = section.name_map(key)
         for key in ("source_observation_names", "source_action_names"):
             values[key] = section.list_of_text(key)
+        values["map"] = section.list_of_text("map") or ()
         for key, read in (
             ("algorithm", _raw_algorithm),
             ("source_algorithm", _raw_algorithm),

@@ -8,13 +8,16 @@ from warmstart.agents.checkpoints import Checkpoint, checkpoint_of
 from warmstart.envs.errors import WarmstartError
 from warmstart.envs.tasks import Task
 from warmstart.envs.yaml_files import dump_yaml
-from warmstart.experiments.records import GAP, read_json, write_json
+from warmstart.experiments.records import GAP, MAP, read_json, write_json
 from warmstart.experiments.trial_config import TRIALS, TrialConfig
 from warmstart.sim2real.gap import measure_gap
 from warmstart.sim2real.reality import Reality, load_reality
 from warmstart.sim2real.recipes import randomize_terms
+from warmstart.sim2real.robustness import Sweep, robustness_map, usual_threshold
 from warmstart.sim2real.worlds import IDENTIFIED, TrainingWorld, training_world
 
+MAPPED = 4
+"""Episodes in each cell of an arm's map."""
 REALITIES = "realities"
 """Folder of a run directory that holds its sealed reality."""
 IDENTIFICATION = "identification.json"
@@ -105,3 +108,10 @@ def judge(model: Any, config: TrialConfig, reality: Reality, directory: Path, in
         n_threads=1,
     )
     write_json(directory / GAP, {**gap.to_json(), "interactions": interactions})
+    sweeps = [Sweep.parse(text) for text in config.reality.get("map", ())]
+    if sweeps:
+        found = robustness_map(
+            "", checkpoint, reality.task, sweeps, episodes=MAPPED, seed=config.evaluation_seed, n_threads=1
+        )
+        threshold = usual_threshold(gap.to_json()["nominal"])
+        write_json(directory / MAP, {**found.to_json(threshold), "sweeps": list(config.reality["map"])})

@@ -22,6 +22,7 @@ name: tiny
 target: InvertedPendulum-v5
 reality: pendulum-worn
 judge_range: light
+map: [pole.mass=x0.5:x2:2, gear=x0.8:x1.2:2]
 algorithm: {name: ppo, n_envs: 4, n_steps: 32, n_epochs: 1, batch_size: 64, net_arch: [16]}
 target_steps: 512
 seeds: 1
@@ -51,7 +52,9 @@ def test_arms_come_to_trials():
     arms = {trial.arm: trial for trial in made.trials}
     sealed = load_reality("pendulum-worn").sha256
     for name in ("random", "plain", "oracle", "identify"):
-        assert arms[name].config.reality == {"name": "pendulum-worn", "sha256": sealed, "range": "light"}
+        found = dict(arms[name].config.reality)
+        assert found.pop("map", None) == (list(study().map) if name in ("plain", "oracle") else None)
+        assert found == {"name": "pendulum-worn", "sha256": sealed, "range": "light"}
     assert arms["plain"].config.world == {}
     terms = arms["randomized"].config.world["randomize"]
     assert [term["parameters"] for term in terms.values()][-1] == ["pole.mass"]
@@ -107,6 +110,7 @@ def test_a_tiny_study_runs_to_its_report(tmp_path):
     html = result.report.read_text()
     assert "What is left in the reality" in html
     assert "What training drew" in html
+    assert html.count("of the cells are good") == 6
     assert "pendulum-worn" in html
 
 
@@ -130,6 +134,8 @@ def test_identity_randomization_trains_bit_for_bit_as_none(tmp_path):
         ("reality: pendulum-worn", "reality: pendulum-wrn", "reality: .*Did you mean 'pendulum-worn'"),
         ("reality: pendulum-worn", "reality: hopper-worn", "stands for Hopper-v5"),
         ("reality: pendulum-worn\n", "", "is done in a reality: name one"),
+        ("map: [pole.mass=x0.5:x2:2", "map: [pol.mass=x0.5:x2:2", "Did you mean 'pole.mass'"),
+        ("gear=x0.8:x1.2:2]", "gear=x0.8:x1.2]", "PARAMETER=RANGE:POINTS"),
         ("judge_range: light", "judge_range: lite", "Did you mean 'light'"),
         ("reality_steps: 128", "reality_steps: 1000", "at most the target's 512 steps, found 1,000"),
         ("reality_steps: 128", "reality_steps: -1", "reality_steps of at least 0"),
