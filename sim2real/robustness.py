@@ -6,6 +6,7 @@ May import envs and agents.
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from typing import Any
 
 import numpy as np
@@ -69,8 +70,13 @@ class Sweep:
 
     def trained(self, terms: Sequence[Term]) -> tuple[float, float] | None:
         """The range that a policy was trained on, where one of the terms is about the same parameter."""
-        for term in terms:
-            if self.selector in term.parameters and term.operation == self.operation:
+        meant = (
+            self.selector,
+            *(f"{kind}.{self.selector}" for kind in ("body", "geom", "joint", "actuator")),
+        )
+        for term in reversed(terms):  # the last one holds
+            patterns = term.parameters if term.operation == self.operation else ()
+            if any(fnmatchcase(name, pattern) for name in meant for pattern in patterns):
                 return term.distribution.bounds
         return None
 

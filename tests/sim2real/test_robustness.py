@@ -37,6 +37,8 @@ def test_sweeps_are_read():
     terms, _ = read_terms({"torso.mass": "x0.8:x1.2", "friction": "0.5:1"})
     assert MASS.trained(terms) == (0.8, 1.2)
     assert FRICTION.trained(terms) is None, "they set, the sweep scales"
+    every, _ = read_terms({"body.*.mass": {"range": "x0.9:x1.1", "each": True}})
+    assert MASS.trained(every) == (0.9, 1.1)
 
 
 @pytest.mark.parametrize(
