@@ -18,8 +18,11 @@ from stable_baselines3.sac import SAC
 from stable_baselines3.td3 import TD3
 from torch import nn
 
+from warmstart.agents.asymmetric_policies import ASYMMETRIC_POLICIES
 from warmstart.agents.encoder_policies import ENCODER_POLICIES
 from warmstart.agents.features import EncoderExtractor
+from warmstart.agents.history import AdaptationExtractor
+from warmstart.agents.privileged import ContextExtractor
 from warmstart.envs.errors import WarmstartError, unknown_name
 
 SB3_ALGORITHMS: dict[str, type[BaseAlgorithm]] = {"ppo": PPO, "sac": SAC, "td3": TD3}
@@ -38,6 +41,8 @@ EXTRACTORS: dict[str, type[BaseFeaturesExtractor]] = {
     "CombinedExtractor": CombinedExtractor,
     "NatureCNN": NatureCNN,
     "EncoderExtractor": EncoderExtractor,
+    "ContextExtractor": ContextExtractor,
+    "AdaptationExtractor": AdaptationExtractor,
 }
 """Features extractors that a checkpoint may name; a plugin adds its own under its class's name."""
 
@@ -46,7 +51,7 @@ POLICIES: dict[str, dict[str, type[BasePolicy]]] = {
     for name, algorithm in SB3_ALGORITHMS.items()
 }
 """Policy classes that a checkpoint may name, by algorithm; a plugin adds its own under its class's name."""
-for _algorithm, _policy in ENCODER_POLICIES.items():
+for _algorithm, _policy in (*ENCODER_POLICIES.items(), *ASYMMETRIC_POLICIES.items()):
     POLICIES[_algorithm][_policy.__name__] = _policy
 
 PLAIN_KWARGS = frozenset(

@@ -13,6 +13,7 @@ from stable_baselines3.common.utils import LinearSchedule
 from stable_baselines3.common.vec_env import VecEnv, unwrap_vec_normalize
 
 from warmstart.agents.architecture import ACTIVATIONS
+from warmstart.agents.asymmetric_policies import ASYMMETRIC_POLICIES, wants_asymmetric
 from warmstart.agents.config import AlgorithmConfig, PPOConfig, SACConfig, TD3Config
 from warmstart.agents.encoder_policies import ENCODER_POLICIES
 from warmstart.agents.features import EncoderExtractor
@@ -51,7 +52,7 @@ def make_training_env(
         n_threads: Threads that simulate.
         context_source: Draws the physics of every episode.
         perturbations: Change actions, simulations and observations.
-        vision: What makes observations of frames, for a task that shows them.
+        vision: What makes observations of frames, or adds to those of states: histories, privileged ones.
     """
     if isinstance(task, World):
         simulated = task.make(config.n_envs, seed, n_threads=n_threads)
@@ -118,6 +119,8 @@ def build_agent(
     policy: Any = "MultiInputPolicy" if isinstance(env.observation_space, spaces.Dict) else "MlpPolicy"
     if isinstance(env.observation_space, spaces.Box) and is_image_space(env.observation_space):
         policy = "CnnPolicy"
+    if wants_asymmetric(env):
+        policy = ASYMMETRIC_POLICIES[config.algorithm]
     if seams is not None and seams.policy_kwargs.get("features_extractor_class") is EncoderExtractor:
         policy = ENCODER_POLICIES.get(config.algorithm, policy)
     if isinstance(config, PPOConfig):

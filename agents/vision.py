@@ -1,4 +1,4 @@
-"""How an agent sees: the step between a task's frames and its networks. A checkpoint carries it along.
+"""How an agent sees: the step between a task's observations and its networks. A checkpoint carries it along.
 
 May import envs and agents.
 """
@@ -13,19 +13,20 @@ from gymnasium.vector import VectorEnv
 
 from warmstart.agents.encoders import Encoder, load_encoder
 from warmstart.agents.fast_encoding import fast
-from warmstart.agents.frame_history import EncodedVectorEnv, FrameHistoryEnv, StackedVectorEnv
-from warmstart.envs.errors import WarmstartError
+from warmstart.agents.frame_history import EncodedVectorEnv, StackedVectorEnv
+from warmstart.envs.errors import WarmstartError, unknown_name
+from warmstart.envs.wrappers import PassingWrapper
 
 ENCODER_FILE = "encoder.safetensors"
 """A frozen encoder's file in a checkpoint directory."""
 
 
 class Vision(ABC):
-    """Makes observations of frames; the same for training, evaluation and films."""
+    """Makes what an agent observes; the same for training, evaluation and films."""
 
     @abstractmethod
-    def wrap(self, env: VectorEnv[Any, Any, Any]) -> FrameHistoryEnv:
-        """Put it around a task's environments, which observe frames."""
+    def wrap(self, env: VectorEnv[Any, Any, Any]) -> PassingWrapper:
+        """Put it around a task's environments."""
 
     @abstractmethod
     def to_json(self) -> dict[str, Any]:
@@ -88,10 +89,20 @@ def read_vision(values: Mapping[str, Any], directory: Path) -> Vision:
         directory: The checkpoint.
 
     Raises:
-        WarmstartError: The encoder's file is missing or another one.
+        WarmstartError: The encoder's file is missing or another one, or the kind is unknown.
     """
-    if values["kind"] == "stacked":
+    from warmstart.agents.history import HistoryVision  # these two import this module
+    from warmstart.agents.privileged import PrivilegedVision
+
+    kind = values["kind"]
+    if kind == "stacked":
         return StackedVision(int(values["frames"]))
+    if kind == "privileged":
+        return PrivilegedVision.from_json(values)
+    if kind == "history":
+        return HistoryVision.from_json(values)
+    if kind != "frozen":
+        raise unknown_name("kind of vision", str(kind), ("frozen", "stacked", "privileged", "history"))
     path = directory / ENCODER_FILE
     if not path.is_file():
         raise WarmstartError(

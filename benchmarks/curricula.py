@@ -1,10 +1,10 @@
 """Curricula against uniform randomization at equal steps, on a task small enough for two cores.
 
-InvertedPendulum with episodes of 200 steps, a motor from a twentieth to eight times its strength and damping
-from half to twenty times; an episode is a success from a return of 190 on. Printed: the share of the ranges in
-use at the end, the success rate of the last hundred training episodes, and the final agent's success rate over
-draws of the whole ranges and in the nominal task. Bar: ADR and DORAEMON widen their ranges without losing the
-constraint.
+InvertedPendulum with episodes of 200 steps, a motor from a twentieth to eight times its strength, damping
+from half to twenty times; an episode is a success from a return of 190 on. Printed: the share of the ranges
+in use at the end, the success rate of the last hundred training episodes, and the final agent's success rate
+over draws of the whole ranges and in the nominal task. Bar: ADR and DORAEMON widen their ranges without
+losing the constraint.
 """
 
 import argparse

@@ -1,13 +1,14 @@
 """What recorded motion says about physical parameters: replays in simulation, sensitivities, identifiability.
 
-A recording is cut into windows. Of each the start state is unknown, since it was measured with noise, and is
-estimated along with the parameters: a window that starts at measured velocities would blame their errors on the
-physics (errors in variables). Everything is in units of the noise (residuals, start states) or of the range
-that a parameter may come from (0 to 1). May import envs, agents and transfer.
+A recording is cut into windows. Of each the start state is unknown, since it was measured with noise, and
+is estimated along with the parameters: a window that starts at measured velocities would blame their errors
+on the physics (errors in variables). Everything is in units of the noise (residuals, start states) or of the
+range that a parameter may come from (0 to 1). May import envs, agents and transfer.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from typing import Any
 
 import mujoco
@@ -98,7 +99,7 @@ def cut_windows(
         usable = len(item) - lead
         count = max(1, round(usable / length))
         edges = lead + np.linspace(0, usable, count + 1).round().astype(int)
-        pieces += [(item, a, b) for a, b in zip(edges[:-1], edges[1:], strict=True) if b - a >= FEWEST]
+        pieces += [(item, a, b) for a, b in pairwise(edges) if b - a >= FEWEST]
     if not pieces:
         raise WarmstartError(
             f"The recordings are too short: expected {lead + FEWEST} samples in one of them, found at most "
@@ -151,18 +152,13 @@ class Replay:
         self.model = robot.model()
         if self.model.na:
             raise WarmstartError(
-                f"{task.id} has actuators with a state of their own, which recordings don't hold: it can't be "
-                "identified."
+                f"{task.id} has actuators with a state of their own, which recordings don't hold: it can't "
+                "be identified."
             )
         self.windows, self.terms, self.delay = windows, tuple(terms), 0
         self.noise: Floats = NOISE * windows.span
         self._parameters = Parameters(self.model)
-        timestep = float(
-            self._parameters.resolve(task.context)[self._parameters.columns["option.timestep"]][0]
-        )
-        self._parameters.check(task.context)
         self._substeps = self._parameters.frame_skip(task.context, robot.frame_skip)
-        self.period = timestep * self._substeps
         self.nominal = self._nominal_places(task)
         jacobian = len(windows) * (1 + 4 * self.model.nv + 2 * len(self.terms))
         self._sims = BatchStepper(self.model, min(MOST_SIMS, jacobian), n_threads)
@@ -186,7 +182,8 @@ class Replay:
 
         Args:
             places: Parameters, between 0 and 1. Shape: (k, p).
-            starts: Offsets of start states from the measured ones, in units of the noise. Shape: (k, w, 2 nv).
+            starts: Offsets of start states from the measured ones, in units of the noise. Shape:
+                (k, w, 2 nv).
 
         Returns:
             Shape: (k, w, t · 2 nv).
@@ -233,7 +230,7 @@ class Replay:
 
     def _run_batch(self, places: Floats, starts: Floats, window: NDArray[np.intp]) -> Floats:
         windows, nv, n = self.windows, self.model.nv, len(window)
-        ids = np.arange(n, dtype=np.int32)
+        ids = np.arange(n, dtype=np.intp)
         offsets = starts * self.noise
         if self.terms:
             self._binding.apply(ids, self.values(places)[:, self._column])
@@ -250,9 +247,8 @@ class Replay:
                 self._sims.step(ids, self._substeps)
         found /= self.noise
         found[~windows.valid[window]] = 0.0
-        return np.clip(
-            np.nan_to_num(found, nan=1e3), -1e3, 1e3
-        )  # a diverged one is very wrong, not infinitely
+        # a diverged simulation is very wrong, but not infinitely
+        return np.asarray(np.clip(np.nan_to_num(found, nan=1e3), -1e3, 1e3))
 
     def _nominal_places(self, task: Task) -> Floats:
         """Where the nominal physics lies within the terms' ranges. Shape: (p,)."""
@@ -352,7 +348,7 @@ class Normal:
         scores = self.scores[:, free]
         sandwich = inverse @ (scores.T @ scores) @ inverse
         grow = np.sqrt(np.maximum(1.0, np.diag(sandwich) / np.diag(inverse)))
-        return inverse * np.outer(grow, grow)
+        return np.asarray(inverse * np.outer(grow, grow))
 
 
 def invert(information: Floats) -> Floats:
@@ -366,7 +362,8 @@ def invert(information: Floats) -> Floats:
 def window_losses(windows: Windows, residuals: Floats) -> Floats:
     """Mean loss of each window per measured number, in units of the noise: about 1 where all is explained.
 
-    A residual counts with its square where it is small, with 2 ROBUST times itself where it is large (soft L1).
+    A residual counts with its square where it is small, with 2 ROBUST times itself where it is large (soft
+    L1).
 
     Args:
         windows: What was measured.
@@ -383,7 +380,9 @@ def window_losses(windows: Windows, residuals: Floats) -> Floats:
 def loss(losses: Floats) -> Floats:
     """Mean of windows' losses, beyond `STUCK` only logarithmically. Shape: (..., w) to (...)."""
     return np.asarray(
-        np.where(losses < STUCK, losses, STUCK * (1 + np.log(np.maximum(losses, STUCK) / STUCK))).mean(axis=-1)
+        np.where(losses < STUCK, losses, STUCK * (1 + np.log(np.maximum(losses, STUCK) / STUCK))).mean(
+            axis=-1
+        )
     )
 
 
@@ -464,7 +463,10 @@ class Excitation:
         for i, name in enumerate(names):
             error = min(float(errors[i]), 99.0)
             if not felt[i]:
-                verdict = "not identifiable: the recorded motion does not depend on it"
+                share = f"{min(float(alone[i]), 9.99):.0%}"
+                verdict = (
+                    f"not identifiable: the motion says too little about it (error {share} of its range)"
+                )
             elif errors[i] > weak:
                 others = " and ".join(names[m] for m in dict.fromkeys(together.get(i, ())))
                 verdict = f"not identifiable: {name} and {others or 'the others'} only matter together"
@@ -479,7 +481,7 @@ def excitation(
     trajectories: Trajectories,
     parameters: Mapping[str, Any],
     *,
-    window: float = 0.2,
+    window: float = 0.1,
     weak: float = WEAK,
     n_threads: int = 1,
 ) -> Excitation:
@@ -503,8 +505,13 @@ def excitation(
     model = robot.model()
     length = max(FEWEST, round(window / (robot.frame_skip * float(model.opt.timestep))))
     replay = Replay(task, cut_windows(trajectories, model, length), terms, n_threads)
-    normal = Normal.of(replay.windows, *replay.linearize(replay.nominal, replay.starts()))
-    return Excitation.of([term.name for term in terms], normal.information, weak)
+    return Excitation.of([term.name for term in terms], nominal_information(replay), weak)
+
+
+def nominal_information(replay: Replay) -> Floats:
+    """What the windows say about the parameters if nominal physics is nearly right. Shape: (p, p)."""
+    residuals, by_start, by_place = replay.linearize(replay.nominal, replay.starts())
+    return Normal.of(replay.windows, np.zeros_like(residuals), by_start, by_place).information
 
 
 def subtract(model: mujoco.MjModel, qpos: Floats, other: Floats) -> Floats:

@@ -1,13 +1,13 @@
 """Recorded motion of a robot, real or simulated: the files it comes in, its checks, and how to record it.
 
-Positions and velocities are MuJoCo's `qpos` and `qvel` (m, rad, quaternions; m/s, rad/s), controls its `ctrl`.
-May import envs, agents and transfer.
+Positions and velocities are MuJoCo's `qpos` and `qvel` (m, rad, quaternions; m/s, rad/s), controls its
+`ctrl`. May import envs, agents and transfer.
 """
 
 import csv
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -119,7 +119,7 @@ class Trajectories:
             for key in ("time", "qpos", "qvel", "ctrl")
         }
         episode = np.repeat(np.arange(len(self.items)), [len(item) for item in self.items])
-        np.savez_compressed(target, **parts, episode=episode)
+        np.savez_compressed(target, episode=episode, **parts)  # type: ignore[arg-type]
         return target
 
 
@@ -138,9 +138,9 @@ def robot_of(task: Task) -> MujocoTask:
 def columns(model: mujoco.MjModel) -> dict[str, tuple[str, ...]]:
     """Names of the columns of ``qpos``, ``qvel`` and ``ctrl``, as layouts have them.
 
-    A hinge has ``JOINT.angle``, a slide ``JOINT.position``, both ``JOINT.velocity``; a free joint ``JOINT.x``,
-    ``JOINT.qw``, ``JOINT.velocity_x``, ``JOINT.angular_velocity_x`` and so on; an actuator ``ACTUATOR.ctrl``,
-    where an unnamed actuator has the name of its joint.
+    A hinge has ``JOINT.angle``, a slide ``JOINT.position``, both ``JOINT.velocity``; a free joint
+    ``JOINT.x``, ``JOINT.qw``, ``JOINT.velocity_x``, ``JOINT.angular_velocity_x`` and so on; an actuator
+    ``ACTUATOR.ctrl``, where an unnamed actuator has the name of its joint.
     """
     # the layout of a task that observes all of qpos and qvel, whatever the model
     state = observation_layout(
@@ -198,9 +198,8 @@ def read_npz(path: str | Path) -> Trajectories:
     for key in ("time", "qpos", "qvel", "ctrl"):
         if key not in arrays:
             raise unknown_name(f"array (expected in {path})", key, arrays)
-    return _split(
-        Path(path).stem, *(arrays[k] for k in ("time", "qpos", "qvel", "ctrl")), arrays.get("episode")
-    )
+    whole = Trajectory(Path(path).stem, arrays["time"], arrays["qpos"], arrays["qvel"], arrays["ctrl"])
+    return _split(whole, arrays.get("episode"))
 
 
 def read_csv(path: str | Path, model: mujoco.MjModel, names: Mapping[str, str] | None = None) -> Trajectories:
@@ -229,7 +228,7 @@ def read_csv(path: str | Path, model: mujoco.MjModel, names: Mapping[str, str] |
     if "time" not in numbers:
         raise unknown_name(f"column (expected in {path})", "time", numbers)
     episode = np.array(table["episode"]) if "episode" in table else None
-    return _split(Path(path).stem, numbers["time"], *parts, episode)
+    return _split(Trajectory(Path(path).stem, numbers["time"], *parts), episode)
 
 
 def read_minari(dataset: Any, period: float) -> Trajectories:
@@ -255,13 +254,15 @@ def read_minari(dataset: Any, period: float) -> Trajectories:
             if key not in infos:
                 raise WarmstartError(
                     f"Expected infos with qpos and qvel in episode {episode.id}, found "
-                    f"{', '.join(sorted(infos)) or 'none'}: observations alone don't hold a full state. Record "
-                    "the dataset with the environment's qpos and qvel in its infos."
+                    f"{', '.join(sorted(infos)) or 'none'}: observations alone don't hold a full state. "
+                    "Record the dataset with the environment's qpos and qvel in its infos."
                 )
         qpos, qvel = (np.asarray(infos[key], dtype=float) for key in ("qpos", "qvel"))
         n = min(len(qpos), len(actions) + 1)
-        ctrl = np.concatenate([actions, actions[-1:]])[:n]
-        items.append(Trajectory(f"episode {episode.id}", np.arange(n) * period, qpos[:n], qvel[:n], ctrl))
+        ctrl: Floats = np.concatenate([actions, actions[-1:]])[:n]
+        items.append(
+            Trajectory(f"episode {episode.id}", period * np.arange(float(n)), qpos[:n], qvel[:n], ctrl)
+        )
     return Trajectories(tuple(items))
 
 
@@ -283,7 +284,7 @@ def read_lerobot(
         WarmstartError: pyarrow isn't installed, the folder is none, or a column isn't there.
     """
     try:
-        import pyarrow.parquet as parquet
+        import pyarrow.parquet as parquet  # type: ignore[import-untyped]
     except ImportError:
         raise WarmstartError(f"To read the LeRobot dataset {folder}, {_DATA}") from None
     info, files = Path(folder) / "meta" / "info.json", sorted(Path(folder).glob("data/**/*.parquet"))
@@ -301,13 +302,14 @@ def read_lerobot(
     data = {key: np.array([value for table in tables for value in table[key]]) for key in wanted}
     mapping, numbers = dict(names or {}), dict[str, Floats]()
     for key, prefix in (("observation.state", ""), ("action", "action/")):
-        parts = _feature_names(features.get(key, {}).get("names"), key, data[key].shape[1], folder)
-        for i, part in enumerate(parts):
+        named = _feature_names(features.get(key, {}).get("names"), key, data[key].shape[1], folder)
+        for i, part in enumerate(named):
             own = mapping.get(f"{prefix}{part}", mapping.get(part) if not prefix else None)
             numbers.setdefault(own or (part if part not in numbers else f"{prefix}{part}"), data[key][:, i])
     order = np.lexsort((data["timestamp"], data["episode_index"]))
     parts = _pick({k: v[order] for k, v in numbers.items()}, model, {}, str(folder))
-    return _split(Path(folder).name, data["timestamp"][order], *parts, data["episode_index"][order])
+    whole = Trajectory(Path(folder).name, data["timestamp"][order], *parts)
+    return _split(whole, data["episode_index"][order])
 
 
 def record(
@@ -363,42 +365,54 @@ def _record(
             f"found {rate:g} Hz; {1 / (hold * period):g} Hz would do."
         )
     rng = np.random.default_rng([seed, 1])
-    controls = None
-    if not callable(policy):
-        name = policy or "held"
-        if name not in SIGNALS:
-            raise unknown_name("excitation", name, SIGNALS)
-        low, high = np.where(model.actuator_ctrllimited[:, None], model.actuator_ctrlrange, [-1.0, 1.0]).T
-        n = -(-steps // hold)
-        controls = low + (high - low) * (SIGNALS[name](n, model.nu, hold * period, rng) + 1) / 2
+    act = policy if callable(policy) else _excite(policy or "held", model, steps, hold * period, rng)
     observations, _ = env.reset(seed=seed)
-    rows: list[list[tuple[float, Floats, Floats, Floats]]] = [[]]
-    action = np.zeros(model.nu)
-    for step in range(steps):
-        if step % hold == 0 or not rows[-1]:
-            action = controls[step // hold] if controls is not None else np.asarray(policy(observations[0]))  # type: ignore[operator]
+    rows: list[list[tuple[Any, Floats, Floats, Floats]]] = [[]]
+    action = np.zeros((1, model.nu), dtype=np.float32)
+    for _ in range(steps):
+        if int(env.elapsed[0]) % hold == 0:
+            action = np.asarray(act(observations[0]), dtype=np.float32)[None]
             time = int(env.elapsed[0]) * period
-            rows[-1].append((time, env.sim.qpos[0].copy(), env.sim.qvel[0].copy(), action.astype(float)))
-        observations, _, ends, cuts, _ = env.step(action[None].astype(np.float32))
+            rows[-1].append((time, env.sim.qpos[0].copy(), env.sim.qvel[0].copy(), action[0].astype(float)))
+        observations, _, ends, cuts, _ = env.step(action)
         if ends[0] or cuts[0]:
             rows.append([])
-    kept = [part for part in rows if len(part) >= FEWEST and (hold == 1 or part[0][0] == 0)]
-    if not kept:
+    items = [
+        Trajectory(f"episode {number}", *(np.array(column) for column in zip(*part, strict=True)))
+        for number, part in enumerate(rows)
+        if len(part) >= FEWEST
+    ]
+    if not items:
         raise WarmstartError(
             f"Every episode of {env.task} ended within {FEWEST} samples: give a policy that lives longer."
         )
-    parts = [tuple(np.array(column) for column in zip(*part, strict=True)) for part in kept]
-    spans = [np.ptp(np.concatenate([part[i] for part in parts]), axis=0) for i in (1, 2)]
-    items = []
-    for number, (time, qpos, qvel, ctrl) in enumerate(parts):
-        noisy = [
-            values + noise_std * span * rng.standard_normal(values.shape)
-            for values, span in zip((qpos, qvel), spans, strict=True)
-        ]
+    return Trajectories(tuple(_measured(items, noise_std, model, rng)))
+
+
+def _excite(name: str, model: mujoco.MjModel, steps: int, period: float, rng: np.random.Generator) -> Policy:
+    """A signal over the controls' ranges (-1 to 1 where they have none) as a policy."""
+    if name not in SIGNALS:
+        raise unknown_name("excitation", name, SIGNALS)
+    low, high = np.where(model.actuator_ctrllimited[:, None], model.actuator_ctrlrange, [-1.0, 1.0]).T
+    signal = iter(low + (high - low) * (SIGNALS[name](steps, model.nu, period, rng) + 1) / 2)
+    return lambda _: next(signal)
+
+
+def _measured(
+    items: Sequence[Trajectory], noise_std: float, model: mujoco.MjModel, rng: np.random.Generator
+) -> Iterator[Trajectory]:
+    """Recordings with measurement noise."""
+    spans = {
+        k: np.ptp(np.concatenate([getattr(item, k) for item in items]), axis=0) for k in ("qpos", "qvel")
+    }
+    for item in items:
+        qpos, qvel = (
+            getattr(item, k) + noise_std * span * rng.standard_normal(getattr(item, k).shape)
+            for k, span in spans.items()
+        )
         for start in quaternions(model):
-            noisy[0][:, start : start + 4] /= np.linalg.norm(noisy[0][:, start : start + 4], axis=1)[:, None]
-        items.append(Trajectory(f"episode {number}", time, *noisy, ctrl))
-    return Trajectories(tuple(items))
+            qpos[:, start : start + 4] /= np.linalg.norm(qpos[:, start : start + 4], axis=1)[:, None]
+        yield replace(item, qpos=qpos, qvel=qvel)
 
 
 def _held(n: int, nu: int, period: float, rng: np.random.Generator) -> Floats:
@@ -451,20 +465,17 @@ def quaternions(model: mujoco.MjModel) -> list[int]:
     ]
 
 
-def _split(
-    name: str, time: Any, qpos: Any, qvel: Any, ctrl: Any, episode: NDArray[Any] | None
-) -> Trajectories:
+def _split(whole: Trajectory, episode: NDArray[Any] | None) -> Trajectories:
     """Make a recording of every run of rows with the same episode id."""
-    whole = Trajectory(name, time, qpos, qvel, ctrl)
     if episode is None:
         return Trajectories((whole,))
     if len(episode) != len(whole):
-        raise WarmstartError(f"{name}: expected {len(whole)} episode ids, found {len(episode)}.")
+        raise WarmstartError(f"{whole.name}: expected {len(whole)} episode ids, found {len(episode)}.")
     cuts = np.flatnonzero(episode[1:] != episode[:-1]) + 1
     parts = zip(*(np.split(v, cuts) for v in (whole.time, whole.qpos, whole.qvel, whole.ctrl)), strict=True)
-    ids = episode[np.concatenate([[0], cuts])]
+    ids = episode[np.concatenate([[0], cuts]).astype(int)]
     return Trajectories(
-        tuple(Trajectory(f"{name}, episode {i}", *part) for i, part in zip(ids, parts, strict=True))
+        tuple(Trajectory(f"{whole.name}, episode {i}", *part) for i, part in zip(ids, parts, strict=True))
     )
 
 
@@ -568,6 +579,6 @@ def _check_quaternions(item: Trajectory, model: mujoco.MjModel) -> None:
         if bad.any():
             row = int(np.argmax(bad))
             raise WarmstartError(
-                f"{item.name}: expected unit quaternions (w, x, y, z), found one of length {lengths[row]:g} in "
-                f"{columns(model)['qpos'][start]} and following, row {row}."
+                f"{item.name}: expected unit quaternions (w, x, y, z), found one of length {lengths[row]:g} "
+                f"in {columns(model)['qpos'][start]} and following, row {row}."
             )

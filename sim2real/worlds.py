@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from warmstart.agents.seams import Feedback
-from warmstart.envs.errors import WarmstartError
+from warmstart.envs.errors import WarmstartError, unknown_name
 from warmstart.envs.hooks import ContextSource, Perturbation
 from warmstart.envs.parameters import Parameters
 from warmstart.envs.tasks import Task
@@ -22,6 +22,8 @@ from warmstart.sim2real.randomization import Randomization, read_terms
 from warmstart.sim2real.recipes import randomize_terms
 from warmstart.sim2real.terms import Term
 
+IDENTIFY_SETTINGS = ("parameters", "seconds", "signal", "noise_std", "delay")
+"""What `WorldConfig.identify` may say."""
 IDENTIFIED = "identified"
 """As ``randomize``: what an identification left open."""
 
@@ -157,6 +159,29 @@ def check_world(world: Mapping[str, Any], task: Task, looks: Mapping[str, Any] |
     )
     env.reset(seed=0)
     env.close()
+
+
+def check_identify(settings: Mapping[str, Any], task: Task) -> None:
+    """See that an identification can be done for a task.
+
+    Args:
+        settings: ``parameters`` with their ranges, and those of `IDENTIFY_SETTINGS` that are given.
+        task: The nominal task.
+
+    Raises:
+        WarmstartError: A setting or parameter is unknown, or a range isn't one.
+    """
+    for name in settings:
+        if name not in IDENTIFY_SETTINGS:
+            raise unknown_name("setting of identify", str(name), IDENTIFY_SETTINGS)
+    written = settings.get("parameters")
+    if not isinstance(written, Mapping) or not written:
+        raise WarmstartError("identify: expected parameters with their ranges, {torso.mass: x0.5:x2}.")
+    terms, _ = read_terms(written)
+    known = _parameters(task)
+    for term in terms:
+        for selector in term.parameters:
+            known.select(selector)
 
 
 def _parameters(task: Task) -> Parameters:
