@@ -114,12 +114,18 @@ def test_delays_are_found():
     assert said[2].startswith("delay of 2 steps: loss")
 
 
-def test_fits_are_deterministic_whatever_the_threads():
-    data = record("Reacher-v5@gear=x1.3", 100)
-    first, second = (
-        identify("Reacher-v5", data, {"gear": "x0.5:x2"}, delay=None, n_threads=threads) for threads in (1, 2)
-    )
+def test_offsets_and_values_are_fitted_and_threads_do_not_matter():
+    data = record("Reacher-v5@joint0.gear+=60,joint1.damping=0.7", 150)
+    ranges = {"joint0.gear": "-=100:+=150", "joint1.damping": "0.5:2"}
+    first, second = (identify("Reacher-v5", data, ranges, delay=None, n_threads=n) for n in (1, 2))
     assert first == second
+    gear, damping = first.estimates
+    assert gear.value == pytest.approx(260, rel=0.05)
+    assert gear.number == pytest.approx(gear.value - 200)
+    assert damping.value == damping.number == pytest.approx(0.7, rel=0.1)
+    assert (gear.nominal, damping.nominal) == (200, 1)
+    assert first.task_text.startswith("Reacher-v5@joint0.gear+=")
+    assert [term.operation for term in read_terms(first.recipe)[0]] == ["add", "set"]
 
 
 def test_what_the_motion_does_not_depend_on_stays_nominal_and_is_named():

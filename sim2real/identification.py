@@ -1,0 +1,517 @@
+"""System identification: physical parameters and delays of a robot from its recorded motion.
+
+Bounded Gauss-Newton on the multi-step prediction error over windows, with the start state of every window
+estimated along (multiple shooting without continuity; the start states are eliminated by a Schur complement,
+so that their number costs no memory). `mujoco.sysid` (Gauss-Newton, too, with the same kind of intervals)
+isn't used: it rolls out from start states that are taken as exact, has one dense Jacobian for all unknowns,
+and compiles a model for each changed parameter, where `mujoco.batch` takes parameters per simulation with
+the semantics of a task's text. May import envs, agents and transfer.
+"""
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import yaml
+from numpy.typing import NDArray
+from scipy.stats import t as student
+
+from warmstart.envs.contexts import Change, Context
+from warmstart.envs.errors import WarmstartError
+from warmstart.envs.fields import ModelFields
+from warmstart.envs.parameters import BatchParameters, Parameters
+from warmstart.envs.tasks import Task
+from warmstart.sim2real.distributions import TruncatedNormal
+from warmstart.sim2real.excitation import (
+    WEAK,
+    Excitation,
+    Normal,
+    Replay,
+    Windows,
+    cut_windows,
+    loss,
+    nominal_information,
+    read_parameters,
+    window_losses,
+)
+from warmstart.sim2real.terms import Term
+from warmstart.sim2real.trajectories import FEWEST, Trajectories, robot_of
+
+Floats = NDArray[np.float64]
+Progress = Callable[[str], None]
+COARSE = 300
+"""Samples on which delays and starts are compared."""
+MOST = 3000
+"""Samples that are fitted at most, evenly spread; more would only narrow the intervals."""
+ITERATIONS = 6
+STEPS = (1.0, 0.3, 0.0)
+"""Shares of a Gauss-Newton step that are tried."""
+DAMPINGS = (0.0, 1.0, 10.0, 100.0)
+"""Levenberg-Marquardt dampings of start states that are tried; 1 is a measurement's own information."""
+ROUGH = (1.0, 0.3)
+"""Finite-difference steps of start states in turn, in units of the noise; the larger sees over contacts."""
+OTHER_STARTS = 2
+"""Random starts of the parameters, where the fit from the nominal ones explains too little."""
+EXPLAINED = 1.2
+"""Loss of a fit that needs no other starts: 1 is the noise."""
+ROUNDS = 1
+"""Fits of all samples, each with the noise of the one before, ahead of the last."""
+BLOCKS = 4
+"""Blocks of time, a part of each of which is held out."""
+FLOOR = 0.02
+"""Smallest half-width of a recipe's interval, as a share of the value."""
+
+
+@dataclass(frozen=True)
+class Fit:
+    """Parameters and start states that explain windows best.
+
+    Attributes:
+        places: Parameters, as shares of their ranges. Shape: (p,).
+        starts: Offsets of start states, in units of the noise. Shape: (w, 2 nv).
+        loss: Mean soft-L1 loss per measured number, in units of the noise.
+    """
+
+    places: Floats
+    starts: Floats
+    loss: float
+
+
+def fit(
+    replay: Replay,
+    places: Floats,
+    free: NDArray[np.bool_],
+    starts: Floats | None = None,
+    most: int = ITERATIONS,
+) -> Fit:
+    """Fit the free parameters and all start states.
+
+    Every iteration tries several shares of the parameters' step and, for each window on its own, of its start
+    state's, all in one batch; the best are taken.
+
+    Args:
+        replay: The windows.
+        places: Where the parameters start. Shape: (p,).
+        free: Which of them are fitted. Shape: (p,).
+        starts: Where the start states start; None is as measured.
+        most: Iterations at most.
+    """
+    starts = replay.starts() if starts is None else starts
+    windows, everyone = replay.windows, np.arange(len(starts))
+    losses, idle = window_losses(windows, replay.residuals(places[None], starts[None]))[0], 0
+    for iteration in range(most):
+        normal = Normal.of(windows, *replay.linearize(places, starts, ROUGH[iteration % len(ROUGH)]))
+        step = np.zeros_like(places)
+        step[free] = _bounded_step(
+            normal.information[np.ix_(free, free)], normal.scores.sum(axis=0)[free], places[free]
+        )
+        moved = [np.clip(places + share * step, 0, 1) for share in (STEPS if free.any() else (0.0,))]
+        tried = np.array(
+            [
+                [starts + normal.follow(each - places, damping) for damping in DAMPINGS] + [starts]
+                for each in moved
+            ]
+        )
+        shares, dampings = tried.shape[:2]
+        found = replay.residuals(
+            np.repeat(moved, dampings, axis=0), tried.reshape(shares * dampings, *starts.shape)
+        )
+        each = window_losses(windows, found).reshape(shares, dampings, -1)
+        winner = int(loss(each.min(axis=1)).argmin())
+        chosen = each[winner].argmin(axis=0)
+        reached = each[winner, chosen, everyone]
+        gain = 1 - loss(reached) / loss(losses)
+        change = np.abs(moved[winner] - places).max(initial=0.0)
+        places, starts, losses = moved[winner], tried[winner, chosen, everyone], reached
+        idle = idle + 1 if gain < 1e-3 and change < 1e-3 else 0
+        if idle == len(ROUGH):
+            break
+    return Fit(places, starts, float(loss(losses)))
+
+
+def _bounded_step(information: Floats, gradient: Floats, places: Floats) -> Floats:
+    """Gauss-Newton's step with those parameters held that it would push out of their range."""
+    held = np.zeros(len(places), dtype=bool)
+    step = np.zeros(len(places))
+    for _ in range(len(places)):
+        step[:] = 0
+        part = information[np.ix_(~held, ~held)]
+        ridge = 1e-9 * np.diag(np.diag(part)) + 1e-9 * np.eye(len(part))
+        step[~held] = -np.linalg.solve(part + ridge, gradient[~held])
+        out = ((places <= 0) & (step < 0)) | ((places >= 1) & (step > 0))
+        if not (out & ~held).any():
+            break
+        held |= out
+    step[held] = 0
+    return np.asarray(np.clip(step, -0.5, 0.5))
+
+
+def estimate_noise(replay: Replay, fitted: Fit) -> Floats:
+    """Standard deviation of every dimension's noise from the residuals of a fit, outliers aside."""
+    valid = replay.windows.valid
+    found = replay.residuals(fitted.places[None], fitted.starts[None])[0].reshape(*valid.shape, -1)[valid]
+    spread = 1.4826 * np.median(np.abs(found), axis=0)
+    mean_length = replay.windows.samples / len(replay.windows)
+    spread /= np.sqrt(1 - 1 / mean_length)  # a start state is fitted to each window
+    return np.asarray(np.maximum(spread * replay.noise, 1e-5 * replay.windows.span))
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """One fitted parameter, as the number of its term (a factor, an offset or a value).
+
+    Attributes:
+        name: The parameter or pattern, as it was given.
+        operation: What the number does: ``scale``, ``add`` or ``set``.
+        number: The fit.
+        low: Lower end of its 95% interval.
+        high: Upper end.
+        unit: Unit of the physical value.
+        nominal: The physical value without the fit, of the first parameter that is meant.
+        value: The same with it.
+        at_bound: Whether the fit lies at an end of the range, which then is too narrow.
+    """
+
+    name: str
+    operation: str
+    number: float
+    low: float
+    high: float
+    unit: str
+    nominal: float
+    value: float
+    at_bound: bool
+
+    @property
+    def ratio(self) -> float | None:
+        """Value by nominal; None where the nominal is 0."""
+        return self.value / self.nominal if self.nominal else None
+
+
+@dataclass(frozen=True)
+class Losses:
+    """Mean loss per measured number, in units of the noise: about 1 where a model explains everything.
+
+    Attributes:
+        train_nominal: Of the nominal model on a part of the recordings that were fitted.
+        train_fitted: Of the fitted one.
+        held_nominal: Of the nominal model on those that were held out.
+        held_fitted: Of the fitted one.
+    """
+
+    train_nominal: float
+    train_fitted: float
+    held_nominal: float
+    held_fitted: float
+
+
+@dataclass(frozen=True)
+class Identification:
+    """What was found out about a robot.
+
+    Attributes:
+        task: The nominal task.
+        estimates: The fitted parameters.
+        excluded: Parameters that the data doesn't determine, which stay nominal, with the reason.
+        delay: Control steps after which a command acts; None where it wasn't asked for.
+        delay_losses: Loss of a quick fit under each delay that was tried.
+        losses: How well nominal and fitted model replay the recordings.
+        margin: By which share the fitted model must beat the nominal one on what was held out.
+        task_text: The task with the fitted physics.
+        recipe: Randomization about the fit, as `read_terms` reads it.
+        seed: That of the fit.
+    """
+
+    task: str
+    estimates: tuple[Estimate, ...]
+    excluded: dict[str, str]
+    delay: int | None
+    delay_losses: dict[int, float]
+    losses: Losses
+    margin: float
+    task_text: str
+    recipe: dict[str, Any]
+    seed: int
+
+    @property
+    def accepted(self) -> bool:
+        """Whether the fitted model replays what was held out better than the nominal one, by the margin."""
+        return self.losses.held_fitted <= (1 - self.margin) * self.losses.held_nominal
+
+    @property
+    def message(self) -> str:
+        """The verdict in a sentence."""
+        nominal, fitted = self.losses.held_nominal, self.losses.held_fitted
+        found = f"loss on held-out recordings {fitted:.3g} against {nominal:.3g} of the nominal model"
+        if self.accepted:
+            return f"accepted: {found}, {1 - fitted / nominal:.0%} less"
+        return (
+            f"rejected: {found}; expected at least {self.margin:.0%} less. The nominal physics is as good, "
+            "or what differs is none of these parameters: fit others, or record more motion."
+        )
+
+    def table(self) -> list[dict[str, str]]:
+        """Rows of a table: parameter, nominal, fitted, ratio, interval, verdict."""
+        rows = [
+            {
+                "parameter": each.name,
+                "nominal": f"{each.nominal:.4g} {each.unit}".strip(),
+                "fitted": f"{each.value:.4g} {each.unit}".strip(),
+                "number": _write(each.operation, each.number),
+                "95% interval": f"{_write(each.operation, each.low)} to {_write(each.operation, each.high)}",
+                "verdict": "at the end of its range: widen it" if each.at_bound else "identified",
+            }
+            for each in self.estimates
+        ]
+        rows += [
+            {"parameter": name, "nominal": "", "fitted": "", "number": "", "95% interval": "", "verdict": why}
+            for name, why in self.excluded.items()
+        ]
+        return rows
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values."""
+        written = asdict(self)
+        written["delay_losses"] = {str(key): value for key, value in self.delay_losses.items()}
+        written["estimates"] = [{**asdict(each), "ratio": each.ratio} for each in self.estimates]
+        return {**written, "accepted": self.accepted, "message": self.message}
+
+    def save(self, path: str | Path) -> Path:
+        """Write it as YAML where the path ends in ``.yaml`` or ``.yml``, else as JSON."""
+        target, plain = Path(path), json.loads(json.dumps(self.to_json()))
+        target.parent.mkdir(parents=True, exist_ok=True)
+        yaml_wanted = target.suffix in (".yaml", ".yml")
+        text = yaml.safe_dump(plain, sort_keys=False) if yaml_wanted else json.dumps(plain, indent=2) + "\n"
+        target.write_text(text, encoding="utf-8")
+        return target
+
+
+def identify(
+    task: Task | str,
+    trajectories: Trajectories,
+    parameters: Mapping[str, Any],
+    *,
+    delay: tuple[int, int] | None = (0, 3),
+    window: float = 0.1,
+    validation: float = 0.25,
+    margin: float = 0.05,
+    weak: float = WEAK,
+    seed: int = 0,
+    n_threads: int = 1,
+    progress: Progress | None = None,
+) -> Identification:
+    """Fit physical parameters, and the delay of the controls, to recorded motion.
+
+    Args:
+        task: The robot; its context is the nominal physics.
+        trajectories: Its recorded motion.
+        parameters: Ranges by selector: ``{"torso.mass": "x0.5:x2", "friction": "x0.3:x1.5"}``.
+        delay: Fewest and most control steps after which a command may act; None fits no delay.
+        window: Seconds of a window; it has at least `FEWEST` samples. Longer ones say more about what acts
+            slowly (0.4 s suits robots that touch nothing), but contacts make them hard to fit.
+        validation: Share of the recordings that is held out, in blocks of time.
+        margin: Share by which the fitted model must beat the nominal one there.
+        weak: Largest standard error of an identifiable parameter, as a share of its range.
+        seed: Of the further starts of the fit.
+        n_threads: Threads that simulate; the result doesn't depend on it.
+        progress: Is told what happens, in a line each.
+
+    Raises:
+        WarmstartError: A selector, range or setting isn't sound, the recordings don't fit the task or are too
+            short, or they determine none of the parameters.
+    """
+    task = Task.parse(task) if isinstance(task, str) else task
+    say = progress or (lambda _: None)
+    low, high = delay if delay is not None else (0, 0)
+    _check_settings(low, high, validation)
+    trajectories.check(task)
+    terms = read_parameters(parameters)
+    names = [term.name for term in terms]
+    train, held = _split(task, trajectories, window, high, validation)
+
+    def replay_of(windows: Windows) -> Replay:
+        return Replay(task, windows, terms, n_threads)
+
+    coarse = replay_of(train.spread(COARSE))
+    share = min(MOST, train.samples) / coarse.windows.samples
+    judged = Excitation.of(names, nominal_information(coarse) * share, weak)
+    _check_identifiable(judged)
+    free = judged.identifiable
+    delays = dict[int, Fit]()
+    for coarse.delay in range(low, high + 1):
+        delays[coarse.delay] = fit(coarse, coarse.nominal, free)
+        say(f"delay of {coarse.delay} steps: loss {delays[coarse.delay].loss:.4g}")
+    chosen = coarse.delay = min(delays, key=lambda steps: delays[steps].loss)
+    best = delays[chosen]
+    rng = np.random.default_rng(seed)
+    for _ in range(OTHER_STARTS if best.loss > EXPLAINED else 0):
+        other = fit(coarse, np.where(free, rng.uniform(0.1, 0.9, len(terms)), coarse.nominal), free)
+        say(f"another start: loss {other.loss:.4g}, the best so far {best.loss:.4g}")
+        best = min(best, other, key=lambda each: each.loss)
+
+    full = replay_of(train.spread(MOST))
+    full.delay, places = chosen, best.places
+    while True:
+        for _ in range(ROUNDS):  # start states begin anew: they have grown used to earlier parameters
+            fitted = fit(full, places, free)
+            full.noise, places = estimate_noise(full, fitted), fitted.places
+            say(f"fit of {full.windows.samples} samples: loss {fitted.loss:.4g}")
+        fitted = fit(full, places, free)
+        normal = Normal.of(full.windows, *full.linearize(fitted.places, fitted.starts))
+        known = normal.information[np.ix_(free, free)]
+        again = Excitation.of([names[i] for i in np.flatnonzero(free)], known, weak)
+        if again.identifiable.all():
+            break
+        judged = judged.updated(again)
+        _check_identifiable(judged)
+        free, places = judged.identifiable, np.where(judged.identifiable, fitted.places, full.nominal)
+    errors = np.zeros(len(terms))
+    errors[free] = np.sqrt(np.diag(normal.covariance(free)))
+    checked = replay_of(held.spread(MOST // 3))
+    checked.noise = coarse.noise = full.noise
+    losses = Losses(
+        _replayed(coarse, full.nominal, low),
+        fitted.loss,
+        _replayed(checked, full.nominal, low),
+        _replayed(checked, fitted.places, chosen),
+    )
+    spread = float(student.ppf(0.975, max(1, len(full.windows) - int(free.sum()))))
+    estimates = _estimates(task, full, fitted.places, spread * errors, free)
+    found = Identification(
+        str(task),
+        estimates,
+        {row.name: row.verdict for row in judged.rows if not row.identifiable},
+        None if delay is None else chosen,
+        {steps: each.loss for steps, each in delays.items()},
+        losses,
+        margin,
+        str(replace(task, context=fitted_context(task, estimates))),
+        _recipe(terms, estimates),
+        seed,
+    )
+    say(found.message)
+    return found
+
+
+def fitted_context(task: Task, estimates: Sequence[Estimate]) -> Context:
+    """A task's context with fitted parameters; where it gives them already, their values are written out."""
+    if not task.context:
+        changes = [Change(e.name, e.operation, _round(e.number)) for e in estimates]  # type: ignore[arg-type]
+        return tuple(changes)
+    model = robot_of(task).model()
+    parameters = Parameters(model)
+    batch = BatchParameters(parameters, ModelFields([model]))
+    batch.apply([0], [task.context])
+    batch.bind([(e.name, e.operation) for e in estimates]).apply(  # type: ignore[misc]
+        [0], np.array([[e.number for e in estimates]])
+    )
+    written = []
+    for name in dict.fromkeys(p.name for e in estimates for p in parameters.select(e.name)):
+        values = tuple(_round(v) for v in batch.values([name])[0])
+        written.append(Change(name, "set", values if len(values) > 1 else values[0]))
+    return task.context + tuple(written)
+
+
+def _replayed(replay: Replay, places: Floats, delay: int) -> float:
+    """Loss of given physics on the windows, with the start states that suit it best."""
+    replay.delay = delay
+    return fit(replay, places, np.zeros(len(places), dtype=bool)).loss
+
+
+def _check_settings(low: int, high: int, validation: float) -> None:
+    if not 0 <= low <= high:
+        raise WarmstartError(f"Expected a delay from fewest to most control steps, found {low} to {high}.")
+    if not 0 < validation < 1:
+        raise WarmstartError(f"Expected a share to hold out between 0 and 1, found {validation:g}.")
+
+
+def _check_identifiable(judged: Excitation) -> None:
+    if not judged.identifiable.any():
+        reasons = "; ".join(f"{row.name}: {row.verdict}" for row in judged.rows)
+        raise WarmstartError(
+            f"Too little excitation: the recordings determine none of the parameters. {reasons}. "
+            "Record motion that moves every joint and touches what the robot touches, or leave out one of "
+            "those that only matter together."
+        )
+
+
+def _split(
+    task: Task, trajectories: Trajectories, window: float, lead: int, validation: float
+) -> tuple[Windows, Windows]:
+    """Cut windows; the end of every one of a few blocks of time is held out."""
+    robot = robot_of(task)
+    model = robot.model()
+    length = max(FEWEST, round(window / (robot.frame_skip * float(model.opt.timestep))))
+    windows = cut_windows(trajectories, model, length, lead)
+    blocks = np.array_split(np.arange(len(windows)), min(BLOCKS, max(1, len(windows) // 8)))
+    cuts = [round(len(block) * (1 - validation)) for block in blocks]
+    if len(windows) < 8 or not all(0 < cut < len(block) for cut, block in zip(cuts, blocks, strict=True)):
+        raise WarmstartError(
+            f"The recordings are too short: {trajectories.duration:g} s give {len(windows)} windows of about "
+            f"{window:g} s, too few to hold out {validation:.0%}. Record more, or give a smaller window."
+        )
+    train = np.concatenate([block[:cut] for block, cut in zip(blocks, cuts, strict=True)])
+    held = np.concatenate([block[cut:] for block, cut in zip(blocks, cuts, strict=True)])
+    return windows.take(train), windows.take(held)
+
+
+def _estimates(
+    task: Task, replay: Replay, places: Floats, widths: Floats, free: NDArray[np.bool_]
+) -> tuple[Estimate, ...]:
+    parameters = Parameters(replay.model)
+    resolved = parameters.resolve(task.context)
+    numbers = replay.values(places)
+    found = []
+    for i in np.flatnonzero(free):
+        term, number = replay.terms[i], float(numbers[i])
+        low, high = term.distribution.bounds
+        half = float(widths[i]) * (high - low)
+        first = parameters.select(term.parameters[0])[0]
+        column = parameters.columns[first.name]
+        # the one component that a number stands for: gravity's third, friction's first
+        component = int(np.abs(resolved[column]).argmax())
+        nominal = float(resolved[column][component])
+        value = {"scale": nominal * number, "add": nominal + number}.get(term.operation, number)
+        at_bound = bool(places[i] <= 1e-6 or places[i] >= 1 - 1e-6)
+        found.append(
+            Estimate(
+                term.parameters[0],
+                term.operation,
+                number,
+                number - half,
+                number + half,
+                first.unit,
+                nominal,
+                value,
+                at_bound,
+            )
+        )
+    return tuple(found)
+
+
+def _recipe(terms: Sequence[Term], estimates: Sequence[Estimate]) -> dict[str, Any]:
+    """Truncated normal distributions about the fit, as wide as its interval, cut off at twice that."""
+    written = {}
+    for term in terms:
+        for each in estimates:
+            if each.name != term.parameters[0]:
+                continue
+            half = max((each.high - each.low) / 2, FLOOR * abs(each.number))
+            bottom, top = term.distribution.bounds
+            low, high = max(each.number - 2 * half, bottom), min(each.number + 2 * half, top)
+            about = TruncatedNormal(_round(each.number), _round(half / 1.96), _round(low), _round(high))
+            written[each.name] = replace(term, distribution=about).to_json()
+    return written
+
+
+def _round(number: float) -> float:
+    return float(f"{number:.4g}")
+
+
+def _write(operation: str, number: float) -> str:
+    if operation == "add":
+        return f"{'-=' if number < 0 else '+='}{abs(number):.4g}"
+    return f"{'x' if operation == 'scale' else ''}{number:.4g}"
