@@ -49,6 +49,7 @@ class Identify(Command):
         """Fit."""
         from warmstart.agents.threads import available_cores
         from warmstart.envs.tasks import Task
+        from warmstart.envs.yaml_files import dump_yaml
         from warmstart.sim2real.identification import identify
 
         if (self.data is None) == (self.reality is None):
@@ -86,8 +87,7 @@ class Identify(Command):
             console().print(f"delay: {found.delay} control steps")
         console().print(found.message)
         console().print(f"task: {found.task_text}")
-        for name, term in found.recipe.items():
-            console().print(f"randomize: {name}: {term}")
+        console().print(dump_yaml({"randomize": found.recipe}).rstrip())
         note(f"{time.perf_counter() - began:.0f} s" + ("" if self.out is None else f"; written: {self.out}"))
         return 0 if found.accepted else 1
 
