@@ -7,7 +7,7 @@ import numpy as np
 from warmstart.envs.batched import BatchedEnv
 from warmstart.envs.errors import WarmstartError
 from warmstart.envs.hooks import Ids
-from warmstart.sim2real.sensors import (
+from warmstart.sim2real.signals import (
     Array,
     Floats,
     Late,
