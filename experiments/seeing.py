@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -18,9 +18,11 @@ from warmstart.envs.hooks import ContextSource
 from warmstart.envs.tasks import Task
 from warmstart.envs.vector import make_vec
 from warmstart.experiments.trial_config import TRIALS, TrialConfig
-from warmstart.sim2real.randomization import Randomization, read_terms
 from warmstart.transfer.pretrained import pretrained_encoder
 from warmstart.transfer.source_frames import frame_size, source_frames
+
+if TYPE_CHECKING:
+    from warmstart.sim2real.randomization import Randomization
 
 WEIGHTS = "weights"
 """Folder of a run directory that holds copies of encoders' weights, each in a folder named by its sha256."""
@@ -85,10 +87,14 @@ def make_sight(config: TrialConfig, directory: Path, source: Checkpoint | None) 
     return Sight(vision, vision_seams(settings, encoder, algorithm, space), notes)
 
 
-def randomized_looks(settings: VisionConfig, seed: int) -> Randomization | None:
+def randomized_looks(settings: VisionConfig, seed: int) -> "Randomization | None":
     """What varies between the episodes of training; None for nothing."""
+    if not settings.randomize:
+        return None
+    from warmstart.sim2real.randomization import Randomization, read_terms
+
     terms, correlations = read_terms(settings.randomize)
-    return Randomization(terms, seed, correlations) if terms else None
+    return Randomization(terms, seed, correlations)
 
 
 def vision_config(values: Any) -> VisionConfig:

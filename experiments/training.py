@@ -5,7 +5,7 @@ Training and evaluation share nothing but the policy: the same bits come out wit
 
 import hashlib
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from stable_baselines3.common.base_class import BaseAlgorithm
@@ -25,7 +25,6 @@ from warmstart.envs.tasks import Task
 from warmstart.envs.vector import make_vec
 from warmstart.experiments.claims import Claim, ClaimedError
 from warmstart.experiments.drawn import DrawnRecorder
-from warmstart.experiments.encoder_training import train_encoder
 from warmstart.experiments.identifying import identification_notes, identify_physics
 from warmstart.experiments.media import write_media
 from warmstart.experiments.recorder import Recorder
@@ -34,13 +33,15 @@ from warmstart.experiments.seeing import Sight, make_sight
 from warmstart.experiments.status import StatusWriter
 from warmstart.experiments.trial_config import TrialConfig
 from warmstart.experiments.worlds import identified, judge, training_task, trial_reality, trial_world
-from warmstart.sim2real.reality import Reality
 from warmstart.transfer.fine_tuning import fit_within
 from warmstart.transfer.frozen import FreezeProof, precision_note
 from warmstart.transfer.matching import Kind, named
 from warmstart.transfer.methods import TransferContext, make_method
 from warmstart.transfer.report import TransferReport
 from warmstart.transfer.warm_start import read_source
+
+if TYPE_CHECKING:
+    from warmstart.sim2real.reality import Reality
 
 CHECKPOINTS = "checkpoints"
 """Folder of a run directory that holds a copy of a given checkpoint, named by its hash."""
@@ -65,6 +66,8 @@ def train(config: TrialConfig, directory: Path, status: StatusWriter, claim: Cla
         if config.kind == "random":
             _evaluate_random(config, recorder, trial_reality(config, directory))
         elif config.kind == "encoder":
+            from warmstart.experiments.encoder_training import train_encoder  # few trials need it
+
             train_encoder(config, directory, recorder)
         elif config.kind == "identify":
             identify_physics(config, directory, recorder)
@@ -284,7 +287,7 @@ def _layout(names: tuple[str, ...] | None, kind: Kind) -> Layout | None:
     return None if names is None else named(names, kind)
 
 
-def _evaluate_random(config: TrialConfig, recorder: Recorder, reality: Reality | None) -> None:
+def _evaluate_random(config: TrialConfig, recorder: Recorder, reality: "Reality | None") -> None:
     """Evaluate uniformly random actions: what returns are normalised by."""
     probe = make_vec(config.task, 1, seed=0, n_threads=1)
     space = probe.single_action_space

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from warmstart.agents.checkpoints import Checkpoint, checkpoint_of
 from warmstart.envs.errors import WarmstartError
@@ -10,11 +10,10 @@ from warmstart.envs.tasks import Task
 from warmstart.envs.yaml_files import dump_yaml
 from warmstart.experiments.records import GAP, MAP, read_json, write_json
 from warmstart.experiments.trial_config import TRIALS, TrialConfig
-from warmstart.sim2real.gap import measure_gap
-from warmstart.sim2real.reality import Reality, load_reality
-from warmstart.sim2real.recipes import randomize_terms
-from warmstart.sim2real.robustness import Sweep, robustness_map, usual_threshold
 from warmstart.sim2real.worlds import IDENTIFIED, TrainingWorld, training_world
+
+if TYPE_CHECKING:
+    from warmstart.sim2real.reality import Reality
 
 MAPPED = 4
 """Episodes in each cell of an arm's map."""
@@ -24,14 +23,14 @@ IDENTIFICATION = "identification.json"
 """What an identifying trial found."""
 
 
-def keep_reality(reality: Reality, run: Path) -> None:
+def keep_reality(reality: "Reality", run: Path) -> None:
     """Write a sealed copy of a reality into a run directory."""
     path = _copy(run, reality.sha256)
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(dump_yaml({**reality.to_json(), "sha256": reality.sha256}), encoding="utf-8")
 
 
-def trial_reality(config: TrialConfig, directory: Path) -> Reality | None:
+def trial_reality(config: TrialConfig, directory: Path) -> "Reality | None":
     """The reality that a trial is evaluated in, from the run's copy; None for none.
 
     Raises:
@@ -39,6 +38,8 @@ def trial_reality(config: TrialConfig, directory: Path) -> Reality | None:
     """
     if not config.reality:
         return None
+    from warmstart.sim2real.reality import load_reality
+
     reality = load_reality(_copy(directory.parent.parent, str(config.reality["sha256"])))
     if reality.sha256 != config.reality["sha256"]:
         raise WarmstartError(
@@ -84,7 +85,7 @@ def trial_world(config: TrialConfig, task: Task, found: Mapping[str, Any]) -> Tr
     return training_world(world, task, config.seed, looks)
 
 
-def judge(model: Any, config: TrialConfig, reality: Reality, directory: Path, interactions: int) -> None:
+def judge(model: Any, config: TrialConfig, reality: "Reality", directory: Path, interactions: int) -> None:
     """Measure how much of its return a final agent keeps in a reality, and write it down.
 
     Args:
@@ -94,6 +95,10 @@ def judge(model: Any, config: TrialConfig, reality: Reality, directory: Path, in
         directory: The trial's.
         interactions: Steps that training took in the reality.
     """
+    from warmstart.sim2real.gap import measure_gap
+    from warmstart.sim2real.recipes import randomize_terms
+    from warmstart.sim2real.robustness import Sweep, robustness_map, usual_threshold
+
     checkpoint: Checkpoint = checkpoint_of(model)
     level = str(config.reality["range"])
     terms, correlations = ((), ()) if level == "none" else randomize_terms(level, reality.task)

@@ -5,18 +5,8 @@ from dataclasses import MISSING, fields, replace
 from typing import Any, TypeVar
 
 from warmstart.envs.errors import WarmstartError, unknown_name
-from warmstart.sim2real.imperfections import (
-    DELAYS,
-    KINDS,
-    LOSSES,
-    ActionNoise,
-    Delay,
-    Dropout,
-    Imperfections,
-    Noise,
-    Setting,
-    Stuck,
-)
+from warmstart.sim2real.flaws import ActionNoise, Delay, Dropout, Noise, Setting, Stuck
+from warmstart.sim2real.imperfections import DELAYS, KINDS, LOSSES, Imperfections
 
 T = TypeVar("T")
 

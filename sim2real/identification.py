@@ -120,7 +120,7 @@ def fit(
             np.repeat(moved, dampings, axis=0), tried.reshape(shares * dampings, *starts.shape)
         )
         each = window_losses(windows, found).reshape(shares, dampings, -1)
-        winner = int(loss(each.min(axis=1)).argmin())
+        winner = int(_compared(each.min(axis=1)).argmin())
         chosen = each[winner].argmin(axis=0)
         reached = each[winner, chosen, everyone]
         gain = 1 - loss(reached) / loss(losses)
@@ -130,6 +130,17 @@ def fit(
         if idle == len(ROUGH):
             break
     return Fit(places, starts, float(loss(losses)))
+
+
+def _compared(losses: Floats) -> Floats:
+    """Trimmed mean over windows of how much worse each row is than the last. Shape: (k, w) to (k,).
+
+    A window at a contact may get much better or worse by a start state found or lost; that says nothing about
+    the parameters.
+    """
+    differences = np.sort(losses - losses[-1], axis=1)
+    cut = losses.shape[1] // 5
+    return np.asarray(differences[:, cut : losses.shape[1] - cut].mean(axis=1))
 
 
 def _bounded_step(information: Floats, gradient: Floats, places: Floats) -> Floats:

@@ -1,14 +1,11 @@
 """What sensors and their links do to observations. May import envs."""
 
-from collections.abc import Sequence
-from typing import Any
-
 import numpy as np
+from numpy.typing import NDArray
+from scipy.special import ndtri
 
 from warmstart.envs.batched import BatchedEnv
 from warmstart.envs.hooks import Ids
-from warmstart.sim2real.imperfections import Imperfections
-from warmstart.sim2real.keyed import keys_of
 from warmstart.sim2real.signals import (
     ENDLESS,
     Array,

@@ -15,7 +15,8 @@ from scipy.special import ndtri
 from warmstart.envs.batched import BatchedEnv
 from warmstart.envs.errors import WarmstartError, unknown_name
 from warmstart.envs.hooks import Ids, Perturbation
-from warmstart.sim2real.imperfections import Delay, Imperfections, Setting
+from warmstart.sim2real.flaws import Delay, Setting
+from warmstart.sim2real.imperfections import Imperfections
 from warmstart.sim2real.keyed import Keys, keys_of, uniforms
 
 Array = NDArray[Any]

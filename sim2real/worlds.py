@@ -1,11 +1,12 @@
 """What the simulation that an agent trains in does beside its task, as settings and as the parts that do it.
 
-May import envs and agents.
+What draws and disturbs is imported when it is needed: every trial's process imports this module. May import
+envs and agents.
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from warmstart.agents.seams import Feedback
 from warmstart.envs.errors import WarmstartError, unknown_name
@@ -13,14 +14,10 @@ from warmstart.envs.hooks import ContextSource, Perturbation
 from warmstart.envs.parameters import Parameters
 from warmstart.envs.tasks import Task
 from warmstart.envs.vector import make_vec
-from warmstart.sim2real.challenges import read_imperfections
-from warmstart.sim2real.curricula import read_curriculum
-from warmstart.sim2real.curriculum import Curriculum
-from warmstart.sim2real.disturbances import read_disturbances
-from warmstart.sim2real.imperfections import perturbations
-from warmstart.sim2real.randomization import Randomization, read_terms
-from warmstart.sim2real.recipes import randomize_terms
-from warmstart.sim2real.terms import Term
+
+if TYPE_CHECKING:
+    from warmstart.sim2real.curriculum import Curriculum
+    from warmstart.sim2real.terms import Term
 
 IDENTIFY_SETTINGS = ("parameters", "seconds", "signal", "noise_std", "delay")
 """What `WorldConfig.identify` may say."""
@@ -67,6 +64,10 @@ def resolved(config: WorldConfig, task: Task) -> dict[str, Any]:
     Raises:
         WarmstartError: A part isn't sound for the task.
     """
+    from warmstart.sim2real.challenges import read_imperfections
+    from warmstart.sim2real.disturbances import read_disturbances
+    from warmstart.sim2real.recipes import randomize_terms
+
     found: dict[str, Any] = {}
     if config.randomize == IDENTIFIED:
         found["randomize"] = IDENTIFIED
@@ -104,15 +105,16 @@ class TrainingWorld:
     """Listen to how training goes."""
 
     @property
-    def curriculum(self) -> Curriculum | None:
+    def curriculum(self) -> "Curriculum | None":
         """The curriculum, if there is one."""
+        from warmstart.sim2real.curriculum import Curriculum
+
         return self.context_source if isinstance(self.context_source, Curriculum) else None
 
     @property
-    def terms(self) -> tuple[Term, ...]:
+    def terms(self) -> "tuple[Term, ...]":
         """What is randomized, at its widest."""
-        source = self.context_source
-        return source.randomized if isinstance(source, Randomization | Curriculum) else ()
+        return tuple(getattr(self.context_source, "randomized", ()))
 
 
 def training_world(
@@ -129,6 +131,14 @@ def training_world(
     Raises:
         WarmstartError: A part isn't sound for the task.
     """
+    if not world and not looks:
+        return TrainingWorld()
+    from warmstart.sim2real.challenges import read_imperfections
+    from warmstart.sim2real.curricula import read_curriculum
+    from warmstart.sim2real.disturbances import read_disturbances
+    from warmstart.sim2real.imperfections import perturbations
+    from warmstart.sim2real.randomization import Randomization, read_terms
+
     disturbing = read_disturbances(world.get("disturbances", {})).perturbations(seed)
     imperfect = perturbations(read_imperfections(world.get("imperfections", {})), seed)
     terms, correlations = read_terms(world.get("randomize", {}))
@@ -177,6 +187,8 @@ def check_identify(settings: Mapping[str, Any], task: Task) -> None:
     written = settings.get("parameters")
     if not isinstance(written, Mapping) or not written:
         raise WarmstartError("identify: expected parameters with their ranges, {torso.mass: x0.5:x2}.")
+    from warmstart.sim2real.randomization import read_terms
+
     terms, _ = read_terms(written)
     known = _parameters(task)
     for term in terms:

@@ -1,0 +1,1 @@
+"""Sealed realities: data files, no code."""

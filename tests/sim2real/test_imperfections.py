@@ -11,7 +11,8 @@ from warmstart.envs.errors import WarmstartError
 from warmstart.envs.vector import make_vec
 from warmstart.sim2real.actuators import ActionImperfections
 from warmstart.sim2real.challenges import read_imperfections
-from warmstart.sim2real.imperfections import Delay, Imperfections, Noise, perturbations
+from warmstart.sim2real.flaws import Delay, Noise
+from warmstart.sim2real.imperfections import Imperfections, perturbations
 from warmstart.sim2real.keyed import keys_of, normals
 from warmstart.sim2real.sensors import ObservationImperfections
 
