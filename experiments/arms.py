@@ -96,16 +96,21 @@ def resolve_arm(study: Study, arm: Arm, place: Place, target: Task, source: Task
         vision,
         arm.obs is not None,
         arm.optional,
-        _world(study, arm, place),
+        _world(study, arm, place, seen),
     )
 
 
-def _world(study: Study, arm: Arm, place: Place) -> WorldConfig:
+def _world(study: Study, arm: Arm, place: Place, seen: Task) -> WorldConfig:
     """The simulation that an arm trains in."""
     world = override(WorldConfig(), arm.world, lambda key, text: StudyError((*place, key), text))
     if world.needs_reality and study.reality is None:
         key = "identify" if world.identify else "reality_steps"
         raise StudyError((*place, key), "is done in a reality: name one under `reality`.")
+    for key in ("privileged", "history"):
+        if getattr(world, key) and sees_pixels(seen):
+            raise StudyError((*place, key), "is about agents that observe states, and this one sees frames.")
+        if getattr(world, key) and arm.method != "scratch":
+            raise StudyError((*place, key), f"is for agents from scratch; {arm.method} carries one over.")
     if world.reality_steps > study.target_steps:
         raise StudyError(
             (*place, "reality_steps"),

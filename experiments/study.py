@@ -16,7 +16,16 @@ from warmstart.experiments.settings import override, to_plain
 
 T = TypeVar("T")
 _PRESETS = "warmstart.experiments.presets"
-WORLD_KEYS = ("randomize", "curriculum", "imperfections", "disturbances", "identify", "reality_steps")
+WORLD_KEYS = (
+    "randomize",
+    "curriculum",
+    "imperfections",
+    "disturbances",
+    "identify",
+    "privileged",
+    "history",
+    "reality_steps",
+)
 """What an arm may say of the simulation that it trains in; see `WorldConfig`."""
 _ARM_KEYS = ("obs", "vision", "algorithm", "optional", *WORLD_KEYS)
 """What an arm may say beside its name, its method and the method's options."""
@@ -63,7 +72,7 @@ class Arm:
     """Whether the arm is left out, with a note, where the weights of its encoder aren't on this machine."""
     world: Mapping[str, Any] = field(default_factory=dict)
     """How the simulation that this arm trains in differs from its task: `randomize`, `curriculum`,
-    `imperfections`, `disturbances`, `identify`, `reality_steps`."""
+    `imperfections`, `disturbances`, `identify`, `privileged`, `history`, `reality_steps`."""
 
     def to_mapping(self) -> dict[str, Any]:
         """Give name, method and options as one flat mapping, as in YAML."""
@@ -97,7 +106,8 @@ class Study:
     arms: Sequence[str | Mapping[str, Any]] = ("scratch", "fine_tune")
     """Methods to compare: names, or mappings of `method`, optionally `name`, the method's options, and for
     pixels `vision`, `obs: state`, `algorithm` and `optional`, and of the simulation that it trains in
-    `randomize`, `curriculum`, `imperfections`, `disturbances`, `identify` and `reality_steps`."""
+    `randomize`, `curriculum`, `imperfections`, `disturbances`, `identify`, `privileged`, `history` and
+    `reality_steps`."""
     vision: str | Mapping[str, Any] | None = None
     """How agents see where the tasks show pixels: an encoder's text (`squeezenet1_1:weights=imagenet`), or a
     mapping of `encoder` and settings (`train`, `pretrain`, …)."""

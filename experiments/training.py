@@ -33,6 +33,7 @@ from warmstart.experiments.seeing import Sight, make_sight
 from warmstart.experiments.status import StatusWriter
 from warmstart.experiments.trial_config import TrialConfig
 from warmstart.experiments.worlds import identified, judge, training_task, trial_reality, trial_world
+from warmstart.sim2real.worlds import world_vision
 from warmstart.transfer.fine_tuning import fit_within
 from warmstart.transfer.frozen import FreezeProof, precision_note
 from warmstart.transfer.matching import Kind, named
@@ -135,7 +136,7 @@ class _Training:
             n_threads=1,
             context_source=self.world.context_source,
             perturbations=self.world.perturbations,
-            vision=sight.vision,
+            vision=sight.vision if sight.vision is not None else world_vision(self.config.world),
         )
         seams = self.method.seams(source)
         if sight.seams is not None:

@@ -8,7 +8,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from warmstart.agents.history import HistoryVision
+from warmstart.agents.privileged import PrivilegedVision
 from warmstart.agents.seams import Feedback
+from warmstart.agents.vision import Vision
 from warmstart.envs.errors import WarmstartError, unknown_name
 from warmstart.envs.hooks import ContextSource, Perturbation
 from warmstart.envs.parameters import Parameters
@@ -41,12 +44,22 @@ class WorldConfig:
     identify: Mapping[str, Any] = field(default_factory=dict)
     """``parameters`` with their ranges, ``seconds`` of data to record in the reality, and ``delay``: what is
     identified before training, which then is in the identified task; empty for nothing."""
+    privileged: bool = False
+    """Whether the critic sees the physics that was drawn, too (asymmetric actor-critic)."""
+    history: int = 0
+    """Observations that the agent looks back on, with the actions between them; 0 for the newest alone."""
     reality_steps: int = 0
     """Of the training steps, how many at the end are taken in the reality."""
 
     def __post_init__(self) -> None:
         if self.reality_steps < 0:
             raise WarmstartError(f"Expected reality_steps of at least 0, found {self.reality_steps}.")
+        if self.history < 0 or self.history == 1:
+            raise WarmstartError(f"Expected a history of 0 or of at least 2, found {self.history}.")
+        if self.privileged and not self.randomize:
+            raise WarmstartError("A privileged critic sees what is drawn: give randomize, too.")
+        if self.privileged and self.history:
+            raise WarmstartError("A privileged critic and a history don't go together: leave one out.")
         if self.curriculum and not self.randomize:
             raise WarmstartError("A curriculum widens randomized terms: give randomize, too.")
         if self.randomize == IDENTIFIED and not self.identify:
@@ -88,9 +101,17 @@ def resolved(config: WorldConfig, task: Task) -> dict[str, Any]:
         found["disturbances"] = read_disturbances(config.disturbances).to_json()
     if config.identify:
         found["identify"] = dict(config.identify)
-    if config.reality_steps:
-        found["reality_steps"] = config.reality_steps
+    for key in ("privileged", "history", "reality_steps"):
+        if getattr(config, key):
+            found[key] = getattr(config, key)
     return found
+
+
+def world_vision(world: Mapping[str, Any]) -> Vision | None:
+    """How an agent of states observes in a world beside its plain observations; None for no other way."""
+    if world.get("privileged"):
+        return PrivilegedVision(who="critic")
+    return HistoryVision(int(world["history"])) if world.get("history") else None
 
 
 @dataclass(frozen=True)

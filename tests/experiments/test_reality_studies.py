@@ -37,6 +37,8 @@ arms:
     imperfections: {noise: 0.01, action_delay: 1}
     disturbances: {push: {force: 0.1, every: 0.2, duration: 0.05}}
   - {name: identified, method: scratch, identify: {parameters: {pole.mass: x0.5:x2.5}, seconds: 4}, randomize: identified}
+  - {name: privileged, method: scratch, randomize: {pole.mass: x0.5:x2}, privileged: true}
+  - {name: history, method: scratch, history: 3, reality_steps: 128}
   - {name: last, method: scratch, reality_steps: 128}
   - {name: oracle, method: scratch, reality_steps: 512}
 evaluation: {every: 128, episodes: 2}
@@ -83,16 +85,13 @@ def test_a_tiny_study_runs_to_its_report(tmp_path):
     gaps = {
         name: json.loads((folder[name] / GAP).read_text()) for name in folder if (folder[name] / GAP).exists()
     }
-    assert set(gaps) == {"plain", "randomized", "everything", "identified", "last", "oracle"}
-    taken = {name: gap["interactions"] for name, gap in gaps.items()}
-    assert taken == {
-        "plain": 0,
-        "randomized": 0,
-        "everything": 0,
-        "identified": 100,
-        "last": 128,
-        "oracle": 512,
-    }
+    ways = {"plain", "randomized", "everything", "identified", "privileged", "history", "last", "oracle"}
+    assert set(gaps) == ways
+    acting = load_checkpoint(folder["privileged"] / "checkpoint")
+    assert acting.policy_kwargs["policy_class"] == "AsymmetricActorCriticPolicy"
+    assert load_checkpoint(folder["history"] / "checkpoint").observation_space.shape == (3 * 4 + 2,)
+    taken = {name: gap["interactions"] for name, gap in gaps.items() if gap["interactions"]}
+    assert taken == {"identified": 100, "history": 128, "last": 128, "oracle": 512}
 
     reality = load_reality("pendulum-worn")
     policy = load_checkpoint(folder["plain"] / "checkpoint").policy()
@@ -110,7 +109,7 @@ def test_a_tiny_study_runs_to_its_report(tmp_path):
     html = result.report.read_text()
     assert "What is left in the reality" in html
     assert "What training drew" in html
-    assert html.count("of the cells are good") == 6
+    assert html.count("of the cells are good") == 8
     assert "pendulum-worn" in html
 
 
@@ -137,6 +136,9 @@ def test_identity_randomization_trains_bit_for_bit_as_none(tmp_path):
         ("map: [pole.mass=x0.5:x2:2", "map: [pol.mass=x0.5:x2:2", "Did you mean 'pole.mass'"),
         ("gear=x0.8:x1.2:2]", "gear=x0.8:x1.2]", "PARAMETER=RANGE:POINTS"),
         ("judge_range: light", "judge_range: lite", "Did you mean 'light'"),
+        ("history: 3", "history: 1", "history of 0 or of at least 2, found 1"),
+        ("randomize: {pole.mass: x0.5:x2}, privileged", "privileged", "sees what is drawn: give randomize"),
+        ("privileged: true", "privileged: true, history: 3", "don't go together"),
         ("reality_steps: 128", "reality_steps: 1000", "at most the target's 512 steps, found 1,000"),
         ("reality_steps: 128", "reality_steps: -1", "reality_steps of at least 0"),
         ("pole.mass: x0.5:x2}}", "pol.mass: x0.5:x2}}", "Did you mean 'pole.mass'"),
