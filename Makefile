@@ -37,6 +37,8 @@ bench: .venv/installed
 	$(PY) benchmarks/simulation.py
 	$(PY) benchmarks/training.py
 	$(PY) benchmarks/compiled.py
+	$(PY) benchmarks/randomization.py
+	$(PY) benchmarks/curricula.py
 	$(PY) benchmarks/vision.py
 	$(PY) benchmarks/vision_learning.py
 	$(PY) benchmarks/vision_learning.py --shift

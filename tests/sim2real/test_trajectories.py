@@ -4,8 +4,6 @@ import json
 from types import SimpleNamespace
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet
 import pytest
 
 from warmstart.envs.errors import WarmstartError
@@ -120,6 +118,8 @@ def test_minari_needs_a_full_state():
 
 
 def test_lerobot_round_trip(tmp_path):
+    pa = pytest.importorskip("pyarrow", reason="pyarrow is not installed")
+    parquet = pytest.importorskip("pyarrow.parquet", reason="pyarrow is not installed")
     items = Trajectories((motion(), motion(7)))
     names = columns(MODEL)
     features = {
@@ -139,7 +139,7 @@ def test_lerobot_round_trip(tmp_path):
                 "episode_index": np.full(len(item), number),
             }
         )
-        pyarrow.parquet.write_table(table, folder / f"episode_{number:06d}.parquet")
+        parquet.write_table(table, folder / f"episode_{number:06d}.parquet")
     same(items, read(tmp_path, HOPPER, {"action/hip": "thigh_joint.ctrl"}))
     with pytest.raises(WarmstartError, match=r"'thigh_joint\.ctrl'"):
         read_lerobot(tmp_path, MODEL)
