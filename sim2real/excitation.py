@@ -31,9 +31,12 @@ ROBUST = 3.0
 START_STEP = 0.3
 """Finite-difference step of start states, in units of the noise: contacts are rough on a smaller scale."""
 STUCK = 1.5
-"""Mean loss of a window from which on it counts less: its start state may not have been found."""
-PARAMETER_STEP = 0.02
+"""Mean loss, and multiple of the usual one, from which on a window counts less: its start wasn't found."""
+PARAMETER_STEP = 0.1
 """Finite-difference step of parameters, as a share of their range; see `START_STEP`."""
+LEVERAGE = 3.0
+"""How much more than most windows one may say about a parameter. Where a contact is about to be made or
+lost, a derivative is enormous and holds over no distance: a few such windows would pin the parameters."""
 MOST_SIMS = 4096
 """Simulations of one batch."""
 WEAK = 0.1
@@ -321,16 +324,15 @@ class Normal:
     @classmethod
     def of(cls, windows: Windows, residuals: Floats, by_start: Floats, by_place: Floats) -> "Normal":
         """Build them from what `Replay.linearize` returns, outliers weighted down as by `loss`."""
-        found = window_losses(windows, residuals)
-        weight = np.minimum(1.0, STUCK / np.maximum(found, 1e-12))[:, None]
-        root = np.sqrt(weight / np.sqrt(1 + (residuals / ROBUST) ** 2))[..., None]
+        root = np.sqrt(1 / np.sqrt(1 + (residuals / ROBUST) ** 2))[..., None]
         r, js, jp = residuals[..., None] * root, by_start * root, by_place * root
         own = js.transpose(0, 2, 1) @ js
         own += 1e-9 * (1 + own.trace(axis1=1, axis2=2))[:, None, None] * np.eye(own.shape[1])
         cross, pull = js.transpose(0, 2, 1) @ jp, (js.transpose(0, 2, 1) @ r)[..., 0]
         profiled = jp - js @ np.linalg.solve(own, cross)  # start states follow the parameters
-        scores = (profiled.transpose(0, 2, 1) @ r)[..., 0]
-        information = (profiled.transpose(0, 2, 1) @ profiled).sum(axis=0)
+        weight = _weights(window_losses(windows, residuals), (profiled**2).sum(axis=1))[:, None]
+        scores = weight * (profiled.transpose(0, 2, 1) @ r)[..., 0]
+        information = (profiled.transpose(0, 2, 1) @ (profiled * weight[..., None])).sum(axis=0)
         return cls(information, scores, own, cross, pull)
 
     def follow(self, step: Floats, damping: float) -> Floats:
@@ -349,6 +351,22 @@ class Normal:
         sandwich = inverse @ (scores.T @ scores) @ inverse
         grow = np.sqrt(np.maximum(1.0, np.diag(sandwich) / np.diag(inverse)))
         return np.asarray(inverse * np.outer(grow, grow))
+
+
+def _weights(losses: Floats, said: Floats) -> Floats:
+    """How much windows count for the parameters.
+
+    Args:
+        losses: Mean loss of each. Shape: (w,).
+        said: What each says about every parameter alone. Shape: (w, p).
+
+    Returns:
+        From 0 to 1. Shape: (w,).
+    """
+    most = LEVERAGE * np.quantile(said, 0.75, axis=0)
+    leverage = np.minimum(1.0, most / np.maximum(said, 1e-12)).min(axis=1, initial=1.0, where=most > 0)
+    usual = STUCK * max(1.0, float(np.median(losses)))
+    return np.asarray(leverage * np.minimum(1.0, (usual / np.maximum(losses, 1e-12)) ** 4))
 
 
 def invert(information: Floats) -> Floats:

@@ -44,20 +44,20 @@ Floats = NDArray[np.float64]
 Progress = Callable[[str], None]
 COARSE = 300
 """Samples on which delays and starts are compared."""
-MOST = 3000
+MOST = 2000
 """Samples that are fitted at most, evenly spread; more would only narrow the intervals."""
 ITERATIONS = 6
 STEPS = (1.0, 0.3, 0.0)
 """Shares of a Gauss-Newton step that are tried."""
 DAMPINGS = (0.0, 1.0, 10.0, 100.0)
 """Levenberg-Marquardt dampings of start states that are tried; 1 is a measurement's own information."""
-ROUGH = (1.0, 0.3)
-"""Finite-difference steps of start states in turn, in units of the noise; the larger sees over contacts."""
+ROUGH = (1.0, 0.3, 0.1)
+"""Finite-difference steps of start states in turn, in units of the noise; the larger see over contacts."""
 OTHER_STARTS = 2
 """Random starts of the parameters, where the fit from the nominal ones explains too little."""
 EXPLAINED = 1.2
 """Loss of a fit that needs no other starts: 1 is the noise."""
-ROUNDS = 1
+ROUNDS = 2
 """Fits of all samples, each with the noise of the one before, ahead of the last."""
 BLOCKS = 4
 """Blocks of time, a part of each of which is held out."""
@@ -380,7 +380,8 @@ def identify(
         _check_identifiable(judged)
         free, places = judged.identifiable, np.where(judged.identifiable, fitted.places, full.nominal)
     errors = np.zeros(len(terms))
-    errors[free] = np.sqrt(np.diag(normal.covariance(free)))
+    # a fit anew ends elsewhere where contacts make the loss rough: that is part of the uncertainty
+    errors[free] = np.sqrt(np.diag(normal.covariance(free)) + (fitted.places - places)[free] ** 2)
     checked = replay_of(held.spread(MOST // 3))
     checked.noise = coarse.noise = full.noise
     losses = Losses(

@@ -115,9 +115,11 @@ def test_delays_are_found():
 
 
 def test_offsets_and_values_are_fitted_and_threads_do_not_matter():
-    data = record("Reacher-v5@joint0.gear+=60,joint1.damping=0.7", 150)
-    ranges = {"joint0.gear": "-=100:+=150", "joint1.damping": "0.5:2"}
-    first, second = (identify("Reacher-v5", data, ranges, delay=None, n_threads=n) for n in (1, 2))
+    data = record("Reacher-v5@joint0.gear+=60,joint0.damping=0.7", 200)
+    ranges = {"joint0.gear": "-=100:+=150", "joint0.damping": "0.3:2"}
+    first, second = (
+        identify("Reacher-v5", data, ranges, delay=None, window=0.3, n_threads=n) for n in (1, 2)
+    )
     assert first == second
     gear, damping = first.estimates
     assert gear.value == pytest.approx(260, rel=0.05)
