@@ -10,14 +10,13 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import ndtri
 
 from warmstart.envs.batched import BatchedEnv
 from warmstart.envs.errors import WarmstartError, unknown_name
 from warmstart.envs.hooks import Ids, Perturbation
 from warmstart.sim2real.flaws import Delay, Setting
 from warmstart.sim2real.imperfections import Imperfections
-from warmstart.sim2real.keyed import Keys, keys_of, uniforms
+from warmstart.sim2real.keyed import Keys, hashes, keys_of, normal, uniform, uniforms
 
 Array = NDArray[Any]
 Floats = NDArray[np.float64]
@@ -94,9 +93,10 @@ class Numbers:
             steps = self.env.elapsed[begun] + np.arange(AHEAD - self._now)[:, None]
             times = len(steps)
             envs, episodes = np.tile(begun, times), np.tile(self.env.episode_ids[begun], times)
-            found = uniforms(self._seed, self._keys, envs, episodes, steps.ravel())
+            bits = hashes(self._seed, self._keys, envs, episodes, steps.ravel())
+            found = uniform(bits)
             for where in self._normal:
-                found[:, where] = ndtri(found[:, where])
+                found[:, where] = normal(bits[:, where])
             found = found.reshape(times, len(begun), -1)
             if len(begun) == len(self._everyone) and not self._now:
                 self._ahead = found
