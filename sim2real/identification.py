@@ -51,8 +51,8 @@ STEPS = (1.0, 0.3, 0.0)
 """Shares of a Gauss-Newton step that are tried."""
 DAMPINGS = (0.0, 1.0, 10.0, 100.0)
 """Levenberg-Marquardt dampings of start states that are tried; 1 is a measurement's own information."""
-ROUGH = (1.0, 0.3, 0.1)
-"""Finite-difference steps of start states in turn, in units of the noise; the larger see over contacts."""
+ROUGH = ((1.0, 0.1), (0.3, 0.1), (0.1, 0.1))
+"""Finite-difference steps (see `FINE`) of a fit's iterations in turn; the larger ones see over contacts."""
 OTHER_STARTS = 2
 """Random starts of the parameters, where the fit from the nominal ones explains too little."""
 EXPLAINED = 1.2
