@@ -22,6 +22,8 @@ _SECONDS_PER_TRIAL = 1.0
 """Starting a process, building an agent, writing a checkpoint."""
 _SECONDS_PER_PRETRAINING_UPDATE = 0.08
 """Of an encoder, its frames included."""
+_SECONDS_PER_IDENTIFICATION = 60.0
+"""Of physics; from 5 s on a pendulum to minutes on legged robots that fall."""
 _SECONDS_PER_STUDY = 6.0
 """Importing torch once, summary and report."""
 
@@ -41,6 +43,9 @@ def estimate_seconds(plan: Plan, workers: int | None = None) -> float:
     for trial in plan.unique:
         config = trial.config
         if config.kind == "random":
+            continue
+        if config.kind == "identify":
+            total += _SECONDS_PER_IDENTIFICATION
             continue
         key = f"{config.task}{canonical_json(config.algorithm)}{canonical_json(config.vision)}"
         if config.kind == "encoder":

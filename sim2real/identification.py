@@ -5,17 +5,14 @@ estimated along (multiple shooting without continuity; the start states are elim
 so that their number costs no memory). `mujoco.sysid` (Gauss-Newton, too, with the same kind of intervals)
 isn't used: it rolls out from start states that are taken as exact, has one dense Jacobian for all unknowns,
 and compiles a model for each changed parameter, where `mujoco.batch` takes parameters per simulation with
-the semantics of a task's text. May import envs, agents and transfer.
+the semantics of a task's text. May import envs.
 """
 
-import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
-from pathlib import Path
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
-import yaml
 from numpy.typing import NDArray
 from scipy.stats import t as student
 
@@ -25,34 +22,20 @@ from warmstart.envs.fields import ModelFields
 from warmstart.envs.parameters import BatchParameters, Parameters
 from warmstart.envs.tasks import Task
 from warmstart.sim2real.distributions import TruncatedNormal
-from warmstart.sim2real.excitation import (
-    WEAK,
-    Excitation,
-    Normal,
-    Replay,
-    Windows,
-    cut_windows,
-    loss,
-    nominal_information,
-    read_parameters,
-    window_losses,
-)
+from warmstart.sim2real.excitation import WEAK, Excitation, nominal_information
+from warmstart.sim2real.fitting import Fit, estimate_noise, fit
+from warmstart.sim2real.identified import Estimate, Identification, Losses
+from warmstart.sim2real.normal_equations import Normal
+from warmstart.sim2real.replay import Replay, read_parameters
 from warmstart.sim2real.terms import Term
 from warmstart.sim2real.trajectories import FEWEST, Trajectories, robot_of
+from warmstart.sim2real.windows import Floats, Windows, cut_windows
 
-Floats = NDArray[np.float64]
 Progress = Callable[[str], None]
 COARSE = 300
 """Samples on which delays and starts are compared."""
 MOST = 2000
 """Samples that are fitted at most, evenly spread; more would only narrow the intervals."""
-ITERATIONS = 6
-STEPS = (1.0, 0.3, 0.0)
-"""Shares of a Gauss-Newton step that are tried."""
-DAMPINGS = (0.0, 1.0, 10.0, 100.0)
-"""Levenberg-Marquardt dampings of start states that are tried; 1 is a measurement's own information."""
-ROUGH = ((1.0, 0.1), (0.3, 0.1), (0.1, 0.1))
-"""Finite-difference steps (see `FINE`) of a fit's iterations in turn; the larger ones see over contacts."""
 OTHER_STARTS = 2
 """Random starts of the parameters, where the fit from the nominal ones explains too little."""
 EXPLAINED = 1.2
@@ -63,241 +46,6 @@ BLOCKS = 4
 """Blocks of time, a part of each of which is held out."""
 FLOOR = 0.02
 """Smallest half-width of a recipe's interval, as a share of the value."""
-
-
-@dataclass(frozen=True)
-class Fit:
-    """Parameters and start states that explain windows best.
-
-    Attributes:
-        places: Parameters, as shares of their ranges. Shape: (p,).
-        starts: Offsets of start states, in units of the noise. Shape: (w, 2 nv).
-        loss: Mean soft-L1 loss per measured number, in units of the noise.
-    """
-
-    places: Floats
-    starts: Floats
-    loss: float
-
-
-def fit(
-    replay: Replay,
-    places: Floats,
-    free: NDArray[np.bool_],
-    starts: Floats | None = None,
-    most: int = ITERATIONS,
-) -> Fit:
-    """Fit the free parameters and all start states.
-
-    Every iteration tries several shares of the parameters' step and, for each window on its own, of its start
-    state's, all in one batch; the best are taken.
-
-    Args:
-        replay: The windows.
-        places: Where the parameters start. Shape: (p,).
-        free: Which of them are fitted. Shape: (p,).
-        starts: Where the start states start; None is as measured.
-        most: Iterations at most.
-    """
-    starts = replay.starts() if starts is None else starts
-    windows, everyone = replay.windows, np.arange(len(starts))
-    losses, idle = window_losses(windows, replay.residuals(places[None], starts[None]))[0], 0
-    for iteration in range(most):
-        normal = Normal.of(windows, *replay.linearize(places, starts, ROUGH[iteration % len(ROUGH)]))
-        step = np.zeros_like(places)
-        step[free] = _bounded_step(
-            normal.information[np.ix_(free, free)], normal.scores.sum(axis=0)[free], places[free]
-        )
-        moved = [np.clip(places + share * step, 0, 1) for share in (STEPS if free.any() else (0.0,))]
-        tried = np.array(
-            [
-                [starts + normal.follow(each - places, damping) for damping in DAMPINGS] + [starts]
-                for each in moved
-            ]
-        )
-        shares, dampings = tried.shape[:2]
-        found = replay.residuals(
-            np.repeat(moved, dampings, axis=0), tried.reshape(shares * dampings, *starts.shape)
-        )
-        each = window_losses(windows, found).reshape(shares, dampings, -1)
-        winner = int(_compared(each.min(axis=1)).argmin())
-        chosen = each[winner].argmin(axis=0)
-        reached = each[winner, chosen, everyone]
-        gain = 1 - loss(reached) / loss(losses)
-        change = np.abs(moved[winner] - places).max(initial=0.0)
-        places, starts, losses = moved[winner], tried[winner, chosen, everyone], reached
-        idle = idle + 1 if gain < 1e-3 and change < 1e-3 else 0
-        if idle == len(ROUGH):
-            break
-    return Fit(places, starts, float(loss(losses)))
-
-
-def _compared(losses: Floats) -> Floats:
-    """Trimmed mean over windows of how much worse each row is than the last. Shape: (k, w) to (k,).
-
-    A window at a contact may get much better or worse by a start state found or lost; that says nothing about
-    the parameters.
-    """
-    differences = np.sort(losses - losses[-1], axis=1)
-    cut = losses.shape[1] // 5
-    return np.asarray(differences[:, cut : losses.shape[1] - cut].mean(axis=1))
-
-
-def _bounded_step(information: Floats, gradient: Floats, places: Floats) -> Floats:
-    """Gauss-Newton's step with those parameters held that it would push out of their range."""
-    held = np.zeros(len(places), dtype=bool)
-    step = np.zeros(len(places))
-    for _ in range(len(places)):
-        step[:] = 0
-        part = information[np.ix_(~held, ~held)]
-        ridge = 1e-9 * np.diag(np.diag(part)) + 1e-9 * np.eye(len(part))
-        step[~held] = -np.linalg.solve(part + ridge, gradient[~held])
-        out = ((places <= 0) & (step < 0)) | ((places >= 1) & (step > 0))
-        if not (out & ~held).any():
-            break
-        held |= out
-    step[held] = 0
-    return np.asarray(np.clip(step, -0.5, 0.5))
-
-
-def estimate_noise(replay: Replay, fitted: Fit) -> Floats:
-    """Standard deviation of every dimension's noise from the residuals of a fit, outliers aside."""
-    valid = replay.windows.valid
-    found = replay.residuals(fitted.places[None], fitted.starts[None])[0].reshape(*valid.shape, -1)[valid]
-    spread = 1.4826 * np.median(np.abs(found), axis=0)
-    mean_length = replay.windows.samples / len(replay.windows)
-    spread /= np.sqrt(1 - 1 / mean_length)  # a start state is fitted to each window
-    return np.asarray(np.maximum(spread * replay.noise, 1e-5 * replay.windows.span))
-
-
-@dataclass(frozen=True)
-class Estimate:
-    """One fitted parameter, as the number of its term (a factor, an offset or a value).
-
-    Attributes:
-        name: The parameter or pattern, as it was given.
-        operation: What the number does: ``scale``, ``add`` or ``set``.
-        number: The fit.
-        low: Lower end of its 95% interval.
-        high: Upper end.
-        unit: Unit of the physical value.
-        nominal: The physical value without the fit, of the first parameter that is meant.
-        value: The same with it.
-        at_bound: Whether the fit lies at an end of the range, which then is too narrow.
-    """
-
-    name: str
-    operation: str
-    number: float
-    low: float
-    high: float
-    unit: str
-    nominal: float
-    value: float
-    at_bound: bool
-
-    @property
-    def ratio(self) -> float | None:
-        """Value by nominal; None where the nominal is 0."""
-        return self.value / self.nominal if self.nominal else None
-
-
-@dataclass(frozen=True)
-class Losses:
-    """Mean loss per measured number, in units of the noise: about 1 where a model explains everything.
-
-    Attributes:
-        train_nominal: Of the nominal model on a part of the recordings that were fitted.
-        train_fitted: Of the fitted one.
-        held_nominal: Of the nominal model on those that were held out.
-        held_fitted: Of the fitted one.
-    """
-
-    train_nominal: float
-    train_fitted: float
-    held_nominal: float
-    held_fitted: float
-
-
-@dataclass(frozen=True)
-class Identification:
-    """What was found out about a robot.
-
-    Attributes:
-        task: The nominal task.
-        estimates: The fitted parameters.
-        excluded: Parameters that the data doesn't determine, which stay nominal, with the reason.
-        delay: Control steps after which a command acts; None where it wasn't asked for.
-        delay_losses: Loss of a quick fit under each delay that was tried.
-        losses: How well nominal and fitted model replay the recordings.
-        margin: By which share the fitted model must beat the nominal one on what was held out.
-        task_text: The task with the fitted physics.
-        recipe: Randomization about the fit, as `read_terms` reads it.
-        seed: That of the fit.
-    """
-
-    task: str
-    estimates: tuple[Estimate, ...]
-    excluded: dict[str, str]
-    delay: int | None
-    delay_losses: dict[int, float]
-    losses: Losses
-    margin: float
-    task_text: str
-    recipe: dict[str, Any]
-    seed: int
-
-    @property
-    def accepted(self) -> bool:
-        """Whether the fitted model replays what was held out better than the nominal one, by the margin."""
-        return self.losses.held_fitted <= (1 - self.margin) * self.losses.held_nominal
-
-    @property
-    def message(self) -> str:
-        """The verdict in a sentence."""
-        nominal, fitted = self.losses.held_nominal, self.losses.held_fitted
-        found = f"loss on held-out recordings {fitted:.3g} against {nominal:.3g} of the nominal model"
-        if self.accepted:
-            return f"accepted: {found}, {1 - fitted / nominal:.0%} less"
-        return (
-            f"rejected: {found}; expected at least {self.margin:.0%} less. The nominal physics is as good, "
-            "or what differs is none of these parameters: fit others, or record more motion."
-        )
-
-    def table(self) -> list[dict[str, str]]:
-        """Rows of a table: parameter, nominal, fitted, ratio, interval, verdict."""
-        rows = [
-            {
-                "parameter": each.name,
-                "nominal": f"{each.nominal:.4g} {each.unit}".strip(),
-                "fitted": f"{each.value:.4g} {each.unit}".strip(),
-                "number": _write(each.operation, each.number),
-                "95% interval": f"{_write(each.operation, each.low)} to {_write(each.operation, each.high)}",
-                "verdict": "at the end of its range: widen it" if each.at_bound else "identified",
-            }
-            for each in self.estimates
-        ]
-        rows += [
-            {"parameter": name, "nominal": "", "fitted": "", "number": "", "95% interval": "", "verdict": why}
-            for name, why in self.excluded.items()
-        ]
-        return rows
-
-    def to_json(self) -> dict[str, Any]:
-        """Plain values."""
-        written = asdict(self)
-        written["delay_losses"] = {str(key): value for key, value in self.delay_losses.items()}
-        written["estimates"] = [{**asdict(each), "ratio": each.ratio} for each in self.estimates]
-        return {**written, "accepted": self.accepted, "message": self.message}
-
-    def save(self, path: str | Path) -> Path:
-        """Write it as YAML where the path ends in ``.yaml`` or ``.yml``, else as JSON."""
-        target, plain = Path(path), json.loads(json.dumps(self.to_json()))
-        target.parent.mkdir(parents=True, exist_ok=True)
-        yaml_wanted = target.suffix in (".yaml", ".yml")
-        text = yaml.safe_dump(plain, sort_keys=False) if yaml_wanted else json.dumps(plain, indent=2) + "\n"
-        target.write_text(text, encoding="utf-8")
-        return target
 
 
 def identify(
@@ -521,9 +269,3 @@ def _recipe(terms: Sequence[Term], estimates: Sequence[Estimate]) -> dict[str, A
 
 def _round(number: float) -> float:
     return float(f"{number:.4g}")
-
-
-def _write(operation: str, number: float) -> str:
-    if operation == "add":
-        return f"{'-=' if number < 0 else '+='}{abs(number):.4g}"
-    return f"{'x' if operation == 'scale' else ''}{number:.4g}"

@@ -181,9 +181,10 @@ def test_list_is_json_for_programs(capsys):
     assert len(listed["tasks"]) > 50
 
 
-def test_dry_run_writes_nothing(tmp_path, monkeypatch, capsys):
+@pytest.mark.parametrize("preset", ["smoke", "pendulum-reality"])
+def test_dry_run_writes_nothing(tmp_path, monkeypatch, capsys, preset):
     monkeypatch.chdir(tmp_path)
-    status, out, _ = _run(capsys, "compare", "smoke", "--dry-run")
+    status, out, _ = _run(capsys, "compare", preset, "--dry-run")
     assert status == 0
     assert "Nothing was written" in out
     assert not list(tmp_path.iterdir())

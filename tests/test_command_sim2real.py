@@ -5,7 +5,7 @@ import json
 import pytest
 
 from warmstart.__main__ import main
-from warmstart.sim2real.trajectories import record
+from warmstart.sim2real.recording import record
 
 
 @pytest.fixture(scope="module")

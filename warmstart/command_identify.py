@@ -94,7 +94,7 @@ class Identify(Command):
     def _recordings(self, task: "Task") -> "Trajectories":
         """The recordings, read or made."""
         from warmstart.sim2real.reality import load_reality
-        from warmstart.sim2real.trajectories import read
+        from warmstart.sim2real.trajectory_files import read
 
         if self.data is not None:
             return read(self.data, task, pairs("--rename", self.rename) or None)

@@ -11,21 +11,14 @@ from warmstart.envs.errors import WarmstartError
 from warmstart.envs.hooks import Perturbation
 from warmstart.envs.parameters import Parameters
 from warmstart.envs.tasks import Task
-from warmstart.sim2real.excitation import (
-    Excitation,
-    Replay,
-    add,
-    cut_windows,
-    excitation,
-    invert,
-    loss,
-    read_parameters,
-    subtract,
-    window_losses,
-)
+from warmstart.sim2real.excitation import Excitation, excitation
 from warmstart.sim2real.identification import identify
+from warmstart.sim2real.normal_equations import invert, loss, window_losses
 from warmstart.sim2real.randomization import read_terms
-from warmstart.sim2real.trajectories import Trajectories, record, robot_of
+from warmstart.sim2real.recording import record
+from warmstart.sim2real.replay import Replay, read_parameters
+from warmstart.sim2real.trajectories import Trajectories, robot_of
+from warmstart.sim2real.windows import add, cut_windows, subtract
 
 RANGES = {"torso.mass": "x0.5:x2", "gear": "x0.5:x2"}
 

@@ -8,19 +8,9 @@ import pytest
 
 from warmstart.envs.errors import WarmstartError
 from warmstart.envs.tasks import Task
-from warmstart.sim2real.trajectories import (
-    SIGNALS,
-    Trajectories,
-    Trajectory,
-    columns,
-    read,
-    read_csv,
-    read_lerobot,
-    read_minari,
-    read_npz,
-    record,
-    robot_of,
-)
+from warmstart.sim2real.recording import SIGNALS, record
+from warmstart.sim2real.trajectories import Trajectories, Trajectory, columns, robot_of
+from warmstart.sim2real.trajectory_files import read, read_csv, read_lerobot, read_minari, read_npz
 
 HOPPER = Task.parse("Hopper-v5")
 MODEL = robot_of(HOPPER).model()

@@ -1,0 +1,164 @@
+"""Record a simulated robot's motion under excitation signals or a policy.
+
+May import envs.
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import mujoco
+import numpy as np
+
+from warmstart.envs.batched import BatchedEnv
+from warmstart.envs.errors import WarmstartError, unknown_name
+from warmstart.envs.hooks import ContextSource, Perturbation
+from warmstart.envs.tasks import Task
+from warmstart.envs.vector import make_vec
+from warmstart.sim2real.trajectories import FEWEST, Floats, Trajectories, Trajectory, quaternions, robot_of
+
+Policy = Callable[[Floats], Any]
+"""Takes an observation, shape (k,), and returns an action, shape (nu,)."""
+
+
+def record(
+    task: Task | str,
+    steps: int,
+    policy: Policy | str | None = None,
+    seed: int = 0,
+    noise_std: float = 0.01,
+    rate: float | None = None,
+    *,
+    context_source: ContextSource | None = None,
+    perturbations: Sequence[Perturbation] = (),
+) -> Trajectories:
+    """Record a simulated robot, its controls as commanded; an episode that ends begins another recording.
+
+    Args:
+        task: The robot, physics included.
+        steps: Control steps to simulate.
+        policy: Takes observations; or an excitation (`SIGNALS`); None is ``"held"``.
+        seed: Of start states, excitation and noise.
+        noise_std: Standard deviation of the measurement noise of every position and velocity, as a share of
+            its range of motion in the recording.
+        rate: Samples per second; the task's control rate (None) or a whole fraction of it, with controls held
+            in between.
+        context_source: Draws the physics of every episode.
+        perturbations: What makes the robot differ from its simulation.
+
+    Raises:
+        WarmstartError: The task, rate or signal isn't known.
+    """
+    task = Task.parse(task) if isinstance(task, str) else task
+    robot_of(task)
+    if steps < FEWEST:
+        raise WarmstartError(f"Expected at least {FEWEST} steps to record, found {steps}.")
+    env = make_vec(
+        task, 1, seed, n_threads=1, context_source=context_source, perturbations=tuple(perturbations)
+    )
+    assert isinstance(env, BatchedEnv)  # every task that robot_of knows, pixels aside
+    try:
+        return _record(env, steps, policy, seed, noise_std, rate)
+    finally:
+        env.close()
+
+
+def _record(
+    env: BatchedEnv, steps: int, policy: Policy | str | None, seed: int, noise_std: float, rate: float | None
+) -> Trajectories:
+    period, model = float(env.sim.dt[0]), env.sim.model
+    hold = 1 if rate is None else max(1, round(1 / (rate * period)))
+    if rate is not None and abs(hold * rate * period - 1) > 1e-6:
+        raise WarmstartError(
+            f"Expected a rate of {1 / period:g} Hz ({env.task.id}'s control rate) or a whole fraction of it, "
+            f"found {rate:g} Hz; {1 / (hold * period):g} Hz would do."
+        )
+    rng = np.random.default_rng([seed, 1])
+    act = policy if callable(policy) else _excite(policy or "held", model, steps, hold * period, rng)
+    observations, _ = env.reset(seed=seed)
+    rows: list[list[tuple[Any, Floats, Floats, Floats]]] = [[]]
+    action = np.zeros((1, model.nu), dtype=np.float32)
+    for _ in range(steps):
+        if int(env.elapsed[0]) % hold == 0:
+            action = np.asarray(act(observations[0]), dtype=np.float32)[None]
+            time = int(env.elapsed[0]) * period
+            rows[-1].append((time, env.sim.qpos[0].copy(), env.sim.qvel[0].copy(), action[0].astype(float)))
+        observations, _, ends, cuts, _ = env.step(action)
+        if ends[0] or cuts[0]:
+            rows.append([])
+    items = [
+        Trajectory(f"episode {number}", *(np.array(column) for column in zip(*part, strict=True)))
+        for number, part in enumerate(rows)
+        if len(part) >= FEWEST
+    ]
+    if not items:
+        raise WarmstartError(
+            f"Every episode of {env.task} ended within {FEWEST} samples: give a policy that lives longer."
+        )
+    return Trajectories(tuple(_measured(items, noise_std, model, rng)))
+
+
+def _excite(name: str, model: mujoco.MjModel, steps: int, period: float, rng: np.random.Generator) -> Policy:
+    """A signal over the controls' ranges (-1 to 1 where they have none) as a policy."""
+    if name not in SIGNALS:
+        raise unknown_name("excitation", name, SIGNALS)
+    low, high = np.where(model.actuator_ctrllimited[:, None], model.actuator_ctrlrange, [-1.0, 1.0]).T
+    signal = iter(low + (high - low) * (SIGNALS[name](steps, model.nu, period, rng) + 1) / 2)
+    return lambda _: next(signal)
+
+
+def _measured(
+    items: Sequence[Trajectory], noise_std: float, model: mujoco.MjModel, rng: np.random.Generator
+) -> Iterator[Trajectory]:
+    """Recordings with measurement noise."""
+    spans = {
+        k: np.ptp(np.concatenate([getattr(item, k) for item in items]), axis=0) for k in ("qpos", "qvel")
+    }
+    for item in items:
+        qpos, qvel = (
+            getattr(item, k) + noise_std * span * rng.standard_normal(getattr(item, k).shape)
+            for k, span in spans.items()
+        )
+        for start in quaternions(model):
+            qpos[:, start : start + 4] /= np.linalg.norm(qpos[:, start : start + 4], axis=1)[:, None]
+        yield replace(item, qpos=qpos, qvel=qvel)
+
+
+def _held(n: int, nu: int, period: float, rng: np.random.Generator) -> Floats:
+    """Uniform values, each held for 0.05 to 0.3 s, every control on its own."""
+    signal = np.empty((n, nu))
+    for column in range(nu):
+        start = 0
+        while start < n:
+            length = max(1, round(rng.uniform(0.05, 0.3) / period))
+            signal[start : start + length, column] = rng.uniform(-1, 1)
+            start += length
+    return signal
+
+
+def _chirp(n: int, nu: int, period: float, rng: np.random.Generator) -> Floats:
+    """A sine whose frequency rises from 0.2 Hz to `_fastest` within 10 s, again and again."""
+    time = (np.arange(n)[:, None] * period + rng.uniform(0, 10, nu)) % 10
+    phase = 2 * np.pi * (0.2 * time + (_fastest(period) - 0.2) * time**2 / 20)
+    return np.sin(phase + rng.uniform(0, 2 * np.pi, nu))
+
+
+def _multisine(n: int, nu: int, period: float, rng: np.random.Generator) -> Floats:
+    """Eight sines from 0.2 Hz to `_fastest` at random phases, scaled to the whole range."""
+    time = np.arange(n)[:, None, None] * period
+    frequency = np.geomspace(0.2, _fastest(period), 8)[:, None] * rng.uniform(0.9, 1.1, (8, nu))
+    signal = np.sin(2 * np.pi * frequency * time + rng.uniform(0, 2 * np.pi, (8, nu))).sum(axis=1)
+    return np.asarray(signal / np.abs(signal).max(axis=0))
+
+
+def _fastest(period: float) -> float:
+    """Highest frequency, Hz: 5, or what ten samples can show."""
+    return min(5.0, 0.1 / period)
+
+
+SIGNALS: Mapping[str, Callable[[int, int, float, np.random.Generator], Floats]] = {
+    "held": _held,
+    "chirp": _chirp,
+    "multisine": _multisine,
+}
+"""Excitations between -1 and 1 (the control's range) by name, from steps, controls, period (s), generator."""
