@@ -39,6 +39,7 @@ bench: .venv/installed
 	$(PY) benchmarks/compiled.py
 	$(PY) benchmarks/randomization.py
 	$(PY) benchmarks/curricula.py
+	$(PY) benchmarks/identification.py
 	$(PY) benchmarks/vision.py
 	$(PY) benchmarks/vision_learning.py
 	$(PY) benchmarks/vision_learning.py --shift

@@ -18,8 +18,8 @@ from warmstart.agents.threads import available_cores
 from warmstart.envs.hooks import Perturbation
 from warmstart.envs.vector import make_vec
 from warmstart.sim2real.challenges import challenge
-from warmstart.sim2real.imperfections import perturbations
 from warmstart.sim2real.randomization import Randomization, read_terms
+from warmstart.sim2real.signal_paths import perturbations
 
 ENVS, ROUNDS, STEPS = 64, 15, 300
 TASKS = {

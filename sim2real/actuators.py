@@ -4,11 +4,10 @@ from collections.abc import Callable
 
 import numpy as np
 
-from warmstart.envs.batched import BatchedEnv
 from warmstart.envs.errors import WarmstartError
 from warmstart.envs.hooks import Ids
+from warmstart.sim2real.imperfections import Imperfections
 from warmstart.sim2real.signals import (
-    Array,
     Floats,
     Late,
     Losing,
@@ -16,43 +15,37 @@ from warmstart.sim2real.signals import (
     Noisy,
     Numbers,
     Part,
-    SignalPath,
     Stage,
     Steps,
     chosen,
 )
 
 
-class ActionImperfections(SignalPath):
-    """What actuators and their link do wrong, in this order: repeat, packet loss, …; see `Imperfections`.
+def action_stages(flaws: Imperfections, numbers: Numbers) -> list[Stage]:
+    """What actions pass, in this order: repeat, packet loss, delay, noise, …; see `Imperfections`.
 
     Actions are clipped to the control range before they reach the actuators, as MuJoCo would.
+
+    Raises:
+        WarmstartError: A pattern means no actuator, or one has no control range and needs it.
     """
-
-    def before_step(self, env: BatchedEnv, actions: Array) -> Floats:
-        """See `Perturbation.before_step`."""
-        everyone = np.arange(env.num_envs, dtype=np.int32)
-        return self.pass_on(env, actions, everyone, everyone[env.elapsed == 0], next_step=True)
-
-    def stages(self, numbers: Numbers) -> list[Stage]:
-        """See `SignalPath.stages`."""
-        flaws, layout = self.imperfections, numbers.env.action_layout
-        names = layout.names
-        low, high = np.array([(d.low, d.high) for d in layout.dimensions]).T
-        made: list[Stage] = []
-        if flaws.action_repeat > 1:
-            made.append(Repeating(Part.whole("action_repeat", names, numbers), flaws.action_repeat))
-        if flaws.action_loss:
-            made.append(Losing(Part.whole("action_loss", names, numbers), flaws.action_loss))
-        if not flaws.action_delay.is_off:
-            made.append(Late(Part.whole("action_delay", names, numbers), flaws.action_delay))
-        acting = [part for kind in _ACTING if len(part := chosen(kind, flaws, names, numbers))]
-        if acting:
-            made.append(Clipping(Part.whole("control range", names, numbers), low, high))
-        for part in acting:
-            bounds = _ranges(part, low, high)
-            made += [stage(part, *bounds) for stage in _ACTING[part.kind]]
-        return made
+    layout = numbers.env.action_layout
+    names = layout.names
+    low, high = np.array([(d.low, d.high) for d in layout.dimensions]).T
+    made: list[Stage] = []
+    if flaws.action_repeat > 1:
+        made.append(Repeating(Part.whole("action_repeat", names, numbers), flaws.action_repeat))
+    if flaws.action_loss:
+        made.append(Losing(Part.whole("action_loss", names, numbers), flaws.action_loss))
+    if not flaws.action_delay.is_off:
+        made.append(Late(Part.whole("action_delay", names, numbers), flaws.action_delay))
+    acting = [part for kind in _ACTING if len(part := chosen(kind, flaws, names, numbers))]
+    if acting:
+        made.append(Clipping(Part.whole("control range", names, numbers), low, high))
+    for part in acting:
+        bounds = _ranges(part, low, high)
+        made += [stage(part, *bounds) for stage in _ACTING[part.kind]]
+    return made
 
 
 def _ranges(part: Part, low: Floats, high: Floats) -> tuple[Floats, Floats]:
@@ -83,32 +76,31 @@ class Repeating(Stage):
 
     def apply(self, values: Floats, now: Moment) -> Floats:
         """See `Stage.apply`."""
-        held = now.elapsed % self._steps > 0
-        values = np.where(held[:, None], self.arrays["last"], values)
-        self.arrays["last"][...] = values
-        return values
+        last = self.arrays["last"]
+        np.copyto(last, values, where=(now.elapsed % self._steps == 0)[:, None])
+        return last.copy()
 
 
 class Acting(Stage):
     """What happens at actuators with a control range.
 
     Attributes:
-        low: Smallest controls. Shape: (len(part),).
-        high: Largest controls.
+        low: Smallest controls. Shape: (n, len(part)).
+        high: Largest controls. Shape: (n, len(part)).
     """
 
     def __init__(self, part: Part, low: Floats, high: Floats) -> None:
         super().__init__(part)
-        self.low, self.high = low, high
+        self.low, self.high = part.spread(low), part.spread(high)
 
     @property
     def rest(self) -> Floats:
-        """The controls nearest to 0. Shape: (len(part),)."""
+        """The controls nearest to 0. Shape: (n, len(part))."""
         found: Floats = np.clip(0.0, self.low, self.high)
         return found
 
     def share(self, name: str) -> Floats:
-        """A setting that is a share of the control range, in controls. Shape: (len(part),)."""
+        """A setting that is a share of the control range, in controls. Shape: (n, len(part))."""
         found: Floats = self.part.get(name) * (self.high - self.low)
         return found
 
@@ -119,8 +111,9 @@ class Clipping(Acting):
     def apply(self, values: Floats, now: Moment) -> Floats:
         """See `Stage.apply`."""
         del now
-        values[:, self.where] = _clip(values[:, self.where], self.low, self.high)
-        return values
+        given = self.part.of(values)
+        np.maximum(given, self.low, out=given)
+        return self.part.put(values, np.minimum(given, self.high, out=given))
 
 
 def noisy(part: Part, low: Floats, high: Floats) -> Noisy:
@@ -138,9 +131,8 @@ class DeadBanded(Acting):
     def apply(self, values: Floats, now: Moment) -> Floats:
         """See `Stage.apply`."""
         del now
-        given = values[:, self.where]
-        values[:, self.where] = np.where(np.abs(given) <= self._half, 0, given)
-        return values
+        given = self.part.of(values)
+        return self.part.put(values, np.where(np.abs(given) <= self._half, 0, given))
 
 
 class Following(Acting):
@@ -153,14 +145,13 @@ class Following(Acting):
     def begin(self, ids: Ids, episodes: Steps) -> None:
         """See `Stage.begin`."""
         del episodes
-        self.arrays["output"][ids] = self.rest
+        self.arrays["output"][ids] = self.rest[ids]
 
     def apply(self, values: Floats, now: Moment) -> Floats:
         """See `Stage.apply`."""
         output = self.arrays["output"]
-        output[...] = self.follow(output, values[:, self.where], now.dt)
-        values[:, self.where] = output
-        return values
+        output[...] = self.follow(output, self.part.of(values), now.dt)
+        return self.part.put(values, output.copy())
 
     def follow(self, output: Floats, given: Floats, dt: Floats) -> Floats:
         """Return the next output. Shapes: (n, len(part)), dt (n, 1) in seconds."""
@@ -221,8 +212,9 @@ class Scaled(Acting):
     def apply(self, values: Floats, now: Moment) -> Floats:
         """See `Stage.apply`."""
         del now
-        values[:, self.where] *= self.arrays["factor"]
-        return values
+        given = self.part.of(values)
+        given *= self.arrays["factor"]
+        return self.part.put(values, given)
 
 
 def saturated(part: Part, low: Floats, high: Floats) -> Clipping:

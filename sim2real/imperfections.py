@@ -9,7 +9,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any
 
-from warmstart.envs.hooks import Perturbation
 from warmstart.sim2real.flaws import (
     ActionNoise,
     ActuatorSetting,
@@ -150,24 +149,3 @@ OF_ACTIONS = (
     *("action_repeat", "action_loss", "action_delay"),
     *(key for key, kind in KINDS.items() if issubclass(kind, ActuatorSetting)),
 )
-
-
-def perturbations(imperfections: Imperfections, seed: int) -> tuple[Perturbation, ...]:
-    """Make what acts on a batched environment; nothing at all where everything is off.
-
-    Args:
-        imperfections: What goes wrong.
-        seed: Of all random numbers; they don't depend on the number of environments.
-
-    Returns:
-        Perturbations for one environment; make others for another.
-    """
-    from warmstart.sim2real.actuators import ActionImperfections  # both are made of settings
-    from warmstart.sim2real.sensors import ObservationImperfections
-
-    made: list[Perturbation] = []
-    if not imperfections.actions_are_true:
-        made.append(ActionImperfections(imperfections, seed))
-    if not imperfections.observations_are_true:
-        made.append(ObservationImperfections(imperfections, seed))
-    return tuple(made)

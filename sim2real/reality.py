@@ -25,8 +25,9 @@ from warmstart.envs.vector import make_vec
 from warmstart.envs.yaml_files import dump_yaml, parse_yaml, read_yaml
 from warmstart.sim2real.challenges import read_imperfections
 from warmstart.sim2real.disturbances import Disturbances, read_disturbances
-from warmstart.sim2real.imperfections import Imperfections, perturbations
+from warmstart.sim2real.imperfections import Imperfections
 from warmstart.sim2real.recording import record
+from warmstart.sim2real.signal_paths import perturbations
 from warmstart.sim2real.trajectories import Trajectories, robot_of
 
 Array = NDArray[Any]

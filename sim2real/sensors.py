@@ -4,11 +4,10 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import ndtri
 
-from warmstart.envs.batched import BatchedEnv
 from warmstart.envs.hooks import Ids
+from warmstart.sim2real.imperfections import Imperfections
 from warmstart.sim2real.signals import (
     ENDLESS,
-    Array,
     Floats,
     Late,
     Losing,
@@ -16,7 +15,6 @@ from warmstart.sim2real.signals import (
     Noisy,
     Numbers,
     Part,
-    SignalPath,
     Stage,
     Steps,
     chosen,
@@ -38,8 +36,9 @@ class Biased(Stage):
 
     def apply(self, values: Floats, now: Moment) -> Floats:
         """See `Stage.apply`."""
-        values[:, self.where] += self.arrays["offset"][now.rows]
-        return values
+        read = self.part.of(values)
+        read += self.arrays["offset"][now.rows]
+        return self.part.put(values, read)
 
 
 class Drifting(Stage):
@@ -57,8 +56,9 @@ class Drifting(Stage):
         steps = self._std * np.sqrt(now.dt) * now.numbers[:, self._drawn]
         offset = np.where(going, self.arrays["offset"][now.rows] + steps, 0)
         self.arrays["offset"][now.rows] = offset
-        values[:, self.where] += offset
-        return values
+        read = self.part.of(values)
+        read += offset
+        return self.part.put(values, read)
 
 
 class Quantised(Stage):
@@ -71,8 +71,8 @@ class Quantised(Stage):
     def apply(self, values: Floats, now: Moment) -> Floats:
         """See `Stage.apply`."""
         del now
-        values[:, self.where] = np.rint(values[:, self.where] / self._resolution) * self._resolution
-        return values
+        read = self.part.of(values)
+        return self.part.put(values, np.rint(read / self._resolution) * self._resolution)
 
 
 class Failing(Stage):
@@ -82,11 +82,11 @@ class Failing(Stage):
         super().__init__(part)
         steps = part.get("steps").astype(np.int64)
         by_chance, probability = steps > 0, part.get("probability")
-        self._steps = steps
-        self._at_steps = np.where(by_chance, probability, 0)
+        self._steps = part.spread(steps.astype(np.int32))
+        self._at_steps = part.spread(np.where(by_chance, probability, 0).astype(np.float32))
         self._in_episodes = np.where(by_chance, 0, probability)
         self._some_by_chance, self._some_for_good = by_chance.any(), not by_chance.all()
-        self.arrays = {"until": part.zeros(np.int64)}
+        self.arrays = {"left": part.zeros(np.int32)}
         if self._some_by_chance:
             self._drawn = part.numbers.ask(part.kind, part.names)
         if self._some_for_good:
@@ -95,7 +95,7 @@ class Failing(Stage):
 
     def begin(self, ids: Ids, episodes: Steps) -> None:
         """See `Stage.begin`."""
-        self.arrays["until"][ids] = 0
+        self.arrays["left"][ids] = 0
         if self._some_for_good:
             numbers = self.part.numbers
             happens, when = (numbers.of_episode(k, ids, episodes) for k in (self._happens, self._when))
@@ -105,18 +105,20 @@ class Failing(Stage):
 
     def failing(self, now: Moment) -> NDArray[np.bool_]:
         """Which sensors fail at this step. Shape: (m, len(part))."""
-        until, elapsed = self.arrays["until"][now.rows], now.elapsed[:, None]
-        found: NDArray[np.bool_] = until > elapsed
+        rows, left = now.rows, self.arrays["left"][now.rows]
+        found: NDArray[np.bool_] = left > 0
         if self._some_by_chance:
-            begins = now.numbers[:, self._drawn] < self._at_steps
-            begins &= ~found
-            np.copyto(until, elapsed + self._steps, where=begins)
+            begins = now.numbers[:, self._drawn] < self._at_steps[rows]
+            np.greater(begins, found, out=begins)  # of those that don't fail
+            np.copyto(left, self._steps[rows], where=begins)
             found |= begins
         if self._some_for_good:
-            begins = self.arrays["onset"][now.rows] == elapsed
-            np.copyto(until, ENDLESS, where=begins)
+            begins = self.arrays["onset"][rows] == now.elapsed[:, None]
+            np.copyto(left, ENDLESS, where=begins)
             found |= begins
-        self.arrays["until"][now.rows] = until
+        left -= found
+        if not isinstance(rows, slice):
+            self.arrays["left"][rows] = left
         return found
 
 
@@ -129,12 +131,11 @@ class Sticking(Failing):
 
     def apply(self, values: Floats, now: Moment) -> Floats:
         """See `Stage.apply`."""
-        read = values[:, self.where]
+        read = self.part.of(values)
         if now.elapsed[0] > 0:
             np.copyto(read, self.arrays["last"][now.rows], where=self.failing(now))
-            values[:, self.where] = read
         self.arrays["last"][now.rows] = read
-        return values
+        return self.part.put(values, read)
 
 
 class Dropping(Failing):
@@ -142,32 +143,27 @@ class Dropping(Failing):
 
     def apply(self, values: Floats, now: Moment) -> Floats:
         """See `Stage.apply`."""
-        read = values[:, self.where]
+        read = self.part.of(values)
         np.copyto(read, 0, where=self.failing(now))
-        values[:, self.where] = read
-        return values
+        return self.part.put(values, read)
 
 
-class ObservationImperfections(SignalPath):
-    """What sensors and their link do wrong, in this order: bias, drift, noise, …; see `Imperfections`."""
+def observation_stages(flaws: Imperfections, numbers: Numbers) -> list[Stage]:
+    """What observations pass, in this order: bias, drift, noise, …; see `Imperfections`.
 
-    def on_observations(self, env: BatchedEnv, observations: Array, ids: Ids) -> Floats:
-        """See `Perturbation.on_observations`."""
-        begins = not env.elapsed[ids[0]]
-        return self.pass_on(env, observations, ids, ids if begins else ids[:0], next_step=not begins)
-
-    def stages(self, numbers: Numbers) -> list[Stage]:
-        """See `SignalPath.stages`."""
-        flaws, names = self.imperfections, numbers.env.observation_layout.names
-        made: list[Stage] = []
-        for kind, stage in _SENSING.items():
-            part = chosen(kind, flaws, names, numbers)
-            made += [stage(part)] if len(part) else []
-        if not flaws.observation_delay.is_off:
-            made.append(Late(Part.whole("observation_delay", names, numbers), flaws.observation_delay))
-        if flaws.observation_loss:
-            made.append(Losing(Part.whole("observation_loss", names, numbers), flaws.observation_loss))
-        return made
+    Raises:
+        WarmstartError: A pattern means no dimension.
+    """
+    names = numbers.env.observation_layout.names
+    made: list[Stage] = []
+    for kind, stage in _SENSING.items():
+        part = chosen(kind, flaws, names, numbers)
+        made += [stage(part)] if len(part) else []
+    if not flaws.observation_delay.is_off:
+        made.append(Late(Part.whole("observation_delay", names, numbers), flaws.observation_delay))
+    if flaws.observation_loss:
+        made.append(Losing(Part.whole("observation_loss", names, numbers), flaws.observation_loss))
+    return made
 
 
 _SENSING: dict[str, type[Stage]] = {

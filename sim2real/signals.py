@@ -12,18 +12,29 @@ import numpy as np
 from numpy.typing import NDArray
 
 from warmstart.envs.batched import BatchedEnv
-from warmstart.envs.errors import WarmstartError, unknown_name
-from warmstart.envs.hooks import Ids, Perturbation
+from warmstart.envs.errors import unknown_name
+from warmstart.envs.hooks import Ids
 from warmstart.sim2real.flaws import Delay, Setting
 from warmstart.sim2real.imperfections import Imperfections
-from warmstart.sim2real.keyed import Keys, hashes, keys_of, normal, uniform, uniforms
+from warmstart.sim2real.keyed import (
+    Coarse,
+    Keys,
+    coarse_normal,
+    coarse_uniform,
+    count,
+    finish,
+    keys_of,
+    mixed,
+    start,
+    uniforms,
+)
 
 Array = NDArray[Any]
 Floats = NDArray[np.float64]
 Steps = NDArray[np.int64]
-AHEAD = 16
+AHEAD = 32
 """Steps whose random numbers are looked up together: numpy's overhead is that of one."""
-ENDLESS = 2**62
+ENDLESS = 2**30
 """Steps until something that never ends does."""
 
 
@@ -35,11 +46,15 @@ class Moment:
     """Their environments. Shape: (m,)."""
     rows: slice | Ids
     """The same as an index."""
+    begun: Ids
+    """Those of them whose episode begins."""
+    goes_on: bool
+    """Whether all environments have gone on by a step."""
     elapsed: Steps
     """Steps since their resets. Shape: (m,)."""
     dt: Floats
     """Control periods in seconds. Shape: (m, 1)."""
-    numbers: Floats
+    numbers: Coarse
     """Random numbers of the step. Shape: (m, all that were asked for)."""
 
 
@@ -47,7 +62,7 @@ class Numbers:
     """Random numbers of a path, by seed, name, environment, episode and step.
 
     Those of steps are looked up `AHEAD` steps at a time for all environments, and for the rest of these steps
-    where an episode begins: a cache, so nothing of it needs saving.
+    where an episode begins: caches, so nothing of it needs saving.
 
     Attributes:
         env: The environment.
@@ -55,12 +70,11 @@ class Numbers:
 
     def __init__(self, seed: int, env: BatchedEnv) -> None:
         self.env, self._seed = env, seed
-        self._everyone: Ids = np.arange(env.num_envs, dtype=np.int32)
-        self._names: list[str] = []
-        self._normal: list[slice] = []
-        self._keys = keys_of(())
-        self._ahead: Floats = np.zeros((AHEAD, env.num_envs, 0))
-        self._now = AHEAD
+        self._uniform: list[str] = []
+        self._normal: list[str] = []
+        self._now, self._first = AHEAD, mixed(np.arange(AHEAD)[:, None])
+        self._environments = count(start(seed), mixed(np.arange(env.num_envs)))
+        self._make_room()
 
     def ask(self, kind: str, names: Sequence[str], normal: bool = False) -> slice:
         """Have numbers at every step from now on: uniform from 0 to 1, or standard normal.
@@ -68,42 +82,61 @@ class Numbers:
         Returns:
             Where `Moment.numbers` holds them.
         """
-        where = slice(len(self._names), len(self._names) + len(names))
-        self._names += [f"{kind}|{name}" for name in names]
-        self._keys = keys_of(self._names)
-        self._normal += [where] if normal else []
+        given = [f"{kind}|{name}" for name in names]
+        if normal:  # from the end on: all normal numbers are made together
+            where = slice(-len(self._normal) - len(given), -len(self._normal) or None)
+            self._normal = given + self._normal
+        else:
+            where = slice(len(self._uniform), len(self._uniform) + len(given))
+            self._uniform += given
+        self._make_room()
         return where
 
     def of_episode(self, keys: Keys, ids: Ids, episodes: Steps) -> Floats:
         """Uniform numbers of episodes. Shape: (ids, keys)."""
         return uniforms(self._seed, keys, ids, episodes)
 
-    def look(self, begun: Ids, *, next_step: bool) -> Floats:
-        """Numbers of the current steps. Shape: (n, all that were asked for).
+    def go_on(self, begun: Ids, *, next_step: bool) -> None:
+        """Take note that environments have gone on.
 
         Args:
-            begun: Where an episode has begun since the last look.
+            begun: Where an episode has begun.
             next_step: Whether all environments have gone on by a step.
         """
         self._now += next_step
+        if self._now >= AHEAD or not len(begun) or not len(self._keys):
+            return
+        if len(begun) == self.env.num_envs:
+            self._now = AHEAD
+            return
+        found = np.empty((AHEAD - self._now, len(begun), len(self._keys)), dtype=np.float32)
+        self._look_up(found, begun, self._first)
+        self._ahead[self._now :, begun] = found
+
+    def now(self) -> Coarse:
+        """Numbers of the current steps. Shape: (n, all that were asked for)."""
         if self._now >= AHEAD:
             self._now = 0
-            begun = self._everyone
-        if self._names and len(begun):
-            steps = self.env.elapsed[begun] + np.arange(AHEAD - self._now)[:, None]
-            times = len(steps)
-            envs, episodes = np.tile(begun, times), np.tile(self.env.episode_ids[begun], times)
-            bits = hashes(self._seed, self._keys, envs, episodes, steps.ravel())
-            found = uniform(bits)
-            for where in self._normal:
-                found[:, where] = normal(bits[:, where])
-            found = found.reshape(times, len(begun), -1)
-            if len(begun) == len(self._everyone) and not self._now:
-                self._ahead = found
-            else:
-                self._ahead[self._now :, begun] = found
-        now: Floats = self._ahead[self._now]
+            self._look_up(self._ahead, slice(None), mixed(self.env.elapsed + np.arange(AHEAD)[:, None]))
+        now: Coarse = self._ahead[self._now]
         return now
+
+    def _look_up(self, out: Coarse, rows: slice | Ids, steps: Keys) -> None:
+        """Write numbers of some steps, counted from the reset. Shape: (steps, rows, names), contiguous."""
+        episodes = count(self._environments[rows], mixed(self.env.episode_ids[rows]))
+        states = count(episodes, steps[: len(out)]).ravel()
+        bits, spare = (room[: len(states)] for room in self._room)
+        finish(states, self._keys, bits, spare)
+        numbers = out.reshape(len(states), -1)
+        coarse_uniform(bits, numbers)
+        if self._normal:
+            coarse_normal(bits[:, len(self._uniform) :], numbers[:, len(self._uniform) :])
+
+    def _make_room(self) -> None:
+        self._keys = keys_of(self._uniform + self._normal)
+        n, k = self.env.num_envs, len(self._keys)
+        self._ahead = np.zeros((AHEAD, n, k), dtype=np.float32)
+        self._room = np.empty((2, AHEAD * n, k), dtype=np.uint64)
 
 
 @dataclass(frozen=True)
@@ -141,6 +174,23 @@ class Part:
         """An array for a stage's state. Shape: (n, len(self))."""
         return np.zeros((self.numbers.env.num_envs, len(self)), dtype=dtype)
 
+    def spread(self, numbers: Array) -> Array:
+        """The same for every environment, written out, which is faster to reckon with. As `zeros`."""
+        found = self.zeros(numbers.dtype)
+        found[...] = numbers
+        return found
+
+    def of(self, values: Floats) -> Floats:
+        """The part of a path's values: the array itself where it is all of it, else a copy."""
+        return values if isinstance(self.where, slice) else values[:, self.where]
+
+    def put(self, values: Floats, part: Floats) -> Floats:
+        """The path's values with a part that was changed."""
+        if isinstance(self.where, slice):
+            return part
+        values[:, self.where] = part
+        return values
+
 
 class Stage:
     """One imperfection along a path.
@@ -150,7 +200,7 @@ class Stage:
     """
 
     def __init__(self, part: Part) -> None:
-        self.part, self.where = part, part.where
+        self.part = part
         self.arrays: dict[str, Array] = {}
 
     def begin(self, ids: Ids, episodes: Steps) -> None:
@@ -159,84 +209,6 @@ class Stage:
     def apply(self, values: Floats, now: Moment) -> Floats:
         """Return what comes out, maybe in the same array. Shapes: (m, k)."""
         raise NotImplementedError(f"{type(self).__name__} has no apply(values, now).")
-
-
-class SignalPath(Perturbation):
-    """Stages that the observations or actions of one batched environment pass.
-
-    Args:
-        imperfections: What goes wrong.
-        seed: Of all random numbers.
-    """
-
-    def __init__(self, imperfections: Imperfections, seed: int) -> None:
-        self.imperfections, self.seed = imperfections, seed
-        self._env: BatchedEnv | None = None
-        self._saved: list[dict[str, Array]] | None = None
-
-    def stages(self, numbers: Numbers) -> list[Stage]:
-        """Make what is on, in order."""
-        raise NotImplementedError(f"{type(self).__name__} has no stages(numbers).")
-
-    def state_dict(self) -> dict[str, Any]:
-        """See `Perturbation.state_dict`."""
-        if self._env is None:
-            arrays = self._saved
-        else:
-            arrays = [{key: a.copy() for key, a in stage.arrays.items()} for stage in self._stages]
-        return {"seed": self.seed, "imperfections": self.imperfections.to_json(), "arrays": arrays}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """See `Perturbation.load_state_dict`.
-
-        Raises:
-            WarmstartError: The state is of other imperfections.
-        """
-        if state["imperfections"] != self.imperfections.to_json():
-            raise WarmstartError(
-                f"Expected the state of the imperfections {self.imperfections.to_json()}, found that of "
-                f"{state['imperfections']}."
-            )
-        self.seed, self._saved = int(state["seed"]), state["arrays"]
-        if self._env is not None:
-            self._join(self._env)
-
-    def pass_on(self, env: BatchedEnv, values: Array, ids: Ids, begun: Ids, *, next_step: bool) -> Floats:
-        """Let values pass the stages.
-
-        Args:
-            env: The environment.
-            values: Shape: (m, k).
-            ids: Their environments. Shape: (m,).
-            begun: Those of them whose episode begins.
-            next_step: Whether all environments have gone on by a step since the last call.
-        """
-        if self._env is not env:
-            if self._env is not None:
-                raise WarmstartError(
-                    f"Expected one environment for each {type(self).__name__}, found a second one: make "
-                    "perturbations for each environment."
-                )
-            self._join(env)
-        numbers = self._numbers.look(begun, next_step=next_step)
-        if len(begun):
-            for stage in self._stages:
-                stage.begin(begun, env.episode_ids[begun])
-        if len(ids) == env.num_envs:
-            now = Moment(ids, slice(None), env.elapsed, env.sim.dt[:, None], numbers)
-        else:
-            now = Moment(ids, ids, env.elapsed[ids], env.sim.dt[ids, None], numbers[ids])
-        values = np.array(values, dtype=np.float64)
-        for stage in self._stages:
-            values = stage.apply(values, now)
-        return values
-
-    def _join(self, env: BatchedEnv) -> None:
-        self._numbers = Numbers(self.seed, env)
-        self._stages = self.stages(self._numbers)
-        for stage, saved in zip(self._stages, self._saved or [], strict=self._saved is not None):
-            stage.arrays = {key: array.copy() for key, array in saved.items()}
-        self._env, self._saved = env, None
 
 
 def chosen(kind: str, flaws: Imperfections, names: Sequence[str], numbers: Numbers) -> Part:
@@ -258,25 +230,33 @@ def chosen(kind: str, flaws: Imperfections, names: Sequence[str], numbers: Numbe
 
 
 class Late(Stage):
-    """Hands on what came in some steps ago."""
+    """Hands on what came in some steps ago; at first, the first of the episode."""
 
     def __init__(self, part: Part, delay: Delay) -> None:
         super().__init__(part)
         self._delay, self._size = delay, delay.high + 1
         self._varies = delay.low < delay.high
-        self._n = part.numbers.env.num_envs
-        self.arrays = {"history": np.zeros((self._size * self._n, len(part)))}
+        self.arrays = {
+            "history": np.zeros((self._size, *part.zeros().shape)),
+            "clock": np.zeros(1, dtype=np.int64),
+        }
         if self._varies:
             self._drawn = part.numbers.ask(part.kind, ("changes", "to"))
-            self.arrays["delay"] = np.zeros(self._n, dtype=np.int64)
+            self.arrays["delay"] = np.zeros(part.numbers.env.num_envs, dtype=np.int64)
 
     def apply(self, values: Floats, now: Moment) -> Floats:
         """See `Stage.apply`."""
         history = self.arrays["history"]
-        history[now.elapsed % self._size * self._n + now.ids] = values
-        sent = np.maximum(now.elapsed - (self._varying(now) if self._varies else self._delay.high), 0)
-        found: Floats = history.take(sent % self._size * self._n + now.ids, axis=0)
-        return found
+        self.arrays["clock"] += now.goes_on
+        clock = int(self.arrays["clock"][0])
+        if now.goes_on:
+            history[clock % self._size] = values
+        if len(now.begun):
+            history[:, now.begun] = values if len(now.begun) == len(now.ids) else values[now.begun]
+        if self._varies:
+            late: Floats = history[(clock - self._varying(now)) % self._size, now.ids]
+            return late
+        return np.array(history[(clock - self._delay.high) % self._size][now.rows])
 
     def _varying(self, now: Moment) -> Steps:
         low, high, before = self._delay.low, self._delay.high, self.arrays["delay"][now.rows]
@@ -311,10 +291,11 @@ class Noisy(Stage):
 
     def __init__(self, part: Part, unit: Floats | float = 1.0) -> None:
         super().__init__(part)
-        self._std = part.get("std") * unit
+        self._std = part.spread(part.get("std") * unit)
         self._drawn = part.numbers.ask(part.kind, part.names, normal=True)
 
     def apply(self, values: Floats, now: Moment) -> Floats:
         """See `Stage.apply`."""
-        values[:, self.where] += self._std * now.numbers[:, self._drawn]
-        return values
+        read = self.part.of(values)
+        read += self._std[now.rows] * now.numbers[:, self._drawn]
+        return self.part.put(values, read)

@@ -157,8 +157,8 @@ def training_world(
     from warmstart.sim2real.challenges import read_imperfections
     from warmstart.sim2real.curricula import read_curriculum
     from warmstart.sim2real.disturbances import read_disturbances
-    from warmstart.sim2real.imperfections import perturbations
     from warmstart.sim2real.randomization import Randomization, read_terms
+    from warmstart.sim2real.signal_paths import perturbations
 
     disturbing = read_disturbances(world.get("disturbances", {})).perturbations(seed)
     imperfect = perturbations(read_imperfections(world.get("imperfections", {})), seed)

@@ -10,7 +10,8 @@ from warmstart.envs.errors import WarmstartError
 from warmstart.envs.vector import make_vec
 from warmstart.sim2real.challenges import CHALLENGES, challenge, read_imperfections
 from warmstart.sim2real.flaws import ActionNoise, Bias, Delay, Dropout, Lag, MotorStrength, Noise, Stuck
-from warmstart.sim2real.imperfections import Imperfections, perturbations
+from warmstart.sim2real.imperfections import Imperfections
+from warmstart.sim2real.signal_paths import perturbations
 
 
 def test_the_challenges_are_those_of_the_suite():

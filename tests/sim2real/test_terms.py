@@ -14,7 +14,7 @@ from warmstart.sim2real.distributions import (
     TruncatedNormal,
     Uniform,
 )
-from warmstart.sim2real.keyed import keys_of, normals, uniforms
+from warmstart.sim2real.keyed import coarse_normal, coarse_uniform, hashes, keys_of, uniforms
 from warmstart.sim2real.terms import Term, When, read_term
 
 FIXED = (0.2220047916013263, 0.38660080722105133)
@@ -143,5 +143,10 @@ def test_keyed_numbers_are_uniform_independent_and_the_same_in_every_process():
     assert abs(np.corrcoef(found[:-1, 0], found[1:, 0])[0, 1]) < 0.01
     swapped = uniforms(3, keys, np.arange(5), np.full(5, 1))
     assert not np.isin(swapped, found).any()
-    assert stats.kstest(normals(0, keys, np.arange(20_000))[:, 1], "norm").pvalue > 0.01
+    bits = hashes(0, keys, np.arange(20_000))
+    assert stats.kstest(coarse_uniform(bits)[:, 0], "uniform").pvalue > 0.01
+    assert stats.kstest(coarse_normal(bits)[:, 1], "norm").pvalue > 0.01
+    extremes = np.array([0, 2**64 - 1], dtype=np.uint64)
+    assert coarse_uniform(extremes).tolist() == [2**-24, 1 - 2**-24]
+    assert np.isfinite(coarse_normal(extremes)).all()
     np.testing.assert_allclose(uniforms(1, keys, np.arange(1))[0], FIXED, rtol=1e-12)
