@@ -50,6 +50,11 @@ class Binding:
         self._limits = self._limit_pairs()
         self._checked = False
 
+    @property
+    def fields(self) -> frozenset[str]:
+        """Fields of the models that it writes."""
+        return frozenset(write.field for write in self._writes)
+
     def apply(self, ids: Sequence[int] | Ids, values: NDArray[Any]) -> None:
         """Write the terms' values for some simulations.
 

@@ -58,6 +58,7 @@ class EnvContexts:
         self.in_force: list[Context] = [()] * sim.n
         self._names: list[str] = []
         self._binding = None if source is None else self._batch.bind(tuple(source.terms))
+        self._draws_timestep = self._binding is not None and "opt.timestep" in self._binding.fields
         if source is not None:
             self._remember_names(selector for selector, _ in source.terms)
         if context:
@@ -94,7 +95,7 @@ class EnvContexts:
         if self.source is not None and self._binding is not None:
             self.drawn[ids] = self.source.draw(ids, episode_ids)
             self._binding.apply(ids.astype(np.intp), self.drawn[ids])
-        if stale.size or self.source is not None:
+        if stale.size or self._draws_timestep:
             self._follow_timestep(ids)
 
     def go_on(self, episode_ids: NDArray[np.int64], elapsed: NDArray[np.int64]) -> None:

@@ -7,6 +7,7 @@ depend on the number of environments or on when their episodes end. Imports noth
 import hashlib
 import sys
 from collections.abc import Sequence
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -36,6 +37,7 @@ def hashes(seed: int, keys: Keys, *counters: NDArray[Any]) -> Keys:
     return finish(state, keys)
 
 
+@cache
 def start(seed: int) -> Keys:
     """The first of three parts of `hashes`, for those who keep what it comes to. Shape: (1,)."""
     return mixed(np.array([seed & 0xFFFFFFFFFFFFFFFF], dtype=np.uint64))

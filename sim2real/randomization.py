@@ -13,6 +13,7 @@ from scipy.special import ndtr, ndtri
 
 from warmstart.envs.errors import WarmstartError, unknown_name
 from warmstart.envs.parameters import Operation, Parameters
+from warmstart.sim2real.distributions import Uniform
 from warmstart.sim2real.keyed import keys_of, uniforms
 from warmstart.sim2real.terms import Term, read_term
 
@@ -68,6 +69,11 @@ class Randomization:
         )
         self._startup = np.array([term.when.kind == "startup" for term in self.randomized], dtype=bool)
         self._probability = np.array([term.probability for term in self.randomized])
+        self._by_chance = bool((self._probability < 1).any())
+        self._bounds = np.array([term.distribution.bounds for term in self.randomized]).reshape(-1, 2)
+        self._low, self._width = self._bounds[:, 0], np.diff(self._bounds)[:, 0]
+        kinds = [type(term.distribution) for term in self.randomized]
+        self._curved = [column for column, kind in enumerate(kinds) if kind is not Uniform]
         self._neutral = np.array([_NEUTRAL[term.operation] for term in self.randomized])
         self._periods: tuple[float, NDArray[np.int64]] | None = None
         self.changes_within = any(term.when.kind in ("steps", "seconds") for term in self.randomized)
@@ -80,8 +86,7 @@ class Randomization:
     @property
     def bounds(self) -> tuple[Floats, Floats]:
         """Smallest and largest numbers that can be drawn. Shapes: (n_terms,)."""
-        pairs = np.array([term.distribution.bounds for term in self.randomized]).reshape(-1, 2)
-        low, high = pairs[self._columns].T
+        low, high = self._bounds[self._columns].T
         return low, high
 
     def draw(self, env_ids: Ids, episode_ids: Ids) -> Floats:
@@ -126,14 +131,16 @@ class Randomization:
 
     def _drawn(self, env_ids: Ids, episode_ids: Ids, rounds: NDArray[np.int64]) -> Floats:
         envs, episodes = np.atleast_1d(env_ids), np.atleast_1d(episode_ids)
-        shares, chances = (self._shares(keys, envs, episodes, rounds) for keys in (self._keys, self._chances))
+        shares = self._shares(self._keys, envs, episodes, rounds)
         if self._copula is not None:
             together, root = self._copula
             shares[:, together] = ndtr(ndtri(shares[:, together]) @ root)
-        values = np.empty_like(shares)
-        for column, term in enumerate(self.randomized):
-            values[:, column] = term.distribution.quantile(shares[:, column])
-        values = np.where(chances < self._probability, values, self._neutral)
+        values = self._low + shares * self._width
+        for column in self._curved:
+            values[:, column] = self.randomized[column].distribution.quantile(shares[:, column])
+        if self._by_chance:
+            chances = self._shares(self._chances, envs, episodes, rounds)
+            values = np.where(chances < self._probability, values, self._neutral)
         drawn: Floats = values[:, self._columns]
         return drawn
 

@@ -76,22 +76,28 @@ class Quantised(Stage):
 
 
 class Failing(Stage):
-    """Knows when sensors fail: by chance at a step, for some steps, or once and for all."""
+    """Sensors that get stuck or drop out: by chance at a step, for some steps, or once and for all.
 
-    def __init__(self, part: Part) -> None:
-        super().__init__(part)
-        steps = part.get("steps").astype(np.int64)
-        by_chance, probability = steps > 0, part.get("probability")
-        self._steps = part.spread(steps.astype(np.int32))
-        self._at_steps = part.spread(np.where(by_chance, probability, 0).astype(np.float32))
+    Both in one stage, as what decides when they fail is most of the work.
+    """
+
+    def __init__(self, stuck: Part, dropped: Part) -> None:
+        super().__init__(stuck)
+        self._dropped, self._stuck = dropped, stuck
+        numbers, names = stuck.numbers, (*stuck.names, *dropped.names)
+        both = Part("failing", slice(None), names, (*stuck.settings, *dropped.settings), numbers)
+        steps, probability = both.get("steps").astype(np.int32), both.get("probability")
+        by_chance = steps > 0
+        self._steps = both.spread(steps)
+        self._at_steps = both.spread(np.where(by_chance, probability, 0).astype(np.float32))
         self._in_episodes = np.where(by_chance, 0, probability)
-        self._some_by_chance, self._some_for_good = by_chance.any(), not by_chance.all()
-        self.arrays = {"left": part.zeros(np.int32)}
-        if self._some_by_chance:
-            self._drawn = part.numbers.ask(part.kind, part.names)
+        self._some_for_good = not by_chance.all()
+        asked = [numbers.ask(part.kind, part.names) for part in (stuck, dropped)]
+        self._drawn = slice(asked[0].start, asked[1].stop)
+        self.arrays = {"left": both.zeros(np.int32), "last": stuck.zeros()}
         if self._some_for_good:
-            self._happens, self._when = part.keys("happens"), part.keys("when")
-            self.arrays["onset"] = part.zeros(np.int64)
+            self._happens, self._when = both.keys("happens"), both.keys("when")
+            self.arrays["onset"] = both.zeros(np.int64)
 
     def begin(self, ids: Ids, episodes: Steps) -> None:
         """See `Stage.begin`."""
@@ -103,15 +109,29 @@ class Failing(Stage):
             onset = 1 + (when * last).astype(np.int64)
             self.arrays["onset"][ids] = np.where(happens < self._in_episodes, onset, ENDLESS)
 
-    def failing(self, now: Moment) -> NDArray[np.bool_]:
-        """Which sensors fail at this step. Shape: (m, len(part))."""
+    def apply(self, values: Floats, now: Moment) -> Floats:
+        """See `Stage.apply`; there is nothing to get stuck at when an episode begins."""
+        failing, sticking = self._failing(now), len(self._stuck)
+        if sticking:
+            read, last = self._stuck.of(values), self.arrays["last"]
+            if not len(now.begun):
+                np.copyto(read, last[now.rows], where=failing[:, :sticking])
+            last[now.rows] = read
+            values = self._stuck.put(values, read)
+        if len(self._dropped):
+            read = self._dropped.of(values)
+            np.copyto(read, 0, where=failing[:, sticking:])
+            values = self._dropped.put(values, read)
+        return values
+
+    def _failing(self, now: Moment) -> NDArray[np.bool_]:
+        """Which sensors fail at this step, those that get stuck before those that drop out. Shape: (m, k)."""
         rows, left = now.rows, self.arrays["left"][now.rows]
         found: NDArray[np.bool_] = left > 0
-        if self._some_by_chance:
-            begins = now.numbers[:, self._drawn] < self._at_steps[rows]
-            np.greater(begins, found, out=begins)  # of those that don't fail
-            np.copyto(left, self._steps[rows], where=begins)
-            found |= begins
+        begins = now.numbers[:, self._drawn] < self._at_steps[rows]
+        np.greater(begins, found, out=begins)  # of those that don't fail
+        np.copyto(left, self._steps[rows], where=begins)
+        found |= begins
         if self._some_for_good:
             begins = self.arrays["onset"][rows] == now.elapsed[:, None]
             np.copyto(left, ENDLESS, where=begins)
@@ -120,32 +140,6 @@ class Failing(Stage):
         if not isinstance(rows, slice):
             self.arrays["left"][rows] = left
         return found
-
-
-class Sticking(Failing):
-    """Keeps the last value where a sensor fails; there is none at the start of an episode."""
-
-    def __init__(self, part: Part) -> None:
-        super().__init__(part)
-        self.arrays["last"] = part.zeros()
-
-    def apply(self, values: Floats, now: Moment) -> Floats:
-        """See `Stage.apply`."""
-        read = self.part.of(values)
-        if now.elapsed[0] > 0:
-            np.copyto(read, self.arrays["last"][now.rows], where=self.failing(now))
-        self.arrays["last"][now.rows] = read
-        return self.part.put(values, read)
-
-
-class Dropping(Failing):
-    """Reads 0 where a sensor fails."""
-
-    def apply(self, values: Floats, now: Moment) -> Floats:
-        """See `Stage.apply`."""
-        read = self.part.of(values)
-        np.copyto(read, 0, where=self.failing(now))
-        return self.part.put(values, read)
 
 
 def observation_stages(flaws: Imperfections, numbers: Numbers) -> list[Stage]:
@@ -159,6 +153,8 @@ def observation_stages(flaws: Imperfections, numbers: Numbers) -> list[Stage]:
     for kind, stage in _SENSING.items():
         part = chosen(kind, flaws, names, numbers)
         made += [stage(part)] if len(part) else []
+    failing = [chosen(kind, flaws, names, numbers) for kind in ("stuck", "dropout")]
+    made += [Failing(*failing)] if any(map(len, failing)) else []
     if not flaws.observation_delay.is_off:
         made.append(Late(Part.whole("observation_delay", names, numbers), flaws.observation_delay))
     if flaws.observation_loss:
@@ -171,6 +167,4 @@ _SENSING: dict[str, type[Stage]] = {
     "drift": Drifting,
     "noise": Noisy,
     "quantisation": Quantised,
-    "stuck": Sticking,
-    "dropout": Dropping,
 }

@@ -291,7 +291,7 @@ class Noisy(Stage):
 
     def __init__(self, part: Part, unit: Floats | float = 1.0) -> None:
         super().__init__(part)
-        self._std = part.spread(part.get("std") * unit)
+        self._std = part.spread((part.get("std") * unit).astype(np.float32))
         self._drawn = part.numbers.ask(part.kind, part.names, normal=True)
 
     def apply(self, values: Floats, now: Moment) -> Floats:
