@@ -1,4 +1,4 @@
-"""What randomization and imperfections cost: control steps per second against none, in one process.
+"""What randomization and imperfections cost: the share of the control steps per second, in one process.
 
 Ten parameters per episode, and the medium challenge of the Real-World RL suite, on 64 environments
 under random actions. Bars: HalfCheetah (long episodes) at most 5% and 15%; Hopper, whose episodes are so
@@ -81,7 +81,7 @@ def main() -> None:
         base = seconds["none"]
         for name, bar in zip(envs, (0.0, *bars), strict=True):
             rate = ENVS * STEPS / statistics.median(seconds[name])
-            cost = statistics.median(b / a for a, b in zip(base, seconds[name], strict=True)) - 1
+            cost = 1 - statistics.median(a / b for a, b in zip(base, seconds[name], strict=True))
             text = "" if name == "none" else f"costs {100 * cost:5.1f}%  (bar {100 * bar:.0f}%)"
             length = ENVS * STEPS * ROUNDS / max(1, episodes[name])
             print(f"  {name:26} {rate:9,.0f} steps/s  episodes of {length:5.0f} steps  {text}")
@@ -105,7 +105,7 @@ class Recorder(Perturbation):
 def against_same_motion(
     task: str, terms: Any, medium: Any, actions: np.ndarray[Any, Any], cores: int
 ) -> float:
-    """Relative cost of imperfections, where both environments carry out the same controls."""
+    """Share of the throughput that imperfections cost where both environments carry out the same controls."""
     imperfect = make_vec(
         task,
         ENVS,
@@ -127,11 +127,11 @@ def against_same_motion(
             start = time.perf_counter()
             run(env, given)
             took.append(time.perf_counter() - start)
-        ratios.append(took[1] / took[0])
+        ratios.append(took[0] / took[1])
     assert np.array_equal(plain.sim.qpos, imperfect.sim.qpos)  # type: ignore[attr-defined]
     plain.close()
     imperfect.close()
-    return statistics.median(ratios) - 1
+    return 1 - statistics.median(ratios)
 
 
 def run(env: Any, actions: np.ndarray[Any, Any]) -> int:

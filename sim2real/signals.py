@@ -32,7 +32,7 @@ from warmstart.sim2real.keyed import (
 Array = NDArray[Any]
 Floats = NDArray[np.float64]
 Steps = NDArray[np.int64]
-AHEAD = 32
+AHEAD = 16
 """Steps whose random numbers are looked up together: numpy's overhead is that of one."""
 ENDLESS = 2**30
 """Steps until something that never ends does."""
