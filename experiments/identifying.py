@@ -31,13 +31,14 @@ def identify_physics(config: TrialConfig, directory: Path, recorder: Recorder) -
         raise WarmstartError("Nothing can be identified without a reality.")
     settings = dict(config.world["identify"])
     parameters = settings.pop("parameters")
-    delay = settings.pop("delay", None)
+    delay, lag = settings.pop("delay", None), float(settings.pop("lag", 0.0))
     recorded, steps = reality.record(float(settings.pop("seconds", 60.0)), seed=config.seed, **settings)
     found = identify(
         Task.parse(config.task),
         recorded,
         parameters,
         delay=None if delay is None else (int(delay[0]), int(delay[1])),
+        lag=lag,
         seed=config.seed,
     )
     write_json(
@@ -46,7 +47,6 @@ def identify_physics(config: TrialConfig, directory: Path, recorder: Recorder) -
             **found.to_json(),
             "task": found.task_text,
             "recipe": found.recipe,
-            "delay": found.delay,
             "interactions": steps,
         },
         durable=True,
@@ -58,8 +58,10 @@ def identification_notes(found: Mapping[str, Any]) -> list[str]:
     """What an identification came to, for the transfer report; nothing where there was none."""
     if not found:
         return []
+    late = ", ".join(f" {key} {value:g}" for key, value in found["imperfections"].items())
     notes = [
-        f"Trained in the identified task {found['task']}, from {found['interactions']:,} recorded steps."
+        f"Trained in the identified task {found['task']}{',' * bool(late)}{late}, from "
+        f"{found['interactions']:,} recorded steps."
     ]
     if not found.get("accepted", True):
         notes.append(

@@ -78,9 +78,8 @@ def trial_world(config: TrialConfig, task: Task, found: Mapping[str, Any]) -> Tr
     world = dict(config.world)
     if world.get("randomize") == IDENTIFIED:
         world["randomize"] = found["recipe"]
-    if found and found.get("delay"):
-        delay = {"action_delay": int(found["delay"])}
-        world["imperfections"] = {**delay, **world.get("imperfections", {})}
+    if found.get("imperfections"):
+        world["imperfections"] = {**found["imperfections"], **world.get("imperfections", {})}
     looks = config.vision.get("randomize", {})
     return training_world(world, task, config.seed, looks)
 

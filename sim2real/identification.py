@@ -26,7 +26,7 @@ from warmstart.sim2real.excitation import WEAK, Excitation, nominal_information
 from warmstart.sim2real.fitting import Fit, estimate_noise, fit
 from warmstart.sim2real.identified import Estimate, Identification, Losses
 from warmstart.sim2real.normal_equations import Normal
-from warmstart.sim2real.replay import Replay, read_parameters
+from warmstart.sim2real.replay import LAG, Replay, read_parameters
 from warmstart.sim2real.terms import Term
 from warmstart.sim2real.trajectories import FEWEST, Trajectories, robot_of
 from warmstart.sim2real.windows import Floats, Windows, cut_windows
@@ -44,6 +44,8 @@ ROUNDS = 2
 """Fits of all samples, each with the noise of the one before, ahead of the last."""
 BLOCKS = 4
 """Blocks of time, a part of each of which is held out."""
+SETTLED = 2.0
+"""Largest time constants for which commands are taken into account before a window."""
 FLOOR = 0.02
 """Smallest half-width of a recipe's interval, as a share of the value."""
 
@@ -54,6 +56,7 @@ def identify(
     parameters: Mapping[str, Any],
     *,
     delay: tuple[int, int] | None = (0, 3),
+    lag: float = 0.0,
     window: float = 0.1,
     validation: float = 0.25,
     margin: float = 0.05,
@@ -69,6 +72,8 @@ def identify(
         trajectories: Its recorded motion.
         parameters: Ranges by selector: ``{"torso.mass": "x0.5:x2", "friction": "x0.3:x1.5"}``.
         delay: Fewest and most control steps after which a command may act; None fits no delay.
+        lag: Largest time constant, s, of the lag with which all drives follow their commands; 0 fits none. A
+            lag that isn't fitted ends up in damping and masses.
         window: Seconds of a window; it has at least `FEWEST` samples. Longer ones say more about what acts
             slowly (0.4 s suits robots that touch nothing), but contacts make them hard to fit.
         validation: Share of the recordings that is held out, in blocks of time.
@@ -85,16 +90,16 @@ def identify(
     task = Task.parse(task) if isinstance(task, str) else task
     say = progress or (lambda _: None)
     low, high = delay if delay is not None else (0, 0)
-    _check_settings(low, high, validation)
+    _check_settings(low, high, lag, validation)
     trajectories.check(task)
     terms = read_parameters(parameters)
-    names = [term.name for term in terms]
-    train, held = _split(task, trajectories, window, high, validation)
+    train, held = _split(task, trajectories, window, high, lag, validation)
 
     def replay_of(windows: Windows) -> Replay:
-        return Replay(task, windows, terms, n_threads)
+        return Replay(task, windows, terms, n_threads, lag)
 
     coarse = replay_of(train.spread(COARSE))
+    names = coarse.names
     share = min(MOST, train.samples) / coarse.windows.samples
     judged = Excitation.of(names, nominal_information(coarse) * share, weak)
     _check_identifiable(judged)
@@ -107,7 +112,7 @@ def identify(
     best = delays[chosen]
     rng = np.random.default_rng(seed)
     for _ in range(OTHER_STARTS if best.loss > EXPLAINED else 0):
-        other = fit(coarse, np.where(free, rng.uniform(0.1, 0.9, len(terms)), coarse.nominal), free)
+        other = fit(coarse, np.where(free, rng.uniform(0.1, 0.9, len(names)), coarse.nominal), free)
         say(f"another start: loss {other.loss:.4g}, the best so far {best.loss:.4g}")
         best = min(best, other, key=lambda each: each.loss)
 
@@ -127,7 +132,7 @@ def identify(
         judged = judged.updated(again)
         _check_identifiable(judged)
         free, places = judged.identifiable, np.where(judged.identifiable, fitted.places, full.nominal)
-    errors = np.zeros(len(terms))
+    errors = np.zeros(len(names))
     # a fit anew ends elsewhere where contacts make the loss rough: that is part of the uncertainty
     errors[free] = np.sqrt(np.diag(normal.covariance(free)) + (fitted.places - places)[free] ** 2)
     checked = replay_of(held.spread(MOST // 3))
@@ -145,6 +150,7 @@ def identify(
         estimates,
         {row.name: row.verdict for row in judged.rows if not row.identifiable},
         None if delay is None else chosen,
+        full.lag(fitted.places[-1]) if lag else None,
         {steps: each.loss for steps, each in delays.items()},
         losses,
         margin,
@@ -158,6 +164,7 @@ def identify(
 
 def fitted_context(task: Task, estimates: Sequence[Estimate]) -> Context:
     """A task's context with fitted parameters; where it gives them already, their values are written out."""
+    estimates = [each for each in estimates if each.name != LAG]
     if not task.context:
         changes = [Change(e.name, e.operation, _round(e.number)) for e in estimates]  # type: ignore[arg-type]
         return tuple(changes)
@@ -181,9 +188,11 @@ def _replayed(replay: Replay, places: Floats, delay: int) -> float:
     return fit(replay, places, np.zeros(len(places), dtype=bool)).loss
 
 
-def _check_settings(low: int, high: int, validation: float) -> None:
+def _check_settings(low: int, high: int, lag: float, validation: float) -> None:
     if not 0 <= low <= high:
         raise WarmstartError(f"Expected a delay from fewest to most control steps, found {low} to {high}.")
+    if not 0 <= lag < np.inf:
+        raise WarmstartError(f"Expected a lag of at least 0 s, found {lag:g}.")
     if not 0 < validation < 1:
         raise WarmstartError(f"Expected a share to hold out between 0 and 1, found {validation:g}.")
 
@@ -199,13 +208,14 @@ def _check_identifiable(judged: Excitation) -> None:
 
 
 def _split(
-    task: Task, trajectories: Trajectories, window: float, lead: int, validation: float
+    task: Task, trajectories: Trajectories, window: float, delay: int, lag: float, validation: float
 ) -> tuple[Windows, Windows]:
     """Cut windows; the end of every one of a few blocks of time is held out."""
     robot = robot_of(task)
     model = robot.model()
-    length = max(FEWEST, round(window / (robot.frame_skip * float(model.opt.timestep))))
-    windows = cut_windows(trajectories, model, length, lead)
+    period = robot.frame_skip * float(model.opt.timestep)
+    lead = delay + int(np.ceil(SETTLED * lag / period))
+    windows = cut_windows(trajectories, model, max(FEWEST, round(window / period)), lead)
     blocks = np.array_split(np.arange(len(windows)), min(BLOCKS, max(1, len(windows) // 8)))
     cuts = [round(len(block) * (1 - validation)) for block in blocks]
     if len(windows) < 8 or not all(0 < cut < len(block) for cut, block in zip(cuts, blocks, strict=True)):
@@ -226,6 +236,13 @@ def _estimates(
     numbers = replay.values(places)
     found = []
     for i in np.flatnonzero(free):
+        if replay.names[i] == LAG:
+            now, low, high = (
+                replay.lag(min(max(place, 0.0), 1.0))
+                for place in (places[i], places[i] - widths[i], places[i] + widths[i])
+            )
+            found.append(Estimate(LAG, "set", now, low, high, "s", 0.0, now, bool(places[i] >= 1 - 1e-6)))
+            continue
         term, number = replay.terms[i], float(numbers[i])
         low, high = term.distribution.bounds
         half = float(widths[i]) * (high - low)

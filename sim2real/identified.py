@@ -66,6 +66,7 @@ class Identification:
         estimates: The fitted parameters.
         excluded: Parameters that the data doesn't determine, which stay nominal, with the reason.
         delay: Control steps after which a command acts; None where it wasn't asked for.
+        lag: Time constant, s, with which drives follow their commands; None where it wasn't asked for.
         delay_losses: Loss of a quick fit under each delay that was tried.
         losses: How well nominal and fitted model replay the recordings.
         margin: By which share the fitted model must beat the nominal one on what was held out.
@@ -78,12 +79,19 @@ class Identification:
     estimates: tuple[Estimate, ...]
     excluded: dict[str, str]
     delay: int | None
+    lag: float | None
     delay_losses: dict[int, float]
     losses: Losses
     margin: float
     task_text: str
     recipe: dict[str, Any]
     seed: int
+
+    @property
+    def imperfections(self) -> dict[str, Any]:
+        """The delay and lag, as `read_imperfections` reads them; empty where there are none."""
+        late = {"action_delay": self.delay} if self.delay else {}
+        return late | ({"action_lag": float(f"{self.lag:.4g}")} if self.lag else {})
 
     @property
     def accepted(self) -> bool:
@@ -126,7 +134,12 @@ class Identification:
         written = asdict(self)
         written["delay_losses"] = {str(key): value for key, value in self.delay_losses.items()}
         written["estimates"] = [{**asdict(each), "ratio": each.ratio} for each in self.estimates]
-        return {**written, "accepted": self.accepted, "message": self.message}
+        return {
+            **written,
+            "accepted": self.accepted,
+            "message": self.message,
+            "imperfections": self.imperfections,
+        }
 
     def save(self, path: str | Path) -> Path:
         """Write it as YAML where the path ends in ``.yaml`` or ``.yml``, else as JSON."""

@@ -30,6 +30,8 @@ that tell what the data determines. Larger ones invent information where paramet
 alike, seem known to 1%."""
 MOST_SIMS = 4096
 """Simulations of one batch."""
+LAG = "action_lag"
+"""Name of the time constant with which the drives follow their commands, among the fitted parameters."""
 
 
 class Replay:
@@ -40,13 +42,19 @@ class Replay:
         windows: What was measured.
         terms: What varies, each with a number between 0 and 1: its place within the term's range.
         n_threads: Threads that simulate.
+        lag: Largest time constant, s, of a lag of all drives, which then is the last of the parameters; 0 for
+            none. Its place is linear in the share of the last output that is left after a control step.
 
     Attributes:
+        names: Of the parameters.
+        nominal: Places of the nominal physics.
         noise: Standard deviation of every dimension's noise. Shape: (2 nv,).
         delay: Control steps after which a command acts.
     """
 
-    def __init__(self, task: Task, windows: Windows, terms: Sequence[Term], n_threads: int = 1) -> None:
+    def __init__(
+        self, task: Task, windows: Windows, terms: Sequence[Term], n_threads: int = 1, lag: float = 0.0
+    ) -> None:
         robot = robot_of(task)
         self.model = robot.model()
         if self.model.na:
@@ -58,8 +66,11 @@ class Replay:
         self.noise: Floats = NOISE * windows.span
         self._parameters = Parameters(self.model)
         self._substeps = self._parameters.frame_skip(task.context, robot.frame_skip)
-        self.nominal = self._nominal_places(task)
-        jacobian = len(windows) * (1 + 4 * self.model.nv + 2 * len(self.terms))
+        self._period = robot.frame_skip * float(self.model.opt.timestep)
+        self._most_left = float(np.exp(-self._period / lag)) if lag else 0.0
+        self.names = (*(term.name for term in self.terms), *([LAG] if lag else []))
+        self.nominal = np.append(self._nominal_places(task), [0.0] * bool(lag))
+        jacobian = len(windows) * (1 + 4 * self.model.nv + 2 * len(self.names))
         self._sims = BatchStepper(self.model, min(MOST_SIMS, jacobian), n_threads)
         self._batch = BatchParameters(self._parameters, self._sims)
         everyone = np.arange(self._sims.nsim)
@@ -139,13 +150,18 @@ class Replay:
         self._sims.reset(ids)
         self._qpos[:n] = add(self.model, windows.qpos[window, 0], offsets[:, :nv])
         self._qvel[:n] = windows.qvel[window, 0] + offsets[:, nv:]
-        length = windows.valid.shape[1]
+        length, first = windows.valid.shape[1], windows.lead - self.delay
         found = np.empty((n, length, 2 * nv))
+        output = windows.ctrl[window, 0]
+        left = places[:, -1:] * self._most_left if self._most_left else np.zeros((n, 1))
+        for k in range(first if self._most_left else 0):
+            output = left * output + (1 - left) * windows.ctrl[window, k]
         for t in range(length):
             found[:, t, :nv] = subtract(self.model, self._qpos[:n], windows.qpos[window, t])
             found[:, t, nv:] = self._qvel[:n] - windows.qvel[window, t]
             if t + 1 < length:
-                self._ctrl[:n] = windows.ctrl[window, windows.lead + t - self.delay]
+                output = left * output + (1 - left) * windows.ctrl[window, first + t]
+                self._ctrl[:n] = output
                 self._sims.step(ids, self._substeps)
         found /= self.noise
         found[~windows.valid[window]] = 0.0
@@ -178,8 +194,13 @@ class Replay:
             places.append((number - low) / (high - low))
         return np.array(places)
 
+    def lag(self, place: float) -> float:
+        """Time constant of the drives, s, from its place."""
+        left = place * self._most_left
+        return float(-self._period / np.log(left)) if left > 0 else 0.0
+
     def values(self, places: Floats) -> Floats:
-        """Factors, offsets or values of the terms from their places in the ranges; same shape."""
+        """Factors, offsets or values of the terms from the parameters' places. Shape: (..., terms)."""
         columns = [term.distribution.quantile(places[..., i]) for i, term in enumerate(self.terms)]
         return np.stack(columns, axis=-1)
 

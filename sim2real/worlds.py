@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from warmstart.sim2real.curriculum import Curriculum
     from warmstart.sim2real.terms import Term
 
-IDENTIFY_SETTINGS = ("parameters", "seconds", "signal", "noise_std", "delay")
+IDENTIFY_SETTINGS = ("parameters", "seconds", "signal", "noise_std", "delay", "lag")
 """What `WorldConfig.identify` may say."""
 IDENTIFIED = "identified"
 """As ``randomize``: what an identification left open."""
@@ -42,8 +42,8 @@ class WorldConfig:
     disturbances: Mapping[str, Any] = field(default_factory=dict)
     """Pushes and noisy starts."""
     identify: Mapping[str, Any] = field(default_factory=dict)
-    """``parameters`` with their ranges, ``seconds`` of data to record in the reality, and ``delay``: what is
-    identified before training, which then is in the identified task; empty for nothing."""
+    """``parameters`` with their ranges, ``delay`` and ``lag``, and ``seconds`` of data to record in the
+    reality: what is identified before training, which then is in the identified task; empty for nothing."""
     privileged: bool = False
     """Whether the critic sees the physics that was drawn, too (asymmetric actor-critic)."""
     history: int = 0

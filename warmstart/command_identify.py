@@ -34,6 +34,8 @@ class Identify(Command):
     """How long to record there."""
     delay: tuple[int, int] = (0, 3)
     """Fewest and most control steps after which a command may act."""
+    lag: float = 0.0
+    """Largest time constant, in seconds, with which the drives may lag behind; 0 fits none."""
     window: float = 0.2
     """Seconds of motion that are predicted in one go."""
     rename: Annotated[tuple[str, ...], tyro.conf.arg(metavar="COLUMN=NAME")] = ()
@@ -69,6 +71,7 @@ class Identify(Command):
             recorded,
             parameters,
             delay=self.delay,
+            lag=self.lag,
             window=self.window,
             seed=self.seed,
             n_threads=available_cores(),
@@ -87,7 +90,8 @@ class Identify(Command):
             console().print(f"delay: {found.delay} control steps")
         console().print(found.message)
         console().print(f"task: {found.task_text}")
-        console().print(dump_yaml({"randomize": found.recipe}).rstrip())
+        recipe = {"randomize": found.recipe, "imperfections": found.imperfections}
+        console().print(dump_yaml({key: value for key, value in recipe.items() if value}).rstrip())
         note(f"{time.perf_counter() - began:.0f} s" + ("" if self.out is None else f"; written: {self.out}"))
         return 0 if found.accepted else 1
 

@@ -11,12 +11,14 @@ from warmstart.envs.errors import WarmstartError
 from warmstart.envs.hooks import Perturbation
 from warmstart.envs.parameters import Parameters
 from warmstart.envs.tasks import Task
+from warmstart.sim2real.challenges import read_imperfections
 from warmstart.sim2real.excitation import Excitation, excitation
 from warmstart.sim2real.identification import identify
 from warmstart.sim2real.normal_equations import invert, loss, window_losses
 from warmstart.sim2real.randomization import read_terms
 from warmstart.sim2real.recording import record
 from warmstart.sim2real.replay import Replay, read_parameters
+from warmstart.sim2real.signal_paths import perturbations
 from warmstart.sim2real.trajectories import Trajectories, robot_of
 from warmstart.sim2real.windows import add, cut_windows, subtract
 
@@ -105,6 +107,32 @@ def test_delays_are_found():
     assert min(found.delay_losses, key=found.delay_losses.get) == 2
     assert found.estimates[0].number == pytest.approx(1.3, rel=0.05)
     assert said[2].startswith("delay of 2 steps: loss")
+
+
+def test_a_lag_of_the_drives_is_told_from_damping():
+    lagging = perturbations(read_imperfections({"action_lag": 0.03}), 0)
+    data = record("Reacher-v5@gear=x1.3", 300, seed=0, perturbations=lagging)
+    parameters = {"gear": "x0.5:x2", "damping": "x0.5:x2"}
+    found = identify("Reacher-v5", data, parameters, delay=(0, 1), lag=0.1, window=0.4)
+    gear, damping, lag = found.estimates
+    assert found.delay == 0
+    assert found.imperfections == {"action_lag": pytest.approx(0.03, rel=0.1)}
+    assert (lag.name, lag.unit, lag.operation) == ("action_lag", "s", "set")
+    assert lag.low < lag.number < lag.high
+    assert damping.number == pytest.approx(1.0, rel=0.1)
+    assert gear.number == pytest.approx(1.3, rel=0.05)
+    assert "lag" not in found.task_text + str(found.recipe)
+    assert read_imperfections(found.imperfections).action_lag
+    blamed = identify("Reacher-v5", data, parameters, delay=(0, 1), window=0.4)
+    assert blamed.lag is None
+    assert blamed.losses.held_fitted > 1.2 * found.losses.held_fitted
+
+
+def test_drives_without_a_lag_have_none():
+    data = record("Reacher-v5@gear=x1.3", 200, seed=0)
+    found = identify("Reacher-v5", data, {"gear": "x0.5:x2"}, delay=None, lag=0.05)
+    assert found.lag == pytest.approx(0, abs=0.007), "a few percent of the last output"
+    assert found.estimates[0].number == pytest.approx(1.3, rel=0.05)
 
 
 def test_offsets_and_values_are_fitted_and_threads_do_not_matter():
