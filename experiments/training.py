@@ -149,7 +149,9 @@ class _Training:
 
     def _learn(self, model: BaseAlgorithm, report: TransferReport) -> None:
         """Prepare and learn within one budget; what preparing takes is counted."""
-        steps = self.config.steps
+        steps, real = self.config.steps, int(self.config.world.get("reality_steps", 0))
+        if real >= steps:
+            self._move_to_reality(model)
         evaluations = self._evaluation()
         for evaluation in evaluations:
             evaluation.evaluate_start(model)
@@ -160,12 +162,14 @@ class _Training:
         report.steps = used
         if used < steps:
             callbacks = CallbackList([*self.method.callbacks(report), *watchers])
-            real = min(int(self.config.world.get("reality_steps", 0)), steps - used)
-            if steps - used > real:
-                model.learn(steps - used - real, callback=callbacks, reset_num_timesteps=False)
-            if real and steps > model.num_timesteps:
-                self._move_to_reality(model)
-                model.learn(steps - model.num_timesteps, callback=callbacks, reset_num_timesteps=False)
+            rest = steps - used
+            if 0 < real < rest:
+                model.learn(rest - real, callback=callbacks, reset_num_timesteps=False)
+                rest = steps - model.num_timesteps
+            if rest > 0:
+                if 0 < real < steps:
+                    self._move_to_reality(model)
+                model.learn(rest, callback=callbacks, reset_num_timesteps=False)
         else:  # preparing took the whole budget: the end of the grid is still to be evaluated
             watching = CallbackList(watchers)
             watching.init_callback(model)

@@ -113,6 +113,23 @@ def test_a_tiny_study_runs_to_its_report(tmp_path):
     assert "pendulum-worn" in html
 
 
+def test_a_source_is_fine_tuned_in_the_reality_from_its_first_step_on(tmp_path):
+    source = "source: InvertedPendulum-v5\nsource_steps: 256\n"
+    text = STUDY[: STUDY.index("arms:")].replace("target:", f"{source}target:")
+    arms = """arms:
+  - {name: plain, method: scratch}
+  - {name: few, method: fine_tune, reality_steps: 512}
+evaluation: {every: 256, episodes: 2}
+"""
+    made = make_plan(study(text + arms))
+    prepare(made, tmp_path)
+    for trial in made.unique:
+        run_trial(tmp_path / "trials" / trial.hash)
+    few = next(tmp_path / "trials" / trial.hash for trial in made.trials if trial.arm == "few")
+    assert json.loads((few / GAP).read_text())["interactions"] == 512, "the critic's preparation included"
+    assert json.loads((few / "transfer.json").read_text())["steps"] > 0
+
+
 def test_identity_randomization_trains_bit_for_bit_as_none(tmp_path):
     records = []
     for arm in ("{name: plain, method: scratch}", "{name: plain, method: scratch, randomize: {gear: x1:x1}}"):
