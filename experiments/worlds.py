@@ -10,7 +10,7 @@ from warmstart.envs.tasks import Task
 from warmstart.envs.yaml_files import dump_yaml
 from warmstart.experiments.records import GAP, MAP, read_json, write_json
 from warmstart.experiments.trial_config import TRIALS, TrialConfig
-from warmstart.sim2real.worlds import IDENTIFIED, TrainingWorld, training_world
+from warmstart.sim2real.worlds import TrainingWorld, around_identified, training_world, with_identified
 
 if TYPE_CHECKING:
     from warmstart.sim2real.reality import Reality
@@ -63,8 +63,12 @@ def identified(config: TrialConfig, directory: Path) -> Mapping[str, Any]:
 
 
 def training_task(config: TrialConfig, found: Mapping[str, Any]) -> Task:
-    """The task that a trial trains in: its own, or the identified one."""
-    return Task.parse(str(found["task"])) if found else Task.parse(config.task)
+    """The task that a trial trains in: the identified one, or its own.
+
+    Ranges around what was identified are about the nominal task: in the identified one they'd count twice.
+    """
+    own = not found or around_identified(config.world.get("randomize"))
+    return Task.parse(config.task) if own else Task.parse(str(found["task"]))
 
 
 def trial_world(config: TrialConfig, task: Task, found: Mapping[str, Any]) -> TrainingWorld:
@@ -75,9 +79,7 @@ def trial_world(config: TrialConfig, task: Task, found: Mapping[str, Any]) -> Tr
         task: What it trains in.
         found: What an identification found; its ranges stand in for `identified`.
     """
-    world = dict(config.world)
-    if world.get("randomize") == IDENTIFIED:
-        world["randomize"] = found["recipe"]
+    world = with_identified(config.world, found.get("recipe", {}))
     if found.get("imperfections"):
         world["imperfections"] = {**found["imperfections"], **world.get("imperfections", {})}
     looks = config.vision.get("randomize", {})

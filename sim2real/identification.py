@@ -46,8 +46,9 @@ BLOCKS = 4
 """Blocks of time, a part of each of which is held out."""
 SETTLED = 2.0
 """Largest time constants for which commands are taken into account before a window."""
-FLOOR = 0.02
-"""Smallest half-width of a recipe's interval, as a share of the value."""
+FLOOR = 0.05
+"""Smallest half-width of a recipe's interval, as a share of the value: what a model leaves out biases a fit
+by more than its statistical interval says."""
 
 
 def identify(

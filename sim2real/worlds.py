@@ -34,7 +34,8 @@ class WorldConfig:
 
     randomize: str | Mapping[str, Any] = field(default_factory=dict)
     """Terms, a recipe's name (``light``, ``medium``, ``heavy``), ``{recipe: light, torso.mass: x0.5:x2}``, or
-    ``identified``: ranges around what an identification found."""
+    ``identified``: ranges around what an identification found, in place of the identified task.
+    ``{recipe: medium, identified: true}`` has them for what was identified, and the recipe's for the rest."""
     curriculum: Mapping[str, Any] = field(default_factory=dict)
     """``method`` and settings of a curriculum that widens those terms; empty for none."""
     imperfections: str | Mapping[str, Any] = field(default_factory=dict)
@@ -62,13 +63,18 @@ class WorldConfig:
             raise WarmstartError("A privileged critic and a history don't go together: leave one out.")
         if self.curriculum and not self.randomize:
             raise WarmstartError("A curriculum widens randomized terms: give randomize, too.")
-        if self.randomize == IDENTIFIED and not self.identify:
+        if around_identified(self.randomize) and not self.identify:
             raise WarmstartError("randomize: identified needs identify, which finds what is left open.")
 
     @property
     def needs_reality(self) -> bool:
         """Whether something is done in a reality."""
         return bool(self.identify or self.reality_steps)
+
+
+def around_identified(randomize: Any) -> bool:
+    """Whether a randomization has ranges around what an identification found."""
+    return randomize == IDENTIFIED or (isinstance(randomize, Mapping) and bool(randomize.get(IDENTIFIED)))
 
 
 def resolved(config: WorldConfig, task: Task) -> dict[str, Any]:
@@ -85,13 +91,19 @@ def resolved(config: WorldConfig, task: Task) -> dict[str, Any]:
     if config.randomize == IDENTIFIED:
         found["randomize"] = IDENTIFIED
     elif config.randomize:
-        terms, correlations = randomize_terms(config.randomize, task)
+        around = around_identified(config.randomize)
+        written = config.randomize
+        if isinstance(written, Mapping):
+            written = {key: value for key, value in written.items() if key != IDENTIFIED}
+        terms, correlations = randomize_terms(written, task)
         found["randomize"] = {f"{index}": term.to_json() for index, term in enumerate(terms)}
         if correlations:
             index = {term.name: f"{i}" for i, term in enumerate(terms)}
             found["randomize"]["correlations"] = [
                 {"between": [index[name] for name in each.between], "r": each.r} for each in correlations
             ]
+        if around:
+            found["randomize"][IDENTIFIED] = True
     if config.curriculum:
         found["curriculum"] = dict(config.curriculum)
     imperfections = read_imperfections(config.imperfections)
@@ -138,13 +150,22 @@ class TrainingWorld:
         return tuple(getattr(self.context_source, "randomized", ()))
 
 
+def with_identified(world: Mapping[str, Any], recipe: Mapping[str, Any]) -> dict[str, Any]:
+    """A world with an identification's recipe in the place of ``identified``."""
+    written = world.get("randomize")
+    if not around_identified(written):
+        return dict(world)
+    others = {} if written == IDENTIFIED else {k: v for k, v in dict(written).items() if k != IDENTIFIED}  # type: ignore[arg-type]
+    return {**world, "randomize": {**others, **recipe}}
+
+
 def training_world(
     world: Mapping[str, Any], task: Task, seed: int, looks: Mapping[str, Any] | None = None
 ) -> TrainingWorld:
     """Make the parts of a world.
 
     Args:
-        world: What `resolved` returned, with an identification's recipe in the place of ``identified``.
+        world: What `resolved` returned, with `with_identified` where it says ``identified``.
         task: The task that is trained in.
         seed: Of every draw.
         looks: Terms of what frames look like.
@@ -183,8 +204,7 @@ def check_world(world: Mapping[str, Any], task: Task, looks: Mapping[str, Any] |
     Raises:
         WarmstartError: It can't.
     """
-    plain = {key: value for key, value in world.items() if value != IDENTIFIED}
-    made = training_world(plain, task, 0, looks)
+    made = training_world(with_identified(world, {}), task, 0, looks)
     env = make_vec(
         task, 1, 0, n_threads=1, context_source=made.context_source, perturbations=made.perturbations
     )

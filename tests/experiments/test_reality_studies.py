@@ -8,13 +8,14 @@ import pytest
 from warmstart.agents.checkpoints import load_checkpoint
 from warmstart.agents.evaluation import evaluate
 from warmstart.envs.errors import WarmstartError
+from warmstart.envs.vector import make_vec
 from warmstart.envs.yaml_files import parse_yaml
 from warmstart.experiments.plan import make_plan
 from warmstart.experiments.records import GAP, RECORDS, read_jsonl
 from warmstart.experiments.run import conclude, plan, prepare
 from warmstart.experiments.study import Study
 from warmstart.experiments.trial import run_trial
-from warmstart.experiments.worlds import IDENTIFICATION
+from warmstart.experiments.worlds import IDENTIFICATION, training_task, trial_world
 from warmstart.sim2real.reality import load_reality
 
 STUDY = """
@@ -128,6 +129,43 @@ evaluation: {every: 256, episodes: 2}
     few = next(tmp_path / "trials" / trial.hash for trial in made.trials if trial.arm == "few")
     assert json.loads((few / GAP).read_text())["interactions"] == 512, "the critic's preparation included"
     assert json.loads((few / "transfer.json").read_text())["steps"] > 0
+
+
+def test_ranges_around_what_was_identified_are_about_the_nominal_task():
+    found = {
+        "task": "InvertedPendulum-v5@gear=x0.8",
+        "recipe": {"gear": "x0.78:x0.82"},
+        "imperfections": {"action_lag": 0.02},
+    }
+    fit = "identify: {parameters: {gear: x0.5:x2}}"
+    arms = f"""arms:
+  - {{name: plain, method: scratch, {fit}}}
+  - {{name: wide, method: scratch, {fit}, randomize: {{gear: x0.9:x1.1}}}}
+  - {{name: narrow, method: scratch, {fit}, randomize: identified}}
+  - {{name: both, method: scratch, {fit}, randomize: {{recipe: light, identified: true}}}}
+"""
+    made = make_plan(study(STUDY[: STUDY.index("arms:")] + arms))
+    for arm, ends, names in (
+        ("plain", None, ()),
+        ("wide", (0.72, 0.88), ("gear",)),
+        ("narrow", (0.78, 0.82), ("gear",)),
+        ("both", (0.78, 0.82), ("damping", "gear", "pole.mass")),
+    ):
+        config = next(trial.config for trial in made.trials if trial.arm == arm)
+        task = training_task(config, found)
+        world = trial_world(config, task, found)
+        assert set(names) <= {name.replace("body.", "") for term in world.terms for name in term.parameters}
+        env = make_vec(
+            task, 64, 0, context_source=world.context_source, perturbations=world.perturbations, n_threads=1
+        )
+        env.reset(seed=0)
+        gear = env.simulations.values("actuator_gear")[:, 0, 0] / 100
+        if ends is None:
+            np.testing.assert_allclose(gear, 0.8)
+        else:
+            assert ends[0] - 1e-9 <= gear.min() < gear.max() <= ends[1] + 1e-9
+        assert world.perturbations
+        env.close()
 
 
 def test_identity_randomization_trains_bit_for_bit_as_none(tmp_path):
