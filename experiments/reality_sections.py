@@ -22,28 +22,31 @@ from warmstart.sim2real.robustness import RobustnessMap, Sweep
 
 COLUMNS = ("nominal", "in_range", "worst_10_percent", "reality", "kept")
 """Figures of a gap, in the order in which they are shown."""
+SKILLED = 0.2
+"""Share of the cold arm's return in simulation, both above chance, that an arm needs to have some to keep."""
 _WIDTH, _HEIGHT, _PAD = 220, 64, 4
 """Of a small chart, in its own units."""
 
 
 def gap_table(run: RunData, summary: Summary) -> list[dict[str, Any]]:
     """One row per arm: mean returns with 95% t intervals over seeds, and what is kept above the cold arm."""
-    gaps = {arm.name: run.gaps[arm.name] for arm in summary.arms if run.gaps.get(arm.name)}
+    gaps = _gaps(run, summary)
     if not gaps:
         return []
-    base = gaps.get(summary.baseline, {})
     total = int(summary.study.get("target_steps", 0))
     oracles = [name for name, arm in _written(summary).items() if arm.get("reality_steps") == total > 0]
     best = max((_mean(gaps[name], "reality") for name in oracles if name in gaps), default=math.nan)
     rows = []
     for name, by_seed in gaps.items():
         cells = []
+        kept = _kept(name, run, summary)
         for key in COLUMNS:
-            interval = _interval([gap.get(key) for gap in by_seed.values()])
+            values = kept.values() if key == "kept" else [gap.get(key) for gap in by_seed.values()]
+            interval = _interval(list(values))
             unit = "probability" if key == "kept" else "return"
             cells.append({"value": number(interval.estimate, unit), "bounds": bounds(interval, unit)})  # type: ignore[arg-type]
-        shared = [seed for seed in by_seed if seed in base]
-        more = _interval([_kept(by_seed[seed]) - _kept(base[seed]) for seed in shared])
+        usual = _kept(summary.baseline, run, summary)
+        more = _interval([kept[seed] - usual[seed] for seed in kept if seed in usual])
         own = name == summary.baseline
         rows.append(
             {
@@ -83,8 +86,12 @@ def drawn_charts(run: RunData, summary: Summary) -> list[dict[str, Any]]:
 
 
 def map_pictures(run: RunData, summary: Summary) -> list[dict[str, Any]]:
-    """A robustness map of each arm as a picture, all on one scale."""
-    found = {arm.name: run.maps[arm.name] for arm in summary.arms if arm.name in run.maps}
+    """A robustness map of each arm that has learnt something in simulation as a picture, all on one scale."""
+    found = {
+        arm.name: run.maps[arm.name]
+        for arm in summary.arms
+        if arm.name in run.maps and (arm.name not in run.gaps or _kept(arm.name, run, summary))
+    }
     if not found:
         return []
     maps = {
@@ -186,9 +193,26 @@ def _mean(by_seed: Mapping[int, Mapping[str, Any]], key: str) -> float:
     return float(np.mean(values)) if values else math.nan
 
 
-def _kept(gap: Mapping[str, Any]) -> float:
-    value = gap.get("kept")
-    return math.nan if value is None else float(value)
+def _gaps(run: RunData, summary: Summary) -> dict[str, Mapping[int, Mapping[str, Any]]]:
+    """Gaps by arm and seed, in the order of the arms."""
+    return {arm.name: run.gaps[arm.name] for arm in summary.arms if run.gaps.get(arm.name)}
+
+
+def _kept(name: str | None, run: RunData, summary: Summary) -> dict[int, float]:
+    """Share of its return in simulation that each seed of an arm keeps in the reality, both above chance.
+
+    Empty for an arm without any to speak of; see `SKILLED`.
+    """
+    gaps = _gaps(run, summary)
+    by_seed, chance = gaps.get(str(name), {}), run.random_return or 0.0
+    needed = SKILLED * (_mean(gaps.get(str(summary.baseline), by_seed), "nominal") - chance)
+    if not _mean(by_seed, "nominal") - chance > max(needed, 0.0):
+        return {}
+    shares = {}
+    for seed, gap in by_seed.items():
+        nominal, reality = (float(gap[key]) - chance for key in ("nominal", "reality"))
+        shares[seed] = reality / nominal if nominal > 0 else math.nan
+    return shares
 
 
 def _interval(values: Sequence[Any]) -> Interval:
