@@ -108,8 +108,7 @@ def map_pictures(run: RunData, summary: Summary) -> list[dict[str, Any]]:
     )
     pictures = []
     for name, each in maps.items():
-        threshold, trained = float(found[name]["threshold"]), found[name]["trained"]
-        terms = () if isinstance(trained, str) else read_terms(trained)[0]
+        threshold, terms = float(found[name]["threshold"]), read_terms(found[name]["trained"])[0]
         figure = draw_maps([each], str(summary.study.get("target", "")), threshold, [terms], limits)
         buffer = io.BytesIO()
         figure.savefig(buffer, format="png", dpi=110, metadata={"Software": None})

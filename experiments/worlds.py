@@ -8,12 +8,13 @@ from warmstart.agents.checkpoints import Checkpoint, checkpoint_of
 from warmstart.envs.errors import WarmstartError
 from warmstart.envs.tasks import Task
 from warmstart.envs.yaml_files import dump_yaml
-from warmstart.experiments.records import GAP, MAP, read_json, write_json
+from warmstart.experiments.records import CONFIG, GAP, MAP, read_json, write_json
 from warmstart.experiments.trial_config import TRIALS, TrialConfig
 from warmstart.sim2real.worlds import TrainingWorld, around_identified, training_world, with_identified
 
 if TYPE_CHECKING:
     from warmstart.sim2real.reality import Reality
+    from warmstart.sim2real.terms import Term
 
 MAPPED = 4
 """Episodes in each cell of an arm's map."""
@@ -69,6 +70,21 @@ def training_task(config: TrialConfig, found: Mapping[str, Any]) -> Task:
     """
     own = not found or around_identified(config.world.get("randomize"))
     return Task.parse(config.task) if own else Task.parse(str(found["task"]))
+
+
+def randomized(config: TrialConfig, directory: Path) -> dict[str, Any]:
+    """What a trial's training draws, as `read_terms` reads it, with what its identification found."""
+    found = identified(config, directory)
+    return dict(with_identified(config.world, found.get("recipe", {})).get("randomize", {}))
+
+
+def terms_of(checkpoint: Path | None) -> "tuple[Term, ...]":
+    """What a trial's agent was trained on, from its checkpoint's path; nothing for other checkpoints."""
+    from warmstart.sim2real.randomization import read_terms
+
+    if checkpoint is None or not (checkpoint.parent / CONFIG).is_file():
+        return ()
+    return read_terms(randomized(TrialConfig.read(checkpoint.parent), checkpoint.parent))[0]
 
 
 def trial_world(config: TrialConfig, task: Task, found: Mapping[str, Any]) -> TrainingWorld:

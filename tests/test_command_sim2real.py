@@ -42,7 +42,7 @@ def test_gap_of_a_run_and_its_oracle(run, capsys):
 
 def test_a_map_is_printed_and_drawn(run, capsys, tmp_path):
     picture = tmp_path / "new" / "map.png"
-    sweeps = ("--sweep", "torso.mass=x0.5:x2:3", "friction=x0.6:x1.4:2")
+    sweeps = ("--sweep", "torso.mass=x0.5:x2:3", "--sweep", "friction=x0.6:x1.4:2")
     words = ("robustness", run, run, "Hopper-v5", *sweeps, "--episodes", "2")
     status, out, err = _run(capsys, *words, "--out", picture, "--trained", "friction=x0.8:x1.2")
     assert status == 0, err
@@ -104,6 +104,7 @@ def test_what_there_is_is_listed(capsys):
         (("gap", "RUN", "--reality", "hopper-worn", "--range", "wide"), "Unknown recipe 'wide'"),
         (("gap", "RUN", "--reality", "hopper-worn", "--episodes", "0"), "at least 1 episode"),
         (("gap", "nowhere", "--reality", "hopper-worn"), "There is no checkpoint at nowhere"),
+        (("robustness", "RUN", "Hopper-v5"), "what to sweep: --sweep torso.mass=x0.5:x2:7"),
         (("robustness", "RUN", "--sweep", "a=x1:x2:3"), "at least one CHECKPOINT and a TASK"),
         (("robustness", "RUN", "Hopper-v5", "--sweep", "torso.mass=x1:x2"), "PARAMETER=RANGE:POINTS"),
         (("robustness", "RUN", "Hopper-v5", "--sweep", "torso.mas=x1:x2:2"), "Did you mean 'torso.mass'"),

@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from warmstart.envs.tasks import Task
     from warmstart.sim2real.gap import Gap as GapFigures
     from warmstart.sim2real.robustness import RobustnessMap
-    from warmstart.sim2real.terms import Term
 
 Checkpoints = tyro.conf.Positional[Annotated[tuple[Path, ...], tyro.conf.arg(metavar="CHECKPOINT...")]]
 
@@ -101,14 +100,17 @@ class Robustness(Command):
 
     words: tyro.conf.Positional[Annotated[tuple[str, ...], tyro.conf.arg(metavar="CHECKPOINT... TASK")]]
     """Checkpoint directories, SB3 zips or runs, then the task that they play."""
-    sweep: Annotated[tuple[str, ...], tyro.conf.arg(metavar="PARAMETER=RANGE:POINTS")]
-    """One or two, such as torso.mass=x0.5:x2:7 friction=x0.3:x1.5:7."""
+    sweep: tyro.conf.UseAppendAction[
+        Annotated[tuple[str, ...], tyro.conf.arg(metavar="PARAMETER=RANGE:POINTS")]
+    ] = ()
+    """One or two, such as --sweep torso.mass=x0.5:x2:7 --sweep friction=x0.3:x1.5:7."""
     episodes: int = 16
     """Episodes per cell."""
     threshold: float | None = None
     """Return that counts as good; by default a fifth below the first policy's nominal return."""
     trained: Annotated[tuple[str, ...], tyro.conf.arg(metavar="PARAMETER=RANGE")] = ()
-    """What the policies were trained on, to be drawn in, such as friction=x0.6:x1.4."""
+    """What the policies were trained on, to be drawn in, such as friction=x0.6:x1.4; what a trial of a study
+    was trained on is known."""
     out: Path | None = None
     """Picture to write: NAME.png, .pdf or .svg."""
     seed: int = 10_000
@@ -123,6 +125,7 @@ class Robustness(Command):
         from warmstart.envs.tasks import Task
         from warmstart.experiments.probe_figure import check_picture, save_picture
         from warmstart.experiments.robustness_figure import draw_maps
+        from warmstart.experiments.worlds import terms_of
         from warmstart.sim2real.randomization import read_terms
         from warmstart.sim2real.robustness import Sweep, robustness_map, usual_threshold
 
@@ -132,6 +135,8 @@ class Robustness(Command):
                 f"Expected at least one CHECKPOINT and a TASK, found {' '.join(self.words) or 'neither'}."
             )
         task = Task.parse(self.words[-1])
+        if not self.sweep:
+            raise WarmstartError("Expected what to sweep: --sweep torso.mass=x0.5:x2:7, for example.")
         sweeps = [Sweep.parse(text) for text in self.sweep]
         trained = read_terms(pairs("--trained", self.trained))[0]
         if self.out is not None:
@@ -157,7 +162,7 @@ class Robustness(Command):
             policy = named[0][1].policy()
             threshold = usual_threshold(evaluate(policy, task, self.episodes, self.seed).mean)
         if self.out is not None:
-            ranges: list[Sequence[Term]] = [trained] * len(maps)
+            ranges = [trained or terms_of(checkpoint.path) for _, checkpoint in named]
             figure = draw_maps(maps, str(task), threshold, ranges)
             save_picture(figure, self.out)
         if self.json:

@@ -15,7 +15,7 @@ from warmstart.experiments.records import GAP, RECORDS, read_jsonl
 from warmstart.experiments.run import conclude, plan, prepare
 from warmstart.experiments.study import Study
 from warmstart.experiments.trial import run_trial
-from warmstart.experiments.worlds import IDENTIFICATION, training_task, trial_world
+from warmstart.experiments.worlds import IDENTIFICATION, terms_of, training_task, trial_world
 from warmstart.sim2real.reality import load_reality
 
 STUDY = """
@@ -101,6 +101,13 @@ def test_a_tiny_study_runs_to_its_report(tmp_path):
     np.testing.assert_allclose(last["returns"], played.returns)
 
     found = json.loads((folder["identify"] / IDENTIFICATION).read_text())
+    (around,) = terms_of(folder["identified"] / "checkpoint")
+    assert around.parameters == ("pole.mass",)
+    low, high = around.distribution.bounds
+    assert low < high
+    assert low <= found["estimates"][0]["number"] <= high
+    assert len(terms_of(folder["randomized"] / "checkpoint")) == 4
+    assert terms_of(folder["plain"] / "checkpoint") == terms_of(tmp_path) == terms_of(None) == ()
     notes = json.loads((folder["identified"] / "transfer.json").read_text())["notes"]
     assert any(found["task"] in note for note in notes)
     drawn = [record for record in read_jsonl(folder["everything"] / RECORDS) if record["event"] == "drawn"]
