@@ -10,6 +10,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from warmstart.envs.errors import WarmstartError
 
 RECORDS = "records.jsonl"
@@ -17,6 +19,7 @@ TIMES = "times.jsonl"
 TRANSFER = "transfer.json"
 GAP = "gap.json"
 MAP = "map.json"
+CURRICULUM = "curriculum.json"
 CHECKPOINT = "checkpoint"
 TENSORBOARD = "tensorboard"
 CONFIG = "trial.json"
@@ -39,6 +42,15 @@ class DiskFullError(WarmstartError):
 def canonical_json(data: Any) -> str:
     """Write plain data as JSON in one way only: sorted keys, no spaces, no NaN."""
     return json.dumps(data, sort_keys=True, separators=(",", ":"), allow_nan=False)
+
+
+def plain(state: Any) -> Any:
+    """A state without NumPy's types: its arrays as lists."""
+    if isinstance(state, Mapping):
+        return {str(key): plain(value) for key, value in state.items()}
+    if isinstance(state, list | tuple):
+        return [plain(value) for value in state]
+    return state.tolist() if isinstance(state, np.ndarray | np.generic) else state
 
 
 def write_json(path: Path, data: Any, durable: bool = False) -> None:

@@ -4,6 +4,7 @@ Training and evaluation share nothing but the policy: the same bits come out wit
 """
 
 import hashlib
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -28,7 +29,7 @@ from warmstart.experiments.drawn import DrawnRecorder
 from warmstart.experiments.identifying import identification_notes, identify_physics
 from warmstart.experiments.media import write_media
 from warmstart.experiments.recorder import Recorder
-from warmstart.experiments.records import CHECKPOINT, TRANSFER, write_json
+from warmstart.experiments.records import CHECKPOINT, CURRICULUM, TRANSFER, plain, write_json
 from warmstart.experiments.seeing import Sight, make_sight
 from warmstart.experiments.status import StatusWriter
 from warmstart.experiments.trial_config import TrialConfig
@@ -91,7 +92,7 @@ class _Training:
         self.task = training_task(config, found)
         self.world = trial_world(config, self.task, found)
         self.notes = identification_notes(found)
-        self.recorded = int(found.get("interactions", 0))
+        self.recorded, self.evaluated, self.diverged = int(found.get("interactions", 0)), 0, 0
         self.algorithm = config_from_json(config.algorithm)
         method = make_method(dict(config.method))
         self.method, self.note = fit_within(method, config.steps, self.algorithm)
@@ -116,9 +117,16 @@ class _Training:
                 in_use = env_attribute(model.get_env(), "encoder_in_use")
                 report.add_notes([proof.note(), precision_note(in_use)])
             save_checkpoint(model, self.directory / CHECKPOINT, task=self.task, steps=model.num_timesteps)
+            if self.world.curriculum is not None:
+                write_json(
+                    self.directory / CURRICULUM, plain(self.world.curriculum.state_dict()), durable=True
+                )
+            self.diverged += int(env_attribute(model.get_env(), "n_diverged") or 0)
+            if self.diverged:
+                report.add_notes([f"{self.diverged:,} simulations diverged in training and were begun anew."])
             if self.reality is not None:
                 taken = int(env_attribute(model.get_env(), "interactions") or 0) + self.recorded
-                judge(model, self.config, self.reality, self.directory, taken)
+                judge(model, self.config, self.reality, self.directory, taken, self.evaluated)
             if self.config.evaluation_episodes:
                 self._film(model, report)
             write_json(self.directory / TRANSFER, report.to_json())
@@ -182,10 +190,14 @@ class _Training:
         env = make_training_env(
             self.algorithm, self.reality, self.config.seed, n_threads=1, vision=env_attribute(old, "vision")
         )
+        self.diverged += int(env_attribute(old, "n_diverged") or 0)
         statistics = None if old is None else read(old)
         if statistics is not None:
             write(env, statistics)
         model.set_env(env)
+        own: Any = model
+        gone = self.world.feedback  # a curriculum knows nothing of episodes that it didn't begin
+        own.seams = replace(own.seams, feedback=tuple(x for x in own.seams.feedback if x not in gone))
         if old is not None:
             old.close()
 
@@ -213,6 +225,7 @@ class _Training:
     def _on_result(self, result: EvaluationResult, training_seconds: float) -> None:
         if not self.claim.is_ours():
             raise ClaimedError(f"another process has taken over {self.directory}")
+        self.evaluated += int(sum(result.lengths))
         self.recorder.evaluation(result, training_seconds)
 
     def _evaluate_once(self, model: BaseAlgorithm) -> None:

@@ -102,7 +102,14 @@ def trial_world(config: TrialConfig, task: Task, found: Mapping[str, Any]) -> Tr
     return training_world(world, task, config.seed, looks)
 
 
-def judge(model: Any, config: TrialConfig, reality: "Reality", directory: Path, interactions: int) -> None:
+def judge(
+    model: Any,
+    config: TrialConfig,
+    reality: "Reality",
+    directory: Path,
+    interactions: int,
+    evaluated: int,
+) -> None:
     """Measure how much of its return a final agent keeps in a reality, and write it down.
 
     Args:
@@ -111,6 +118,7 @@ def judge(model: Any, config: TrialConfig, reality: "Reality", directory: Path, 
         reality: The reality.
         directory: The trial's.
         interactions: Steps that training took in the reality.
+        evaluated: Steps that evaluations have taken in it.
     """
     from warmstart.sim2real.gap import measure_gap
     from warmstart.sim2real.recipes import randomize_terms
@@ -129,7 +137,8 @@ def judge(model: Any, config: TrialConfig, reality: "Reality", directory: Path, 
         seed=config.evaluation_seed,
         n_threads=1,
     )
-    write_json(directory / GAP, {**gap.to_json(), "interactions": interactions})
+    steps = {"interactions": interactions, "evaluation_interactions": evaluated + gap.interactions}
+    write_json(directory / GAP, {**gap.to_json(), **steps})
     sweeps = [Sweep.parse(text) for text in config.reality.get("map", ())]
     if sweeps:
         found = robustness_map(

@@ -8,7 +8,7 @@ encoders; no parameters, and no start but its own. May import envs and agents.
 import hashlib
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -31,6 +31,7 @@ from warmstart.sim2real.signal_paths import perturbations
 from warmstart.sim2real.trajectories import Trajectories, robot_of
 
 Array = NDArray[Any]
+_TRUE, _STILL = Imperfections(), Disturbances()
 _FILES = "warmstart.sim2real.realities"
 _KEYS = ("name", "description", "task", "context", "integrator", "imperfections", "disturbances", "seed")
 _SEAL = re.compile(r"^sha256:.*\n?", re.MULTILINE)
@@ -124,23 +125,34 @@ class RealityEnv(VectorEnv[Any, Any, Any]):
     """Environments of a reality: what a robot gives, and nothing else.
 
     Infos hold what the vector interface needs (final observations), not what the simulation knows. Episodes
-    begin where the reality begins them.
+    begin where the reality begins them, and nothing puts it back into a state in which it was.
 
     Attributes:
-        reality: Its name and seal.
-        interactions: Steps taken, all environments together.
+        name: The reality's.
+        sha256: Its seal.
+        task: The nominal task.
     """
 
     def __init__(self, env: VectorEnv[Any, Any, Any], reality: Reality) -> None:
         self.__env = env
         self.name, self.sha256 = reality.name, reality.sha256
         self.task = reality.task
-        self.interactions = 0
+        self.__interactions = 0
         self.num_envs, self.spec, self.metadata = env.num_envs, env.spec, env.metadata
         self.render_mode = None
         self.single_observation_space = env.single_observation_space
         self.single_action_space = env.single_action_space
         self.observation_space, self.action_space = env.observation_space, env.action_space
+
+    @property
+    def interactions(self) -> int:
+        """Steps taken so far, all environments together."""
+        return self.__interactions
+
+    @property
+    def n_diverged(self) -> int:
+        """Simulations that diverged so far, which ended their episodes."""
+        return int(getattr(self.__env, "n_diverged", 0))
 
     @property
     def observation_layout(self) -> Layout | None:
@@ -172,20 +184,9 @@ class RealityEnv(VectorEnv[Any, Any, Any]):
 
     def step(self, actions: Array) -> tuple[Any, Array, Array, Array, dict[str, Any]]:
         """Take one step in every environment."""
-        self.interactions += self.num_envs
+        self.__interactions += self.num_envs
         observations, rewards, terminations, truncations, infos = self.__env.step(actions)
         return observations, rewards, terminations, truncations, _public(infos)
-
-    def state_dict(self) -> dict[str, Any]:
-        """What continuing a training in it takes."""
-        inner: Any = self.__env
-        return {"env": inner.state_dict(), "interactions": self.interactions}
-
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Restore what `state_dict` returned."""
-        inner: Any = self.__env
-        inner.load_state_dict(state["env"])
-        self.interactions = state["interactions"]
 
     def close_extras(self, **kwargs: Any) -> None:
         """Stop its threads."""
@@ -286,6 +287,11 @@ def seal_reality(path: Path) -> Reality:
     if not isinstance(document.data, Mapping):
         raise WarmstartError(f"{path}: expected a mapping with the keys {', '.join(_KEYS)}.")
     reality = read_reality(document.data, document.source)
+    if reality == replace(reality, context="", integrator=None, imperfections=_TRUE, disturbances=_STILL):
+        raise WarmstartError(
+            f"{document.source} differs in nothing from {reality.task}: expected a context, an integrator, "
+            "imperfections or disturbances."
+        )
     reality.make(1, n_threads=1).close()  # what can't be made is not sealed
     text = _SEAL.sub("", path.read_text(encoding="utf-8")).rstrip("\n")
     path.write_text(text + "\n" + dump_yaml({"sha256": reality.sha256}), encoding="utf-8")

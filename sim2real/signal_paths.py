@@ -109,6 +109,11 @@ class SignalPaths(Perturbation):
                 "Expected one environment for each set of imperfections, found a second one: make "
                 "perturbations for each environment."
             )
+        if env.visuals is not None and not self.imperfections.observations_are_true:
+            raise WarmstartError(
+                f"{env.task} is seen in frames, which noise, delays and failures of sensors leave alone: "
+                "give imperfections of actions, and change what is seen by visual parameters."
+            )
         self._numbers = Numbers(self.seed, env)
         self._everyone: Ids = np.arange(env.num_envs, dtype=np.int32)
         self._acting = action_stages(self.imperfections, self._numbers)

@@ -11,7 +11,7 @@ from warmstart.envs.errors import WarmstartError
 from warmstart.envs.vector import make_vec
 from warmstart.envs.yaml_files import parse_yaml
 from warmstart.experiments.plan import make_plan
-from warmstart.experiments.records import GAP, RECORDS, read_jsonl
+from warmstart.experiments.records import CURRICULUM, GAP, RECORDS, read_jsonl
 from warmstart.experiments.run import conclude, plan, prepare
 from warmstart.experiments.study import Study
 from warmstart.experiments.trial import run_trial
@@ -37,6 +37,7 @@ arms:
     curriculum: {method: paced, success: 5, window: 4}
     imperfections: {noise: 0.01, action_delay: 1}
     disturbances: {push: {force: 0.1, every: 0.2, duration: 0.05}}
+    reality_steps: 128
   - {name: identified, method: scratch, identify: {parameters: {pole.mass: x0.5:x2.5}, seconds: 4}, randomize: identified}
   - {name: privileged, method: scratch, randomize: {pole.mass: x0.5:x2}, privileged: true}
   - {name: history, method: scratch, history: 3, reality_steps: 128}
@@ -92,7 +93,14 @@ def test_a_tiny_study_runs_to_its_report(tmp_path):
     assert acting.policy_kwargs["policy_class"] == "AsymmetricActorCriticPolicy"
     assert load_checkpoint(folder["history"] / "checkpoint").observation_space.shape == (3 * 4 + 2,)
     taken = {name: gap["interactions"] for name, gap in gaps.items() if gap["interactions"]}
-    assert taken == {"identified": 100, "history": 128, "last": 128, "oracle": 512}
+    assert taken == {"everything": 128, "identified": 100, "history": 128, "last": 128, "oracle": 512}
+    assert gaps["plain"]["evaluation_interactions"] > 16
+    config = next(trial.config for trial in made.trials if trial.arm == "everything")
+    curriculum = trial_world(config, made.reality.task, {}).curriculum
+    saved = json.loads((folder["everything"] / CURRICULUM).read_text())
+    curriculum.load_state_dict(saved)
+    assert curriculum.share == saved["share"]
+    assert [record["step"] for record in curriculum.history] == [r["step"] for r in saved["history"]]
 
     reality = load_reality("pendulum-worn")
     policy = load_checkpoint(folder["plain"] / "checkpoint").policy()
