@@ -100,6 +100,8 @@ def read_disturbances(written: Mapping[str, Any]) -> Disturbances:
     Raises:
         WarmstartError: An unknown or unsound setting.
     """
+    if not isinstance(written, Mapping):
+        raise WarmstartError(f"Expected disturbances {{push: {{force: [0.1, 0.3]}}}}, found {written!r}.")
     kinds: dict[str, type[Push | StartNoise]] = {"push": Push, "start": StartNoise}
     made: dict[str, Any] = {}
     for name, settings in written.items():
@@ -111,9 +113,7 @@ def read_disturbances(written: Mapping[str, Any]) -> Disturbances:
         for key, value in settings.items():
             if key not in known:
                 raise unknown_name(f"setting of {name}", str(key), known)
-            kind = str if key == "body" else bool if key == "upwards" else (int, float, list, tuple)
-            if not isinstance(value, kind) or (kind is not bool and isinstance(value, bool)):
-                raise WarmstartError(f"{name}: {key} can't be {value!r}.")
+            _check_kind(name, key, value)
         if name == "push" and "force" not in settings:
             raise WarmstartError("push: expected its force, such as force: [0.1, 0.3].")
         made[name] = kinds[name](**settings)
@@ -217,6 +217,25 @@ class Pushes(Perturbation):
         """Restore what `state_dict` returned."""
         self._number, self._start = state["number"].copy(), state["start"].copy()
         self._force = state["force"].copy()
+
+
+def _check_kind(name: str, key: str, value: Any) -> None:
+    """See that a setting's value is of its kind."""
+    if key == "body":
+        sound, wanted = isinstance(value, str), "a body's name"
+    elif key == "upwards":
+        sound, wanted = isinstance(value, bool), "true or false"
+    elif key in ("force", "every"):
+        both = value if isinstance(value, list | tuple) else (value, value)
+        sound, wanted = len(both) == 2 and all(map(_is_number, both)), "one number or two, [low, high],"
+    else:
+        sound, wanted = _is_number(value), "a number"
+    if not sound:
+        raise WarmstartError(f"{name}: expected {wanted} as {key}, found {value!r}.")
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def _pair(what: str, value: Any) -> tuple[float, float]:

@@ -32,23 +32,28 @@ class Gap:
     reality: Floats
     """Return of each episode in the reality. Shape: (episodes,)."""
     in_range: Floats
-    """Return in each draw of the range; empty where there is none. Shape: (draws,)."""
+    """Return in each draw of the range; empty where there is none. Shape: (policies, draws)."""
     interactions: int
     """Steps that were taken in the reality."""
+    diverged: int = 0
+    """Simulations that diverged and ended their episodes, wherever that was."""
 
     @property
     def worst(self) -> float:
-        """Mean return in the worst tenth of the range's draws; NaN without a range."""
+        """Mean return in the worst tenth of the range's draws, each policy's own; NaN without a range."""
         if not self.in_range.size:
             return float("nan")
-        ordered = np.sort(self.in_range)
-        return float(ordered[: max(1, len(ordered) // 10)].mean())
+        ordered = np.sort(self.in_range, axis=1)
+        return float(ordered[:, : max(1, ordered.shape[1] // 10)].mean())
 
-    @property
-    def kept(self) -> float:
-        """Share of the nominal return that is kept in the reality; NaN where the nominal isn't positive."""
-        nominal = float(self.nominal.mean())
-        return float(self.reality.mean()) / nominal if nominal > 0 else float("nan")
+    def kept(self, chance: float) -> float:
+        """Share of the nominal return that is kept in the reality, both above chance; NaN if there is none.
+
+        Args:
+            chance: Mean return of random actions in the reality; see `random_return`.
+        """
+        nominal = float(self.nominal.mean()) - chance
+        return (float(self.reality.mean()) - chance) / nominal if nominal > 0 else float("nan")
 
     def distance(self, oracle: "Gap") -> float:
         """How far it is below an oracle in the reality."""
@@ -63,8 +68,8 @@ class Gap:
             "worst_10_percent": self.worst,
             "reality": float(self.reality.mean()),
             "reality_std": float(self.reality.std()),
-            "kept": self.kept,
             "interactions": self.interactions,
+            "diverged": self.diverged,
         }
 
 
@@ -98,20 +103,23 @@ def measure_gap(
     """
     policy = checkpoint.policy()
     say = progress if progress is not None else lambda _: None
+    diverged = 0
 
     def play(env: Any, n: int) -> Floats:
+        nonlocal diverged
         try:
             returns, _ = play_once(policy, policy.seeing(env), [seed + i for i in range(n)])
         except WarmstartError as error:
             raise WarmstartError(f"{name} doesn't fit {reality.task}: {error}") from None
         finally:
+            diverged += int(getattr(env, "n_diverged", 0))
             env.close()
         return returns
 
     with generators_kept():
         say("nominal task")
         nominal = play(make_vec(reality.task, episodes, n_threads=n_threads), episodes)
-        in_range = np.zeros(0)
+        in_range = np.zeros((1, 0))
         if terms:
             say("range")
             probe = make_vec(reality.task, 1, n_threads=1)
@@ -119,11 +127,24 @@ def measure_gap(
             source = source.expanded(probe.parameters)  # type: ignore[attr-defined]
             probe.close()
             drawn = make_vec(reality.task, CONTEXTS, n_threads=n_threads, context_source=source)
-            in_range = play(drawn, CONTEXTS)
+            in_range = play(drawn, CONTEXTS)[None]
         say(reality.name)
         there = reality.make(episodes, n_threads=n_threads)
         real = play(there, episodes)
-    return Gap(name, nominal, real, in_range, there.interactions)
+    return Gap(name, nominal, real, in_range, there.interactions, diverged)
+
+
+def random_return(reality: Reality, episodes: int = 32, seed: int = 10_000) -> tuple[float, int]:
+    """Mean return of uniformly random actions in a reality, and the steps that they took there."""
+    env = reality.make(episodes, n_threads=1)
+    space = env.action_space
+    space.seed(seed)
+    try:
+        with generators_kept():
+            returns, _ = play_once(lambda _: space.sample(), env, [seed + i for i in range(episodes)])
+    finally:
+        env.close()
+    return float(returns.mean()), env.interactions
 
 
 def merge_gaps(name: str, gaps: Sequence[Gap]) -> Gap:
@@ -131,4 +152,5 @@ def merge_gaps(name: str, gaps: Sequence[Gap]) -> Gap:
     nominal, reality, in_range = (
         np.concatenate([getattr(gap, key) for gap in gaps]) for key in ("nominal", "reality", "in_range")
     )
-    return Gap(name, nominal, reality, in_range, sum(gap.interactions for gap in gaps))
+    counts = (sum(getattr(gap, key) for gap in gaps) for key in ("interactions", "diverged"))
+    return Gap(name, nominal, reality, in_range, *counts)

@@ -5,6 +5,7 @@ May import envs, agents and transfer.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -15,17 +16,18 @@ from warmstart.envs.errors import WarmstartError, unknown_name
 from warmstart.envs.parameters import Operation, Parameters
 from warmstart.sim2real.distributions import Uniform
 from warmstart.sim2real.keyed import keys_of, uniforms
-from warmstart.sim2real.terms import Term, read_term
+from warmstart.sim2real.terms import Term, number, read_term
 
 Floats = NDArray[np.float64]
 Ids = NDArray[Any]
 _NEUTRAL: Mapping[Operation, float] = {"scale": 1.0, "add": 0.0, "set": np.nan}
 """What leaves a parameter as it is."""
+_EXAMPLE = "{between: [a, b], r: 0.5}"
 
 
 @dataclass(frozen=True)
 class Correlation:
-    """Two terms whose draws go together."""
+    """Two terms whose draws go together; with one that says ``each``, each of its parameters' draws does."""
 
     between: tuple[str, str]
     """Names of the terms."""
@@ -50,17 +52,26 @@ class Randomization:
         terms: What is drawn; none at all leaves training bit-identical to no randomization.
         seed: Seed of all draws.
         correlations: Terms whose draws go together.
+        drawn_as: What the draws of each term are looked up by; None for its name and operation.
 
     Raises:
         WarmstartError: A correlation names no term, or they contradict one another.
     """
 
-    def __init__(self, terms: Sequence[Term], seed: int, correlations: Sequence[Correlation] = ()) -> None:
+    def __init__(
+        self,
+        terms: Sequence[Term],
+        seed: int,
+        correlations: Sequence[Correlation] = (),
+        *,
+        drawn_as: Sequence[str] | None = None,
+    ) -> None:
         self.randomized, self.seed = tuple(terms), seed
         self.correlations = tuple(correlations)
         self._copula = _copula(self.randomized, self.correlations)
-        names = _distinct(self.randomized)
-        self._keys, self._chances = keys_of(names), keys_of([f"{name}|applied" for name in names])
+        self._drawn_as = tuple(_distinct(self.randomized) if drawn_as is None else drawn_as)
+        self._keys = keys_of(self._drawn_as)
+        self._chances = keys_of([f"{name}|applied" for name in self._drawn_as])
         self._columns = np.repeat(
             np.arange(len(self.randomized)), [len(term.parameters) for term in self.randomized]
         )
@@ -159,21 +170,50 @@ class Randomization:
         return found
 
     def expanded(self, parameters: Parameters) -> "Randomization":
-        """The same with a term for every parameter that a pattern means, where a term says ``each``.
+        """The same as it acts on a task's parameters: what is drawn is in force.
+
+        Where a term says ``each``, there is one for every parameter that its patterns mean. Parameters about
+        which another term decides (the more specific one as they were written, then the later) are left out,
+        and so are terms that decide about none. What is left is drawn as before.
 
         Raises:
-            WarmstartError: A name is unknown; the nearest are named.
+            WarmstartError: A name is unknown (the nearest are named), or a correlated term decides about
+                nothing.
         """
         terms: list[Term] = []
-        for term in self.randomized:
-            if not term.each:
+        acting: list[tuple[str, ...]] = []  # the parameters of each term about which it decides
+        became: dict[str, list[int]] = {}
+        for term, decided in zip(self.randomized, self._decided(parameters), strict=True):
+            first = len(terms)
+            if term.each:
+                meant = dict.fromkeys(p.name for each in term.parameters for p in parameters.select(each))
+                terms += [replace(term, parameters=(name,), each=False) for name in meant]
+                acting += [(name,) if any(name in found for found in decided) else () for name in meant]
+            else:
                 terms.append(term)
-                continue
-            chosen = dict.fromkeys(
-                p.name for selector in term.parameters for p in parameters.select(selector)
-            )
-            terms += [replace(term, parameters=(name,), each=False) for name in chosen]
-        return Randomization(terms, self.seed, self.correlations)
+                acting.append(tuple(p for p, found in zip(term.parameters, decided, strict=True) if found))
+            became[term.name] = [place for place in range(first, len(terms)) if acting[place]]
+        patterns = any(term.each for term in self.randomized)
+        keys = _distinct(terms) if patterns else self._drawn_as  # of all: the order tells some of them apart
+        kept = [place for place, names in enumerate(acting) if names]
+        correlations = [
+            Correlation((terms[i].name, terms[j].name), each.r)
+            for each in self.correlations
+            for i in _deciding(each.between[0], became)
+            for j in _deciding(each.between[1], became)
+        ]
+        left = [
+            term if term.parameters == names else replace(term, parameters=names, title=term.name)
+            for term, names in ((terms[place], acting[place]) for place in kept)
+        ]
+        return Randomization(left, self.seed, correlations, drawn_as=[keys[place] for place in kept])
+
+    def _decided(self, parameters: Parameters) -> list[list[set[str]]]:
+        """Full names of the parameters about which each selector of each term decides."""
+        won = parameters.winners(self.names)
+        found = [{entry.parameter.name for entry in won.get(place, ())} for place in range(len(self.names))]
+        ends = np.cumsum([0, *(len(term.parameters) for term in self.randomized)]).tolist()
+        return [found[start:end] for start, end in pairwise(ends)]
 
     def state_dict(self) -> dict[str, Any]:
         """State to store in a checkpoint: nothing but the seed, since draws are keyed."""
@@ -190,18 +230,44 @@ def read_terms(written: Mapping[str, Any]) -> tuple[tuple[Term, ...], tuple[Corr
     Raises:
         WarmstartError: A term or correlation is not one; the message names it.
     """
-    terms = {name: read_term(name, value) for name, value in written.items() if name != "correlations"}
-    correlations = []
-    for each in written.get("correlations") or ():
-        if not isinstance(each, Mapping) or set(each) != {"between", "r"}:
-            raise WarmstartError(f"Expected a correlation {{between: [a, b], r: 0.5}}, found {each!r}.")
-        between = []
-        for name in each["between"]:
-            if name not in terms:
-                raise unknown_name("term to correlate", str(name), terms)
-            between.append(terms[name].name)
-        correlations.append(Correlation(tuple(between), float(each["r"])))  # type: ignore[arg-type]
-    return tuple(terms.values()), tuple(correlations)
+    if not isinstance(written, Mapping):
+        raise WarmstartError(f"Expected terms by name, {{torso.mass: x0.5:x2}}, found {written!r}.")
+    terms = {
+        str(name): read_term(str(name), value) for name, value in written.items() if name != "correlations"
+    }
+    together = written.get("correlations") or ()
+    if not isinstance(together, list | tuple):
+        raise WarmstartError(f"Expected a list of correlations, [{_EXAMPLE}], found {together!r}.")
+    correlations = tuple(_correlation(each, terms) for each in together)
+    _copula(tuple(terms.values()), correlations)  # what can't be drawn together is refused here already
+    return tuple(terms.values()), correlations
+
+
+def _correlation(written: Any, terms: Mapping[str, Term]) -> Correlation:
+    """Read a correlation between two of the terms by name."""
+    if not isinstance(written, Mapping) or set(written) != {"between", "r"}:
+        raise WarmstartError(f"Expected a correlation {_EXAMPLE}, found {written!r}.")
+    between = written["between"]
+    if not isinstance(between, list | tuple) or len(between) != 2:
+        raise WarmstartError(f"Expected a correlation between two terms, [a, b], found {between!r}.")
+    for name in map(str, between):
+        if name not in terms:
+            raise unknown_name("term to correlate", name, terms)
+    first, second = (terms[str(name)].name for name in between)
+    try:
+        return Correlation((first, second), number("r", written["r"]))
+    except WarmstartError as error:
+        raise WarmstartError(f"correlation of {first} and {second}: {error}") from None
+
+
+def _deciding(name: str, became: Mapping[str, Sequence[int]]) -> Sequence[int]:
+    """Places of the terms that a correlated one became."""
+    if not became[name]:
+        raise WarmstartError(
+            f"Expected a correlated term that decides about a parameter, found {name}, about whose "
+            "parameters other terms decide: leave its correlations out."
+        )
+    return became[name]
 
 
 def _distinct(terms: Sequence[Term]) -> list[str]:
@@ -229,9 +295,18 @@ def _copula(
     matrix = np.eye(len(terms))
     for correlation in correlations:
         for name in correlation.between:
-            if names.count(name) != 1:
+            if name not in names:
                 raise unknown_name("term to correlate", name, names)
+            if names.count(name) > 1:
+                raise WarmstartError(
+                    f"Expected one term called {name} to correlate, found {names.count(name)}."
+                )
         i, j = (names.index(name) for name in correlation.between)
+        if terms[i].each and terms[j].each:
+            raise WarmstartError(
+                f"Expected each: true in one of two correlated terms at most, found it in {names[i]} and "
+                f"{names[j]}: nothing says which of their parameters belong together."
+            )
         if terms[i].when != terms[j].when:
             raise WarmstartError(
                 f"{names[i]} is drawn at {terms[i].when} and {names[j]} at {terms[j].when}: only what is "

@@ -91,6 +91,8 @@ class RobustnessMap:
     """The grid's axes, one or two."""
     returns: Floats
     """Undiscounted return of every episode. Shape: (first sweep, [second sweep,] episodes)."""
+    diverged: int = 0
+    """Simulations that diverged and ended their episodes."""
 
     @property
     def means(self) -> Floats:
@@ -129,6 +131,7 @@ class RobustnessMap:
             "worst_10_percent": self.worst_share(),
             "threshold": threshold,
             "area_above": self.area_above(threshold),
+            "diverged": self.diverged,
         }
 
 
@@ -161,11 +164,14 @@ def robustness_map(
     """
     if len(sweeps) not in (1, 2):
         raise WarmstartError(f"A map is over one or two parameters, found {len(sweeps)}.")
+    if len({sweep.selector for sweep in sweeps}) < len(sweeps):
+        raise WarmstartError(f"Expected two different parameters to sweep, found {sweeps[0].selector} twice.")
     cells: list[Context] = [()]
     for sweep in sweeps:
         cells = [(*cell, change) for cell in cells for change in sweep.changes()]
     per_round = max(1, ENVS // episodes)
     returns: list[Floats] = []
+    diverged = 0
     policy = checkpoint.policy()
     with generators_kept():
         for first in range(0, len(cells), per_round):
@@ -177,12 +183,19 @@ def robustness_map(
                 seeds = [seed + episode for _ in part for episode in range(episodes)]
                 played, _ = play_once(policy, policy.seeing(env), seeds)
             finally:
+                diverged += int(getattr(env, "n_diverged", 0))
                 env.close()
             returns.append(played.reshape(len(part), episodes))
             if progress is not None:
                 progress(first + len(part), len(cells))
     shape = tuple(len(sweep.values) for sweep in sweeps)
-    return RobustnessMap(name, tuple(sweeps), np.concatenate(returns).reshape(*shape, episodes))
+    return RobustnessMap(name, tuple(sweeps), np.concatenate(returns).reshape(*shape, episodes), diverged)
+
+
+def merge_maps(name: str, maps: Sequence[RobustnessMap]) -> RobustnessMap:
+    """One map of several policies over the same grid, such as an arm's seeds: all their episodes together."""
+    returns = np.concatenate([each.returns for each in maps], axis=-1)
+    return RobustnessMap(name, maps[0].sweeps, returns, sum(each.diverged for each in maps))
 
 
 def usual_threshold(nominal: float) -> float:

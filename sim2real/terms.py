@@ -92,6 +92,9 @@ class Term:
     """Of being applied at a draw; otherwise the parameters are nominal."""
     each: bool = False
     """Whether every parameter that a pattern means gets a draw of its own."""
+    title: str = ""
+    """What it is called where other terms decide about some of its parameters, so that its draws, which are
+    looked up by name, stay the same; empty for its parameters."""
 
     def __post_init__(self) -> None:
         if not self.parameters or not all(self.parameters):
@@ -103,14 +106,8 @@ class Term:
 
     @property
     def name(self) -> str:
-        """What it is called: its parameters."""
-        return "+".join(self.parameters)
-
-    @property
-    def is_identity(self) -> bool:
-        """Whether it never changes anything."""
-        neutral = {"scale": 1.0, "add": 0.0}.get(self.operation)
-        return self.probability == 0 or self.distribution.bounds == (neutral, neutral)
+        """What it is called: its parameters, as they were written."""
+        return self.title or "+".join(self.parameters)
 
     def to_json(self) -> dict[str, Any]:
         """Plain values that `read_term` reads back."""
@@ -195,21 +192,12 @@ def _named(name: str, make: Any) -> Term:
 def _from_mapping(name: str, written: Mapping[str, Any]) -> Term:
     operations: set[Operation] = set()
 
-    def number(key: str) -> float:
-        value = written[key]
-        if isinstance(value, bool) or not isinstance(value, int | float | str):
-            raise WarmstartError(f"expected a number as {key}, found {value!r}.")
-        if isinstance(value, str) and key in ("mean",):
-            operation, read = _value(name, value)
-            operations.add(operation)
-            return read
-        try:
-            return float(value)
-        except ValueError:
-            raise WarmstartError(f"expected a number as {key}, found {value!r}.") from None
-
-    values: dict[str, Any] = {key: number(key) for key in ("mean", "std", "alpha", "beta") if key in written}
-    if isinstance(written.get("mean"), int | float):
+    values: dict[str, Any] = {k: number(k, written[k]) for k in ("std", "alpha", "beta") if k in written}
+    if isinstance(written.get("mean"), str):
+        operation, values["mean"] = _value(name, written["mean"])
+        operations.add(operation)
+    elif "mean" in written:
+        values["mean"] = number("mean", written["mean"])
         operations.add("set")
     if "range" in written:
         operation, values["low"], values["high"] = _range(name, written["range"])
@@ -221,7 +209,7 @@ def _from_mapping(name: str, written: Mapping[str, Any]) -> Term:
         pairs = [_value(name, str(value)) for value in chosen]
         operations |= {operation for operation, _ in pairs}
         values["values"] = tuple(value for _, value in pairs)
-        values["weights"] = tuple(float(weight) for weight in written.get("weights", ()))
+        values["weights"] = _weights(written.get("weights", ()))
     elif "weights" in written:
         raise WarmstartError("weights are about values to choose from: give values, too.")
     if len(operations) != 1:
@@ -235,17 +223,41 @@ def _from_mapping(name: str, written: Mapping[str, Any]) -> Term:
     if missing or odd:
         problem = f"needs {missing[0]}" if missing else f"has no {odd[0]}"
         raise WarmstartError(f"the distribution {kind.name} {problem}.")
-    parameters = written.get("parameters", name)
-    names = (parameters,) if isinstance(parameters, str) else tuple(str(each) for each in parameters)
+    names = _parameters(written.get("parameters", name))
     each = written.get("each", False)
     if not isinstance(each, bool):
         raise WarmstartError(f"expected true or false as each, found {each!r}.")
-    probability = written.get("probability", 1.0)
-    if isinstance(probability, bool) or not isinstance(probability, int | float):
-        raise WarmstartError(f"expected a number as probability, found {probability!r}.")
+    probability = number("probability", written.get("probability", 1.0))
     when = When.parse(str(written.get("when", "episode")))
     (operation,) = operations
-    return Term(names, kind(**values), operation, when, float(probability), each)
+    return Term(names, kind(**values), operation, when, probability, each)
+
+
+def number(what: str, value: Any) -> float:
+    """Read a number; YAML has some, such as 1e-3, as text.
+
+    Raises:
+        WarmstartError: It is none; the message says what it was to be.
+    """
+    if isinstance(value, int | float | str) and not isinstance(value, bool):
+        try:
+            return float(value)
+        except (ValueError, OverflowError):
+            pass
+    raise WarmstartError(f"expected a number as {what}, found {value!r}.")
+
+
+def _weights(written: Any) -> tuple[float, ...]:
+    if not isinstance(written, list | tuple):
+        raise WarmstartError(f"expected a list of numbers as weights, found {written!r}.")
+    return tuple(number("a weight", each) for each in written)
+
+
+def _parameters(written: Any) -> tuple[str, ...]:
+    found = (written,) if isinstance(written, str) else written
+    if not isinstance(found, list | tuple) or not all(isinstance(each, str) for each in found):
+        raise WarmstartError(f"expected a name or a list of names as parameters, found {written!r}.")
+    return tuple(found)
 
 
 def _kind(written: Mapping[str, Any], values: Mapping[str, Any]) -> type[Distribution]:

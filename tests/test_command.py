@@ -181,6 +181,20 @@ def test_list_is_json_for_programs(capsys):
     assert len(listed["tasks"]) > 50
 
 
+def test_list_recipes_says_what_they_randomize(capsys):
+    _, out, _ = _run(capsys, "list", "recipes", "--json")
+    rows = [row for row in json.loads(out)["recipes"] if row["kind"] == "recipe"]
+    levels = {(row["task"], row["name"]): row for row in rows}
+    assert len(levels) == len(rows) == 33
+    found = levels["Hopper-v5", "heavy"]
+    assert found["ranges"]["torso.mass"] == "0.1:3"
+    assert "friction x0.33:x2 log_uniform" in found["what"]
+    _, out, _ = _run(capsys, "list", "recipes")
+    assert "body.*.mass x0.9:x1.1 each, gear x0.95:x1.05" in out
+    assert "imperfections: hard" in out
+    assert "{'" not in out
+
+
 @pytest.mark.parametrize("preset", ["smoke", "pendulum-reality"])
 def test_dry_run_writes_nothing(tmp_path, monkeypatch, capsys, preset):
     monkeypatch.chdir(tmp_path)

@@ -1,8 +1,10 @@
 """``warmstart list``, ``inspect``, ``status`` and ``doctor``: what there is, how far, what is wrong."""
 
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import tyro
 
@@ -31,7 +33,8 @@ class List(Command):
             print_json(listed)
             return 0
         for topic, rows in listed.items():
-            print_table(topic.capitalize(), list(rows[0]), [list(row.values()) for row in rows])
+            columns = [key for key, value in rows[0].items() if isinstance(value, str)]  # others are for JSON
+            print_table(topic.capitalize(), columns, [[row[key] for key in columns] for row in rows])
             console().print()
         return 0
 
@@ -197,27 +200,26 @@ def _realities() -> list[dict[str, str]]:
     ]
 
 
-def _recipes() -> list[dict[str, str]]:
+def _recipes() -> list[dict[str, Any]]:
+    from warmstart.envs.tasks import Task
     from warmstart.sim2real.challenges import CHALLENGES
     from warmstart.sim2real.curricula import KINDS
-    from warmstart.sim2real.recipes import LEVELS
+    from warmstart.sim2real.recipes import LEVELS, RECIPE_TASKS, ranges
 
     def first_line(kind: type) -> str:
         return (kind.__doc__ or "").strip().split("\n\n")[0].replace("\n", " ")
 
-    what = {
-        "light": "what a carefully measured robot leaves open",
-        "medium": "what an unmeasured one leaves open",
-        "heavy": "the Robust RL suite's ranges",
-    }
-    rows = [
-        {"name": level, "kind": "recipe", "use": f"randomize: {level}", "what": what[level]}
-        for level in LEVELS
-    ]
+    rows: list[dict[str, Any]] = []
+    for task, level in product(RECIPE_TASKS, LEVELS):
+        found = ranges(Task(task), level)
+        what = ", ".join(f"{name} {text}" for name, text in found.items())
+        use = {"task": task, "use": f"randomize: {level}"}
+        rows.append({"name": level, "kind": "recipe", **use, "what": what, "ranges": found})
     rows += [
         {
             "name": name,
             "kind": "challenge",
+            "task": "any",
             "use": f"imperfections: {name}",
             "what": "the Real-World RL suite's combined challenge",
         }
@@ -227,6 +229,7 @@ def _recipes() -> list[dict[str, str]]:
         {
             "name": name,
             "kind": "curriculum",
+            "task": "any",
             "use": f"curriculum: {{method: {name}, …}}",
             "what": first_line(kind),
         }
@@ -235,7 +238,7 @@ def _recipes() -> list[dict[str, str]]:
     return rows
 
 
-_LISTERS = {
+_LISTERS: Mapping[str, Callable[[], Sequence[Mapping[str, Any]]]] = {
     "tasks": _tasks,
     "methods": _methods,
     "presets": _presets,

@@ -1,7 +1,7 @@
 """``warmstart gap``, ``robustness`` and ``seal``: what is left of a policy when the simulation isn't true."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -18,7 +18,10 @@ if TYPE_CHECKING:
     from warmstart.agents.checkpoints import Checkpoint
     from warmstart.envs.tasks import Task
     from warmstart.sim2real.gap import Gap as GapFigures
+    from warmstart.sim2real.randomization import Correlation
+    from warmstart.sim2real.reality import Reality
     from warmstart.sim2real.robustness import RobustnessMap
+    from warmstart.sim2real.terms import Term
 
 Checkpoints = tyro.conf.Positional[Annotated[tuple[Path, ...], tyro.conf.arg(metavar="CHECKPOINT...")]]
 
@@ -35,7 +38,8 @@ class Gap(Command):
     """Recipe of the range around the nominal task in which policies are judged, too: light, medium, heavy or
     none."""
     oracle: Path | None = None
-    """Checkpoint of an agent that was trained in the reality, or a run of such."""
+    """Checkpoint of an agent that was trained in the reality, or a run with such an arm. An arm of the given
+    runs that was trained there throughout is one by itself."""
     episodes: int = 32
     """Episodes in the nominal task and in the reality."""
     seed: int = 10_000
@@ -45,51 +49,73 @@ class Gap(Command):
 
     def run(self) -> int:
         """Measure."""
-        from warmstart.sim2real.gap import measure_gap
+        from warmstart.sim2real.gap import measure_gap, random_return
         from warmstart.sim2real.reality import load_reality
         from warmstart.sim2real.recipes import randomize_terms
 
         _check_numbers(self.episodes, self.seed)
         reality = load_reality(self.reality)
-        terms, correlations = ((), ()) if self.range == "none" else randomize_terms(self.range, reality.task)
-        named = [*named_checkpoints(self.checkpoints, reality.task)]
-        oracles = [] if self.oracle is None else named_checkpoints([self.oracle], reality.task)
+        terms: tuple[Term, ...] = ()
+        correlations: tuple[Correlation, ...] = ()
+        if self.range != "none":
+            try:
+                terms, correlations = randomize_terms(self.range, reality.task)
+            except WarmstartError as error:
+                raise WarmstartError(f"--range: {error} With --range none it isn't judged in one.") from None
+        named = named_checkpoints(self.checkpoints, reality.task)
+        given = [] if self.oracle is None else _oracles(self.oracle, reality)
+        paths, names = {each.checkpoint.path for each in named}, {each.name for each in named}
+        oracles = [
+            Named(f"oracle {each.name}" if each.name in names else each.name, each.checkpoint)
+            for each in given
+            if each.checkpoint.path not in paths
+        ]
         began = time.perf_counter()
         found: list[tuple[str, GapFigures]] = []
         with Meter(quiet=self.json) as meter:
             update = meter.stage("Playing")
-            for index, (name, checkpoint) in enumerate((*named, *oracles)):
+            for index, each in enumerate((*named, *oracles)):
                 gap = measure_gap(
-                    name,
-                    checkpoint,
+                    each.name,
+                    each.checkpoint,
                     reality,
                     terms,
                     correlations,
                     episodes=self.episodes,
                     seed=self.seed,
-                    progress=partial(_tell, update, index, len(named) + len(oracles), name),
+                    progress=partial(_tell, update, index, len(named) + len(oracles), each.name),
                 )
-                found.append((name, gap))
+                found.append((each.name, gap))
             update(len(found), len(found), "")
-        merged = _merged(found[: len(named)])
-        oracle = _merged(found[len(named) :])[0] if oracles else None
-        rows = [*merged, *([oracle] if oracle is not None else [])]
+        chance, tried = random_return(reality, self.episodes, self.seed)
+        rows = _merged(found)
+        masters = {each.checkpoint.path for each in given}
+        best = [
+            each.name
+            for each in (*named, *oracles)
+            if each.checkpoint.path in masters or each.is_oracle_in(reality)
+        ]
+        there = [row for row in rows if row.policy in best]
+        oracle = max(there, key=lambda row: float(row.reality.mean())) if there else None
         if self.json:
             plain = [
-                gap.to_json() | ({} if oracle is None else {"below_oracle": gap.distance(oracle)})
+                gap.to_json()
+                | {"kept": gap.kept(chance)}
+                | ({} if oracle is None else {"below_oracle": gap.distance(oracle)})
                 for gap in rows
             ]
             about = {"reality": reality.name, "sha256": reality.sha256, "task": str(reality.task)}
-            print_json({**about, "policies": plain})
+            print_json({**about, "random_return": chance, "policies": plain})
             return 0
         columns = ["policy", "nominal", "in range", "worst 10%", reality.name, "kept"]
         columns += [] if oracle is None else ["below the oracle"]
         print_table(
             f"{reality.name} ({reality.sha256[:12]}), {reality.task}: mean returns",
             columns,
-            [_gap_row(gap, oracle) for gap in rows],
+            [_gap_row(gap, oracle, chance) for gap in rows],
         )
-        steps = sum(gap.interactions for _, gap in found)
+        _tell_diverged(sum(gap.diverged for _, gap in found))
+        steps = tried + sum(gap.interactions for _, gap in found)
         note(f"{steps:,} steps were taken in {reality.name}; {time.perf_counter() - began:.0f} s")
         return 0
 
@@ -127,7 +153,7 @@ class Robustness(Command):
         from warmstart.experiments.robustness_figure import draw_maps
         from warmstart.experiments.worlds import terms_of
         from warmstart.sim2real.randomization import read_terms
-        from warmstart.sim2real.robustness import Sweep, robustness_map, usual_threshold
+        from warmstart.sim2real.robustness import Sweep, merge_maps, robustness_map, usual_threshold
 
         _check_numbers(self.episodes, self.seed)
         if len(self.words) < 2:
@@ -145,31 +171,35 @@ class Robustness(Command):
         began = time.perf_counter()
         maps: list[RobustnessMap] = []
         with Meter(quiet=self.json) as meter:
-            for name, checkpoint in named:
-                maps.append(
-                    robustness_map(
-                        name,
-                        checkpoint,
-                        task,
-                        sweeps,
-                        episodes=self.episodes,
-                        seed=self.seed,
-                        progress=meter.stage(name),
-                    )
+            maps.extend(
+                robustness_map(
+                    each.name,
+                    each.checkpoint,
+                    task,
+                    sweeps,
+                    episodes=self.episodes,
+                    seed=self.seed,
+                    progress=meter.stage(each.name),
                 )
+                for each in named
+            )
         threshold = self.threshold
         if threshold is None:
-            policy = named[0][1].policy()
+            policy = named[0].checkpoint.policy()
             threshold = usual_threshold(evaluate(policy, task, self.episodes, self.seed).mean)
+        names = dict.fromkeys(each.name for each in named)
+        maps = [merge_maps(name, [each for each in maps if each.policy == name]) for name in names]
         if self.out is not None:
-            ranges = [trained or terms_of(checkpoint.path) for _, checkpoint in named]
+            paths = {each.name: each.checkpoint.path for each in reversed(named)}
+            ranges = [trained or terms_of(paths[name]) for name in names]
             figure = draw_maps(maps, str(task), threshold, ranges)
             save_picture(figure, self.out)
         if self.json:
             print_json({"task": str(task), "maps": [each.to_json(threshold) for each in maps]})
             return 0
-        for each in maps:
-            print_map(each, threshold)
+        for each_map in maps:
+            print_map(each_map, threshold)
+        _tell_diverged(sum(each_map.diverged for each_map in maps))
         note(f"{time.perf_counter() - began:.0f} s" + ("" if self.out is None else f"; picture: {self.out}"))
         return 0
 
@@ -190,22 +220,61 @@ class Seal(Command):
         return 0
 
 
-def named_checkpoints(paths: Sequence[Path], task: "Task") -> "list[tuple[str, Checkpoint]]":
+@dataclass(frozen=True, eq=False)
+class Named:
+    """A checkpoint, and what tables call it: seeds of an arm have the same name, others don't."""
+
+    name: str
+    checkpoint: "Checkpoint"
+
+    def is_oracle_in(self, reality: "Reality") -> bool:
+        """Whether a study trained it in a reality from its first step to its last."""
+        from warmstart.experiments.records import CONFIG
+        from warmstart.experiments.trial_config import TrialConfig
+
+        path = self.checkpoint.path
+        if path is None or not (path.parent / CONFIG).is_file():
+            return False
+        config = TrialConfig.read(path.parent)
+        there = config.reality.get("sha256") == reality.sha256
+        return there and int(config.world.get("reality_steps", 0)) >= config.steps > 0
+
+
+def _oracles(path: Path, reality: "Reality") -> "list[Named]":
+    """What ``--oracle`` names: one arm or checkpoint.
+
+    Raises:
+        WarmstartError: It is a run with other arms, none of which was trained in the reality.
+    """
+    found = named_checkpoints([path], reality.task)
+    trained = [each for each in found if each.is_oracle_in(reality)]
+    if trained or len({each.name for each in found}) == 1:
+        return trained or found
+    raise WarmstartError(
+        f"--oracle: expected an arm of {path} that was trained in {reality.name} throughout, found "
+        f"{', '.join(dict.fromkeys(each.name for each in found))}: give a checkpoint."
+    )
+
+
+def named_checkpoints(paths: Sequence[Path], task: "Task") -> list[Named]:
     """Checkpoints with names, those of a run by arm; each is checked to fit the task.
 
     Raises:
         WarmstartError: There is none, or one doesn't fit.
     """
+    if not paths:
+        raise WarmstartError("Expected at least one CHECKPOINT, found none.")
     from warmstart.agents.checkpoints import load_checkpoint
     from warmstart.experiments.records import CHECKPOINT
     from warmstart.experiments.run_data import TRIALS_FILE, statuses
     from warmstart.experiments.trial_config import ENCODER_ARM, RANDOM_ARM, SOURCE_ARM
 
-    found: list[tuple[str, Path]] = []
-    for given in paths:
-        path = given.expanduser()
+    found: list[
+        tuple[Path, str, Path]
+    ] = []  # what was given, the arm where there are several, the checkpoint
+    for place, path in {given.expanduser().resolve(): given.expanduser() for given in paths}.items():
         if not (path / TRIALS_FILE).is_file() or (path / CHECKPOINT).is_dir():
-            found.append((path.name if path.name != CHECKPOINT else path.parent.name, path))
+            found.append((place.parent if place.name == CHECKPOINT else place, "", path))
             continue
         targets = [
             (state.arm, state.directory / CHECKPOINT)
@@ -216,14 +285,25 @@ def named_checkpoints(paths: Sequence[Path], task: "Task") -> "list[tuple[str, C
         if not targets:
             raise WarmstartError(f"{path} holds no checkpoint: none of its trials has finished.")
         several = len({arm for arm, _ in targets}) > 1
-        found += [(arm if several else path.name, where) for arm, where in targets]
+        found += [(place, arm if several else "", where) for arm, where in targets]
+    names = _names({(place, arm) for place, arm, _ in found})
     checkpoints = []
-    for name, where in found:
+    for place, arm, where in found:
         direct = where / CHECKPOINT if (where / CHECKPOINT).is_dir() else where
         checkpoint = load_checkpoint(direct)
         check_fit(direct, checkpoint, task)
-        checkpoints.append((name, checkpoint))
+        checkpoints.append(Named(names[place, arm], checkpoint))
     return checkpoints
+
+
+def _names(places: Collection[tuple[Path, str]]) -> dict[tuple[Path, str], str]:
+    """A name for each path and arm: no longer than it takes to tell them apart."""
+    depth, names = 0, dict[tuple[Path, str], str]()
+    while len(set(names.values())) < len(places) or not all(names.values()):
+        shown = {place: place[0].parts[len(place[0].parts) - depth :] for place in places}
+        names = {place: "/".join([*shown[place], *([place[1]] if place[1] else [])]) for place in places}
+        depth += 1
+    return names
 
 
 def _tell(update: Advance, index: int, total: int, name: str, where: str) -> None:
@@ -239,11 +319,17 @@ def _merged(found: "Sequence[tuple[str, GapFigures]]") -> "list[GapFigures]":
     return [merge_gaps(name, [gap for other, gap in found if other == name]) for name in names]
 
 
-def _gap_row(gap: "GapFigures", oracle: "GapFigures | None") -> list[str]:
+def _tell_diverged(number: int) -> None:
+    if number:
+        note(f"{number:,} simulations diverged; their episodes ended there")
+
+
+def _gap_row(gap: "GapFigures", oracle: "GapFigures | None", chance: float) -> list[str]:
     plain = gap.to_json()
     shown = [plain["nominal"], plain["in_range"], plain["worst_10_percent"], plain["reality"]]
     row = [gap.policy, *("" if v is None or v != v else f"{v:,.1f}" for v in shown)]
-    row.append("" if gap.kept != gap.kept else f"{100 * gap.kept:.0f}%")
+    kept = gap.kept(chance)
+    row.append("" if kept != kept else f"{100 * kept:.0f}%")
     return row if oracle is None else [*row, f"{gap.distance(oracle):,.1f}"]
 
 

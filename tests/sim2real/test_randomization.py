@@ -204,7 +204,6 @@ def test_the_same_terms_give_the_same_episodes_and_none_changes_nothing():
     assert (path(Randomization([MASS], 7)) != path(Randomization([MASS], 8))).any()
     np.testing.assert_array_equal(path(Randomization([], 7)), path(None))
     identity = read_term("torso.mass", "x1:x1")
-    assert identity.is_identity
     np.testing.assert_array_equal(path(Randomization([identity], 7)), path(None))
 
 
@@ -232,6 +231,119 @@ def test_every_parameter_of_a_pattern_may_get_a_draw_of_its_own():
     assert expanded.names == tuple(f"body.{name}.mass" for name in ("torso", "thigh", "leg", "foot"))
     values = expanded.draw(np.arange(3), np.zeros(3, int))
     assert len(np.unique(values)) == 12
+
+
+EVERY_MASS = read_term("body.*.mass", {"range": "x0.8:x1.2", "each": True})
+
+
+def acting(*randomized, correlations=(), task="Hopper-v5"):
+    source = Randomization(randomized, 0, correlations)
+    return source.expanded(Parameters(robots()[task]().model()))
+
+
+def test_only_what_is_in_force_is_drawn_and_no_draw_changes_by_that():
+    alone = acting(EVERY_MASS)
+    both = acting(EVERY_MASS, MASS)
+    assert both.names == ("body.thigh.mass", "body.leg.mass", "body.foot.mass", "torso.mass")
+    where = np.arange(5), np.arange(5)
+    np.testing.assert_array_equal(both.draw(*where)[:, :3], alone.draw(*where)[:, 1:])
+    np.testing.assert_array_equal(both.draw(*where)[:, 3:], Randomization([MASS], 0).draw(*where))
+    env = make_vec("Hopper-v5", 3, seed=0, context_source=both, n_threads=1)
+    _, infos = env.reset(seed=0)
+    columns = [env.context_names.index(f"body.{name}.mass") for name in ("thigh", "leg", "foot", "torso")]
+    found = env.context_values()[:, columns] / env.sim.model.body_mass[[2, 3, 4, 1]]
+    np.testing.assert_allclose(found, infos["drawn"], rtol=1e-12)
+    env.close()
+
+
+@pytest.mark.parametrize(
+    ("randomized", "left"),
+    [
+        ((MASS, EVERY_MASS), ("torso.mass", "body.thigh.mass", "body.leg.mass", "body.foot.mass")),
+        ((EVERY_MASS, read_term("mass", "x1:x2")), ("mass",)),
+        ((read_term("mass", "x1:x2"), MASS), ("mass", "torso.mass")),
+        ((MASS, read_term("body.torso.mass", "+=1:+=2")), ("body.torso.mass",)),
+        (
+            (read_term("all", {"parameters": ["torso.mass", "leg.mass"], "range": "x1:x2"}), MASS),
+            ("leg.mass", "torso.mass"),
+        ),
+        (
+            (EVERY_MASS, read_term("body.t*.mass", "x1:x2")),
+            ("body.leg.mass", "body.foot.mass", "body.t*.mass"),
+        ),
+    ],
+)
+def test_the_more_specific_term_decides_then_the_later(randomized, left):
+    found = acting(*randomized)
+    assert found.names == left
+    env = make_vec("Hopper-v5", 4, seed=0, context_source=found, n_threads=1)
+    env.reset(seed=0)
+    assert (env.context_values().std(axis=0) > 0).all()
+    env.close()
+
+
+def test_terms_are_drawn_by_the_name_they_were_written_with():
+    where = np.arange(4), np.arange(4)
+    shared = read_term("legs", {"parameters": ["torso.mass", "leg.mass"], "range": "x1:x2"})
+    found = acting(shared, MASS)
+    before = Randomization([shared, MASS], 0).draw(*where)
+    np.testing.assert_array_equal(found.draw(*where), before[:, 1:])
+    assert found.randomized[0].name == shared.name, "a curriculum looks its draws up by it"
+    explicit = read_term("body.torso.mass", "x0.5:x2")
+    found = acting(EVERY_MASS, explicit)
+    assert [term.name for term in found.randomized].count("body.torso.mass") == 1
+    written = [read_term(f"body.{name}.mass", "x0.8:x1.2") for name in ("torso", "thigh", "leg", "foot")]
+    before = Randomization([*written, explicit], 0).draw(*where)
+    np.testing.assert_array_equal(found.draw(*where), before[:, 1:])
+    again = found.expanded(Parameters(robots()["Hopper-v5"]().model()))
+    np.testing.assert_array_equal(again.draw(*where), before[:, 1:])
+
+
+def test_a_correlation_with_each_is_one_with_each_of_its_parameters():
+    together = Correlation(("friction", "body.*.mass"), 0.45)
+    found = acting(FRICTION, EVERY_MASS, correlations=[together])
+    values = found.draw(np.arange(20_000), np.zeros(20_000, int))
+    ranks = np.corrcoef(np.argsort(np.argsort(values, axis=0), axis=0).T)
+    np.testing.assert_allclose(ranks[0, 1:], 6 / np.pi * np.arcsin(0.45 / 2), atol=0.02)
+    others = ranks[1:, 1:][~np.eye(4, dtype=bool)]
+    np.testing.assert_allclose(others, 0, atol=0.02)
+    np.testing.assert_allclose(values[:, 1:].mean(axis=0), 1, atol=0.01)
+    with pytest.raises(WarmstartError, match="contradict one another"):
+        acting(FRICTION, EVERY_MASS, correlations=[Correlation(("friction", "body.*.mass"), 0.6)])
+
+
+def test_correlations_that_can_not_be():
+    written = {"body.*.mass": {"range": "x0.8:x1.2", "each": True}}
+    two = {**written, "joint.*.damping": {"range": "x0.8:x1.2", "each": True}}
+    with pytest.raises(WarmstartError, match="Expected each: true in one of two correlated terms at most"):
+        read_terms({**two, "correlations": [{"between": list(two), "r": 0.1}]})
+    overridden = read_term("mass", "x0.5:x2")
+    names = ("mass", "friction")
+    with pytest.raises(WarmstartError, match="found mass, about whose parameters other terms decide"):
+        acting(overridden, FRICTION, EVERY_MASS, correlations=[Correlation(names, 0.1)])
+    twice = [MASS, read_term("torso.mass", "+=1:+=2"), FRICTION]
+    with pytest.raises(WarmstartError, match=r"Expected one term called torso\.mass to correlate, found 2"):
+        Randomization(twice, 0, [Correlation(("torso.mass", "friction"), 0.1)])
+
+
+@pytest.mark.parametrize(
+    ("written", "said"),
+    [
+        (3, "Expected terms by name, .* found 3"),
+        ({"correlations": 3}, "Expected a list of correlations, .* found 3"),
+        ({"correlations": [3]}, "Expected a correlation .* found 3"),
+        ({"correlations": [{"between": ["friction", "torso.mass"], "r": "high"}]}, "as r, found 'high'"),
+        ({"correlations": [{"between": 3, "r": 0.5}]}, "between two terms, .* found 3"),
+        ({"correlations": [{"between": "friction", "r": 0.5}]}, "between two terms, .* found 'friction'"),
+        ({"correlations": [{"between": ["friction", ["a"]], "r": 0.5}]}, "Unknown term to correlate"),
+        ({"correlations": [{"between": ["friction", "torso.mass"], "r": 2}]}, "from -1 to 1, found 2"),
+    ],
+)
+def test_mistakes_in_what_is_written_are_named(written, said):
+    if isinstance(written, dict):
+        written |= {"friction": "x1:x2", "torso.mass": "x1:x2"}
+    with pytest.raises(WarmstartError, match=said):
+        read_terms(written)
 
 
 @pytest.mark.parametrize(

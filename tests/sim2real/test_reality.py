@@ -10,7 +10,7 @@ from warmstart.envs.errors import WarmstartError
 from warmstart.envs.sb3 import as_sb3
 from warmstart.envs.tasks import Task
 from warmstart.envs.vector import make_vec
-from warmstart.sim2real.gap import measure_gap, merge_gaps
+from warmstart.sim2real.gap import measure_gap, merge_gaps, random_return
 from warmstart.sim2real.reality import load_reality, read_reality, reality_names, seal_reality
 from warmstart.sim2real.recipes import randomize_terms
 
@@ -185,9 +185,15 @@ def test_the_gap_is_made_of_evaluations(hopper):
     policy = hopper.policy()
     np.testing.assert_array_equal(gap.nominal, evaluate(policy, "Hopper-v5", 4, 5).returns)
     np.testing.assert_array_equal(gap.reality, evaluate(policy, reality, 4, 5).returns)
-    assert gap.in_range.shape == (256,)
-    assert gap.worst == pytest.approx(np.sort(gap.in_range)[:25].mean())
-    assert gap.kept == pytest.approx(gap.reality.mean() / gap.nominal.mean())
+    assert gap.in_range.shape == (1, 256)
+    assert gap.worst == pytest.approx(np.sort(gap.in_range[0])[:25].mean())
+    assert gap.kept(0.0) == pytest.approx(gap.reality.mean() / gap.nominal.mean())
+    assert gap.kept(3.0) == pytest.approx((gap.reality.mean() - 3) / (gap.nominal.mean() - 3))
+    assert np.isnan(gap.kept(gap.nominal.mean() + 1))
+    assert gap.diverged == 0
+    chance, steps = random_return(reality, 4, seed=5)
+    assert chance == random_return(reality, 4, seed=5)[0]
+    assert 0 < chance < 100 < steps * 4
     assert gap.interactions > 0
     both = merge_gaps("both", [gap, gap])
     assert both.nominal.shape == (8,)

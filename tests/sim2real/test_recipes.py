@@ -1,5 +1,7 @@
 """Every recipe of every task holds in its simulation."""
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 
@@ -8,7 +10,7 @@ from warmstart.envs.registration import TASK_IDS
 from warmstart.envs.tasks import Task
 from warmstart.envs.vector import make_vec
 from warmstart.sim2real.randomization import Randomization
-from warmstart.sim2real.recipes import LEVELS, randomize_terms, recipe
+from warmstart.sim2real.recipes import LEVELS, RECIPE_TASKS, randomize_terms, ranges, recipe
 
 
 @pytest.mark.parametrize("level", LEVELS)
@@ -32,14 +34,47 @@ def test_every_recipe_runs_and_varies_what_it_names(task_id, level):
     env.close()
 
 
-def test_wider_recipes_are_wider():
-    task = Task.parse("HalfCheetah-v5")
-    spans = []
-    for level in LEVELS:
-        terms = {term.name: term for term in randomize_terms(level, task)[0]}
-        low, high = terms["friction"].distribution.bounds
-        spans.append(high - low)
-    assert spans == sorted(spans)
+@pytest.mark.parametrize("task_id", RECIPE_TASKS)
+def test_wider_recipes_are_wider(task_id):
+    """Every parameter that two levels share, in its own unit: heavy sets some masses, medium scales them."""
+    spans = [_spans(Task.parse(task_id), level) for level in LEVELS]
+    for narrow, wide in pairwise(spans):
+        assert narrow.keys() <= wide.keys()
+        for name in narrow:
+            assert narrow[name] < wide[name], name
+
+
+def _spans(task, level):
+    """Distance between the ends of what each parameter's first component may be."""
+    env = make_vec(task, 1, n_threads=1)
+    parameters = env.parameters
+    env.close()
+    source = Randomization(randomize_terms(level, task)[0], 0).expanded(parameters)
+    found = {}
+    for (selector, operation), low, high in zip(source.terms, *source.bounds, strict=True):
+        for parameter in parameters.select(selector):
+            nominal = parameter.nominal[0]
+            if nominal != 0:
+                found[parameter.name] = (high - low) * (abs(nominal) if operation == "scale" else 1)
+    return found
+
+
+def test_recipes_as_short_texts():
+    found = ranges(Task.parse("Hopper-v5"), "heavy")
+    assert found["body.*.mass"] == "x0.6:x1.5 each"
+    assert found["friction"] == "x0.33:x2 log_uniform"
+    assert found["torso.mass"] == "0.1:3"
+
+
+def test_what_is_drawn_of_a_recipe_is_in_force():
+    task = Task.parse("Hopper-v5")
+    env = make_vec(task, 1, n_threads=1)
+    for written in ("heavy", {"recipe": "medium", "torso.mass": "x0.5:x2"}):
+        names = Randomization(randomize_terms(written, task)[0], 0).expanded(env.parameters).names
+        assert "torso.mass" in names
+        assert "body.torso.mass" not in names
+        assert "body.foot.mass" in names
+    env.close()
 
 
 def test_terms_on_top_of_a_recipe():
@@ -62,3 +97,10 @@ def test_terms_on_top_of_a_recipe():
 def test_mistakes_are_named(task, level, said):
     with pytest.raises(WarmstartError, match=said):
         randomize_terms(level, Task.parse(task))
+
+
+def test_what_is_neither_a_recipe_nor_terms_is_refused():
+    with pytest.raises(
+        WarmstartError, match=r"Expected a recipe \(light, medium, heavy\) or terms .* found 3"
+    ):
+        randomize_terms(3, Task.parse("Hopper-v5"))

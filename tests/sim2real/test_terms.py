@@ -118,6 +118,12 @@ def test_every_distribution_is_read():
         ({"range": "x1:x2", "each": "yes"}, "expected true or false as each"),
         ({"range": "x1:x2", "parameters": []}, "needs the name of a parameter"),
         ({"parameters": ["a"]}, "found none"),
+        ({"range": "x1:x2", "parameters": 3}, "a name or a list of names as parameters, found 3"),
+        ({"range": "x1:x2", "parameters": ["a", 3]}, r"list of names as parameters, found \['a', 3\]"),
+        ({"values": [1, 2], "weights": 3}, "list of numbers as weights, found 3"),
+        ({"values": [1, 2], "weights": ["a", "b"]}, "number as a weight, found 'a'"),
+        ({"mean": [1], "std": 1}, r"number as mean, found \[1\]"),
+        ({"mean": "x1", "std": "wide"}, "number as std, found 'wide'"),
     ],
 )
 def test_mistakes_name_the_term(written, said):
