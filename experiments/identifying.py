@@ -10,10 +10,14 @@ from warmstart.experiments.recorder import Recorder
 from warmstart.experiments.records import write_json
 from warmstart.experiments.trial_config import TrialConfig
 from warmstart.experiments.worlds import IDENTIFICATION, trial_reality
+from warmstart.sim2real.identified import SECONDS, WINDOW
 
 
 def identify_physics(config: TrialConfig, directory: Path, recorder: Recorder) -> None:
     """Record in the reality, fit, write down what was found.
+
+    A fit that fails its replay gate is written down, too, but not for use: ``task`` then is the nominal one,
+    ``recipe`` and ``imperfections`` are empty, and the arms train in the nominal simulation.
 
     Args:
         config: The trial; its ``world`` holds the settings under ``identify``.
@@ -32,25 +36,21 @@ def identify_physics(config: TrialConfig, directory: Path, recorder: Recorder) -
     settings = dict(config.world["identify"])
     parameters = settings.pop("parameters")
     delay, lag = settings.pop("delay", None), float(settings.pop("lag", 0.0))
-    recorded, steps = reality.record(float(settings.pop("seconds", 60.0)), seed=config.seed, **settings)
+    window = float(settings.pop("window", WINDOW))
+    recorded, steps = reality.record(float(settings.pop("seconds", SECONDS)), seed=config.seed, **settings)
     found = identify(
         Task.parse(config.task),
         recorded,
         parameters,
         delay=None if delay is None else (int(delay[0]), int(delay[1])),
         lag=lag,
+        window=window,
         seed=config.seed,
     )
-    write_json(
-        directory / IDENTIFICATION,
-        {
-            **found.to_json(),
-            "task": found.task_text,
-            "recipe": found.recipe,
-            "interactions": steps,
-        },
-        durable=True,
-    )
+    use: dict[str, Any] = {"task": found.task_text, "recipe": found.recipe}
+    if not found.accepted:
+        use = {"task": found.task, "recipe": {}, "imperfections": {}}
+    write_json(directory / IDENTIFICATION, {**found.to_json(), **use, "interactions": steps}, durable=True)
     recorder.end(0, steps, constant=True)
 
 
@@ -58,13 +58,17 @@ def identification_notes(found: Mapping[str, Any]) -> list[str]:
     """What an identification came to, for the transfer report; nothing where there was none."""
     if not found:
         return []
-    late = ", ".join(f" {key} {value:g}" for key, value in found["imperfections"].items())
-    notes = [
-        f"Trained in the identified task {found['task']}{',' * bool(late)}{late}, from "
-        f"{found['interactions']:,} recorded steps."
-    ]
-    if not found.get("accepted", True):
-        notes.append(
-            "The fit failed its replay gate: it predicts held-out motion no better than the nominal."
-        )
+    losses, steps = found["losses"], f"{found['interactions']:,} recorded steps"
+    if found["accepted"]:
+        late = "".join(f", {key} {value:g}" for key, value in found["imperfections"].items())
+        notes = [f"Identified from {steps}: {found['task']}{late}."]
+    else:
+        notes = [
+            f"The fit from {steps} was rejected, since it predicts held-out motion no better than the "
+            f"nominal model (loss {losses['held_fitted']:.3g} against {losses['held_nominal']:.3g}): trained "
+            "in the nominal simulation instead."
+        ]
+    if found["excluded"]:
+        names = ", ".join(found["excluded"])
+        notes.append(f"The recorded motion doesn't determine {names}: the fit leaves that nominal.")
     return notes

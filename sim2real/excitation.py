@@ -11,10 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from warmstart.envs.tasks import Task
+from warmstart.sim2real.identified import WINDOW
 from warmstart.sim2real.normal_equations import Normal, invert
 from warmstart.sim2real.replay import Replay, read_parameters
-from warmstart.sim2real.trajectories import FEWEST, Trajectories, robot_of
-from warmstart.sim2real.windows import Floats, cut_windows
+from warmstart.sim2real.trajectories import Trajectories, robot_of
+from warmstart.sim2real.windows import Floats, cut_windows, window_length
 
 WEAK = 0.1
 """Standard error, as a share of the range, above which a parameter counts as not identifiable."""
@@ -115,7 +116,7 @@ def excitation(
     trajectories: Trajectories,
     parameters: Mapping[str, Any],
     *,
-    window: float = 0.1,
+    window: float = WINDOW,
     weak: float = WEAK,
     n_threads: int = 1,
 ) -> Excitation:
@@ -130,14 +131,14 @@ def excitation(
         n_threads: Threads that simulate.
 
     Raises:
-        WarmstartError: A selector or range isn't sound, or the recordings don't fit the task.
+        WarmstartError: A selector, range or window isn't sound, or the recordings don't fit the task.
     """
     task = Task.parse(task) if isinstance(task, str) else task
     trajectories.check(task)
     terms = read_parameters(parameters)
     robot = robot_of(task)
     model = robot.model()
-    length = max(FEWEST, round(window / (robot.frame_skip * float(model.opt.timestep))))
+    length = window_length(window, robot.frame_skip * float(model.opt.timestep))
     replay = Replay(task, cut_windows(trajectories, model, length), terms, n_threads)
     return Excitation.of([term.name for term in terms], nominal_information(replay), weak)
 

@@ -79,7 +79,7 @@ def fit(
         winner = int(_compared(each.min(axis=1)).argmin())
         chosen = each[winner].argmin(axis=0)
         reached = each[winner, chosen, everyone]
-        gain = 1 - loss(reached) / loss(losses)
+        gain = 1 - loss(reached) / max(float(loss(losses)), 1e-12)
         change = np.abs(moved[winner] - places).max(initial=0.0)
         places, starts, losses = moved[winner], tried[winner, chosen, everyone], reached
         idle = idle + 1 if gain < 1e-3 and change < 1e-3 else 0

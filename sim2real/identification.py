@@ -24,12 +24,13 @@ from warmstart.envs.tasks import Task
 from warmstart.sim2real.distributions import TruncatedNormal
 from warmstart.sim2real.excitation import WEAK, Excitation, nominal_information
 from warmstart.sim2real.fitting import Fit, estimate_noise, fit
-from warmstart.sim2real.identified import Estimate, Identification, Losses
+from warmstart.sim2real.flaws import check, whole
+from warmstart.sim2real.identified import DELAY, WINDOW, Estimate, Identification, Losses
 from warmstart.sim2real.normal_equations import Normal
 from warmstart.sim2real.replay import LAG, Replay, read_parameters
 from warmstart.sim2real.terms import Term
-from warmstart.sim2real.trajectories import FEWEST, Trajectories, robot_of
-from warmstart.sim2real.windows import Floats, Windows, cut_windows
+from warmstart.sim2real.trajectories import Trajectories, finite, robot_of
+from warmstart.sim2real.windows import Floats, Windows, check_window, cut_windows, window_length
 
 Progress = Callable[[str], None]
 COARSE = 300
@@ -56,9 +57,9 @@ def identify(
     trajectories: Trajectories,
     parameters: Mapping[str, Any],
     *,
-    delay: tuple[int, int] | None = (0, 3),
+    delay: tuple[int, int] | None = DELAY,
     lag: float = 0.0,
-    window: float = 0.1,
+    window: float = WINDOW,
     validation: float = 0.25,
     margin: float = 0.05,
     weak: float = WEAK,
@@ -75,8 +76,8 @@ def identify(
         delay: Fewest and most control steps after which a command may act; None fits no delay.
         lag: Largest time constant, s, of the lag with which all drives follow their commands; 0 fits none. A
             lag that isn't fitted ends up in damping and masses.
-        window: Seconds of a window; it has at least `FEWEST` samples. Longer ones say more about what acts
-            slowly (0.4 s suits robots that touch nothing), but contacts make them hard to fit.
+        window: Seconds of a window, which has at least 4 samples (`FEWEST`). Longer ones say more about what
+            acts slowly (0.4 s suits robots that touch nothing), but contacts make them hard to fit.
         validation: Share of the recordings that is held out, in blocks of time.
         margin: Share by which the fitted model must beat the nominal one there.
         weak: Largest standard error of an identifiable parameter, as a share of its range.
@@ -90,8 +91,8 @@ def identify(
     """
     task = Task.parse(task) if isinstance(task, str) else task
     say = progress or (lambda _: None)
+    check_settings(delay, lag, window, validation, seed)
     low, high = delay if delay is not None else (0, 0)
-    _check_settings(low, high, lag, validation)
     trajectories.check(task)
     terms = read_parameters(parameters)
     train, held = _split(task, trajectories, window, high, lag, validation)
@@ -163,6 +164,23 @@ def identify(
     return found
 
 
+def check_settings(
+    delay: Any = None, lag: Any = 0.0, window: Any = WINDOW, validation: Any = 0.25, seed: Any = 0
+) -> None:
+    """See that settings of `identify`, which has their meanings, are sound, whoever wrote them.
+
+    Raises:
+        WarmstartError: One isn't.
+    """
+    pair = isinstance(delay, Sequence) and len(delay) == 2 and all(map(whole, delay))
+    sound = delay is None or (pair and 0 <= delay[0] <= delay[1])
+    check(sound, "a delay from fewest to most control steps, such as [0, 2]", delay)
+    check(finite(lag) and lag >= 0, "a lag of at least 0 s", lag)
+    check_window(window)
+    check(finite(validation) and 0 < validation < 1, "a share to hold out between 0 and 1", validation)
+    check(whole(seed) and seed >= 0, "a seed of 0 or more", seed)
+
+
 def fitted_context(task: Task, estimates: Sequence[Estimate]) -> Context:
     """A task's context with fitted parameters; where it gives them already, their values are written out."""
     estimates = [each for each in estimates if each.name != LAG]
@@ -189,15 +207,6 @@ def _replayed(replay: Replay, places: Floats, delay: int) -> float:
     return fit(replay, places, np.zeros(len(places), dtype=bool)).loss
 
 
-def _check_settings(low: int, high: int, lag: float, validation: float) -> None:
-    if not 0 <= low <= high:
-        raise WarmstartError(f"Expected a delay from fewest to most control steps, found {low} to {high}.")
-    if not 0 <= lag < np.inf:
-        raise WarmstartError(f"Expected a lag of at least 0 s, found {lag:g}.")
-    if not 0 < validation < 1:
-        raise WarmstartError(f"Expected a share to hold out between 0 and 1, found {validation:g}.")
-
-
 def _check_identifiable(judged: Excitation) -> None:
     if not judged.identifiable.any():
         reasons = "; ".join(f"{row.name}: {row.verdict}" for row in judged.rows)
@@ -216,7 +225,7 @@ def _split(
     model = robot.model()
     period = robot.frame_skip * float(model.opt.timestep)
     lead = delay + int(np.ceil(SETTLED * lag / period))
-    windows = cut_windows(trajectories, model, max(FEWEST, round(window / period)), lead)
+    windows = cut_windows(trajectories, model, window_length(window, period), lead)
     blocks = np.array_split(np.arange(len(windows)), min(BLOCKS, max(1, len(windows) // 8)))
     cuts = [round(len(block) * (1 - validation)) for block in blocks]
     if len(windows) < 8 or not all(0 < cut < len(block) for cut, block in zip(cuts, blocks, strict=True)):

@@ -1,4 +1,7 @@
-"""What an identification found: estimates with intervals, losses, the verdict of the replay gate."""
+"""What an identification found: estimates with intervals, losses, the verdict of the replay gate.
+
+And what it takes unless something else is asked for: this module is quick to import, for the command line.
+"""
 
 import json
 from dataclasses import asdict, dataclass
@@ -6,6 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+
+SECONDS = 60.0
+"""Seconds of motion to record."""
+WINDOW = 0.2
+"""Seconds of motion that are predicted in one go."""
+DELAY = (0, 3)
+"""Fewest and most control steps after which a command may act."""
 
 
 @dataclass(frozen=True)

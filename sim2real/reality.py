@@ -10,6 +10,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from importlib import resources
+from math import inf
 from pathlib import Path
 from typing import Any
 
@@ -100,8 +101,10 @@ class Reality:
             The recordings, and the steps that they took in the reality.
 
         Raises:
-            WarmstartError: The task isn't a simulated MuJoCo robot, or it falls at once.
+            WarmstartError: It isn't a simulated MuJoCo robot, it falls at once, or a number isn't sound.
         """
+        if not 0 < seconds < inf:
+            raise WarmstartError(f"Expected seconds above 0 to record, found {seconds:g}.")
         robot = robot_of(self.task)
         period = robot.frame_skip * float(robot.model().opt.timestep)
         steps = max(1, round(seconds / period))

@@ -15,10 +15,22 @@ from warmstart.envs.errors import WarmstartError, unknown_name
 from warmstart.envs.hooks import ContextSource, Perturbation
 from warmstart.envs.tasks import Task
 from warmstart.envs.vector import make_vec
-from warmstart.sim2real.trajectories import FEWEST, Floats, Trajectories, Trajectory, quaternions, robot_of
+from warmstart.sim2real.flaws import check, whole
+from warmstart.sim2real.identified import SECONDS
+from warmstart.sim2real.trajectories import (
+    FEWEST,
+    Floats,
+    Trajectories,
+    Trajectory,
+    finite,
+    quaternions,
+    robot_of,
+)
 
 Policy = Callable[[Floats], Any]
 """Takes an observation, shape (k,), and returns an action, shape (nu,)."""
+NOISE_STD = 0.01
+"""Standard deviation of the measurement noise, as a share of each range of motion."""
 
 
 def record(
@@ -26,7 +38,7 @@ def record(
     steps: int,
     policy: Policy | str | None = None,
     seed: int = 0,
-    noise_std: float = 0.01,
+    noise_std: float = NOISE_STD,
     rate: float | None = None,
     *,
     context_source: ContextSource | None = None,
@@ -47,8 +59,11 @@ def record(
         perturbations: What makes the robot differ from its simulation.
 
     Raises:
-        WarmstartError: The task, rate or signal isn't known.
+        WarmstartError: The task or signal isn't known, or a number isn't sound.
     """
+    check_recording(signal=policy if isinstance(policy, str) else "held", noise_std=noise_std)
+    check(whole(seed) and seed >= 0, "a seed of 0 or more", seed)
+    check(rate is None or (finite(rate) and rate > 0), "a rate above 0 Hz", rate)
     task = Task.parse(task) if isinstance(task, str) else task
     robot_of(task)
     if steps < FEWEST:
@@ -61,6 +76,23 @@ def record(
         return _record(env, steps, policy, seed, noise_std, rate)
     finally:
         env.close()
+
+
+def check_recording(seconds: Any = SECONDS, signal: Any = "held", noise_std: Any = NOISE_STD) -> None:
+    """See that settings of a recording are sound, before a robot moves.
+
+    Args:
+        seconds: How long it is to be.
+        signal: The excitation (`SIGNALS`).
+        noise_std: Standard deviation of the measurement noise, as a share of each range of motion.
+
+    Raises:
+        WarmstartError: One isn't.
+    """
+    check(finite(seconds) and seconds > 0, "seconds to record above 0", seconds)
+    check(finite(noise_std) and noise_std >= 0, "a noise_std of at least 0", noise_std)
+    if not isinstance(signal, str) or signal not in SIGNALS:
+        raise unknown_name("excitation", str(signal), SIGNALS)
 
 
 def _record(
@@ -100,8 +132,6 @@ def _record(
 
 def _excite(name: str, model: mujoco.MjModel, steps: int, period: float, rng: np.random.Generator) -> Policy:
     """A signal over the controls' ranges (-1 to 1 where they have none) as a policy."""
-    if name not in SIGNALS:
-        raise unknown_name("excitation", name, SIGNALS)
     low, high = np.where(model.actuator_ctrllimited[:, None], model.actuator_ctrlrange, [-1.0, 1.0]).T
     signal = iter(low + (high - low) * (SIGNALS[name](steps, model.nu, period, rng) + 1) / 2)
     return lambda _: next(signal)

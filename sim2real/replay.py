@@ -9,11 +9,14 @@ may come from (0 to 1). May import envs.
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import mujoco
 import numpy as np
 from numpy.typing import NDArray
 
+from warmstart.envs.contexts import Context
 from warmstart.envs.errors import WarmstartError
-from warmstart.envs.parameters import BatchParameters, Parameters
+from warmstart.envs.fields import ModelFields
+from warmstart.envs.parameters import BatchParameters, Binding, Parameters
 from warmstart.envs.steppers import BatchStepper
 from warmstart.envs.tasks import Task
 from warmstart.sim2real.distributions import Uniform
@@ -56,12 +59,7 @@ class Replay:
         self, task: Task, windows: Windows, terms: Sequence[Term], n_threads: int = 1, lag: float = 0.0
     ) -> None:
         robot = robot_of(task)
-        self.model = robot.model()
-        if self.model.na:
-            raise WarmstartError(
-                f"{task.id} has actuators with a state of their own, which recordings don't hold: it can't "
-                "be identified."
-            )
+        self.model = _model(task)
         self.windows, self.terms, self.delay = windows, tuple(terms), 0
         self.noise: Floats = NOISE * windows.span
         self._parameters = Parameters(self.model)
@@ -69,18 +67,16 @@ class Replay:
         self._period = robot.frame_skip * float(self.model.opt.timestep)
         self._most_left = float(np.exp(-self._period / lag)) if lag else 0.0
         self.names = (*(term.name for term in self.terms), *([LAG] if lag else []))
-        self.nominal = np.append(self._nominal_places(task), [0.0] * bool(lag))
+        self.nominal = np.append(
+            _nominal_places(self._parameters, self.terms, task.context), [0.0] * bool(lag)
+        )
         jacobian = len(windows) * (1 + 4 * self.model.nv + 2 * len(self.names))
         self._sims = BatchStepper(self.model, min(MOST_SIMS, jacobian), n_threads)
         self._batch = BatchParameters(self._parameters, self._sims)
         everyone = np.arange(self._sims.nsim)
         if task.context:
             self._batch.apply(everyone, [task.context] * self._sims.nsim)
-        self._binding = self._batch.bind([(s, t.operation) for t in self.terms for s in t.parameters])
-        self._column = np.repeat(np.arange(len(self.terms)), [len(t.parameters) for t in self.terms])
-        bounds = np.array([term.distribution.bounds for term in self.terms]).reshape(-1, 2)[self._column].T
-        if self.terms:
-            self._binding.check(*bounds)
+        self._binding, self._column = _bound(self._batch, self.terms)
         self._qpos, self._qvel, self._ctrl = (self._sims.bind(name) for name in ("qpos", "qvel", "ctrl"))
 
     def starts(self) -> Floats:
@@ -168,32 +164,6 @@ class Replay:
         # a diverged simulation is very wrong, but not infinitely
         return np.asarray(np.clip(np.nan_to_num(found, nan=1e3), -1e3, 1e3))
 
-    def _nominal_places(self, task: Task) -> Floats:
-        """Where the nominal physics lies within the terms' ranges. Shape: (p,)."""
-        values = self._parameters.resolve(task.context)
-        places = []
-        for term in self.terms:
-            low, high = term.distribution.bounds
-            number = {"scale": 1.0, "add": 0.0}.get(term.operation)
-            if number is None:
-                own = {
-                    float(values[self._parameters.columns[p.name]][0])
-                    for s in term.parameters
-                    for p in self._parameters.select(s)
-                }
-                number = own.pop()
-                if own:
-                    raise WarmstartError(
-                        f"{term.name} has several nominal values: give a range of factors, such as x0.5:x2."
-                    )
-            if not low <= number <= high:
-                raise WarmstartError(
-                    f"Expected a range of {term.name} with the nominal value in it ({number:g}), found "
-                    f"{low:g} to {high:g}."
-                )
-            places.append((number - low) / (high - low))
-        return np.array(places)
-
     def lag(self, place: float) -> float:
         """Time constant of the drives, s, from its place."""
         left = place * self._most_left
@@ -209,7 +179,7 @@ def read_parameters(parameters: Mapping[str, Any]) -> tuple[Term, ...]:
     """Read selectors with the ranges they may come from, such as ``{"torso.mass": "x0.5:x2"}``.
 
     Raises:
-        WarmstartError: There is none, or a range is none or a point.
+        WarmstartError: There is none, or a range is none, a point or about several selectors.
     """
     if not parameters:
         raise WarmstartError("Expected parameters to fit, such as torso.mass=x0.5:x2, found none.")
@@ -217,7 +187,90 @@ def read_parameters(parameters: Mapping[str, Any]) -> tuple[Term, ...]:
     for selector, written in parameters.items():
         term = read_term(selector, written)
         low, high = term.distribution.bounds
+        if len(term.parameters) > 1:
+            raise WarmstartError(
+                f"Expected one parameter or pattern to fit as {selector!r}, found {list(term.parameters)}."
+            )
         if not isinstance(term.distribution, Uniform) or not low < high:
             raise WarmstartError(f"Expected a range for {selector!r} such as x0.5:x2, found {written!r}.")
         terms.append(term)
     return tuple(terms)
+
+
+def check_parameters(task: Task, parameters: Mapping[str, Any]) -> None:
+    """See that parameters can be fitted to a task's robot, before it moves.
+
+    Args:
+        task: The robot; its context is the nominal physics.
+        parameters: As `read_parameters` has them.
+
+    Raises:
+        WarmstartError: A parameter is unknown or without effect, or a range is none, hasn't the nominal value
+            in it or reaches values that can't be; or the robot can't be identified.
+    """
+    terms, model = read_parameters(parameters), _model(task)
+    known = Parameters(model)
+    _nominal_places(known, terms, task.context)
+    batch = BatchParameters(known, ModelFields([model]))
+    batch.apply([0], [task.context])
+    binding, column = _bound(batch, terms)
+    lowest = np.array([term.distribution.bounds[0] for term in terms])
+    binding.apply([0], lowest[None, column])  # which notices what is without effect
+
+
+def _model(task: Task) -> mujoco.MjModel:
+    """The model of a task's robot, which must have no state beside positions and velocities."""
+    model = robot_of(task).model()
+    if model.na:
+        raise WarmstartError(
+            f"{task.id} has actuators with a state of their own, which recordings don't hold: it can't be "
+            "identified."
+        )
+    return model
+
+
+def _nominal_places(parameters: Parameters, terms: Sequence[Term], context: Context) -> Floats:
+    """Where the nominal physics lies within the terms' ranges. Shape: (p,)."""
+    values = parameters.resolve(context)
+    places = []
+    for term in terms:
+        low, high = term.distribution.bounds
+        number = {"scale": 1.0, "add": 0.0}.get(term.operation)
+        if number is None:
+            own = {
+                float(values[parameters.columns[p.name]][0])
+                for s in term.parameters
+                for p in parameters.select(s)
+            }
+            number = own.pop()
+            if own:
+                raise WarmstartError(
+                    f"{term.name} has several nominal values: give a range of factors, such as x0.5:x2."
+                )
+        if not low <= number <= high:
+            raise WarmstartError(
+                f"Expected a range of {term.name} with the nominal value in it ({number:g}), found "
+                f"{low:g} to {high:g}."
+            )
+        places.append((number - low) / (high - low))
+    return np.array(places)
+
+
+def _bound(batch: BatchParameters, terms: Sequence[Term]) -> tuple[Binding, NDArray[np.intp]]:
+    """What writes the terms' numbers, and of which term each of its columns is.
+
+    Raises:
+        WarmstartError: A range reaches values that can't be, or others take all that a selector means.
+    """
+    selectors = [selector for term in terms for selector in term.parameters]
+    column = np.repeat(np.arange(len(terms)), [len(term.parameters) for term in terms])
+    won = batch.parameters.winners(selectors)
+    for position, selector in enumerate(selectors):
+        if position not in won:
+            raise WarmstartError(
+                f"Varying {selector} would have no effect: each of its parameters is named by another range."
+            )
+    binding = batch.bind([(s, term.operation) for term in terms for s in term.parameters])
+    if terms:
+        binding.check(*np.array([term.distribution.bounds for term in terms])[column].T)
+    return binding, column

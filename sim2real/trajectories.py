@@ -6,7 +6,10 @@ Positions and velocities are MuJoCo's `qpos` and `qvel` (m, rad, quaternions; m/
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from math import isfinite
+from numbers import Real
 from pathlib import Path
+from typing import Any
 
 import mujoco
 import numpy as np
@@ -36,6 +39,9 @@ class Trajectory:
         qpos: Positions at these times. Shape: (n, nq).
         qvel: Velocities at these times. Shape: (n, nv).
         ctrl: Controls; `ctrl[k]` is commanded at `time[k]` and held until `time[k + 1]`. Shape: (n, nu).
+
+    Raises:
+        WarmstartError: Something else than numbers, or another shape.
     """
 
     name: str
@@ -46,11 +52,17 @@ class Trajectory:
 
     def __post_init__(self) -> None:
         for key in ("time", "qpos", "qvel", "ctrl"):
-            values = np.asarray(getattr(self, key), dtype=float)
-            wanted = "(n,)" if key == "time" else f"({len(self.time)}, k)"
-            if values.ndim != (1 if key == "time" else 2) or len(values) != len(self.time):
-                raise WarmstartError(f"{self.name}: expected {key} of shape {wanted}, found {values.shape}.")
+            given = np.asarray(getattr(self, key))
+            if given.dtype.kind not in "biuf":
+                raise WarmstartError(
+                    f"{self.name}: expected numbers as {key}, found {given.dtype} of shape {given.shape}."
+                )
+            values = given.astype(float, copy=False)
             object.__setattr__(self, key, values)
+            is_time, n = key == "time", len(np.atleast_1d(self.time))
+            if values.ndim != (1 if is_time else 2) or len(values) != n:
+                wanted = "(n,)" if is_time else f"({n}, k)"
+                raise WarmstartError(f"{self.name}: expected {key} of shape {wanted}, found {values.shape}.")
 
     def __len__(self) -> int:
         return len(self.time)
@@ -112,6 +124,11 @@ class Trajectories:
         episode = np.repeat(np.arange(len(self.items)), [len(item) for item in self.items])
         np.savez_compressed(target, episode=episode, **parts)  # type: ignore[arg-type]
         return target
+
+
+def finite(value: Any) -> bool:
+    """Whether a value is a finite number, and not true or false."""
+    return not isinstance(value, bool) and isinstance(value, Real) and isfinite(value)
 
 
 def robot_of(task: Task) -> MujocoTask:

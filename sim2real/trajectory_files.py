@@ -4,16 +4,20 @@ May import envs.
 """
 
 import csv
+import difflib
 import json
+import re
+import zlib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile
 
 import mujoco
 import numpy as np
 from numpy.typing import NDArray
 
-from warmstart.envs.errors import WarmstartError, unknown_name
+from warmstart.envs.errors import MOST_NAMES, WarmstartError, unknown_name
 from warmstart.envs.layouts import action_layout
 from warmstart.envs.tasks import Task
 from warmstart.sim2real.trajectories import (
@@ -28,10 +32,10 @@ _DATA = "it needs a package that is not installed: pip install 'warmstart[data]'
 
 
 def read(path: str | Path, task: Task, names: Mapping[str, str] | None = None) -> Trajectories:
-    """Read recordings by what they are: ``.npz``, ``.csv``, a LeRobot folder, else a Minari dataset's id.
+    """Read recordings by what they are: ``.npz``, ``.csv``, a LeRobot folder, or a Minari dataset's id.
 
     Args:
-        path: A file, a folder or ``minari:ID``.
+        path: A file, a folder or ``minari:ID``, a dataset on this machine.
         task: The task whose robot it is.
         names: For CSV and LeRobot: what the file's columns are called here; see `columns`.
 
@@ -53,7 +57,9 @@ def read(path: str | Path, task: Task, names: Mapping[str, str] | None = None) -
     elif text.endswith(".npz"):
         found = read_npz(text)
     else:
-        raise WarmstartError(f"Expected a .npz or .csv file or a LeRobot folder, found {text}.")
+        raise WarmstartError(
+            f"Expected a .npz or .csv file, a LeRobot dataset's folder or minari:ID, found {text}."
+        )
     found.check(task)
     return found
 
@@ -64,15 +70,14 @@ def read_npz(path: str | Path) -> Trajectories:
     An array ``episode`` (n,) of ids says which rows belong together; without it they are one recording.
 
     Raises:
-        WarmstartError: An array is missing or has another shape.
+        WarmstartError: It is no such file, or an array is missing, holds no numbers or has another shape.
     """
-    with np.load(path, allow_pickle=False) as file:
-        arrays = {key: file[key] for key in file.files}
+    arrays = _arrays(path)
     if "ctrl" not in arrays and "action" in arrays:
         arrays["ctrl"] = arrays["action"]
     for key in ("time", "qpos", "qvel", "ctrl"):
         if key not in arrays:
-            raise unknown_name(f"array (expected in {path})", key, arrays)
+            raise _missing("array", key, path, arrays)
     whole = Trajectory(Path(path).stem, arrays["time"], arrays["qpos"], arrays["qvel"], arrays["ctrl"])
     return _split(whole, arrays.get("episode"))
 
@@ -91,9 +96,15 @@ def read_csv(path: str | Path, model: mujoco.MjModel, names: Mapping[str, str] |
     Raises:
         WarmstartError: A column is missing (the nearest are named) or a cell is no number.
     """
-    with Path(path).open(newline="", encoding="utf-8") as file:
-        header, *rows = [row for row in csv.reader(file) if row] or [[]]
+    try:
+        with Path(path).open(newline="", encoding="utf-8-sig") as file:  # Excel begins with a mark
+            header, *rows = [row for row in csv.reader(file) if row] or [[]]
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise WarmstartError(f"Expected a table of comma-separated text in {path}, found {error}.") from None
     header = [name.strip() for name in header]
+    if not rows:
+        found = f"a row of {len(header)} names alone" if header else "an empty file"
+        raise WarmstartError(f"Expected a row of names and rows of numbers in {path}, found {found}.")
     for number, row in enumerate(rows):
         if len(row) != len(header):
             raise WarmstartError(f"{path}: expected {len(header)} cells in row {number}, found {len(row)}.")
@@ -101,7 +112,7 @@ def read_csv(path: str | Path, model: mujoco.MjModel, names: Mapping[str, str] |
     numbers = {name: _numbers(path, name, cells) for name, cells in table.items() if name != "episode"}
     parts = _pick(numbers, model, names or {}, str(path))
     if "time" not in numbers:
-        raise unknown_name(f"column (expected in {path})", "time", numbers)
+        raise _missing("column", "time", path, numbers)
     episode = np.array(table["episode"]) if "episode" in table else None
     return _split(Trajectory(Path(path).stem, numbers["time"], *parts), episode)
 
@@ -114,14 +125,10 @@ def read_minari(dataset: Any, period: float) -> Trajectories:
         period: Seconds between its steps, which Minari doesn't record.
 
     Raises:
-        WarmstartError: Minari isn't installed, or the dataset has no full state.
+        WarmstartError: Minari isn't installed, there is no such dataset, or it has no full state.
     """
     if isinstance(dataset, str):
-        try:
-            import minari  # type: ignore[import-not-found, unused-ignore]
-        except ImportError:
-            raise WarmstartError(f"To read the Minari dataset {dataset}, {_DATA}") from None
-        dataset = minari.load_dataset(dataset)
+        dataset = _load_minari(dataset)
     items = []
     for episode in dataset.iterate_episodes():
         infos, actions = episode.infos or {}, np.asarray(episode.actions, dtype=float)
@@ -130,7 +137,8 @@ def read_minari(dataset: Any, period: float) -> Trajectories:
                 raise WarmstartError(
                     f"Expected infos with qpos and qvel in episode {episode.id}, found "
                     f"{', '.join(sorted(infos)) or 'none'}: observations alone don't hold a full state. "
-                    "Record the dataset with the environment's qpos and qvel in its infos."
+                    "Put the environment's qpos and qvel into its infos, at reset, too, and record with "
+                    "minari.DataCollector(env, record_infos=True)."
                 )
         qpos, qvel = (np.asarray(infos[key], dtype=float) for key in ("qpos", "qvel"))
         n = min(len(qpos), len(actions) + 1)
@@ -172,7 +180,7 @@ def read_lerobot(
         there = parquet.read_schema(file).names
         for key in wanted:
             if key not in there:
-                raise unknown_name(f"column (expected in {file})", key, there)
+                raise _missing("column", key, file, there)
         tables.append(parquet.read_table(file, columns=list(wanted)).to_pydict())
     data = {key: np.array([value for table in tables for value in table[key]]) for key in wanted}
     mapping, numbers = dict(names or {}), dict[str, Floats]()
@@ -191,14 +199,70 @@ def _split(whole: Trajectory, episode: NDArray[Any] | None) -> Trajectories:
     """Make a recording of every run of rows with the same episode id."""
     if episode is None:
         return Trajectories((whole,))
-    if len(episode) != len(whole):
-        raise WarmstartError(f"{whole.name}: expected {len(whole)} episode ids, found {len(episode)}.")
+    if not len(whole):
+        raise WarmstartError(f"{whole.name}: expected samples, found none.")
+    if episode.shape != (len(whole),):
+        raise WarmstartError(
+            f"{whole.name}: expected episode ids of shape ({len(whole)},), found {episode.shape}."
+        )
     cuts = np.flatnonzero(episode[1:] != episode[:-1]) + 1
     parts = zip(*(np.split(v, cuts) for v in (whole.time, whole.qpos, whole.qvel, whole.ctrl)), strict=True)
     ids = episode[np.concatenate([[0], cuts]).astype(int)]
     return Trajectories(
-        tuple(Trajectory(f"{whole.name}, episode {i}", *part) for i, part in zip(ids, parts, strict=True))
+        tuple(
+            Trajectory(f"{whole.name}, episode {_id(i)}", *part) for i, part in zip(ids, parts, strict=True)
+        )
     )
+
+
+def _id(episode: Any) -> str:
+    """An episode's id as text; whole numbers that went through floats as whole numbers."""
+    return re.sub(r"^(-?\d+)\.0+$", r"\1", str(episode))
+
+
+def _arrays(path: str | Path) -> dict[str, NDArray[Any]]:
+    """The arrays of a NumPy archive."""
+    arrays = {}
+    with Path(path).open("rb") as opened:  # which numpy would leave open where it is broken
+        try:
+            file = np.load(opened, allow_pickle=False)
+        except (ValueError, EOFError, BadZipFile):  # text, an empty file, a broken archive
+            file = None
+        if not isinstance(file, np.lib.npyio.NpzFile):
+            raise WarmstartError(
+                f"Expected an archive of arrays (numpy.savez) at {path}, found another file."
+            )
+        with file:
+            for key in file.files:
+                try:
+                    arrays[key] = file[key]
+                except (ValueError, EOFError, BadZipFile, zlib.error) as error:
+                    kind = "Python objects" if "pickle" in str(error) else "broken data"
+                    raise WarmstartError(
+                        f"{path}: expected numbers in the array {key!r}, found {kind}."
+                    ) from None
+    return arrays
+
+
+def _load_minari(name: str) -> Any:
+    """A Minari dataset that lies on this machine."""
+    try:
+        import minari  # type: ignore[import-not-found, unused-ignore]
+
+        return minari.load_dataset(name)
+    except ImportError as error:  # minari, or h5py, which its files need
+        raise WarmstartError(f"To read the Minari dataset {name}, {_DATA} ({error})") from None
+    except FileNotFoundError:
+        raise unknown_name("Minari dataset on this machine:", name, minari.list_local_datasets()) from None
+
+
+def _missing(kind: str, name: str, where: str | Path, there: Iterable[str]) -> WarmstartError:
+    """The error for a column or array that a file lacks: what it has, and which of it comes near."""
+    names = list(there)
+    close = difflib.get_close_matches(name, names, n=3, cutoff=0.5)
+    hint = f" Did you mean {' or '.join(map(repr, close))}?" if close else ""
+    shown = ", ".join(names[:MOST_NAMES]) + (", …" if len(names) > MOST_NAMES else "")
+    return WarmstartError(f"Expected the {kind} {name!r} in {where}, found {shown or 'none'}.{hint}")
 
 
 def _numbers(path: str | Path, name: str, cells: Iterable[str]) -> Floats:
@@ -230,7 +294,7 @@ def _pick(
                     found.append(there[spelling])
                     break
             else:
-                raise unknown_name(f"column (expected in {where})", name, there)
+                raise _missing("column", name, where, there)
         parts.append(np.stack(found, axis=1) if found else np.zeros((len(next(iter(there.values()))), 0)))
     qpos, qvel, ctrl = parts
     return qpos, qvel, ctrl

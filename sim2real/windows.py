@@ -6,13 +6,15 @@ May import envs.
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from itertools import pairwise
+from typing import Any
 
 import mujoco
 import numpy as np
 from numpy.typing import NDArray
 
 from warmstart.envs.errors import WarmstartError
-from warmstart.sim2real.trajectories import FEWEST, Trajectories, Trajectory, quaternions
+from warmstart.sim2real.flaws import check
+from warmstart.sim2real.trajectories import FEWEST, Trajectories, Trajectory, finite, quaternions
 
 Floats = NDArray[np.float64]
 
@@ -54,6 +56,29 @@ class Windows:
         """About as many windows as have so many samples, evenly spread."""
         count = min(len(self), max(4, round(samples * len(self) / max(1, self.samples))))
         return self.take(np.unique(np.linspace(0, len(self) - 1, count).round().astype(np.intp)))
+
+
+def check_window(window: Any) -> None:
+    """See that a window has a length.
+
+    Raises:
+        WarmstartError: It isn't a number of seconds above 0.
+    """
+    check(finite(window) and window > 0, "a window of more than 0 s", window)
+
+
+def window_length(window: float, period: float) -> int:
+    """Samples of a window, `FEWEST` or more.
+
+    Args:
+        window: Its seconds.
+        period: Seconds between samples.
+
+    Raises:
+        WarmstartError: See `check_window`.
+    """
+    check_window(window)
+    return max(FEWEST, round(window / period))
 
 
 def cut_windows(

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from warmstart.sim2real.curriculum import Curriculum
     from warmstart.sim2real.terms import Term
 
-IDENTIFY_SETTINGS = ("parameters", "seconds", "signal", "noise_std", "delay", "lag")
+IDENTIFY_SETTINGS = ("parameters", "seconds", "signal", "noise_std", "delay", "lag", "window")
 """What `WorldConfig.identify` may say."""
 IDENTIFIED = "identified"
 """As ``randomize``: what an identification left open."""
@@ -188,7 +188,7 @@ def training_world(
     if not (terms or seen):
         return TrainingWorld(None, (*disturbing, *imperfect))
     drawn = Randomization((*terms, *seen), seed, (*correlations, *together))
-    if any(term.each for term in drawn.randomized):
+    if len(drawn.randomized) > 1 or drawn.randomized[0].each:
         drawn = drawn.expanded(_parameters(task))
     if not world.get("curriculum"):
         return TrainingWorld(drawn, (*disturbing, *imperfect))
@@ -220,21 +220,27 @@ def check_identify(settings: Mapping[str, Any], task: Task) -> None:
         task: The nominal task.
 
     Raises:
-        WarmstartError: A setting or parameter is unknown, or a range isn't one.
+        WarmstartError: A setting or parameter is unknown, or a setting, range or parameter isn't sound.
     """
+    from warmstart.sim2real.identification import check_settings
+    from warmstart.sim2real.recording import check_recording
+    from warmstart.sim2real.replay import check_parameters
+
     for name in settings:
         if name not in IDENTIFY_SETTINGS:
             raise unknown_name("setting of identify", str(name), IDENTIFY_SETTINGS)
     written = settings.get("parameters")
     if not isinstance(written, Mapping) or not written:
         raise WarmstartError("identify: expected parameters with their ranges, {torso.mass: x0.5:x2}.")
-    from warmstart.sim2real.randomization import read_terms
-
-    terms, _ = read_terms(written)
-    known = _parameters(task)
-    for term in terms:
-        for selector in term.parameters:
-            known.select(selector)
+    try:
+        for check, names in (
+            (check_recording, ("seconds", "signal", "noise_std")),
+            (check_settings, ("delay", "lag", "window")),
+        ):
+            check(**{name: settings[name] for name in names if name in settings})
+        check_parameters(task, written)
+    except WarmstartError as error:
+        raise WarmstartError(f"identify: {error}") from None
 
 
 def _parameters(task: Task) -> Parameters:

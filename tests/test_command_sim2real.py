@@ -1,11 +1,16 @@
 """``warmstart gap``, ``robustness``, ``seal``, ``identify`` and what ``list`` says of them."""
 
 import json
+import shutil
 
+import numpy as np
 import pytest
 
 from warmstart.__main__ import main
 from warmstart.sim2real.recording import record
+
+FIT = ("identify", "Hopper-v5", "--reality", "hopper-worn", "--fit", "torso.mass=x0.5:x2")
+"""What is right; a mistake follows."""
 
 
 @pytest.fixture(scope="module")
@@ -40,13 +45,87 @@ def test_gap_of_a_run_and_its_oracle(run, capsys):
     assert json.loads(out)["policies"][0]["in_range"] is None
 
 
+STUDY = """
+name: tiny
+target: Hopper-v5
+reality: hopper-worn
+judge_range: light
+algorithm: {name: ppo, n_envs: 4, n_steps: 32, n_epochs: 1, batch_size: 64, net_arch: [16]}
+target_steps: 256
+seeds: 2
+baseline: plain
+arms:
+  - {name: plain, method: scratch}
+  - {name: oracle, method: scratch, reality_steps: 256}
+evaluation: {every: 256, episodes: 2}
+"""
+
+
+@pytest.fixture(scope="module")
+def study(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("study")
+    (folder / "tiny.yaml").write_text(STUDY)
+    assert main(["compare", str(folder / "tiny.yaml"), "--out", str(folder / "tiny"), "--workers", "1"]) == 0
+    return folder / "tiny"
+
+
+def test_the_oracle_of_a_run_is_the_arm_that_was_trained_in_the_reality(study, run, capsys):
+    options = ("--reality", "hopper-worn", "--episodes", "2", "--range", "none", "--json")
+    status, out, err = _run(capsys, "gap", study, *options)
+    assert status == 0, err
+    rows = {row["policy"]: row for row in json.loads(out)["policies"]}
+    assert set(rows) == {"plain", "oracle"}
+    assert rows["oracle"]["below_oracle"] == 0
+    assert rows["plain"]["below_oracle"] == pytest.approx(
+        rows["oracle"]["reality"] - rows["plain"]["reality"]
+    )
+    chance = json.loads(out)["random_return"]
+    share = (rows["plain"]["reality"] - chance) / (rows["plain"]["nominal"] - chance)
+    assert rows["plain"]["kept"] == pytest.approx(share, nan_ok=True)
+    status, out, err = _run(capsys, "gap", run, "--oracle", study, *options)
+    named = {row["policy"]: row for row in json.loads(out)["policies"]}
+    assert set(named) == {"hopper", "oracle"}
+    assert named["oracle"]["reality"] == rows["oracle"]["reality"]
+    trials = sorted((study / "trials").iterdir())
+    plain = [
+        t
+        for t in trials
+        if (t / "checkpoint").is_dir() and "reality_steps" not in (t / "trial.json").read_text()
+    ]
+    status, out, err = _run(capsys, "gap", *plain, *options)
+    assert len(json.loads(out)["policies"]) == 2, "two checkpoints are two policies"
+    status, out, err = _run(
+        capsys, "gap", run, "--oracle", study, "--reality", "hopper-worn", "--range", "lite"
+    )
+    assert status == 2
+    assert "With --range none it isn't judged in one" in err
+
+
+def test_seeds_of_an_arm_share_a_map(study, capsys):
+    words = (
+        "robustness",
+        study,
+        "Hopper-v5",
+        "--sweep",
+        "torso.mass=x0.8:x1.2:2",
+        "--episodes",
+        "2",
+        "--json",
+    )
+    status, out, err = _run(capsys, *words)
+    assert status == 0, err
+    assert [each["policy"] for each in json.loads(out)["maps"]] == ["plain", "oracle"]
+
+
 def test_a_map_is_printed_and_drawn(run, capsys, tmp_path):
-    picture = tmp_path / "new" / "map.png"
+    picture, copy = tmp_path / "new" / "map.png", tmp_path / "other" / run.name
+    shutil.copytree(run, copy)
     sweeps = ("--sweep", "torso.mass=x0.5:x2:3", "--sweep", "friction=x0.6:x1.4:2")
-    words = ("robustness", run, run, "Hopper-v5", *sweeps, "--episodes", "2")
+    words = ("robustness", run, copy, "Hopper-v5", *sweeps, "--episodes", "2")
     status, out, err = _run(capsys, *words, "--out", picture, "--trained", "friction=x0.8:x1.2")
     assert status == 0, err
-    assert out.count("torso.mass down, friction to the right") == 2
+    assert f"{run.parent.name}/hopper: torso.mass down, friction to the right" in out
+    assert "other/hopper: torso.mass down" in out
     assert "of the cells reach" in out
     assert picture.stat().st_size > 10_000
     status, out, _ = _run(capsys, *words[:2], *words[3:], "--json", "--threshold", "1")
@@ -82,6 +161,41 @@ def test_identify_from_a_file(capsys, tmp_path):
     assert estimate["ratio"] == pytest.approx(1.5, rel=0.05)
 
 
+def test_options_of_identify_may_be_repeated(capsys, tmp_path):
+    """What is fitted and what columns are called: several words after a flag, or the flag several times."""
+    motion = record("InvertedPendulum-v5@pole.mass=x1.5,gear=x0.8", 200, seed=0, noise_std=0.002)
+    names = {"cart": "slider.position", "cart_speed": "slider.velocity", "push": "slide.ctrl"}
+    rows = [
+        np.concatenate([[item.time[k]], item.qpos[k], item.qvel[k], item.ctrl[k], [number]])
+        for number, item in enumerate(motion)
+        for k in range(len(item))
+    ]
+    data = tmp_path / "motion.csv"
+    header = "time,cart,hinge.angle,cart_speed,hinge.velocity,push,episode"
+    np.savetxt(data, rows, delimiter=",", header=header, comments="")
+    renamed = [f"{theirs}={ours}" for theirs, ours in names.items()]
+    words = ("identify", "InvertedPendulum-v5", data, "--delay", "0", "0", "--json")
+    found = []
+    for fit, rename in (
+        (("--fit", "pole.mass=x0.5:x2.5", "gear=x0.5:x1.2"), ("--rename", *renamed)),
+        (
+            ("--fit", "pole.mass=x0.5:x2.5", "--fit", "gear=x0.5:x1.2"),
+            ("--rename", renamed[0], "--rename", *renamed[1:]),
+        ),
+    ):
+        status, out, err = _run(capsys, *words, *fit, *rename)
+        assert status == 0, err
+        found.append(json.loads(out)["estimates"])
+        assert [each["name"] for each in found[-1]] == ["pole.mass", "gear"], "none is dropped"
+    assert found[0] == found[1]
+
+
+def test_help_of_identify_names_every_format(capsys):
+    _, out, _ = _run(capsys, "identify", "--help")
+    for word in ("NAME.npz", "NAME.csv", "LeRobot", "minari:ID", "(repeatable)"):
+        assert word in out, f"{word} isn't in the help"
+
+
 def test_identify_in_a_reality(capsys):
     words = ("identify", "InvertedPendulum-v5", "--reality", "pendulum-worn", "--seconds", "6")
     status, out, err = _run(capsys, *words, "--fit", "pole.mass=x0.5:x2.5", "gear=x0.5:x1.2")
@@ -104,6 +218,11 @@ def test_what_there_is_is_listed(capsys):
         (("gap", "RUN", "--reality", "hopper-worn", "--range", "wide"), "Unknown recipe 'wide'"),
         (("gap", "RUN", "--reality", "hopper-worn", "--episodes", "0"), "at least 1 episode"),
         (("gap", "nowhere", "--reality", "hopper-worn"), "There is no checkpoint at nowhere"),
+        (("gap", "--reality", "hopper-worn"), "at least one CHECKPOINT, found none"),
+        (
+            ("robustness", "RUN", "Hopper-v5", *("--sweep", "gravity=x1:x2:2") * 2),
+            "two different parameters to sweep, found gravity twice",
+        ),
         (("robustness", "RUN", "Hopper-v5"), "what to sweep: --sweep torso.mass=x0.5:x2:7"),
         (("robustness", "RUN", "--sweep", "a=x1:x2:3"), "at least one CHECKPOINT and a TASK"),
         (("robustness", "RUN", "Hopper-v5", "--sweep", "torso.mass=x1:x2"), "PARAMETER=RANGE:POINTS"),
@@ -112,6 +231,15 @@ def test_what_there_is_is_listed(capsys):
         (("seal", "nowhere.yaml"), "There is no file nowhere.yaml"),
         (("identify", "Hopper-v5", "--fit", "torso.mass=x1:x2"), "DATA) or a --reality"),
         (("identify", "Hopper-v5", "--reality", "hopper-worn"), "Expected what to fit"),
+        (("identify", "Hopper-v5", "--reality", "hopper-worn", "--fit"), "Expected what to fit"),
+        ((*FIT, "--window", "nan"), "Expected a window of more than 0 s, found nan"),
+        ((*FIT, "--window", "0"), "Expected a window of more than 0 s, found 0"),
+        ((*FIT, "--window", "-1"), "Expected a window of more than 0 s, found -1"),
+        ((*FIT, "--seconds", "nan"), "Expected seconds to record above 0, found nan"),
+        ((*FIT, "--seed", "-1"), "Expected a seed of 0 or more, found -1"),
+        ((*FIT, "--delay", "2", "1"), "Expected a delay from fewest to most control steps"),
+        ((*FIT, "--fit", "torso.mass=x0.6:x2"), "--fit: torso.mass is given twice"),
+        ((*FIT, "--fit", "friction=x1.5:x2"), "with the nominal value in it (1), found 1.5 to 2"),
         (("identify", "Hopper-v5", "nowhere.npz", "--fit", "torso.mass=x0.5:x2"), "nowhere.npz"),
         (("identify", "Ant-v5", "--reality", "hopper-worn", "--fit", "a=x1:x2"), "stands for Hopper-v5"),
     ],

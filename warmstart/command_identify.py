@@ -2,6 +2,7 @@
 
 import time
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -9,10 +10,15 @@ import tyro
 
 from warmstart.console import Command, console, note, pairs, print_json, print_table
 from warmstart.envs.errors import WarmstartError
+from warmstart.sim2real.identified import DELAY, SECONDS, WINDOW
 
 if TYPE_CHECKING:
     from warmstart.envs.tasks import Task
+    from warmstart.sim2real.reality import Reality
     from warmstart.sim2real.trajectories import Trajectories
+
+Words = tuple[tuple[str, ...], ...]
+"""Words of an option that takes several and may be repeated."""
 
 
 @dataclass(frozen=True)
@@ -25,20 +31,20 @@ class Identify(Command):
     task: tyro.conf.Positional[Annotated[str, tyro.conf.arg(metavar="TASK")]]
     """The robot as its model has it, for example HalfCheetah-v5."""
     data: tyro.conf.Positional[Annotated[Path | None, tyro.conf.arg(metavar="[DATA]")]] = None
-    """Recordings: NAME.npz, NAME.csv or a LeRobot dataset's folder; see `docs/sim2real.md`."""
-    fit: Annotated[tuple[str, ...], tyro.conf.arg(metavar="PARAMETER=RANGE")] = ()
+    """Recordings: NAME.npz, NAME.csv, a LeRobot dataset's folder or minari:ID; see `docs/sim2real.md`."""
+    fit: tyro.conf.UseAppendAction[Annotated[Words, tyro.conf.arg(metavar="PARAMETER=RANGE")]] = ()
     """What is fitted, between which bounds: torso.mass=x0.5:x2 friction=x0.4:x1.6."""
     reality: str | None = None
     """Record in this reality in place of DATA."""
-    seconds: float = 60.0
+    seconds: float = SECONDS
     """How long to record there."""
-    delay: tuple[int, int] = (0, 3)
+    delay: tuple[int, int] = DELAY
     """Fewest and most control steps after which a command may act."""
     lag: float = 0.0
     """Largest time constant, in seconds, with which the drives may lag behind; 0 fits none."""
-    window: float = 0.2
+    window: float = WINDOW
     """Seconds of motion that are predicted in one go."""
-    rename: Annotated[tuple[str, ...], tyro.conf.arg(metavar="COLUMN=NAME")] = ()
+    rename: tyro.conf.UseAppendAction[Annotated[Words, tyro.conf.arg(metavar="COLUMN=NAME")]] = ()
     """Columns of DATA that are called otherwise than the robot's parts."""
     out: Path | None = None
     """File to write: NAME.yaml or NAME.json."""
@@ -52,20 +58,27 @@ class Identify(Command):
         from warmstart.agents.threads import available_cores
         from warmstart.envs.tasks import Task
         from warmstart.envs.yaml_files import dump_yaml
-        from warmstart.sim2real.identification import identify
+        from warmstart.sim2real.identification import check_settings, identify
+        from warmstart.sim2real.recording import check_recording
+        from warmstart.sim2real.replay import check_parameters
 
         if (self.data is None) == (self.reality is None):
             raise WarmstartError("Expected recordings (DATA) or a --reality to record in, one of the two.")
-        if not self.fit:
+        parameters = pairs("--fit", list(chain(*self.fit)))
+        if not parameters:
             raise WarmstartError(
                 "Expected what to fit: --fit torso.mass=x0.5:x2 friction=x0.4:x1.6, for example."
             )
         if self.out is not None and self.out.suffix not in (".yaml", ".yml", ".json"):
             raise WarmstartError(f"--out: expected a file named NAME.yaml or NAME.json, found {self.out}.")
         task = Task.parse(self.task)
-        parameters = pairs("--fit", self.fit)
+        reality = self._reality(task)
+        # before a robot moves for it
+        check_settings(self.delay, self.lag, self.window, seed=self.seed)
+        check_recording(self.seconds)
+        check_parameters(task, parameters)
         began = time.perf_counter()
-        recorded = self._recordings(task)
+        recorded = self._recordings(task, reality)
         found = identify(
             task,
             recorded,
@@ -95,17 +108,24 @@ class Identify(Command):
         note(f"{time.perf_counter() - began:.0f} s" + ("" if self.out is None else f"; written: {self.out}"))
         return 0 if found.accepted else 1
 
-    def _recordings(self, task: "Task") -> "Trajectories":
-        """The recordings, read or made."""
+    def _reality(self, task: "Task") -> "Reality | None":
+        """The reality to record in, if there is one."""
         from warmstart.sim2real.reality import load_reality
-        from warmstart.sim2real.trajectory_files import read
 
-        if self.data is not None:
-            return read(self.data, task, pairs("--rename", self.rename) or None)
-        assert self.reality is not None
+        if self.reality is None:
+            return None
         reality = load_reality(self.reality)
         if str(reality.task) != str(task):
             raise WarmstartError(f"{reality.name} stands for {reality.task}, not for {task}.")
+        return reality
+
+    def _recordings(self, task: "Task", reality: "Reality | None") -> "Trajectories":
+        """The recordings, read or made."""
+        from warmstart.sim2real.trajectory_files import read
+
+        if reality is None:
+            assert self.data is not None
+            return read(self.data, task, pairs("--rename", list(chain(*self.rename))) or None)
         recorded, steps = reality.record(self.seconds, seed=self.seed)
         note(f"{steps:,} steps were taken in {reality.name}")
         return recorded

@@ -1,26 +1,40 @@
 """Fitting physics to recorded motion: what is found, what can't be, and when a fit is refused."""
 
 import json
+from dataclasses import fields
+from inspect import signature
 
 import mujoco
 import numpy as np
 import pytest
 import yaml
 
+from warmstart.command_identify import Identify
 from warmstart.envs.errors import WarmstartError
 from warmstart.envs.hooks import Perturbation
 from warmstart.envs.parameters import Parameters
 from warmstart.envs.tasks import Task
+from warmstart.envs.yaml_files import parse_yaml
+from warmstart.experiments.identifying import identification_notes
+from warmstart.experiments.plan import make_plan
+from warmstart.experiments.records import RECORDS, read_jsonl
+from warmstart.experiments.run import prepare
+from warmstart.experiments.study import Study
+from warmstart.experiments.trial import run_trial
+from warmstart.experiments.worlds import IDENTIFICATION, training_task, trial_world
 from warmstart.sim2real.challenges import read_imperfections
 from warmstart.sim2real.excitation import Excitation, excitation
 from warmstart.sim2real.identification import identify
+from warmstart.sim2real.identified import SECONDS, WINDOW
 from warmstart.sim2real.normal_equations import invert, loss, window_losses
 from warmstart.sim2real.randomization import read_terms
-from warmstart.sim2real.recording import record
+from warmstart.sim2real.reality import seal_reality
+from warmstart.sim2real.recording import check_recording, record
 from warmstart.sim2real.replay import Replay, read_parameters
 from warmstart.sim2real.signal_paths import perturbations
 from warmstart.sim2real.trajectories import Trajectories, robot_of
 from warmstart.sim2real.windows import add, cut_windows, subtract
+from warmstart.sim2real.worlds import TrainingWorld
 
 RANGES = {"torso.mass": "x0.5:x2", "gear": "x0.5:x2"}
 
@@ -267,7 +281,20 @@ def test_the_gate_rejects_what_replays_no_better(robot):
         ({"parameters": {"gear": {"values": ["x1", "x2"]}}}, "Expected a range for 'gear' such as x0.5:x2"),
         ({"parameters": {"damping": "0.1:9"}}, "damping has several nominal values: give a range of factors"),
         ({"parameters": {"torso.mass": "x0:x2"}}, "reaches values that can't be"),
-        ({"delay": (2, 1)}, "a delay from fewest to most control steps, found 2 to 1"),
+        ({"parameters": {"wind": "x0.5:x2"}}, r"Varying wind \(scale\) would have no effect"),
+        (
+            {"parameters": {"torso.mass": "x0.5:x2", "body.torso.mass": "x0.5:x2"}},
+            r"Varying torso\.mass would have no effect: each of its parameters is named by another range",
+        ),
+        ({"delay": (2, 1)}, r"a delay from fewest to most control steps, such as \[0, 2\], found \(2, 1\)"),
+        ({"delay": 3}, "a delay from fewest to most control steps, .*, found 3"),
+        ({"delay": (0, 1.5)}, r"a delay from fewest to most control steps, .*, found \(0, 1\.5\)"),
+        ({"lag": "abc"}, "a lag of at least 0 s, found 'abc'"),
+        ({"lag": float("inf")}, "a lag of at least 0 s, found inf"),
+        ({"window": float("nan")}, "a window of more than 0 s, found nan"),
+        ({"window": 0}, "a window of more than 0 s, found 0"),
+        ({"window": -0.2}, "a window of more than 0 s, found -0.2"),
+        ({"seed": -1}, "a seed of 0 or more, found -1"),
         ({"validation": 1.0}, "share to hold out between 0 and 1, found 1"),
         ({"window": 5.0}, "too short: .* give 2 windows .* give a smaller window"),
         ({"task": "Hopper-v5"}, "expected 6 columns of qpos"),
@@ -277,3 +304,87 @@ def test_mistakes_are_told(cheetah, arguments, said):
     given = {"task": "HalfCheetah-v5", "parameters": RANGES, "delay": None, **arguments}
     with pytest.raises(WarmstartError, match=said):
         identify(trajectories=cheetah, **given)
+
+
+def test_everything_that_identifies_has_the_same_defaults():
+    command = {item.name: item.default for item in fields(Identify)}
+    for function in (identify, excitation):
+        given = signature(function).parameters
+        assert given["window"].default == command["window"] == WINDOW, function.__name__
+    assert signature(identify).parameters["delay"].default == command["delay"]
+    assert command["seconds"] == SECONDS == signature(check_recording).parameters["seconds"].default
+
+
+def test_what_shows_no_window_is_refused(cheetah):
+    with pytest.raises(WarmstartError, match="a window of more than 0 s, found 0"):
+        excitation("HalfCheetah-v5", cheetah, RANGES, window=0)
+
+
+STUDY = """
+name: tiny
+target: InvertedPendulum-v5
+reality: REALITY
+algorithm: {name: ppo, n_envs: 4, n_steps: 32, n_epochs: 1, batch_size: 64, net_arch: [16]}
+target_steps: 128
+seeds: 1
+baseline: plain
+arms:
+  - {name: plain, method: scratch}
+  - {name: fitted, method: scratch, identify: &fit {parameters: {gear: x0.5:x2}, seconds: 12, delay: [0, 0], lag: 0.04, window: 0.16}}
+  - {name: around, method: scratch, identify: *fit, randomize: identified}
+evaluation: {every: 128, episodes: 1}
+"""  # noqa: E501
+
+
+def test_arms_train_in_the_nominal_simulation_where_the_fit_was_rejected(tmp_path, monkeypatch):
+    reality = tmp_path / "same.yaml"
+    reality.write_text("name: same\ntask: InvertedPendulum-v5\ncontext: pole.mass=x1.01\n")
+    seal_reality(reality)
+    made = make_plan(Study.from_document(parse_yaml(STUDY.replace("REALITY", str(reality)), "tiny.yaml")))
+    run = tmp_path / "run"
+    prepare(made, run)
+    given = []
+
+    def told(*arguments, **settings):
+        given.append(settings)
+        return identify(*arguments, **settings)
+
+    monkeypatch.setattr("warmstart.sim2real.identification.identify", told)
+    for trial in made.unique:
+        run_trial(run / "trials" / trial.hash)
+    assert [settings["window"] for settings in given] == [0.16], "the study's setting"
+    trials = {trial.arm: (trial.config, run / "trials" / trial.hash) for trial in made.trials}
+    found = json.loads((trials["identify"][1] / IDENTIFICATION).read_text())
+    assert not found["accepted"], found["message"]
+    assert {"gear"} <= {each["name"] for each in found["estimates"]}, "the fit's own figures are kept"
+    assert found["task_text"].startswith("InvertedPendulum-v5@gear=")
+    assert (found["task"], found["recipe"], found["imperfections"]) == ("InvertedPendulum-v5", {}, {})
+    for arm in ("fitted", "around"):
+        config, folder = trials[arm]
+        assert training_task(config, found) == Task.parse("InvertedPendulum-v5")
+        assert trial_world(config, training_task(config, found), found) == TrainingWorld(), arm
+        notes = json.loads((folder / "transfer.json").read_text())["notes"]
+        assert any("was rejected" in note and "in the nominal simulation instead" in note for note in notes)
+        plain, other = (
+            [each for each in read_jsonl(place / RECORDS) if each["event"] != "drawn"]
+            for place in (trials["plain"][1], folder)
+        )
+        assert other == plain, f"{arm} is to train as the plain arm does"
+
+
+def test_notes_name_what_the_motion_does_not_determine():
+    found = {
+        "task": "Hopper-v5@gear=x0.8",
+        "interactions": 1000,
+        "accepted": True,
+        "imperfections": {"action_lag": 0.02},
+        "excluded": {"damping": "not identifiable", "friction": "not identifiable"},
+        "losses": {"held_fitted": 1.0, "held_nominal": 2.0},
+    }
+    first, second = identification_notes(found)
+    assert first == "Identified from 1,000 recorded steps: Hopper-v5@gear=x0.8, action_lag 0.02."
+    assert "doesn't determine damping, friction" in second
+    (rejected,) = identification_notes({**found, "accepted": False, "excluded": {}})
+    assert rejected.startswith("The fit from 1,000 recorded steps was rejected")
+    assert "(loss 1 against 2)" in rejected
+    assert identification_notes({}) == []

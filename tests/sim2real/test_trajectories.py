@@ -1,8 +1,11 @@
 """Recordings: their formats, their checks, and recording from a simulation."""
 
 import json
+import sys
 from types import SimpleNamespace
 
+import gymnasium as gym
+import mujoco
 import numpy as np
 import pytest
 
@@ -69,8 +72,62 @@ def test_npz_round_trip(tmp_path):
     same(items, read_npz(path))
     del arrays["action"]
     np.savez(path, **arrays)
-    with pytest.raises(WarmstartError, match=r"Unknown array .* 'ctrl'"):
+    with pytest.raises(
+        WarmstartError, match=r"Expected the array 'ctrl' in .*run\.npz, found episode, time, "
+    ):
         read_npz(path)
+    arrays["times"] = arrays.pop("time")
+    np.savez(path, **arrays)
+    with pytest.raises(WarmstartError, match=r"Expected the array 'time' .* Did you mean 'times'\?"):
+        read_npz(path)
+
+
+def test_files_that_are_no_archives_are_called_so(tmp_path):
+    path = tmp_path / "run.npz"
+    for content in (b"time,qpos", b"", b"PK\x03\x04 broken"):
+        path.write_bytes(content)
+        with pytest.raises(WarmstartError, match=r"archive of arrays .* at .*run\.npz, found another file"):
+            read_npz(path)
+    with path.open("wb") as file:
+        np.save(file, np.zeros(3))
+    with pytest.raises(WarmstartError, match="found another file"):
+        read_npz(path)
+    np.savez(path, time=np.array([None, 1.0]))
+    with pytest.raises(WarmstartError, match=r"numbers in the array 'time', found Python objects"):
+        read_npz(path)
+
+
+def test_episode_ids_are_shown_as_they_were_meant(tmp_path):
+    item = motion(8)
+    arrays = {key: getattr(item, key) for key in ("time", "qpos", "qvel", "ctrl")}
+    for ids, shown in (([0.0, 1.0], ("0", "1")), ([3, 7], ("3", "7")), (["1.0", "a.0"], ("1", "a.0"))):
+        np.savez(tmp_path / "run.npz", episode=np.repeat(ids, 4), **arrays)
+        found = [each.name for each in read_npz(tmp_path / "run.npz")]
+        assert found == [f"run, episode {name}" for name in shown]
+    for ids, said in ((np.zeros((8, 1)), r"shape \(8,\), found \(8, 1\)"), (np.zeros(3), r"found \(3,\)")):
+        np.savez(tmp_path / "run.npz", episode=ids, **arrays)
+        with pytest.raises(WarmstartError, match=f"expected episode ids of {'.*' + said}"):
+            read_npz(tmp_path / "run.npz")
+    none = {key: values[:0] for key, values in arrays.items()}
+    np.savez(tmp_path / "run.npz", episode=np.zeros(0), **none)
+    with pytest.raises(WarmstartError, match="run: expected samples, found none"):
+        read_npz(tmp_path / "run.npz")
+
+
+def test_tables_without_rows_and_other_text_are_refused(tmp_path):
+    path = tmp_path / "run.csv"
+    names = ["time", *(n for part in columns(MODEL).values() for n in part), "episode"]
+    for content, found in (
+        (",".join(names).encode(), "a row of 17 names alone"),
+        (b"", "an empty file"),
+        (b"\xff\xfe\x00", "'utf-8' codec can't decode"),
+    ):
+        path.write_bytes(content)
+        with pytest.raises(WarmstartError, match=rf"in .*run\.csv, found {found}"):
+            read_csv(path, MODEL)
+    write_csv(path, Trajectories((motion(),)))
+    path.write_text(path.read_text(), encoding="utf-8-sig")
+    same((motion(),), read_csv(path, MODEL))
 
 
 def test_csv_round_trip(tmp_path):
@@ -105,6 +162,69 @@ def test_minari_needs_a_full_state():
     episode.infos = {"x_position": item.time}
     with pytest.raises(WarmstartError, match="with qpos and qvel in episode 3, found x_position"):
         read_minari(dataset, PERIOD)
+
+
+def test_minari_datasets_that_are_not_there_are_named(monkeypatch):
+    def load_dataset(name):
+        if name == "hopper/old-v0":
+            raise ImportError("h5py is not installed.")
+        raise FileNotFoundError(f"Dataset {name} not found locally")
+
+    known = SimpleNamespace(
+        load_dataset=load_dataset, list_local_datasets=lambda: {"hopper/mine-v0": {}, "hopper/old-v0": {}}
+    )
+    monkeypatch.setitem(sys.modules, "minari", known)
+    with pytest.raises(
+        WarmstartError, match=r"Minari dataset on this machine.* Did you mean 'hopper/mine-v0'"
+    ):
+        read("minari:hopper/mine-v1", HOPPER)
+    with pytest.raises(WarmstartError, match=r"install 'warmstart\[data\]'.*h5py is not installed"):
+        read("minari:hopper/old-v0", HOPPER)
+
+
+class Told(gym.Wrapper):
+    """Tells the full state in its infos, as Minari is to record it."""
+
+    def reset(self, **options):
+        observation, _ = self.env.reset(**options)
+        return observation, self.state()
+
+    def step(self, action):
+        *found, _ = self.env.step(action)
+        return *found, self.state()
+
+    def state(self):
+        data = self.unwrapped.data
+        return {"qpos": data.qpos.copy(), "qvel": data.qvel.copy()}
+
+
+@pytest.mark.filterwarnings("ignore:Implicitly cleaning up:ResourceWarning")  # Minari's own
+def test_minaris_own_datasets(tmp_path, monkeypatch):
+    for needed in ("h5py", "jax"):
+        pytest.importorskip(needed, reason=f"{needed}, with which Minari writes, is not installed")
+    minari = pytest.importorskip("minari", reason="Minari is not installed")
+    monkeypatch.setenv("MINARI_DATASETS_PATH", str(tmp_path))
+    keys = ("algorithm_name", "author", "author_email", "code_permalink", "description")
+    about = dict.fromkeys(keys, "test")  # Minari warns where one is missing
+    for name, told in (("hopper/told-v0", True), ("hopper/untold-v0", False)):
+        env = minari.DataCollector(Told(gym.make("Hopper-v5")), record_infos=told)
+        for seed in range(2):
+            env.reset(seed=seed)
+            done = False
+            while not done:
+                *_, done, _, _ = env.step(env.action_space.sample())
+        env.create_dataset(name, eval_env="Hopper-v5", **about)
+        env.close()
+    items = read("minari:hopper/told-v0", HOPPER)
+    assert [item.name for item in items] == ["episode 0", "episode 1"]
+    model = robot_of(HOPPER).model()
+    data = mujoco.MjData(model)
+    for item in items:
+        data.qpos, data.qvel, data.ctrl = item.qpos[0], item.qvel[0], item.ctrl[0]
+        mujoco.mj_step(model, data, robot_of(HOPPER).frame_skip)
+        np.testing.assert_allclose(data.qpos, item.qpos[1], err_msg="ctrl[0] doesn't lead to qpos[1]")
+    with pytest.raises(WarmstartError, match=r"episode 0, found none.*record_infos=True"):
+        read("minari:hopper/untold-v0", HOPPER)
 
 
 def test_lerobot_round_trip(tmp_path):
@@ -166,6 +286,10 @@ def test_shapes_are_checked():
     item = motion()
     with pytest.raises(WarmstartError, match=r"qvel of shape \(20, k\), found \(19, 6\)"):
         Trajectory("run", item.time, item.qpos, item.qvel[:19], item.ctrl)
+    with pytest.raises(WarmstartError, match=r"run: expected numbers as time, found <U1 of shape \(20,\)"):
+        Trajectory("run", np.repeat("a", 20), item.qpos, item.qvel, item.ctrl)
+    with pytest.raises(WarmstartError, match=r"run: expected time of shape \(n,\), found \(\)"):
+        Trajectory("run", 0.0, item.qpos, item.qvel, item.ctrl)
     with pytest.raises(WarmstartError, match="at least one trajectory"):
         Trajectories(())
     with pytest.raises(WarmstartError, match="Did you mean 'Hopper-v5'"):
@@ -189,8 +313,6 @@ def test_what_is_recorded_without_noise_is_what_the_simulation_does():
     again = record("HalfCheetah-v5", 30, noise_std=0.0, seed=4)
     same((item,), again)
     robot = robot_of(Task.parse("HalfCheetah-v5"))
-    import mujoco
-
     model = robot.model()
     data = mujoco.MjData(model)
     data.qpos, data.qvel = item.qpos[0], item.qvel[0]
@@ -228,6 +350,14 @@ def test_rates_and_policies():
         Trajectories((slow,)).check(Task.parse("HalfCheetah-v5"))
     with pytest.raises(WarmstartError, match=r"rate of 20 Hz .*found 15 Hz; 20 Hz would do"):
         record("HalfCheetah-v5", 40, rate=15)
+    for settings, said in (
+        ({"rate": 0.0}, "rate above 0 Hz, found 0"),
+        ({"seed": -1}, "seed of 0 or more, found -1"),
+        ({"noise_std": np.nan}, "noise_std of at least 0, found nan"),
+        ({"noise_std": -0.1}, "noise_std of at least 0, found -0.1"),
+    ):
+        with pytest.raises(WarmstartError, match=said):
+            record("HalfCheetah-v5", 40, **settings)
     (still,) = record("HalfCheetah-v5", 20, lambda observation: 0.1 * observation[:6])
     assert still.ctrl.any()
     with pytest.raises(WarmstartError, match="Did you mean 'chirp'"):
