@@ -70,3 +70,33 @@ def test_links_lead_somewhere(path):
     for target in re.findall(r"\]\(([^)#]+)\)", text):
         if not target.startswith("http"):
             assert ((ROOT / path).parent / target).exists(), f"{path} links to {target}"
+
+
+@pytest.mark.parametrize(
+    "block",
+    re.findall(r"```yaml\n(.*?)```", (ROOT / "docs/sim2real.md").read_text(), flags=re.S),
+    ids=lambda block: block.strip().splitlines()[0][:30],
+)
+def test_the_settings_of_the_documents_are_ones(block, tmp_path):
+    """Studies are planned; worlds act on a Hopper; a reality is sealed."""
+    from warmstart.envs.tasks import Task
+    from warmstart.envs.yaml_files import parse_yaml
+    from warmstart.experiments.plan import make_plan
+    from warmstart.experiments.study import Study
+    from warmstart.sim2real.reality import seal_reality
+    from warmstart.sim2real.worlds import WorldConfig, check_world, resolved
+
+    data = parse_yaml(block, "docs").data
+    if "arms" in data:
+        block = re.sub(r"^source: runs/.*", "source: HalfCheetah-v5\nsource_steps: 20_480", block, flags=re.M)
+        usual = {"name": "docs", "target": "HalfCheetah-v5", "target_steps": 20_480}
+        missing = "".join(f"{key}: {value}\n" for key, value in usual.items() if key not in data)
+        made = make_plan(Study.from_document(parse_yaml(missing + block, "docs")))
+        assert len(made.trials) > len(data["arms"])
+    elif "task" in data:
+        path = tmp_path / "mine.yaml"
+        path.write_text(block)
+        assert seal_reality(path).name == data["name"]
+    else:
+        task = Task.parse("Hopper-v5")
+        check_world(resolved(WorldConfig(**data), task), task)
