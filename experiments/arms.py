@@ -12,7 +12,7 @@ from warmstart.envs.pixel_options import sees_pixels, state_task
 from warmstart.envs.tasks import Task
 from warmstart.envs.yaml_files import Place
 from warmstart.experiments.settings import override, setting_names, to_plain
-from warmstart.experiments.study import WORLD_KEYS, Arm, Study, StudyError, checked
+from warmstart.experiments.study import ARM_KEYS, WORLD_KEYS, Arm, Study, StudyError, checked
 from warmstart.sim2real.worlds import WorldConfig
 from warmstart.transfer.fine_tuning import fit_within
 from warmstart.transfer.methods import TransferMethod, make_method
@@ -172,9 +172,11 @@ def resolve_method(
     """
     kind = type(checked((*place, "method"), lambda: make_method(name)))
     valid = [item.name for item in fields(kind)]
+    settings = [*ARM_KEYS, *valid]
     for option in options:
         if option not in valid:
-            raise StudyError((*place, option), str(unknown_name(f"option of {name}", option, valid)))
+            about = f"option of {name} or key of an arm"
+            raise StudyError((*place, option), str(unknown_name(about, option, settings)))
     try:
         method = make_method(name, **options)
         method.check_algorithm(config.algorithm)

@@ -27,7 +27,7 @@ WORLD_KEYS = (
     "reality_steps",
 )
 """What an arm may say of the simulation that it trains in; see `WorldConfig`."""
-_ARM_KEYS = ("obs", "vision", "algorithm", "optional", *WORLD_KEYS)
+ARM_KEYS = ("obs", "vision", "algorithm", "optional", *WORLD_KEYS)
 """What an arm may say beside its name, its method and the method's options."""
 
 
@@ -76,7 +76,7 @@ class Arm:
 
     def to_mapping(self) -> dict[str, Any]:
         """Give name, method and options as one flat mapping, as in YAML."""
-        keys = [key for key in _ARM_KEYS if key not in WORLD_KEYS]
+        keys = [key for key in ARM_KEYS if key not in WORLD_KEYS]
         own = {key: to_plain(getattr(self, key)) for key in keys if getattr(self, key)}
         mine = {"name": self.name, "method": self.method, **own, **to_plain(self.world)}
         return {**mine, **to_plain(self.options)}
@@ -357,7 +357,7 @@ def _read_arm(arm: str | Mapping[str, Any], place: Place) -> Arm:
     name = arm.get("name", arm["method"])
     if not isinstance(name, str) or not name:
         raise StudyError((*place, "name"), f"expected text, found {name!r}.")
-    options = {key: value for key, value in arm.items() if key not in ("name", "method", *_ARM_KEYS)}
+    options = {key: value for key, value in arm.items() if key not in ("name", "method", *ARM_KEYS)}
     obs, vision, algorithm, optional = (arm.get(key) for key in ("obs", "vision", "algorithm", "optional"))
     world = {key: arm[key] for key in WORLD_KEYS if arm.get(key)}
     if obs not in (None, "state"):
