@@ -72,5 +72,5 @@ def test_grids_end_with_training_and_fit_rollouts() -> None:
         assert study.source_steps % study.protocol.source_every == 0, name
         for trial in make_plan(study).trials:
             settings = trial.config.algorithm
-            if settings.get("algorithm") == "ppo" and "pixels" not in name:
+            if settings.get("algorithm") == "ppo" and not trial.config.vision:
                 assert trial.config.steps % (settings["n_envs"] * settings["n_steps"]) == 0, name
