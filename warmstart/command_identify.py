@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
-from warmstart.console import Command, console, note, pairs, print_json, print_table
+from warmstart.console import Command, Words, console, note, pairs, print_json, print_table
 from warmstart.envs.errors import WarmstartError
 from warmstart.sim2real.identified import DELAY, SECONDS, WINDOW
 
@@ -16,9 +16,6 @@ if TYPE_CHECKING:
     from warmstart.envs.tasks import Task
     from warmstart.sim2real.reality import Reality
     from warmstart.sim2real.trajectories import Trajectories
-
-Words = tuple[tuple[str, ...], ...]
-"""Words of an option that takes several and may be repeated."""
 
 
 @dataclass(frozen=True)

@@ -4,13 +4,14 @@ import time
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
 from warmstart.command_policy import check_fit
-from warmstart.console import Command, console, note, print_json, print_table
+from warmstart.console import Command, Words, console, note, print_json, print_table
 from warmstart.envs.errors import WarmstartError
 from warmstart.meter import Advance, Meter
 
@@ -134,7 +135,7 @@ class Robustness(Command):
     """Episodes per cell."""
     threshold: float | None = None
     """Return that counts as good; by default a fifth below the first policy's nominal return."""
-    trained: Annotated[tuple[str, ...], tyro.conf.arg(metavar="PARAMETER=RANGE")] = ()
+    trained: tyro.conf.UseAppendAction[Annotated[Words, tyro.conf.arg(metavar="PARAMETER=RANGE")]] = ()
     """What the policies were trained on, to be drawn in, such as friction=x0.6:x1.4; what a trial of a study
     was trained on is known."""
     out: Path | None = None
@@ -164,7 +165,7 @@ class Robustness(Command):
         if not self.sweep:
             raise WarmstartError("Expected what to sweep: --sweep torso.mass=x0.5:x2:7, for example.")
         sweeps = [Sweep.parse(text) for text in self.sweep]
-        trained = read_terms(pairs("--trained", self.trained))[0]
+        trained = read_terms(pairs("--trained", list(chain(*self.trained))))[0]
         if self.out is not None:
             check_picture(self.out)
         named = named_checkpoints([Path(word) for word in self.words[:-1]], task)

@@ -12,6 +12,9 @@ from rich.table import Table
 
 from warmstart.envs.errors import WarmstartError
 
+Words = tuple[tuple[str, ...], ...]
+"""Words of an option that takes several and may be repeated."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Command:
