@@ -1,5 +1,7 @@
 """Small models in real environments, and the comparison of two policies in physical units."""
 
+from pathlib import Path
+
 import gymnasium
 import numpy as np
 import pytest
@@ -114,3 +116,11 @@ def corresponding(source, target, observations, mapping=None):
             found[:, theirs.index(name)] = observations[:, t]
             count += 1
     return found, count
+
+
+@pytest.fixture
+def no_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """A machine without weights of its own."""
+    monkeypatch.delenv("WARMSTART_WEIGHTS", raising=False)
+    monkeypatch.delenv("HF_HUB_OFFLINE", raising=False)
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
