@@ -60,8 +60,10 @@ def identification_notes(found: Mapping[str, Any]) -> list[str]:
         return []
     losses, steps = found["losses"], f"{found['interactions']:,} recorded steps"
     if found["accepted"]:
-        late = "".join(f", {key} {value:g}" for key, value in found["imperfections"].items())
-        notes = [f"Identified from {steps}: {found['task']}{late}."]
+        others = {key: value for key, value in found["imperfections"].items() if key != "noise"}
+        late = "".join(f", {key} {value}" for key, value in others.items())
+        noisy = f", noise of {len(found['noise'])} sensors" if found["noise"] else ""
+        notes = [f"Identified from {steps}: {found['task']}{late}{noisy}."]
     else:
         notes = [
             f"The fit from {steps} was rejected, since it predicts held-out motion no better than the "

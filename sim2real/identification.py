@@ -16,21 +16,23 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import t as student
 
+from warmstart.envs.batched import BatchedEnv
 from warmstart.envs.contexts import Change, Context
 from warmstart.envs.errors import WarmstartError
 from warmstart.envs.fields import ModelFields
 from warmstart.envs.parameters import BatchParameters, Parameters
 from warmstart.envs.tasks import Task
+from warmstart.envs.vector import make_vec
 from warmstart.sim2real.distributions import TruncatedNormal
 from warmstart.sim2real.excitation import WEAK, Excitation, nominal_information
 from warmstart.sim2real.fitting import Fit, estimate_noise, fit
 from warmstart.sim2real.flaws import check, whole
 from warmstart.sim2real.identified import DELAY, WINDOW, Estimate, Identification, Losses
-from warmstart.sim2real.normal_equations import Normal
+from warmstart.sim2real.normal_equations import Normal, window_losses
 from warmstart.sim2real.replay import LAG, Replay, read_parameters
 from warmstart.sim2real.terms import Term
-from warmstart.sim2real.trajectories import Trajectories, finite, robot_of
-from warmstart.sim2real.windows import Floats, Windows, check_window, cut_windows, window_length
+from warmstart.sim2real.trajectories import Trajectories, columns, finite, robot_of
+from warmstart.sim2real.windows import Floats, Windows, check_window, cut_windows, spread_of, window_length
 
 Progress = Callable[[str], None]
 COARSE = 300
@@ -45,6 +47,10 @@ ROUNDS = 2
 """Fits of all samples, each with the noise of the one before, ahead of the last."""
 BLOCKS = 4
 """Blocks of time, a part of each of which is held out."""
+SURE = 10.0
+"""Squared residuals, in units of the noise, that another delay must save in a window to be taken for its."""
+OFTEN = 0.1
+"""Share of windows in which another delay must be the best, or they count as outliers."""
 SETTLED = 2.0
 """Largest time constants for which commands are taken into account before a window."""
 FLOOR = 0.05
@@ -134,11 +140,13 @@ def identify(
         judged = judged.updated(again)
         _check_identifiable(judged)
         free, places = judged.identifiable, np.where(judged.identifiable, fitted.places, full.nominal)
+    coarse.noise = full.noise
+    late = _delay_range(coarse, fitted.places, chosen, range(low, high + 1))
     errors = np.zeros(len(names))
     # a fit anew ends elsewhere where contacts make the loss rough: that is part of the uncertainty
     errors[free] = np.sqrt(np.diag(normal.covariance(free)) + (fitted.places - places)[free] ** 2)
     checked = replay_of(held.spread(MOST // 3))
-    checked.noise = coarse.noise = full.noise
+    checked.noise = full.noise
     losses = Losses(
         _replayed(coarse, full.nominal, low),
         fitted.loss,
@@ -152,7 +160,9 @@ def identify(
         estimates,
         {row.name: row.verdict for row in judged.rows if not row.identifiable},
         None if delay is None else chosen,
+        None if delay is None else late,
         full.lag(fitted.places[-1]) if lag else None,
+        _sensor_noise(task, full),
         {steps: each.loss for steps, each in delays.items()},
         losses,
         margin,
@@ -205,6 +215,19 @@ def _replayed(replay: Replay, places: Floats, delay: int) -> float:
     """Loss of given physics on the windows, with the start states that suit it best."""
     replay.delay = delay
     return fit(replay, places, np.zeros(len(places), dtype=bool)).loss
+
+
+def _delay_range(replay: Replay, places: Floats, chosen: int, delays: range) -> tuple[int, int]:
+    """Fewest and most control steps by which commands are late, where that changes from window to window."""
+    losses, none = [], np.zeros(len(places), dtype=bool)
+    for replay.delay in delays:
+        starts = fit(replay, places, none).starts
+        losses.append(window_losses(replay.windows, replay.residuals(places[None], starts[None]))[0])
+    numbers = replay.windows.valid.sum(axis=1) * replay.windows.span.size
+    gain = (losses[delays.index(chosen)] - np.min(losses, axis=0)) * numbers
+    best = np.where(gain > SURE, np.argmin(losses, axis=0) + delays[0], chosen)
+    often = [chosen, *(delay for delay in delays if (best == delay).mean() >= OFTEN)]
+    return min(often), max(often)
 
 
 def _check_identifiable(judged: Excitation) -> None:
@@ -277,6 +300,19 @@ def _estimates(
             )
         )
     return tuple(found)
+
+
+def _sensor_noise(task: Task, replay: Replay) -> dict[str, float]:
+    """Noise of measured positions and velocities, by the names that the task's observation has for them."""
+    model, stds = replay.model, np.asarray(replay.noise)
+    env = make_vec(task, 1, n_threads=1)
+    assert isinstance(env, BatchedEnv)  # see `robot_of`
+    seen = () if env.visuals is not None else env.observation_layout.names
+    env.close()
+    named = columns(model)
+    found = dict(zip(named["qpos"], spread_of(model, stds[: model.nv]), strict=True))
+    found |= zip(named["qvel"], stds[model.nv :], strict=True)
+    return {name: _round(std) for name, std in found.items() if name in seen}
 
 
 def _recipe(terms: Sequence[Term], estimates: Sequence[Estimate]) -> dict[str, Any]:

@@ -75,8 +75,12 @@ class Identification:
         task: The nominal task.
         estimates: The fitted parameters.
         excluded: Parameters that the data doesn't determine, which stay nominal, with the reason.
-        delay: Control steps after which a command acts; None where it wasn't asked for.
+        delay: Control steps after which a command acts most often; None where it wasn't asked for.
+        delays: Fewest and most, where that changes; the same twice where it doesn't, None likewise.
         lag: Time constant, s, with which drives follow their commands; None where it wasn't asked for.
+        noise: Standard deviation of what the fit leaves over of each position and velocity that the task's
+            observation has, by its name there and in its unit: the sensors' noise, and what no parameter
+            explains.
         delay_losses: Loss of a quick fit under each delay that was tried.
         losses: How well nominal and fitted model replay the recordings.
         margin: By which share the fitted model must beat the nominal one on what was held out.
@@ -89,7 +93,9 @@ class Identification:
     estimates: tuple[Estimate, ...]
     excluded: dict[str, str]
     delay: int | None
+    delays: tuple[int, int] | None
     lag: float | None
+    noise: dict[str, float]
     delay_losses: dict[int, float]
     losses: Losses
     margin: float
@@ -99,9 +105,16 @@ class Identification:
 
     @property
     def imperfections(self) -> dict[str, Any]:
-        """The delay and lag, as `read_imperfections` reads them; empty where there are none."""
-        late = {"action_delay": self.delay} if self.delay else {}
-        return late | ({"action_lag": float(f"{self.lag:.4g}")} if self.lag else {})
+        """Delay, lag and noise, as `read_imperfections` reads them, without those that there aren't."""
+        found: dict[str, Any] = {}
+        if self.delays and self.delays[1]:
+            low, high = self.delays
+            found["action_delay"] = high if low == high else [low, high]
+        if self.lag:
+            found["action_lag"] = float(f"{self.lag:.4g}")
+        if self.noise:
+            found["noise"] = [{"std": std, "sensors": [name]} for name, std in self.noise.items()]
+        return found
 
     @property
     def accepted(self) -> bool:

@@ -87,7 +87,12 @@ class Reality:
         return RealityEnv(env, self)
 
     def record(
-        self, seconds: float, signal: str = "held", seed: int = 0, noise_std: float = 0.01
+        self,
+        seconds: float,
+        signal: str = "held",
+        seed: int = 0,
+        noise_std: float | None = None,
+        amplitude: float = 1.0,
     ) -> tuple[Trajectories, int]:
         """Move the robot and record its joint encoders, as one would to identify it.
 
@@ -95,7 +100,9 @@ class Reality:
             seconds: How long.
             signal: The excitation; see `SIGNALS`.
             seed: Of the excitation, start states and measurement noise.
-            noise_std: Standard deviation of that noise, as a share of each joint's range of motion.
+            noise_std: Standard deviation of that noise, as a share of each joint's range of motion; None for
+                the bias, noise and resolution that the reality's own sensors have.
+            amplitude: Share of the controls' ranges that the excitation uses.
 
         Returns:
             The recordings, and the steps that they took in the reality.
@@ -108,7 +115,17 @@ class Reality:
         robot = robot_of(self.task)
         period = robot.frame_skip * float(robot.model().opt.timestep)
         steps = max(1, round(seconds / period))
-        found = record(self._truth, steps, signal, seed, noise_std, perturbations=self._perturbations())
+        own = self.imperfections if noise_std is None else None
+        found = record(
+            self._truth,
+            steps,
+            signal,
+            seed,
+            noise_std or 0.0,
+            amplitude=amplitude,
+            sensors=own,
+            perturbations=self._perturbations(),
+        )
         return found, steps
 
     @property

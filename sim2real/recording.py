@@ -5,6 +5,7 @@ May import envs.
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from fnmatch import fnmatchcase
 from typing import Any
 
 import mujoco
@@ -15,13 +16,15 @@ from warmstart.envs.errors import WarmstartError, unknown_name
 from warmstart.envs.hooks import ContextSource, Perturbation
 from warmstart.envs.tasks import Task
 from warmstart.envs.vector import make_vec
-from warmstart.sim2real.flaws import check, whole
+from warmstart.sim2real.flaws import Setting, check, whole
 from warmstart.sim2real.identified import SECONDS
+from warmstart.sim2real.imperfections import Imperfections
 from warmstart.sim2real.trajectories import (
     FEWEST,
     Floats,
     Trajectories,
     Trajectory,
+    columns,
     finite,
     quaternions,
     robot_of,
@@ -41,6 +44,8 @@ def record(
     noise_std: float = NOISE_STD,
     rate: float | None = None,
     *,
+    amplitude: float = 1.0,
+    sensors: Imperfections | None = None,
     context_source: ContextSource | None = None,
     perturbations: Sequence[Perturbation] = (),
 ) -> Trajectories:
@@ -55,13 +60,18 @@ def record(
             its range of motion in the recording.
         rate: Samples per second; the task's control rate (None) or a whole fraction of it, with controls held
             in between.
+        amplitude: Share of the controls' ranges that an excitation uses; where it is small, robots that fall
+            stay up longer.
+        sensors: Whose bias, noise and resolution the measurements have, in place of ``noise_std``.
         context_source: Draws the physics of every episode.
         perturbations: What makes the robot differ from its simulation.
 
     Raises:
         WarmstartError: The task or signal isn't known, or a number isn't sound.
     """
-    check_recording(signal=policy if isinstance(policy, str) else "held", noise_std=noise_std)
+    check_recording(
+        signal=policy if isinstance(policy, str) else "held", noise_std=noise_std, amplitude=amplitude
+    )
     check(whole(seed) and seed >= 0, "a seed of 0 or more", seed)
     check(rate is None or (finite(rate) and rate > 0), "a rate above 0 Hz", rate)
     task = Task.parse(task) if isinstance(task, str) else task
@@ -73,31 +83,47 @@ def record(
     )
     assert isinstance(env, BatchedEnv)  # every task that robot_of knows, pixels aside
     try:
-        return _record(env, steps, policy, seed, noise_std, rate)
+        rng = np.random.default_rng([seed, 1])
+        items = _record(env, steps, policy, seed, rate, amplitude, rng)
+        model = env.sim.model
     finally:
         env.close()
+    if sensors is not None:
+        return Trajectories(tuple(_sensed(items, sensors, model, rng)))
+    return Trajectories(tuple(_measured(items, noise_std, model, rng)))
 
 
-def check_recording(seconds: Any = SECONDS, signal: Any = "held", noise_std: Any = NOISE_STD) -> None:
+def check_recording(
+    seconds: Any = SECONDS, signal: Any = "held", noise_std: Any = NOISE_STD, amplitude: Any = 1.0
+) -> None:
     """See that settings of a recording are sound, before a robot moves.
 
     Args:
         seconds: How long it is to be.
         signal: The excitation (`SIGNALS`).
         noise_std: Standard deviation of the measurement noise, as a share of each range of motion.
+        amplitude: Share of the controls' ranges that the excitation uses.
 
     Raises:
         WarmstartError: One isn't.
     """
     check(finite(seconds) and seconds > 0, "seconds to record above 0", seconds)
     check(finite(noise_std) and noise_std >= 0, "a noise_std of at least 0", noise_std)
+    check(finite(amplitude) and 0 < amplitude <= 1, "an amplitude above 0, at most 1", amplitude)
     if not isinstance(signal, str) or signal not in SIGNALS:
         raise unknown_name("excitation", str(signal), SIGNALS)
 
 
 def _record(
-    env: BatchedEnv, steps: int, policy: Policy | str | None, seed: int, noise_std: float, rate: float | None
-) -> Trajectories:
+    env: BatchedEnv,
+    steps: int,
+    policy: Policy | str | None,
+    seed: int,
+    rate: float | None,
+    amplitude: float,
+    rng: np.random.Generator,
+) -> list[Trajectory]:
+    """Recordings of the true motion."""
     period, model = float(env.sim.dt[0]), env.sim.model
     hold = 1 if rate is None else max(1, round(1 / (rate * period)))
     if rate is not None and abs(hold * rate * period - 1) > 1e-6:
@@ -105,8 +131,9 @@ def _record(
             f"Expected a rate of {1 / period:g} Hz ({env.task.id}'s control rate) or a whole fraction of it, "
             f"found {rate:g} Hz; {1 / (hold * period):g} Hz would do."
         )
-    rng = np.random.default_rng([seed, 1])
-    act = policy if callable(policy) else _excite(policy or "held", model, steps, hold * period, rng)
+    act = (
+        policy if callable(policy) else _excite(policy or "held", model, steps, hold * period, amplitude, rng)
+    )
     observations, _ = env.reset(seed=seed)
     rows: list[list[tuple[Any, Floats, Floats, Floats]]] = [[]]
     action = np.zeros((1, model.nu), dtype=np.float32)
@@ -127,13 +154,15 @@ def _record(
         raise WarmstartError(
             f"Every episode of {env.task} ended within {FEWEST} samples: give a policy that lives longer."
         )
-    return Trajectories(tuple(_measured(items, noise_std, model, rng)))
+    return items
 
 
-def _excite(name: str, model: mujoco.MjModel, steps: int, period: float, rng: np.random.Generator) -> Policy:
+def _excite(
+    name: str, model: mujoco.MjModel, steps: int, period: float, amplitude: float, rng: np.random.Generator
+) -> Policy:
     """A signal over the controls' ranges (-1 to 1 where they have none) as a policy."""
     low, high = np.where(model.actuator_ctrllimited[:, None], model.actuator_ctrlrange, [-1.0, 1.0]).T
-    signal = iter(low + (high - low) * (SIGNALS[name](steps, model.nu, period, rng) + 1) / 2)
+    signal = iter(low + (high - low) * (amplitude * SIGNALS[name](steps, model.nu, period, rng) + 1) / 2)
     return lambda _: next(signal)
 
 
@@ -149,9 +178,41 @@ def _measured(
             getattr(item, k) + noise_std * span * rng.standard_normal(getattr(item, k).shape)
             for k, span in spans.items()
         )
-        for start in quaternions(model):
-            qpos[:, start : start + 4] /= np.linalg.norm(qpos[:, start : start + 4], axis=1)[:, None]
-        yield replace(item, qpos=qpos, qvel=qvel)
+        yield replace(item, qpos=_unit(qpos, model), qvel=qvel)
+
+
+def _sensed(
+    items: Sequence[Trajectory], sensors: Imperfections, model: mujoco.MjModel, rng: np.random.Generator
+) -> Iterator[Trajectory]:
+    """Recordings by imperfect sensors; a setting means the columns that are called as its sensors are."""
+    names = columns(model)
+    for item in items:
+        read = {}
+        for key in ("qpos", "qvel"):
+            value: Floats = getattr(item, key)
+            value = value + _of(names[key], sensors.bias, "std") * rng.standard_normal(value.shape[1])
+            value += _of(names[key], sensors.noise, "std") * rng.standard_normal(value.shape)
+            resolution = _of(names[key], sensors.quantisation, "resolution")
+            rounded = np.rint(value / np.maximum(resolution, 1e-300)) * resolution
+            read[key] = np.where(resolution > 0, rounded, value)
+        yield replace(item, qpos=_unit(read["qpos"], model), qvel=read["qvel"])
+
+
+def _of(names: Sequence[str], settings: Sequence[Setting], number: str) -> Floats:
+    """A number of the settings for each name, of which the last that means it holds; 0 for none."""
+    found = np.zeros(len(names))
+    for setting in settings:
+        for i, name in enumerate(names):
+            if any(fnmatchcase(name, pattern) for pattern in setting.patterns or ("*",)):
+                found[i] = getattr(setting, number)
+    return found
+
+
+def _unit(qpos: Floats, model: mujoco.MjModel) -> Floats:
+    """Positions, their quaternions of length 1."""
+    for start in quaternions(model):
+        qpos[:, start : start + 4] /= np.linalg.norm(qpos[:, start : start + 4], axis=1)[:, None]
+    return qpos
 
 
 def _held(n: int, nu: int, period: float, rng: np.random.Generator) -> Floats:

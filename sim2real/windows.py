@@ -170,6 +170,20 @@ def add(model: mujoco.MjModel, qpos: Floats, velocity: Floats) -> Floats:
     return found
 
 
+def spread_of(model: mujoco.MjModel, stds: Floats) -> Floats:
+    """Standard deviations of positions from those of their differences. Shape: (nv,) to (nq,).
+
+    To first order, a quaternion changes by half of the rotation.
+    """
+    found = np.empty(model.nq)
+    for q, v, turns in _parts(model):
+        if turns:
+            found[q : q + 4] = np.sqrt((stds[v : v + 3] ** 2).mean()) / 2
+        else:
+            found[q] = stds[v]
+    return found
+
+
 def _parts(model: mujoco.MjModel) -> Iterable[tuple[int, int, bool]]:
     """Where each coordinate or rotation starts in qpos and in qvel."""
     turning, q, v = quaternions(model), 0, 0

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from warmstart.sim2real.curriculum import Curriculum
     from warmstart.sim2real.terms import Term
 
-IDENTIFY_SETTINGS = ("parameters", "seconds", "signal", "noise_std", "delay", "lag", "window")
+IDENTIFY_SETTINGS = ("parameters", "seconds", "signal", "amplitude", "noise_std", "delay", "lag", "window")
 """What `WorldConfig.identify` may say."""
 IDENTIFIED = "identified"
 """As ``randomize``: what an identification left open."""
@@ -234,7 +234,7 @@ def check_identify(settings: Mapping[str, Any], task: Task) -> None:
         raise WarmstartError("identify: expected parameters with their ranges, {torso.mass: x0.5:x2}.")
     try:
         for check, names in (
-            (check_recording, ("seconds", "signal", "noise_std")),
+            (check_recording, ("seconds", "signal", "amplitude", "noise_std")),
             (check_settings, ("delay", "lag", "window")),
         ):
             check(**{name: settings[name] for name in names if name in settings})

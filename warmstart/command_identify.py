@@ -97,7 +97,9 @@ class Identify(Command):
             f"{task}, {recorded.duration:.0f} s of motion", list(rows[0]), [list(r.values()) for r in rows]
         )
         if found.delay is not None:
-            console().print(f"delay: {found.delay} control steps")
+            low, high = found.delays or (found.delay, found.delay)
+            changing = "" if low == high else f", changing from {low} to {high}"
+            console().print(f"delay: {found.delay} control steps{changing}")
         console().print(found.message)
         console().print(f"task: {found.task_text}")
         recipe = {"randomize": found.recipe, "imperfections": found.imperfections}

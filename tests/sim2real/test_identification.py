@@ -11,7 +11,6 @@ import yaml
 
 from warmstart.command_identify import Identify
 from warmstart.envs.errors import WarmstartError
-from warmstart.envs.hooks import Perturbation
 from warmstart.envs.parameters import Parameters
 from warmstart.envs.tasks import Task
 from warmstart.envs.yaml_files import parse_yaml
@@ -22,7 +21,6 @@ from warmstart.experiments.run import prepare
 from warmstart.experiments.study import Study
 from warmstart.experiments.trial import run_trial
 from warmstart.experiments.worlds import IDENTIFICATION, training_task, trial_world
-from warmstart.sim2real.challenges import read_imperfections
 from warmstart.sim2real.excitation import Excitation, excitation
 from warmstart.sim2real.identification import identify
 from warmstart.sim2real.identified import SECONDS, WINDOW
@@ -31,26 +29,11 @@ from warmstart.sim2real.randomization import read_terms
 from warmstart.sim2real.reality import seal_reality
 from warmstart.sim2real.recording import check_recording, record
 from warmstart.sim2real.replay import Replay, read_parameters
-from warmstart.sim2real.signal_paths import perturbations
 from warmstart.sim2real.trajectories import Trajectories, robot_of
 from warmstart.sim2real.windows import add, cut_windows, subtract
 from warmstart.sim2real.worlds import TrainingWorld
 
 RANGES = {"torso.mass": "x0.5:x2", "gear": "x0.5:x2"}
-
-
-class Late(Perturbation):
-    """Commands act some control steps late."""
-
-    def __init__(self, steps):
-        self.steps, self.waiting = steps, []
-
-    def on_reset(self, env, ids):
-        self.waiting = []
-
-    def before_step(self, env, actions):
-        self.waiting.append(actions)
-        return self.waiting[max(0, len(self.waiting) - 1 - self.steps)]
 
 
 @pytest.fixture(scope="module")
@@ -111,42 +94,6 @@ def test_a_fit_on_top_of_a_context_gives_absolute_values():
         values[parameters.columns["actuator.joint0.gear"]], 200 * found.estimates[0].number, rtol=1e-3
     )
     np.testing.assert_allclose(values[parameters.columns["joint.joint0.damping"]], 1.4)
-
-
-def test_delays_are_found():
-    data = record("Reacher-v5@gear=x1.3", 150, seed=0, perturbations=[Late(2)])
-    said = []
-    found = identify("Reacher-v5", data, {"gear": "x0.5:x2"}, delay=(0, 3), progress=said.append)
-    assert found.delay == 2
-    assert min(found.delay_losses, key=found.delay_losses.get) == 2
-    assert found.estimates[0].number == pytest.approx(1.3, rel=0.05)
-    assert said[2].startswith("delay of 2 steps: loss")
-
-
-def test_a_lag_of_the_drives_is_told_from_damping():
-    lagging = perturbations(read_imperfections({"action_lag": 0.03}), 0)
-    data = record("Reacher-v5@gear=x1.3", 300, seed=0, perturbations=lagging)
-    parameters = {"gear": "x0.5:x2", "damping": "x0.5:x2"}
-    found = identify("Reacher-v5", data, parameters, delay=(0, 1), lag=0.1, window=0.4)
-    gear, damping, lag = found.estimates
-    assert found.delay == 0
-    assert found.imperfections == {"action_lag": pytest.approx(0.03, rel=0.1)}
-    assert (lag.name, lag.unit, lag.operation) == ("action_lag", "s", "set")
-    assert lag.low < lag.number < lag.high
-    assert damping.number == pytest.approx(1.0, rel=0.1)
-    assert gear.number == pytest.approx(1.3, rel=0.05)
-    assert "lag" not in found.task_text + str(found.recipe)
-    assert read_imperfections(found.imperfections).action_lag
-    blamed = identify("Reacher-v5", data, parameters, delay=(0, 1), window=0.4)
-    assert blamed.lag is None
-    assert blamed.losses.held_fitted > 1.2 * found.losses.held_fitted
-
-
-def test_drives_without_a_lag_have_none():
-    data = record("Reacher-v5@gear=x1.3", 200, seed=0)
-    found = identify("Reacher-v5", data, {"gear": "x0.5:x2"}, delay=None, lag=0.05)
-    assert found.lag == pytest.approx(0, abs=0.007), "a few percent of the last output"
-    assert found.estimates[0].number == pytest.approx(1.3, rel=0.05)
 
 
 def test_offsets_and_values_are_fitted_and_threads_do_not_matter():
@@ -330,7 +277,7 @@ seeds: 1
 baseline: plain
 arms:
   - {name: plain, method: scratch}
-  - {name: fitted, method: scratch, identify: &fit {parameters: {gear: x0.5:x2}, seconds: 12, delay: [0, 0], lag: 0.04, window: 0.16}}
+  - {name: fitted, method: scratch, identify: &fit {parameters: {gear: x0.5:x2}, seconds: 12, delay: [0, 0], lag: 0.04, window: 0.16, noise_std: 0.01}}
   - {name: around, method: scratch, identify: *fit, randomize: identified}
 evaluation: {every: 128, episodes: 1}
 """  # noqa: E501
@@ -377,12 +324,20 @@ def test_notes_name_what_the_motion_does_not_determine():
         "task": "Hopper-v5@gear=x0.8",
         "interactions": 1000,
         "accepted": True,
-        "imperfections": {"action_lag": 0.02},
+        "imperfections": {
+            "action_delay": [0, 1],
+            "action_lag": 0.02,
+            "noise": [{"std": 0.1, "sensors": ["rootz.velocity"]}],
+        },
+        "noise": {"rootz.velocity": 0.1},
         "excluded": {"damping": "not identifiable", "friction": "not identifiable"},
         "losses": {"held_fitted": 1.0, "held_nominal": 2.0},
     }
     first, second = identification_notes(found)
-    assert first == "Identified from 1,000 recorded steps: Hopper-v5@gear=x0.8, action_lag 0.02."
+    assert first == (
+        "Identified from 1,000 recorded steps: Hopper-v5@gear=x0.8, action_delay [0, 1], action_lag 0.02, "
+        "noise of 1 sensors."
+    )
     assert "doesn't determine damping, friction" in second
     (rejected,) = identification_notes({**found, "accepted": False, "excluded": {}})
     assert rejected.startswith("The fit from 1,000 recorded steps was rejected")

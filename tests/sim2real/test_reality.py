@@ -109,9 +109,13 @@ def test_a_recording_is_of_the_true_robot_with_measurement_noise(mine):
     recorded.check(reality.task)
     again, _ = reality.record(4.0, seed=1, noise_std=0.0)
     np.testing.assert_array_equal(recorded[0].qpos, again[0].qpos)
-    noisy, _ = reality.record(4.0, seed=1)
-    spread = np.ptp(recorded[0].qpos, axis=0)
-    assert 0 < np.abs(noisy[0].qpos - recorded[0].qpos).mean() < 0.05 * spread.max()
+    own, _ = reality.record(4.0, seed=1)
+    error = np.concatenate([seen.qpos - true.qpos for seen, true in zip(own, recorded, strict=True)])
+    np.testing.assert_allclose(error.std(axis=0), 0.1, rtol=0.15, err_msg="the reality's own noise")
+    shared, _ = reality.record(4.0, seed=1, noise_std=0.01)
+    error = np.concatenate([seen.qpos - true.qpos for seen, true in zip(shared, recorded, strict=True)])
+    spread = np.ptp(np.concatenate([item.qpos for item in recorded]), axis=0)
+    np.testing.assert_allclose(error.std(axis=0), 0.01 * spread, rtol=0.15)
 
 
 def test_a_reality_trains_an_agent_and_counts_its_steps(mine):

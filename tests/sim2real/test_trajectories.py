@@ -11,6 +11,7 @@ import pytest
 
 from warmstart.envs.errors import WarmstartError
 from warmstart.envs.tasks import Task
+from warmstart.sim2real.challenges import read_imperfections
 from warmstart.sim2real.recording import SIGNALS, record
 from warmstart.sim2real.trajectories import Trajectories, Trajectory, columns, robot_of
 from warmstart.sim2real.trajectory_files import read, read_csv, read_lerobot, read_minari, read_npz
@@ -330,6 +331,37 @@ def test_noise_is_a_share_of_the_range_of_motion():
     np.testing.assert_array_equal(noisy.ctrl, clean.ctrl)
 
 
+def test_measurements_have_the_flaws_of_given_sensors():
+    sensors = read_imperfections(
+        {
+            "noise": [
+                {"std": 0.02},
+                {"std": 0.3, "sensors": ["*.velocity"]},
+                {"std": 0, "sensors": ["rootx.*"]},
+            ],
+            "bias": {"std": 0.5, "sensors": ["rooty.angle"]},
+            "quantisation": {"resolution": 0.25, "sensors": ["bfoot.angle"]},
+        }
+    )
+    (clean,), (seen,) = (
+        record("HalfCheetah-v5", 900, noise_std=0.0, seed=1, sensors=each) for each in (None, sensors)
+    )
+    error = np.concatenate([seen.qpos - clean.qpos, seen.qvel - clean.qvel], axis=1)
+    np.testing.assert_array_equal(error[:, [0, 9]], 0)
+    still = [1, 2, 3, 4, 6, 7, 8]
+    np.testing.assert_allclose(error[:, still].std(axis=0), 0.02, rtol=0.1)
+    np.testing.assert_allclose(error[:, 10:].std(axis=0), 0.3, rtol=0.1)
+    assert abs(error[:, 2].mean()) > 0.01, "a bias for the whole episode"
+    np.testing.assert_allclose(error[:, still[2:]].mean(axis=0), 0, atol=0.003)
+    np.testing.assert_array_equal(seen.qpos[:, 5] % 0.25, 0)
+
+
+@pytest.mark.parametrize("signal", sorted(SIGNALS))
+def test_signals_use_as_much_of_the_range_as_is_asked_for(signal):
+    ctrl = np.concatenate([item.ctrl for item in record("Reacher-v5", 400, signal, amplitude=0.3)])
+    assert 0.25 < np.abs(ctrl).max() <= 0.3 + 1e-6
+
+
 @pytest.mark.parametrize("signal", sorted(SIGNALS))
 def test_signals_use_the_whole_range(signal):
     values = SIGNALS[signal](2000, 3, 0.02, np.random.default_rng(0))
@@ -354,6 +386,8 @@ def test_rates_and_policies():
         ({"rate": 0.0}, "rate above 0 Hz, found 0"),
         ({"seed": -1}, "seed of 0 or more, found -1"),
         ({"noise_std": np.nan}, "noise_std of at least 0, found nan"),
+        ({"amplitude": 0.0}, "amplitude above 0, at most 1, found 0"),
+        ({"amplitude": 1.5}, "amplitude above 0, at most 1, found 1.5"),
         ({"noise_std": -0.1}, "noise_std of at least 0, found -0.1"),
     ):
         with pytest.raises(WarmstartError, match=said):
