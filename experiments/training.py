@@ -144,7 +144,7 @@ class _Training:
             n_threads=1,
             context_source=self.world.context_source,
             perturbations=self.world.perturbations,
-            vision=sight.vision if sight.vision is not None else world_vision(self.config.world),
+            vision=sight.vision or world_vision(self.config.world, drawn=bool(self.world.terms)),
         )
         seams = self.method.seams(source)
         if sight.seams is not None:

@@ -44,7 +44,8 @@ class WorldConfig:
     """Pushes and noisy starts."""
     identify: Mapping[str, Any] = field(default_factory=dict)
     """``parameters`` with their ranges, ``delay`` and ``lag``, and ``seconds`` of data to record in the
-    reality: what is identified before training, which then is in the identified task; empty for nothing."""
+    reality: what is identified before training, which then is in the identified task, with the delay, lag and
+    noise that were found where ``imperfections`` say nothing else; empty for nothing."""
     privileged: bool = False
     """Whether the critic sees the physics that was drawn, too (asymmetric actor-critic)."""
     history: int = 0
@@ -119,9 +120,15 @@ def resolved(config: WorldConfig, task: Task) -> dict[str, Any]:
     return found
 
 
-def world_vision(world: Mapping[str, Any]) -> Vision | None:
-    """How an agent of states observes in a world beside its plain observations; None for no other way."""
-    if world.get("privileged"):
+def world_vision(world: Mapping[str, Any], *, drawn: bool) -> Vision | None:
+    """How an agent of states observes in a world beside its plain observations; None for no other way.
+
+    Args:
+        world: What `resolved` returned.
+        drawn: Whether physics is drawn, as it isn't about a rejected fit: a privileged critic then has
+            nothing to see.
+    """
+    if world.get("privileged") and drawn:
         return PrivilegedVision(who="critic")
     return HistoryVision(int(world["history"])) if world.get("history") else None
 

@@ -279,6 +279,7 @@ arms:
   - {name: plain, method: scratch}
   - {name: fitted, method: scratch, identify: &fit {parameters: {gear: x0.5:x2}, seconds: 12, delay: [0, 0], lag: 0.04, window: 0.16, noise_std: 0.01}}
   - {name: around, method: scratch, identify: *fit, randomize: identified}
+  - {name: seen, method: scratch, identify: *fit, randomize: identified, privileged: true}
 evaluation: {every: 128, episodes: 1}
 """  # noqa: E501
 
@@ -306,7 +307,7 @@ def test_arms_train_in_the_nominal_simulation_where_the_fit_was_rejected(tmp_pat
     assert {"gear"} <= {each["name"] for each in found["estimates"]}, "the fit's own figures are kept"
     assert found["task_text"].startswith("InvertedPendulum-v5@gear=")
     assert (found["task"], found["recipe"], found["imperfections"]) == ("InvertedPendulum-v5", {}, {})
-    for arm in ("fitted", "around"):
+    for arm in ("fitted", "around", "seen"):
         config, folder = trials[arm]
         assert training_task(config, found) == Task.parse("InvertedPendulum-v5")
         assert trial_world(config, training_task(config, found), found) == TrainingWorld(), arm
