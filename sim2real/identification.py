@@ -48,7 +48,9 @@ ROUNDS = 2
 BLOCKS = 4
 """Blocks of time, a part of each of which is held out."""
 SURE = 10.0
-"""Squared residuals, in units of the noise, that another delay must save in a window to be taken for its."""
+"""Squared residuals (in units of the noise) that another delay must save in a window to be taken for its,"""
+CLEARLY = 0.5
+"""and of the window's loss, the share that may be left: what a model lacks makes delays differ a little, too."""
 OFTEN = 0.1
 """Share of windows in which another delay must be the best, or they count as outliers."""
 SETTLED = 2.0
@@ -224,8 +226,9 @@ def _delay_range(replay: Replay, places: Floats, chosen: int, delays: range) -> 
         starts = fit(replay, places, none).starts
         losses.append(window_losses(replay.windows, replay.residuals(places[None], starts[None]))[0])
     numbers = replay.windows.valid.sum(axis=1) * replay.windows.span.size
-    gain = (losses[delays.index(chosen)] - np.min(losses, axis=0)) * numbers
-    best = np.where(gain > SURE, np.argmin(losses, axis=0) + delays[0], chosen)
+    own, least = losses[delays.index(chosen)], np.min(losses, axis=0)
+    told = ((own - least) * numbers > SURE) & (least < CLEARLY * own)
+    best = np.where(told, np.argmin(losses, axis=0) + delays[0], chosen)
     often = [chosen, *(delay for delay in delays if (best == delay).mean() >= OFTEN)]
     return min(often), max(often)
 
