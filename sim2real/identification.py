@@ -48,9 +48,9 @@ ROUNDS = 2
 BLOCKS = 4
 """Blocks of time, a part of each of which is held out."""
 SURE = 10.0
-"""Squared residuals (in units of the noise) that another delay must save in a window to be taken for its,"""
+"""Squared residuals (in units of the noise) that another delay must save in a window to be taken for its, and"""
 CLEARLY = 0.5
-"""and of the window's loss, the share that may be left: what a model lacks makes delays differ a little, too."""
+"""the share of its loss that may be left: where a model lacks something, delays always differ a little."""
 OFTEN = 0.1
 """Share of windows in which another delay must be the best, or they count as outliers."""
 SETTLED = 2.0
