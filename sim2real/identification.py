@@ -48,7 +48,7 @@ ROUNDS = 2
 BLOCKS = 4
 """Blocks of time, a part of each of which is held out."""
 SURE = 10.0
-"""Squared residuals (in units of the noise) that another delay must save in a window to be taken for its, and"""
+"""Squared residuals, in units of the noise, that another delay must save in a window to count there, and"""
 CLEARLY = 0.5
 """the share of its loss that may be left: where a model lacks something, delays always differ a little."""
 OFTEN = 0.1
