@@ -1,7 +1,7 @@
 """Do planted parameters come back? Errors of identified physics against the truth, and how long it takes.
 
 Every robot moves for 60 s under held random controls (InvertedPendulum under a linear law with noise, so that
-it stays up) with physics off by 10 to 60%; positions and velocities get noise with a standard deviation of 1%
+it stays up) with physics off by 10 to 40%; positions and velocities get noise with a standard deviation of 1%
 of their range of motion. Bar: every parameter within 5%. The last robot can't be told apart from another
 one, since inertia, damping and motors scaled alike move it the same: it must be refused.
 """

@@ -10,7 +10,7 @@ from warmstart.experiments.recorder import Recorder
 from warmstart.experiments.records import write_json
 from warmstart.experiments.trial_config import TrialConfig
 from warmstart.experiments.worlds import IDENTIFICATION, trial_reality
-from warmstart.sim2real.identified import SECONDS, WINDOW
+from warmstart.sim2real.identified import DELAY, SECONDS, WINDOW
 
 
 def identify_physics(config: TrialConfig, directory: Path, recorder: Recorder) -> None:
@@ -35,14 +35,14 @@ def identify_physics(config: TrialConfig, directory: Path, recorder: Recorder) -
         raise WarmstartError("Nothing can be identified without a reality.")
     settings = dict(config.world["identify"])
     parameters = settings.pop("parameters")
-    delay, lag = settings.pop("delay", None), float(settings.pop("lag", 0.0))
+    delay, lag = settings.pop("delay", DELAY), float(settings.pop("lag", 0.0))
     window = float(settings.pop("window", WINDOW))
     recorded, steps = reality.record(float(settings.pop("seconds", SECONDS)), seed=config.seed, **settings)
     found = identify(
         Task.parse(config.task),
         recorded,
         parameters,
-        delay=None if delay is None else (int(delay[0]), int(delay[1])),
+        delay=(int(delay[0]), int(delay[1])),
         lag=lag,
         window=window,
         seed=config.seed,
@@ -62,7 +62,7 @@ def identification_notes(found: Mapping[str, Any]) -> list[str]:
     if found["accepted"]:
         others = {key: value for key, value in found["imperfections"].items() if key != "noise"}
         late = "".join(f", {key} {value}" for key, value in others.items())
-        noisy = f", noise of {len(found['noise'])} sensors" if found["noise"] else ""
+        noisy = ", and what is left over as its sensors' noise" if found["noise"] else ""
         notes = [f"Identified from {steps}: {found['task']}{late}{noisy}."]
     else:
         notes = [

@@ -37,6 +37,8 @@ from warmstart.sim2real.windows import Floats, Windows, check_window, cut_window
 Progress = Callable[[str], None]
 COARSE = 300
 """Samples on which delays and starts are compared."""
+TELLING = 1000
+"""Samples that tell whether a delay changes."""
 MOST = 2000
 """Samples that are fitted at most, evenly spread; more would only narrow the intervals."""
 OTHER_STARTS = 2
@@ -75,7 +77,7 @@ def identify(
     n_threads: int = 1,
     progress: Progress | None = None,
 ) -> Identification:
-    """Fit physical parameters, and the delay of the controls, to recorded motion.
+    """Fit physical parameters, and the delay of the controls, to recorded motion; measure the sensors' noise.
 
     Args:
         task: The robot; its context is the nominal physics.
@@ -104,6 +106,8 @@ def identify(
     trajectories.check(task)
     terms = read_parameters(parameters)
     train, held = _split(task, trajectories, window, high, lag, validation)
+    total = sum(map(len, trajectories))
+    say(f"{train.samples + held.samples:,} of {total:,} samples can be used: others begin or end an episode")
 
     def replay_of(windows: Windows) -> Replay:
         return Replay(task, windows, terms, n_threads, lag)
@@ -142,8 +146,9 @@ def identify(
         judged = judged.updated(again)
         _check_identifiable(judged)
         free, places = judged.identifiable, np.where(judged.identifiable, fitted.places, full.nominal)
-    coarse.noise = full.noise
-    late = _delay_range(coarse, fitted.places, chosen, range(low, high + 1))
+    told = replay_of(train.spread(TELLING))
+    told.noise = coarse.noise = full.noise
+    late = _delay_range(told, fitted.places, chosen, range(low, high + 1))
     errors = np.zeros(len(names))
     # a fit anew ends elsewhere where contacts make the loss rough: that is part of the uncertainty
     errors[free] = np.sqrt(np.diag(normal.covariance(free)) + (fitted.places - places)[free] ** 2)
@@ -157,7 +162,7 @@ def identify(
     )
     spread = float(student.ppf(0.975, max(1, len(full.windows) - int(free.sum()))))
     estimates = _estimates(task, full, fitted.places, spread * errors, free)
-    found = Identification(
+    return Identification(
         str(task),
         estimates,
         {row.name: row.verdict for row in judged.rows if not row.identifiable},
@@ -172,8 +177,6 @@ def identify(
         _recipe(terms, estimates),
         seed,
     )
-    say(found.message)
-    return found
 
 
 def check_settings(
@@ -257,7 +260,8 @@ def _split(
     if len(windows) < 8 or not all(0 < cut < len(block) for cut, block in zip(cuts, blocks, strict=True)):
         raise WarmstartError(
             f"The recordings are too short: {trajectories.duration:g} s give {len(windows)} windows of about "
-            f"{window:g} s, too few to hold out {validation:.0%}. Record more, or give a smaller window."
+            f"{window:g} s, too few to hold out {validation:.0%}. Record more, or longer episodes, as "
+            "a smaller amplitude makes them, or give a smaller window."
         )
     train = np.concatenate([block[:cut] for block, cut in zip(blocks, cuts, strict=True)])
     held = np.concatenate([block[cut:] for block, cut in zip(blocks, cuts, strict=True)])
@@ -310,7 +314,7 @@ def _sensor_noise(task: Task, replay: Replay) -> dict[str, float]:
     model, stds = replay.model, np.asarray(replay.noise)
     env = make_vec(task, 1, n_threads=1)
     assert isinstance(env, BatchedEnv)  # see `robot_of`
-    seen = () if env.visuals is not None else env.observation_layout.names
+    seen = env.observation_layout.names
     env.close()
     named = columns(model)
     found = dict(zip(named["qpos"], spread_of(model, stds[: model.nv]), strict=True))

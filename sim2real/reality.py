@@ -1,8 +1,8 @@
 """A stand-in for the real robot: a simulation that is wrong where nobody may look, which counts its use.
 
 A reality is a file: the task that the training side believes in, what is different in truth, and a seal (a
-hash of it all). What acts in it gets what a robot gives: observations, rewards and recordings of its joint
-encoders; no parameters, and no start but its own. May import envs and agents.
+hash of it all). What acts in it gets what a robot gives: observations, rewards and recordings of its
+positions and velocities; no parameters, and no start but its own. May import envs and agents.
 """
 
 import hashlib
@@ -10,7 +10,6 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from importlib import resources
-from math import inf
 from pathlib import Path
 from typing import Any
 
@@ -27,9 +26,9 @@ from warmstart.envs.yaml_files import dump_yaml, parse_yaml, read_yaml
 from warmstart.sim2real.challenges import read_imperfections
 from warmstart.sim2real.disturbances import Disturbances, read_disturbances
 from warmstart.sim2real.imperfections import Imperfections
-from warmstart.sim2real.recording import record
+from warmstart.sim2real.recording import record, recording_steps
 from warmstart.sim2real.signal_paths import perturbations
-from warmstart.sim2real.trajectories import Trajectories, robot_of
+from warmstart.sim2real.trajectories import Trajectories
 
 Array = NDArray[Any]
 _TRUE, _STILL = Imperfections(), Disturbances()
@@ -94,14 +93,15 @@ class Reality:
         noise_std: float | None = None,
         amplitude: float = 1.0,
     ) -> tuple[Trajectories, int]:
-        """Move the robot and record its joint encoders, as one would to identify it.
+        """Move the robot and record its positions and velocities, as one would to identify it.
 
         Args:
             seconds: How long.
             signal: The excitation; see `SIGNALS`.
             seed: Of the excitation, start states and measurement noise.
             noise_std: Standard deviation of that noise, as a share of each joint's range of motion; None for
-                the bias, noise and resolution that the reality's own sensors have.
+                the bias, noise and resolution that the reality's own sensors have; what else they do wrong
+                isn't in recordings, which are taken to be complete and on time.
             amplitude: Share of the controls' ranges that the excitation uses.
 
         Returns:
@@ -110,11 +110,7 @@ class Reality:
         Raises:
             WarmstartError: It isn't a simulated MuJoCo robot, it falls at once, or a number isn't sound.
         """
-        if not 0 < seconds < inf:
-            raise WarmstartError(f"Expected seconds above 0 to record, found {seconds:g}.")
-        robot = robot_of(self.task)
-        period = robot.frame_skip * float(robot.model().opt.timestep)
-        steps = max(1, round(seconds / period))
+        steps = recording_steps(self.task, seconds)
         own = self.imperfections if noise_std is None else None
         found = record(
             self._truth,

@@ -114,6 +114,24 @@ def check_recording(
         raise unknown_name("excitation", str(signal), SIGNALS)
 
 
+def recording_steps(task: Task, seconds: float) -> int:
+    """Control steps of a recording.
+
+    Raises:
+        WarmstartError: They are fewer than `FEWEST`, or the task is no robot.
+    """
+    check(finite(seconds) and seconds > 0, "seconds to record above 0", seconds)
+    robot = robot_of(task)
+    period = robot.frame_skip * float(robot.model().opt.timestep)
+    steps = round(seconds / period)
+    if steps < FEWEST:
+        raise WarmstartError(
+            f"Expected at least {FEWEST * period:g} s to record ({FEWEST} steps of {period:g} s), found "
+            f"{seconds:g} s."
+        )
+    return steps
+
+
 def _record(
     env: BatchedEnv,
     steps: int,
@@ -152,7 +170,8 @@ def _record(
     ]
     if not items:
         raise WarmstartError(
-            f"Every episode of {env.task} ended within {FEWEST} samples: give a policy that lives longer."
+            f"Every episode of {env.task} ended within {FEWEST} samples: a smaller amplitude, or a policy "
+            "that stays up, makes longer ones."
         )
     return items
 

@@ -19,6 +19,7 @@ from warmstart.envs.errors import WarmstartError, unknown_name
 from warmstart.envs.layouts import action_layout, observation_layout
 from warmstart.envs.mujoco_task import MujocoTask
 from warmstart.envs.names import PartNames
+from warmstart.envs.pixel_options import sees_pixels
 from warmstart.envs.robots import robots
 from warmstart.envs.tasks import Task
 
@@ -137,6 +138,10 @@ def robot_of(task: Task) -> MujocoTask:
     Raises:
         WarmstartError: It is no MuJoCo task that runs batched.
     """
+    if sees_pixels(task):
+        raise WarmstartError(
+            f"{task} is seen in frames, and this needs its robot's states: leave the options of frames out."
+        )
     task_id = task.id.removeprefix("warmstart/")
     if task_id not in robots():
         raise unknown_name("MuJoCo task", task.id, robots())

@@ -17,6 +17,7 @@ from warmstart.envs.hooks import ContextSource, Perturbation
 from warmstart.envs.parameters import Parameters
 from warmstart.envs.tasks import Task
 from warmstart.envs.vector import make_vec
+from warmstart.sim2real.identified import SECONDS
 
 if TYPE_CHECKING:
     from warmstart.sim2real.curriculum import Curriculum
@@ -66,6 +67,11 @@ class WorldConfig:
             raise WarmstartError("A curriculum widens randomized terms: give randomize, too.")
         if around_identified(self.randomize) and not self.identify:
             raise WarmstartError("randomize: identified needs identify, which finds what is left open.")
+        if around_identified(self.randomize) and self.curriculum:
+            raise WarmstartError(
+                "A curriculum widens ranges, and around what was identified there are normal distributions: "
+                "leave one of the two out."
+            )
 
     @property
     def needs_reality(self) -> bool:
@@ -75,7 +81,7 @@ class WorldConfig:
 
 def around_identified(randomize: Any) -> bool:
     """Whether a randomization has ranges around what an identification found."""
-    return randomize == IDENTIFIED or (isinstance(randomize, Mapping) and bool(randomize.get(IDENTIFIED)))
+    return randomize == IDENTIFIED or (isinstance(randomize, Mapping) and randomize.get(IDENTIFIED) is True)
 
 
 def resolved(config: WorldConfig, task: Task) -> dict[str, Any]:
@@ -108,8 +114,15 @@ def resolved(config: WorldConfig, task: Task) -> dict[str, Any]:
     if config.curriculum:
         found["curriculum"] = dict(config.curriculum)
     imperfections = read_imperfections(config.imperfections)
-    if not imperfections.is_off:
-        found["imperfections"] = imperfections.to_json()
+    written_out = imperfections.to_json()
+    if config.identify and isinstance(config.imperfections, Mapping):
+        # what is off stands, too: it comes before what is identified
+        off = {k: v for k, v in config.imperfections.items() if k not in written_out and k != "challenge"}
+        written_out |= off
+    elif imperfections.is_off:
+        written_out = {}
+    if written_out:
+        found["imperfections"] = written_out
     if config.disturbances:
         found["disturbances"] = read_disturbances(config.disturbances).to_json()
     if config.identify:
@@ -230,12 +243,12 @@ def check_identify(settings: Mapping[str, Any], task: Task) -> None:
         WarmstartError: A setting or parameter is unknown, or a setting, range or parameter isn't sound.
     """
     from warmstart.sim2real.identification import check_settings
-    from warmstart.sim2real.recording import check_recording
+    from warmstart.sim2real.recording import check_recording, recording_steps
     from warmstart.sim2real.replay import check_parameters
 
     for name in settings:
         if name not in IDENTIFY_SETTINGS:
-            raise unknown_name("setting of identify", str(name), IDENTIFY_SETTINGS)
+            raise unknown_name("setting of identify:", str(name), IDENTIFY_SETTINGS)
     written = settings.get("parameters")
     if not isinstance(written, Mapping) or not written:
         raise WarmstartError("identify: expected parameters with their ranges, {torso.mass: x0.5:x2}.")
@@ -246,6 +259,7 @@ def check_identify(settings: Mapping[str, Any], task: Task) -> None:
         ):
             check(**{name: settings[name] for name in names if name in settings})
         check_parameters(task, written)
+        recording_steps(task, settings.get("seconds", SECONDS))
     except WarmstartError as error:
         raise WarmstartError(f"identify: {error}") from None
 

@@ -7,7 +7,9 @@ import numpy as np
 import pytest
 
 from warmstart.__main__ import main
+from warmstart.sim2real.challenges import read_imperfections
 from warmstart.sim2real.recording import record
+from warmstart.sim2real.signal_paths import perturbations
 
 FIT = ("identify", "Hopper-v5", "--reality", "hopper-worn", "--fit", "torso.mass=x0.5:x2")
 """What is right; a mistake follows."""
@@ -159,6 +161,29 @@ def test_identify_from_a_file(capsys, tmp_path):
     status, out, _ = _run(capsys, *words, "--json")
     (estimate,) = json.loads(out)["estimates"]
     assert estimate["ratio"] == pytest.approx(1.5, rel=0.05)
+
+
+def test_a_delay_that_changes_is_printed_and_a_rejected_fit_is_not(capsys, tmp_path):
+    late = perturbations(read_imperfections({"action_delay": [0, 1]}), 0)
+    task = "InvertedPendulum-v5@gear=x0.8"
+    recorded = record(task, 300, noise_std=0.002, amplitude=0.3, perturbations=late)
+    words = (
+        "identify",
+        "InvertedPendulum-v5",
+        recorded.save_npz(tmp_path / "motion.npz"),
+        "--fit",
+        "gear=x0.5:x2",
+    )
+    status, out, err = _run(capsys, *words, "--delay", "0", "1")
+    assert status == 0, err
+    assert "control steps, changing from 0 to 1" in out
+    assert "action_delay:" in out
+    nothing = record("InvertedPendulum-v5", 300, amplitude=0.3).save_npz(tmp_path / "same.npz")
+    status, out, err = _run(capsys, *words[:2], nothing, *words[3:], "--delay", "0", "0")
+    assert status == 1, err
+    assert "rejected: " in out
+    assert "task: " not in out
+    assert "samples can be used" in err
 
 
 def test_options_of_identify_may_be_repeated(capsys, tmp_path):

@@ -35,6 +35,10 @@ class Identify(Command):
     """Record in this reality in place of DATA."""
     seconds: float = SECONDS
     """How long to record there."""
+    signal: str = "held"
+    """The excitation there: held, chirp or multisine."""
+    amplitude: float = 1.0
+    """Share of the controls' ranges that it uses; robots that fall stay up longer with less."""
     delay: tuple[int, int] = DELAY
     """Fewest and most control steps after which a command may act."""
     lag: float = 0.0
@@ -56,7 +60,7 @@ class Identify(Command):
         from warmstart.envs.tasks import Task
         from warmstart.envs.yaml_files import dump_yaml
         from warmstart.sim2real.identification import check_settings, identify
-        from warmstart.sim2real.recording import check_recording
+        from warmstart.sim2real.recording import check_recording, recording_steps
         from warmstart.sim2real.replay import check_parameters
 
         if (self.data is None) == (self.reality is None):
@@ -72,8 +76,10 @@ class Identify(Command):
         reality = self._reality(task)
         # before a robot moves for it
         check_settings(self.delay, self.lag, self.window, seed=self.seed)
-        check_recording(self.seconds)
+        check_recording(self.seconds, self.signal, amplitude=self.amplitude)
         check_parameters(task, parameters)
+        if reality is not None:
+            recording_steps(task, self.seconds)
         began = time.perf_counter()
         recorded = self._recordings(task, reality)
         found = identify(
@@ -101,9 +107,10 @@ class Identify(Command):
             changing = "" if low == high else f", changing from {low} to {high}"
             console().print(f"delay: {found.delay} control steps{changing}")
         console().print(found.message)
-        console().print(f"task: {found.task_text}")
-        recipe = {"randomize": found.recipe, "imperfections": found.imperfections}
-        console().print(dump_yaml({key: value for key, value in recipe.items() if value}).rstrip())
+        if found.accepted:
+            console().print(f"task: {found.task_text}")
+            recipe = {"randomize": found.recipe, "imperfections": found.imperfections}
+            console().print(dump_yaml({key: value for key, value in recipe.items() if value}).rstrip())
         note(f"{time.perf_counter() - began:.0f} s" + ("" if self.out is None else f"; written: {self.out}"))
         return 0 if found.accepted else 1
 
@@ -125,6 +132,6 @@ class Identify(Command):
         if reality is None:
             assert self.data is not None
             return read(self.data, task, pairs("--rename", list(chain(*self.rename))) or None)
-        recorded, steps = reality.record(self.seconds, seed=self.seed)
+        recorded, steps = reality.record(self.seconds, self.signal, self.seed, amplitude=self.amplitude)
         note(f"{steps:,} steps were taken in {reality.name}")
         return recorded

@@ -183,6 +183,34 @@ def test_ranges_around_what_was_identified_are_about_the_nominal_task():
         env.close()
 
 
+def test_what_was_identified_gives_way_to_what_an_arm_says():
+    found = {
+        "task": "InvertedPendulum-v5",
+        "recipe": {},
+        "imperfections": {
+            "action_delay": [0, 1],
+            "action_lag": 0.02,
+            "noise": [{"std": 0.1, "sensors": ["*.velocity"]}],
+        },
+    }
+    fit = "identify: {parameters: {gear: x0.5:x2}}"
+    arms = f"""arms:
+  - {{name: plain, method: scratch, {fit}}}
+  - {{name: own, method: scratch, {fit}, imperfections: {{noise: 0.3, backlash: 0.1}}}}
+  - {{name: off, method: scratch, {fit}, imperfections: {{noise: 0, action_delay: [0, 0], action_lag: 0}}}}
+"""
+    made = make_plan(study(STUDY[: STUDY.index("arms:")] + arms))
+    flaws = {}
+    for trial in made.trials:
+        if trial.config.kind == "target":
+            world = trial_world(trial.config, training_task(trial.config, found), found)
+            flaws[trial.arm] = [paths.imperfections for paths in world.perturbations]
+    (plain,), (own,) = flaws["plain"], flaws["own"]
+    assert (plain.action_delay.high, plain.action_lag[0].time_constant, plain.noise[0].std) == (1, 0.02, 0.1)
+    assert (own.action_delay.high, own.noise[0].std, own.backlash[0].width) == (1, 0.3, 0.1)
+    assert flaws["off"] == []
+
+
 def test_identity_randomization_trains_bit_for_bit_as_none(tmp_path):
     records = []
     for arm in ("{name: plain, method: scratch}", "{name: plain, method: scratch, randomize: {gear: x1:x1}}"):
@@ -244,6 +272,21 @@ def test_identity_randomization_trains_bit_for_bit_as_none(tmp_path):
         (", seconds: 4}, r", ", seconds: -1}, r", "identify: Expected seconds to record above 0, found -1"),
         (", seconds: 4}, r", ", seconds: true}, r", "seconds to record above 0, found True"),
         (", seconds: 4}, r", ", noise_std: -1}, r", "identify: Expected a noise_std of at least 0, found -1"),
+        (
+            ", seconds: 4}, r",
+            ", seconds: 0.01}, r",
+            "identify: .* at least 0.16 s to record",
+        ),
+        (
+            ", seconds: 4}, r",
+            ", amplitude: 2}, r",
+            "identify: .* amplitude above 0, at most 1, found 2",
+        ),
+        (
+            "randomize: identified}",
+            "randomize: identified, curriculum: {method: adr}}",
+            "leave one of the two out",
+        ),
         (", seconds: 4}, r", ", signal: chrip}, r", "Unknown excitation 'chrip'. Did you mean 'chirp'"),
     ],
 )

@@ -337,7 +337,7 @@ def test_notes_name_what_the_motion_does_not_determine():
     first, second = identification_notes(found)
     assert first == (
         "Identified from 1,000 recorded steps: Hopper-v5@gear=x0.8, action_delay [0, 1], action_lag 0.02, "
-        "noise of 1 sensors."
+        "and what is left over as its sensors' noise."
     )
     assert "doesn't determine damping, friction" in second
     (rejected,) = identification_notes({**found, "accepted": False, "excluded": {}})

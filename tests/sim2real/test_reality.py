@@ -118,6 +118,19 @@ def test_a_recording_is_of_the_true_robot_with_measurement_noise(mine):
     np.testing.assert_allclose(error.std(axis=0), 0.01 * spread, rtol=0.15)
 
 
+def test_a_recording_takes_as_much_of_the_controls_as_is_asked_for(mine):
+    recorded, _ = seal_reality(mine).record(2.0, amplitude=0.2)
+    ctrl = np.concatenate([item.ctrl for item in recorded])
+    assert 0.15 < np.abs(ctrl).max() <= 0.2 + 1e-6
+
+
+def test_a_recording_that_is_too_short_is_refused(mine):
+    with pytest.raises(
+        WarmstartError, match=r"at least 0\.032 s to record \(4 steps of 0\.008 s\), found 0\.01 s"
+    ):
+        seal_reality(mine).record(0.01)
+
+
 def test_a_reality_trains_an_agent_and_counts_its_steps(mine):
     env = seal_reality(mine).make(2, seed=0, n_threads=1)
     env.reset(seed=0)
