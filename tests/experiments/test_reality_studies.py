@@ -38,7 +38,7 @@ arms:
     imperfections: {noise: 0.01, action_delay: 1}
     disturbances: {push: {force: 0.1, every: 0.2, duration: 0.05}}
     reality_steps: 128
-  - {name: identified, method: scratch, identify: {parameters: {pole.mass: x0.5:x2.5}, window: 0.16, seconds: 4}, randomize: identified}
+  - {name: identified, method: scratch, identify: {parameters: {pole.mass: x0.5:x2.5}, amplitude: 0.3, window: 0.16, seconds: 12}, randomize: identified}
   - {name: privileged, method: scratch, randomize: {pole.mass: x0.5:x2}, privileged: true}
   - {name: history, method: scratch, history: 3, reality_steps: 128}
   - {name: last, method: scratch, reality_steps: 128}
@@ -246,12 +246,12 @@ def test_identity_randomization_trains_bit_for_bit_as_none(tmp_path):
         ("action_delay: 1", "action_dely: 1", "Did you mean 'action_delay'"),
         ("force: 0.1", "force: -0.1", "force from low to high"),
         (
-            ", seconds: 4}, randomize: identified",
+            ", seconds: 12}, randomize: identified",
             ", secs: 4}, randomize: identified",
             "Did you mean 'seconds'",
         ),
         (
-            "identify: {parameters: {pole.mass: x0.5:x2.5}, window: 0.16, seconds: 4}, ",
+            "identify: {parameters: {pole.mass: x0.5:x2.5}, amplitude: 0.3, window: 0.16, seconds: 12}, ",
             "",
             "needs identify, which finds",
         ),
@@ -265,21 +265,25 @@ def test_identity_randomization_trains_bit_for_bit_as_none(tmp_path):
         ),
         ("pole.mass: x0.5:x2.5", "pole.mass: 3", "a range for 'pole.mass' .* found 3"),
         ("pole.mass: x0.5:x2.5", "friction: x0.5:x2", r"Varying friction \(scale\) would have no effect"),
-        (", seconds: 4}, r", ", delay: [2, 0]}, r", r"identify: .* a delay from .*, found \[2, 0\]"),
-        (", seconds: 4}, r", ", delay: 3}, r", "identify: .* a delay from .*, found 3"),
-        (", seconds: 4}, r", ", lag: abc}, r", "identify: Expected a lag of at least 0 s, found 'abc'"),
+        (", seconds: 12}, r", ", delay: [2, 0]}, r", r"identify: .* a delay from .*, found \[2, 0\]"),
+        (", seconds: 12}, r", ", delay: 3}, r", "identify: .* a delay from .*, found 3"),
+        (", seconds: 12}, r", ", lag: abc}, r", "identify: Expected a lag of at least 0 s, found 'abc'"),
         (", window: 0.16, s", ", window: 0, s", "identify: Expected a window of more than 0 s, found 0"),
-        (", seconds: 4}, r", ", seconds: -1}, r", "identify: Expected seconds to record above 0, found -1"),
-        (", seconds: 4}, r", ", seconds: true}, r", "seconds to record above 0, found True"),
-        (", seconds: 4}, r", ", noise_std: -1}, r", "identify: Expected a noise_std of at least 0, found -1"),
+        (", seconds: 12}, r", ", seconds: -1}, r", "identify: Expected seconds to record above 0, found -1"),
+        (", seconds: 12}, r", ", seconds: true}, r", "seconds to record above 0, found True"),
         (
-            ", seconds: 4}, r",
+            ", seconds: 12}, r",
+            ", noise_std: -1}, r",
+            "identify: Expected a noise_std of at least 0, found -1",
+        ),
+        (
+            ", seconds: 12}, r",
             ", seconds: 0.01}, r",
             "identify: .* at least 0.16 s to record",
         ),
         (
-            ", seconds: 4}, r",
-            ", amplitude: 2}, r",
+            ", amplitude: 0.3,",
+            ", amplitude: 2,",
             "identify: .* amplitude above 0, at most 1, found 2",
         ),
         (
@@ -287,7 +291,7 @@ def test_identity_randomization_trains_bit_for_bit_as_none(tmp_path):
             "randomize: identified, curriculum: {method: adr}}",
             "leave one of the two out",
         ),
-        (", seconds: 4}, r", ", signal: chrip}, r", "Unknown excitation 'chrip'. Did you mean 'chirp'"),
+        (", seconds: 12}, r", ", signal: chrip}, r", "Unknown excitation 'chrip'. Did you mean 'chirp'"),
     ],
 )
 def test_mistakes_point_at_their_place(old, new, message, tmp_path):

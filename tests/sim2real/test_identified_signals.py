@@ -34,7 +34,7 @@ def test_delays_are_found():
     assert found.delay == 2
     assert min(found.delay_losses, key=found.delay_losses.get) == 2
     assert found.estimates[0].number == pytest.approx(1.3, rel=0.05)
-    assert said[2].startswith("delay of 2 steps: loss")
+    assert said[3].startswith("delay of 2 steps: loss")
 
 
 def test_a_lag_of_the_drives_is_told_from_damping():
