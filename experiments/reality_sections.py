@@ -17,13 +17,12 @@ from warmstart.experiments.report_sections import arm_index
 from warmstart.experiments.robustness_figure import draw_maps
 from warmstart.experiments.statistics import Interval, paired_t
 from warmstart.experiments.summary import Summary
+from warmstart.sim2real.gap import SKILLED
 from warmstart.sim2real.randomization import read_terms
 from warmstart.sim2real.robustness import RobustnessMap, Sweep
 
 COLUMNS = ("nominal", "in_range", "worst_10_percent", "reality", "kept")
 """Figures of a gap, in the order in which they are shown."""
-SKILLED = 0.2
-"""Share of the cold arm's return in simulation, both above chance, that an arm needs to have some to keep."""
 _WIDTH, _HEIGHT, _PAD = 220, 64, 4
 """Of a small chart, in its own units."""
 
@@ -200,7 +199,7 @@ def _gaps(run: RunData, summary: Summary) -> dict[str, Mapping[int, Mapping[str,
 def _kept(name: str | None, run: RunData, summary: Summary) -> dict[int, float]:
     """Share of its return in simulation that each seed of an arm keeps in the reality, both above chance.
 
-    Empty for an arm without any to speak of; see `SKILLED`.
+    Empty for an arm without any to speak of, next to the cold arm's; see `SKILLED`.
     """
     gaps = _gaps(run, summary)
     by_seed, chance = gaps.get(str(name), {}), run.random_return or 0.0

@@ -19,6 +19,8 @@ Floats = NDArray[np.float64]
 _RANGE_STREAM = 0x6A9
 CONTEXTS = 256
 """Draws of the range in which a policy is judged, one episode each."""
+SKILLED = 0.2
+"""Share of a good policy's nominal return, both above chance, that another needs to have some to keep."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,14 +48,16 @@ class Gap:
         ordered = np.sort(self.in_range, axis=1)
         return float(ordered[:, : max(1, ordered.shape[1] // 10)].mean())
 
-    def kept(self, chance: float) -> float:
+    def kept(self, chance: float, good: float | None = None) -> float:
         """Share of the nominal return that is kept in the reality, both above chance; NaN if there is none.
 
         Args:
             chance: Mean return of random actions in the reality; see `random_return`.
+            good: Nominal return of a good policy; with less than a fifth of it there is none (see `SKILLED`).
         """
         nominal = float(self.nominal.mean()) - chance
-        return (float(self.reality.mean()) - chance) / nominal if nominal > 0 else float("nan")
+        needed = 0.0 if good is None else max(0.0, SKILLED * (good - chance))
+        return (float(self.reality.mean()) - chance) / nominal if nominal > needed else float("nan")
 
     def distance(self, oracle: "Gap") -> float:
         """How far it is below an oracle in the reality."""

@@ -98,10 +98,11 @@ class Gap(Command):
         ]
         there = [row for row in rows if row.policy in best]
         oracle = max(there, key=lambda row: float(row.reality.mean())) if there else None
+        good = max(float(row.nominal.mean()) for row in rows)
         if self.json:
             plain = [
                 gap.to_json()
-                | {"kept": gap.kept(chance)}
+                | {"kept": gap.kept(chance, good)}
                 | ({} if oracle is None else {"below_oracle": gap.distance(oracle)})
                 for gap in rows
             ]
@@ -113,7 +114,7 @@ class Gap(Command):
         print_table(
             f"{reality.name} ({reality.sha256[:12]}), {reality.task}: mean returns",
             columns,
-            [_gap_row(gap, oracle, chance) for gap in rows],
+            [_gap_row(gap, oracle, gap.kept(chance, good)) for gap in rows],
         )
         _tell_diverged(sum(gap.diverged for _, gap in found))
         steps = tried + sum(gap.interactions for _, gap in found)
@@ -325,11 +326,10 @@ def _tell_diverged(number: int) -> None:
         note(f"{number:,} simulations diverged; their episodes ended there")
 
 
-def _gap_row(gap: "GapFigures", oracle: "GapFigures | None", chance: float) -> list[str]:
+def _gap_row(gap: "GapFigures", oracle: "GapFigures | None", kept: float) -> list[str]:
     plain = gap.to_json()
     shown = [plain["nominal"], plain["in_range"], plain["worst_10_percent"], plain["reality"]]
     row = [gap.policy, *("" if v is None or v != v else f"{v:,.1f}" for v in shown)]
-    kept = gap.kept(chance)
     row.append("" if kept != kept else f"{100 * kept:.0f}%")
     return row if oracle is None else [*row, f"{gap.distance(oracle):,.1f}"]
 

@@ -207,6 +207,8 @@ def test_the_gap_is_made_of_evaluations(hopper):
     assert gap.kept(0.0) == pytest.approx(gap.reality.mean() / gap.nominal.mean())
     assert gap.kept(3.0) == pytest.approx((gap.reality.mean() - 3) / (gap.nominal.mean() - 3))
     assert np.isnan(gap.kept(gap.nominal.mean() + 1))
+    assert gap.kept(0.0, 4.9 * gap.nominal.mean()) == gap.kept(0.0)
+    assert np.isnan(gap.kept(0.0, 5.1 * gap.nominal.mean())), "less than a fifth of a good return"
     assert gap.diverged == 0
     chance, steps = random_return(reality, 4, seed=5)
     assert chance == random_return(reality, 4, seed=5)[0]
