@@ -37,6 +37,8 @@ class EvaluationResult:
     """Environment steps that training had really taken."""
     seconds: float = 0.0
     """What the evaluation took."""
+    diverged: int = 0
+    """Simulations that diverged, which ended their episodes."""
 
     @property
     def mean(self) -> float:
@@ -75,8 +77,10 @@ class Evaluator:
             random.seed(self.seed)
             np.random.seed(self.seed % 2**32)  # noqa: NPY002
             torch.manual_seed(self.seed)
+            before = self._diverged()
             returns, lengths = self._play(policy, deterministic)
-        return EvaluationResult(returns, lengths, seconds=time.perf_counter() - start)
+        took, diverged = time.perf_counter() - start, self._diverged() - before
+        return EvaluationResult(returns, lengths, seconds=took, diverged=diverged)
 
     def _play(self, policy: Actor, deterministic: bool) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
         if self._env is None:
@@ -84,6 +88,9 @@ class Evaluator:
             self._env = policy.seeing(env) if isinstance(policy, Policy) else env
         seeds = [self.seed + i for i in range(self.episodes)]
         return play_once(policy, self._env, seeds, deterministic)
+
+    def _diverged(self) -> int:
+        return int(getattr(self._env, "n_diverged", 0))
 
     def close(self) -> None:
         """Close the environments."""
@@ -273,7 +280,12 @@ class EvaluationCallback(BaseCallback):
         for module, mode in modes.items():
             module.training = mode
         result = EvaluationResult(
-            played.returns, played.lengths, point, self.model.num_timesteps, played.seconds
+            played.returns,
+            played.lengths,
+            point,
+            self.model.num_timesteps,
+            played.seconds,
+            played.diverged,
         )
         self.results.append(result)
         if isinstance(self.model, SeamAgent):

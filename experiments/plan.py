@@ -171,6 +171,9 @@ def make_plan(study: Study, plugins: tuple[Plugin, ...] = ()) -> Plan:
 def given_reality(study: Study) -> Reality | None:
     """The reality that a study is judged in, whose believed task is the study's target."""
     if study.reality is None:
+        for key, idle in (("map", not study.map), ("judge_range", study.judge_range == "medium")):
+            if not idle:
+                raise StudyError((key,), "is for studies with a reality: name one under `reality`.")
         return None
     name = study.reality
     reality = checked(("reality",), lambda: load_reality(name))

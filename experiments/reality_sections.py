@@ -18,7 +18,6 @@ from warmstart.experiments.robustness_figure import draw_maps
 from warmstart.experiments.statistics import Interval, paired_t
 from warmstart.experiments.summary import Summary
 from warmstart.sim2real.gap import SKILLED
-from warmstart.sim2real.randomization import read_terms
 from warmstart.sim2real.robustness import RobustnessMap, Sweep
 
 COLUMNS = ("nominal", "in_range", "worst_10_percent", "reality", "kept")
@@ -32,8 +31,7 @@ def gap_table(run: RunData, summary: Summary) -> list[dict[str, Any]]:
     gaps = _gaps(run, summary)
     if not gaps:
         return []
-    total = int(summary.study.get("target_steps", 0))
-    oracles = [name for name, arm in _written(summary).items() if arm.get("reality_steps") == total > 0]
+    oracles = _oracles(summary)
     best = max((_mean(gaps[name], "reality") for name in oracles if name in gaps), default=math.nan)
     rows = []
     for name, by_seed in gaps.items():
@@ -57,11 +55,16 @@ def gap_table(run: RunData, summary: Summary) -> list[dict[str, Any]]:
                 "bold": not own and (more.low > 0 or more.high < 0),
                 "below": UNKNOWN if math.isnan(best) else number(best - _mean(by_seed, "reality")),
                 "interactions": f"{int(_mean(by_seed, 'interactions')):,}",
-                "oracle": name in oracles,
                 "bar": _bar(by_seed, gaps),
             }
         )
     return rows
+
+
+def judged_diverged(run: RunData) -> int:
+    """Simulations that diverged while final agents were judged."""
+    told = [gap for by_seed in run.gaps.values() for gap in by_seed.values()] + list(run.maps.values())
+    return sum(int(each.get("diverged", 0)) for each in told)
 
 
 def drawn_charts(run: RunData, summary: Summary) -> list[dict[str, Any]]:
@@ -107,8 +110,11 @@ def map_pictures(run: RunData, summary: Summary) -> list[dict[str, Any]]:
     )
     pictures = []
     for name, each in maps.items():
-        threshold, terms = float(found[name]["threshold"]), read_terms(found[name]["trained"])[0]
-        figure = draw_maps([each], str(summary.study.get("target", "")), threshold, [terms], limits)
+        threshold, spans = (
+            float(found[name]["threshold"]),
+            found[name].get("trained") or [None] * len(each.sweeps),
+        )
+        figure = draw_maps([each], str(summary.study.get("target", "")), threshold, [spans], limits)
         buffer = io.BytesIO()
         figure.savefig(buffer, format="png", dpi=110, metadata={"Software": None})
         pictures.append(
@@ -219,6 +225,18 @@ def _interval(values: Sequence[Any]) -> Interval:
     if not known:
         return Interval(math.nan, math.nan, math.nan, 0.95)
     return paired_t(known).interval
+
+
+def _oracles(summary: Summary) -> list[str]:
+    """Arms that are trained in the reality alone; none where others come from a source."""
+    total = int(summary.study.get("target_steps", 0))
+    return [
+        name
+        for name, arm in _written(summary).items()
+        if arm.get("reality_steps") == total > 0
+        and arm.get("method") == "scratch"
+        and not summary.study.get("source")
+    ]
 
 
 def _written(summary: Summary) -> dict[str, Mapping[str, Any]]:

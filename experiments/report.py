@@ -19,7 +19,7 @@ from markupsafe import Markup
 from warmstart.experiments import report_sections as sections
 from warmstart.experiments.curves import RunData
 from warmstart.experiments.formatting import number
-from warmstart.experiments.reality_sections import drawn_charts, gap_table, map_pictures
+from warmstart.experiments.reality_sections import drawn_charts, gap_table, judged_diverged, map_pictures
 from warmstart.experiments.summary import Summary, write_text
 
 
@@ -70,6 +70,7 @@ def render_report(run: RunData, summary: Summary) -> str:
         media=sections.media(run, summary),
         reality=str(study.get("reality") or ""),
         gaps=gap_table(run, summary),
+        diverged=judged_diverged(run),
         maps=map_pictures(run, summary),
         drawn=drawn_charts(run, summary),
         trials=sections.trials(summary),

@@ -10,8 +10,7 @@ import numpy as np
 
 from warmstart.envs.errors import WarmstartError
 from warmstart.experiments.figures import COLOURS
-from warmstart.sim2real.robustness import RobustnessMap, Sweep
-from warmstart.sim2real.terms import Term
+from warmstart.sim2real.robustness import RobustnessMap, Span, Sweep
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -25,7 +24,7 @@ def draw_maps(
     maps: Sequence[RobustnessMap],
     task: str,
     threshold: float,
-    terms: Sequence[Sequence[Term]] = (),
+    trained: Sequence[Sequence[Span | None]] = (),
     limits: tuple[float, float] | None = None,
 ) -> "Figure":
     """Draw one or several policies' maps side by side, on one scale.
@@ -34,7 +33,8 @@ def draw_maps(
         maps: Of the same sweeps.
         task: What was played, for the title.
         threshold: A return that counts as good; cells below it are hatched, or lie below a line.
-        terms: What each policy was trained on, whose ranges are drawn in; empty where that isn't known.
+        trained: For each policy the range of each sweep's parameter that it was trained on, as `trained_on`
+            tells it, to be drawn in.
         limits: Lowest and highest return of the colours; None for those of the maps.
 
     Raises:
@@ -45,26 +45,29 @@ def draw_maps(
 
     if len({each.sweeps for each in maps}) != 1:
         raise WarmstartError("Maps that are drawn side by side have to be of the same sweeps.")
-    trained = list(terms) or [()] * len(maps)
     sweeps = maps[0].sweeps
+    spans = list(trained) or [[None] * len(sweeps)] * len(maps)
     flat = len(sweeps) == 1
     width = 7.5 if flat else max(5.6, 1.6 + 4.0 * len(maps))
     figure = Figure(figsize=(width, 4.6), layout="constrained")
     FigureCanvasAgg(figure)
     figure.suptitle(f"Return in {task}", color=_INK, fontsize=11, x=0.02, ha="left")
     if flat:
-        _draw_curves(figure, maps, threshold, trained)
+        _draw_curves(figure, maps, threshold, spans)
     else:
-        _draw_heat(figure, maps, threshold, trained, limits)
+        _draw_heat(figure, maps, threshold, spans, limits)
     return figure
 
 
 def _draw_curves(
-    figure: "Figure", maps: Sequence[RobustnessMap], threshold: float, trained: Sequence[Sequence[Term]]
+    figure: "Figure",
+    maps: Sequence[RobustnessMap],
+    threshold: float,
+    trained: Sequence[Sequence[Span | None]],
 ) -> None:
     axes = figure.add_subplot()
     sweep = maps[0].sweeps[0]
-    for index, (each, terms) in enumerate(zip(maps, trained, strict=True)):
+    for index, (each, (span,)) in enumerate(zip(maps, trained, strict=True)):
         colour = COLOURS[1 + index % (len(COLOURS) - 1)]
         spread = each.returns.std(axis=1) / np.sqrt(each.returns.shape[1])
         axes.plot(sweep.values, each.means, color=colour, marker="o", markersize=3.5, label=each.policy)
@@ -76,9 +79,8 @@ def _draw_curves(
             alpha=0.15,
             linewidth=0,
         )
-        found = sweep.trained(terms)
-        if found is not None:
-            axes.axvspan(*found, color=colour, alpha=0.07, linewidth=0)
+        if span is not None:
+            axes.axvspan(*span, color=colour, alpha=0.07, linewidth=0)
     axes.axhline(threshold, color=_MUTED, linewidth=0.9, linestyle=":")
     if sweep.nominal is not None:
         axes.axvline(sweep.nominal, color=_MUTED, linewidth=0.9)
@@ -93,7 +95,7 @@ def _draw_heat(
     figure: "Figure",
     maps: Sequence[RobustnessMap],
     threshold: float,
-    trained: Sequence[Sequence[Term]],
+    trained: Sequence[Sequence[Span | None]],
     limits: tuple[float, float] | None,
 ) -> None:
     from matplotlib.patches import Rectangle
@@ -105,7 +107,7 @@ def _draw_heat(
     )
     panels = figure.subplots(1, len(maps), squeeze=False, sharey=True)[0]
     image: Any = None
-    for axes, each, terms in zip(panels, maps, trained, strict=True):
+    for axes, each, spans in zip(panels, maps, trained, strict=True):
         means = each.means.T  # the first sweep runs to the right
         image = axes.imshow(means, origin="lower", aspect="auto", cmap="viridis", vmin=low, vmax=high)
         for (row, column), value in np.ndenumerate(means):
@@ -118,7 +120,7 @@ def _draw_heat(
                 axes.add_patch(
                     Rectangle(corner, 1, 1, fill=False, hatch="///", edgecolor="#ffffff55", linewidth=0)
                 )
-        _draw_trained(axes, first, second, terms)
+        _draw_trained(axes, first, second, spans)
         axes.set_xticks(range(len(first.values)), [f"{v:.3g}" for v in first.values], fontsize=8)
         axes.set_yticks(range(len(second.values)), [f"{v:.3g}" for v in second.values], fontsize=8)
         axes.set_xlabel(_label(first))
@@ -136,14 +138,13 @@ def _draw_heat(
     )
 
 
-def _draw_trained(axes: Any, first: Sweep, second: Sweep, terms: Sequence[Term]) -> None:
+def _draw_trained(axes: Any, first: Sweep, second: Sweep, found: Sequence[Span | None]) -> None:
     """A frame around what the policy was trained on, a circle where the task is nominal."""
     from matplotlib.patches import Rectangle
 
     nominal = [_place(sweep, 1.0 if sweep.nominal is None else sweep.nominal) for sweep in (first, second)]
     if first.nominal is not None and second.nominal is not None:
         axes.plot(*nominal, marker="o", markersize=14, fillstyle="none", color="#ffffff", linewidth=0)
-    found = [sweep.trained(terms) for sweep in (first, second)]
     if any(found):
         ends = [
             (place, place) if span is None else tuple(_place(sweep, value) for value in span)

@@ -182,9 +182,10 @@ def conclude(directory: Path) -> StudyResult:
     run = load_run(directory)
     if not run.curves:
         first = run.failures[0] if run.failures else Failure("", 0, "nothing was evaluated yet")
+        error = first.error.rstrip(".")
         raise WarmstartError(
             f"No trial of {directory} gave a result. First failure, of {first.arm} with seed {first.seed}: "
-            f"{first.error}. Tracebacks and logs: {directory / TRIALS}/*/{{error,log}}.txt."
+            f"{error}. Tracebacks and logs: {directory / TRIALS}/*/{{error,log}}.txt."
         )
     summary = summarise(run)
     try:

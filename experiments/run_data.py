@@ -120,9 +120,7 @@ def load_run(directory: str | Path) -> RunData:
             gaps.setdefault(state.arm, {})[state.seed] = gap
         mapped = read_json(state.directory / MAP)
         if mapped is not None:
-            from warmstart.experiments.worlds import randomized  # imports torch
-
-            maps[state.arm] = {**mapped, "trained": randomized(config, state.directory)}
+            maps[state.arm] = mapped
         drawn.setdefault(state.arm, tuple(record for record in records if record["event"] == "drawn"))
         report = read_json(state.directory / TRANSFER)
         if report is not None:

@@ -5,7 +5,7 @@ follows from it (trials, resolved settings) is in `plan.py`.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from importlib import resources
 from pathlib import Path
 from typing import Any, TypeVar
@@ -207,6 +207,21 @@ class Study:
         path = Path(self.source).expanduser()
         looks_like_one = path.suffix == ".zip" or self.source.startswith(("./", "../", "/", "~"))
         return path if looks_like_one or (path / "checkpoint.json").is_file() else None
+
+    def with_steps(self, target_steps: int) -> "Study":
+        """The same study with other steps in the target, of which arms take the same share in the reality.
+
+        Raises:
+            StudyError: There is none.
+        """
+        share = target_steps / self.target_steps
+        arms = [
+            {**arm, "reality_steps": max(1, round(share * arm["reality_steps"]))}
+            if isinstance(arm, Mapping) and isinstance(arm.get("reality_steps"), int)
+            else arm
+            for arm in self.arms
+        ]
+        return replace(self, target_steps=target_steps, arms=arms)
 
     def to_mapping(self) -> dict[str, Any]:
         """Give the study as plain data; `Study.from_document` reads it back."""

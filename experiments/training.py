@@ -92,7 +92,8 @@ class _Training:
         self.task = training_task(config, found)
         self.world = trial_world(config, self.task, found)
         self.notes = identification_notes(found)
-        self.recorded, self.evaluated, self.diverged = int(found.get("interactions", 0)), 0, 0
+        self.recorded, self.evaluated = int(found.get("interactions", 0)), 0
+        self.diverged, self.diverged_in_evaluation = 0, 0
         self.algorithm = config_from_json(config.algorithm)
         method = make_method(dict(config.method))
         self.method, self.note = fit_within(method, config.steps, self.algorithm)
@@ -124,6 +125,9 @@ class _Training:
             self.diverged += int(env_attribute(model.get_env(), "n_diverged") or 0)
             if self.diverged:
                 report.add_notes([f"{self.diverged:,} simulations diverged in training and were begun anew."])
+            if self.diverged_in_evaluation:
+                told = f"{self.diverged_in_evaluation:,} simulations diverged in evaluations"
+                report.add_notes([f"{told}, which ended their episodes."])
             if self.reality is not None:
                 taken = int(env_attribute(model.get_env(), "interactions") or 0) + self.recorded
                 judge(model, self.config, self.reality, self.directory, taken, self.evaluated)
@@ -226,6 +230,7 @@ class _Training:
         if not self.claim.is_ours():
             raise ClaimedError(f"another process has taken over {self.directory}")
         self.evaluated += int(sum(result.lengths))
+        self.diverged_in_evaluation += result.diverged
         self.recorder.evaluation(result, training_seconds)
 
     def _evaluate_once(self, model: BaseAlgorithm) -> None:

@@ -1,6 +1,7 @@
 """The worlds of a study's trials: the reality they are judged in, identified physics, what training draws."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -8,7 +9,7 @@ from warmstart.agents.checkpoints import Checkpoint, checkpoint_of
 from warmstart.envs.errors import WarmstartError
 from warmstart.envs.tasks import Task
 from warmstart.envs.yaml_files import dump_yaml
-from warmstart.experiments.records import CONFIG, GAP, MAP, read_json, write_json
+from warmstart.experiments.records import CHECKPOINT, CONFIG, CURRICULUM, GAP, MAP, read_json, write_json
 from warmstart.experiments.trial_config import TRIALS, TrialConfig
 from warmstart.sim2real.worlds import TrainingWorld, around_identified, training_world, with_identified
 
@@ -79,12 +80,22 @@ def randomized(config: TrialConfig, directory: Path) -> dict[str, Any]:
 
 
 def terms_of(checkpoint: Path | None) -> "tuple[Term, ...]":
-    """What a trial's agent was trained on, from its checkpoint's path; nothing for other checkpoints."""
+    """What a trial's agent was trained on, from its checkpoint's path; nothing for other checkpoints.
+
+    Terms that a curriculum widened are as wide as it got.
+    """
+    from warmstart.sim2real.distributions import Uniform
     from warmstart.sim2real.randomization import read_terms
 
     if checkpoint is None or not (checkpoint.parent / CONFIG).is_file():
         return ()
-    return read_terms(randomized(TrialConfig.read(checkpoint.parent), checkpoint.parent))[0]
+    terms = read_terms(randomized(TrialConfig.read(checkpoint.parent), checkpoint.parent))[0]
+    state = read_json(checkpoint.parent / CURRICULUM)
+    if state is None:
+        return terms
+    reached = state["history"][-1]
+    ends = [(float(reached[f"{name}/low"]), float(reached[f"{name}/high"])) for name in state["terms"]]
+    return tuple(replace(term, distribution=Uniform(*pair)) for term, pair in zip(terms, ends, strict=True))
 
 
 def trial_world(config: TrialConfig, task: Task, found: Mapping[str, Any]) -> TrainingWorld:
@@ -122,7 +133,7 @@ def judge(
     """
     from warmstart.sim2real.gap import measure_gap
     from warmstart.sim2real.recipes import randomize_terms
-    from warmstart.sim2real.robustness import Sweep, robustness_map, usual_threshold
+    from warmstart.sim2real.robustness import Sweep, robustness_map, trained_on, usual_threshold
 
     checkpoint: Checkpoint = checkpoint_of(model)
     level = str(config.reality["range"])
@@ -145,4 +156,6 @@ def judge(
             "", checkpoint, reality.task, sweeps, episodes=MAPPED, seed=config.evaluation_seed, n_threads=1
         )
         threshold = usual_threshold(gap.to_json()["nominal"])
-        write_json(directory / MAP, {**found.to_json(threshold), "sweeps": list(config.reality["map"])})
+        trained = trained_on(sweeps, terms_of(directory / CHECKPOINT), reality.task)
+        plain = {**found.to_json(threshold), "sweeps": list(config.reality["map"]), "trained": trained}
+        write_json(directory / MAP, plain)

@@ -6,6 +6,9 @@ from typing import Any, ClassVar
 
 from warmstart.envs.errors import WarmstartError
 
+MOST_STEPS, MOST_SECONDS = 1_000, 100.0
+"""Longest plausible delay and lag: more is a mistake in the unit."""
+
 
 def check(sound: bool, expected: str, found: Any) -> None:
     """Raise unless a setting is sound, saying what was expected."""
@@ -169,6 +172,7 @@ class Delay(Setting):
     def __post_init__(self) -> None:
         check(whole(self.low) and self.low >= 0, "a whole low of at least 0", self.low)
         check(whole(self.high) and self.low <= self.high, f"a whole high of at least {self.low}", self.high)
+        check(self.high <= MOST_STEPS, f"a delay of at most {MOST_STEPS:,} steps", self.high)
         check(0 <= self.hold <= 1, "a probability from 0 to 1 as hold", self.hold)
 
     @property
@@ -226,7 +230,11 @@ class Lag(ActuatorSetting):
     """Seconds."""
 
     def __post_init__(self) -> None:
-        check(0 <= self.time_constant < inf, "a time_constant of at least 0", self.time_constant)
+        check(
+            0 <= self.time_constant <= MOST_SECONDS,
+            f"a time_constant from 0 to {MOST_SECONDS:g} s",
+            self.time_constant,
+        )
 
 
 @dataclass(frozen=True)

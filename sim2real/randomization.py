@@ -206,7 +206,15 @@ class Randomization:
             term if term.parameters == names else replace(term, parameters=names, title=term.name)
             for term, names in ((terms[place], acting[place]) for place in kept)
         ]
-        return Randomization(left, self.seed, correlations, drawn_as=[keys[place] for place in kept])
+        try:
+            return Randomization(left, self.seed, correlations, drawn_as=[keys[place] for place in kept])
+        except WarmstartError as error:
+            if len(correlations) == len(self.correlations):
+                raise
+            raise WarmstartError(
+                f"{error} With each: true a term is drawn for every one of its parameters, and each of these "
+                "draws has the correlation."
+            ) from None
 
     def _decided(self, parameters: Parameters) -> list[list[set[str]]]:
         """Full names of the parameters about which each selector of each term decides."""

@@ -234,6 +234,12 @@ def read_reality(values: Mapping[str, Any], source: str) -> Reality:
         if not isinstance(values.get(key), str) or not values[key]:
             found = values.get(key)
             raise WarmstartError(f"{source}: expected the reality's {key} as text, found {found!r}.")
+    context = values.get("context") or ""
+    if not isinstance(context, str):
+        raise WarmstartError(
+            f"{source}: expected the context as text such as torso.mass=x1.25,friction=x0.8, found "
+            f"{context!r}."
+        )
     seed = values.get("seed", 0)
     if isinstance(seed, bool) or not isinstance(seed, int) or seed < 0:
         raise WarmstartError(f"{source}: expected a seed of 0 or more, found {seed!r}.")
@@ -242,7 +248,7 @@ def read_reality(values: Mapping[str, Any], source: str) -> Reality:
             str(values["name"]),
             Task.parse(values["task"]),
             str(values.get("description", "")),
-            str(values.get("context") or ""),
+            context,
             values.get("integrator"),
             read_imperfections(values.get("imperfections") or {}),
             read_disturbances(values.get("disturbances") or {}),
@@ -287,8 +293,8 @@ def load_reality(name: str | Path) -> Reality:
         )
     if seal != reality.sha256:
         raise WarmstartError(
-            f"{document.source} was edited after it was sealed: expected sha256 {reality.sha256[:12]}…, "
-            f"found {str(seal)[:12]}…. Restore it, or give it another name and seal it anew."
+            f"{document.source} was edited after it was sealed: its seal is sha256 {str(seal)[:12]}…, what "
+            f"it says now has {reality.sha256[:12]}…. Restore it, or give it another name and seal it anew."
         )
     return reality
 
@@ -308,7 +314,15 @@ def seal_reality(path: Path) -> Reality:
             f"{document.source} differs in nothing from {reality.task}: expected a context, an integrator, "
             "imperfections or disturbances."
         )
-    reality.make(1, n_threads=1).close()  # what can't be made is not sealed
+    try:  # what doesn't run is not sealed
+        env = reality.make(1, seed=0, n_threads=1)
+        try:
+            env.reset()
+            env.step(0 * env.action_space.sample())
+        finally:
+            env.close()
+    except WarmstartError as error:
+        raise WarmstartError(f"{document.source}: {error}") from None
     text = _SEAL.sub("", path.read_text(encoding="utf-8")).rstrip("\n")
     path.write_text(text + "\n" + dump_yaml({"sha256": reality.sha256}), encoding="utf-8")
     return reality

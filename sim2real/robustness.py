@@ -6,7 +6,6 @@ May import envs and agents.
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from fnmatch import fnmatchcase
 from typing import Any
 
 import numpy as np
@@ -16,11 +15,14 @@ from warmstart.agents.checkpoints import Checkpoint
 from warmstart.agents.evaluation import generators_kept, play_once
 from warmstart.envs.contexts import Change, Context, Operation
 from warmstart.envs.errors import WarmstartError
+from warmstart.envs.parameters import Parameters
+from warmstart.envs.physics import Parameter
 from warmstart.envs.tasks import Task
 from warmstart.envs.vector import make_vec
 from warmstart.sim2real.terms import Term, read_term
 
 Floats = NDArray[np.float64]
+Span = tuple[float, float]
 ENVS = 800
 """Environments that are simulated side by side at most."""
 _SWEEP = re.compile(r"(.+?)=(.+):(\d+)")
@@ -68,17 +70,48 @@ class Sweep:
         """The value that changes nothing; None where values replace the nominal."""
         return {"scale": 1.0, "add": 0.0}.get(self.operation)
 
-    def trained(self, terms: Sequence[Term]) -> tuple[float, float] | None:
-        """The range that a policy was trained on, where one of the terms is about the same parameter."""
-        meant = (
-            self.selector,
-            *(f"{kind}.{self.selector}" for kind in ("body", "geom", "joint", "actuator")),
-        )
-        for term in reversed(terms):  # the last one holds
-            patterns = term.parameters if term.operation == self.operation else ()
-            if any(fnmatchcase(name, pattern) for name in meant for pattern in patterns):
-                return term.distribution.bounds
+    def trained(self, terms: Sequence[Term], parameters: Parameters) -> Span | None:
+        """The range that a policy was trained on, in the unit of the sweep's operation.
+
+        Args:
+            terms: What training drew; where several mean a parameter, the one in force counts.
+            parameters: Of the task.
+
+        Returns:
+            Smallest and largest value; of several parameters what they have in common; None where one of them
+            wasn't drawn, or its range can't be told as the sweep's operation.
+
+        Raises:
+            WarmstartError: A parameter is unknown.
+        """
+        flat = [(term, selector) for term in terms for selector in term.parameters]
+        won = parameters.winners([selector for _, selector in flat])
+        drawn = {entry.parameter.name: flat[place][0] for place, found in won.items() for entry in found}
+        low, high = -np.inf, np.inf
+        for parameter in parameters.select(self.selector):
+            span = _told_as(self.operation, drawn.get(parameter.name), parameter)
+            if span is None:
+                return None
+            low, high = max(low, span[0]), min(high, span[1])
+        return (float(low), float(high)) if low <= high else None
+
+
+def _told_as(operation: Operation, term: Term | None, parameter: Parameter) -> Span | None:
+    """A term's range of a parameter as what another operation would do to the nominal."""
+    if term is None:
         return None
+    ends = term.distribution.bounds
+    if term.operation == operation:
+        return ends
+    if parameter.size != 1:
+        return None
+    (nominal,) = parameter.nominal
+    low, high = sorted(
+        {"scale": end * nominal, "add": end + nominal, "set": end}[term.operation] for end in ends
+    )
+    if operation == "scale":
+        return (low / nominal, high / nominal) if nominal > 0 else None
+    return (low - nominal, high - nominal) if operation == "add" else (low, high)
 
 
 @dataclass(frozen=True, eq=False)
@@ -164,8 +197,7 @@ def robustness_map(
     """
     if len(sweeps) not in (1, 2):
         raise WarmstartError(f"A map is over one or two parameters, found {len(sweeps)}.")
-    if len({sweep.selector for sweep in sweeps}) < len(sweeps):
-        raise WarmstartError(f"Expected two different parameters to sweep, found {sweeps[0].selector} twice.")
+    _check_different(sweeps, task)
     cells: list[Context] = [()]
     for sweep in sweeps:
         cells = [(*cell, change) for cell in cells for change in sweep.changes()]
@@ -190,6 +222,32 @@ def robustness_map(
                 progress(first + len(part), len(cells))
     shape = tuple(len(sweep.values) for sweep in sweeps)
     return RobustnessMap(name, tuple(sweeps), np.concatenate(returns).reshape(*shape, episodes), diverged)
+
+
+def _check_different(sweeps: Sequence[Sweep], task: Task) -> None:
+    """Raise where two sweeps are about the same parameter."""
+    if len(sweeps) < 2:
+        return
+    env = make_vec(task, 1, n_threads=1)
+    try:
+        first, second = ({p.name for p in env.parameters.select(sweep.selector)} for sweep in sweeps)  # type: ignore[attr-defined]
+    finally:
+        env.close()
+    if first & second:
+        raise WarmstartError(
+            f"Expected two different parameters to sweep: {sweeps[0].selector} and {sweeps[1].selector} both "
+            f"mean {min(first & second)}."
+        )
+
+
+def trained_on(sweeps: Sequence[Sweep], terms: Sequence[Term], task: Task) -> tuple[Span | None, ...]:
+    """The range of each sweep's parameter that a policy was trained on; see `Sweep.trained`."""
+    env = make_vec(task, 1, n_threads=1)
+    try:
+        parameters = env.parameters  # type: ignore[attr-defined]
+        return tuple(sweep.trained(terms, parameters) for sweep in sweeps)
+    finally:
+        env.close()
 
 
 def merge_maps(name: str, maps: Sequence[RobustnessMap]) -> RobustnessMap:

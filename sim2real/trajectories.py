@@ -192,7 +192,7 @@ def _check_values(item: Trajectory, names: Mapping[str, tuple[str, ...]]) -> Non
             row, column = bad[0]
             raise WarmstartError(
                 f"{item.name}: expected finite numbers, found {values[row, column]} in {wanted[column]}, "
-                f"row {row}; {len(bad)} in all. Cut the recording there, or fill them in."
+                f"sample {row}; {len(bad)} in all. Cut the recording there, or fill them in."
             )
 
 
@@ -201,7 +201,7 @@ def _check_time(item: Trajectory, period: float, task: Task) -> None:
     if (gaps <= 0).any():
         row = int(np.argmax(gaps <= 0)) + 1
         raise WarmstartError(
-            f"{item.name}: expected time to increase, found {item.time[row]:g} s in row {row} after "
+            f"{item.name}: expected time to increase, found {item.time[row]:g} s in sample {row} after "
             f"{item.time[row - 1]:g} s. Where recordings follow one another, give episode ids."
         )
     usual = float(np.median(gaps))
@@ -215,7 +215,7 @@ def _check_time(item: Trajectory, period: float, task: Task) -> None:
     if odd.any():
         row = int(np.argmax(odd)) + 1
         raise WarmstartError(
-            f"{item.name}: expected {wanted}, found {gaps[row - 1]:g} s between rows {row - 1} and {row} "
+            f"{item.name}: expected {wanted}, found {gaps[row - 1]:g} s between samples {row - 1} and {row} "
             f"({int(odd.sum())} such gaps): resample the recording, or cut it into episodes there."
         )
 
@@ -228,5 +228,5 @@ def _check_quaternions(item: Trajectory, model: mujoco.MjModel) -> None:
             row = int(np.argmax(bad))
             raise WarmstartError(
                 f"{item.name}: expected unit quaternions (w, x, y, z), found one of length {lengths[row]:g} "
-                f"in {columns(model)['qpos'][start]} and following, row {row}."
+                f"in {columns(model)['qpos'][start]} and following, sample {row}."
             )

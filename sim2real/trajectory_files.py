@@ -98,22 +98,24 @@ def read_csv(path: str | Path, model: mujoco.MjModel, names: Mapping[str, str] |
     """
     try:
         with Path(path).open(newline="", encoding="utf-8-sig") as file:  # Excel begins with a mark
-            header, *rows = [row for row in csv.reader(file) if row] or [[]]
+            reader = csv.reader(file)
+            lines = [(reader.line_num, row) for row in reader if row]
     except (UnicodeDecodeError, csv.Error) as error:
         raise WarmstartError(f"Expected a table of comma-separated text in {path}, found {error}.") from None
-    header = [name.strip() for name in header]
+    (_, first), *rows = lines or [(1, [])]
+    header = [name.strip() for name in first]
     if not rows:
         found = f"a row of {len(header)} names alone" if header else "an empty file"
         raise WarmstartError(f"Expected a row of names and rows of numbers in {path}, found {found}.")
-    for number, row in enumerate(rows):
+    for line, row in rows:
         if len(row) != len(header):
-            raise WarmstartError(f"{path}: expected {len(header)} cells in row {number}, found {len(row)}.")
-    table = {name: [row[i] for row in rows] for i, name in enumerate(header)}
+            raise WarmstartError(f"{path}: expected {len(header)} cells in line {line}, found {len(row)}.")
+    table = {name: [(line, row[i]) for line, row in rows] for i, name in enumerate(header)}
     numbers = {name: _numbers(path, name, cells) for name, cells in table.items() if name != "episode"}
     parts = _pick(numbers, model, names or {}, str(path))
     if "time" not in numbers:
         raise _missing("column", "time", path, numbers)
-    episode = np.array(table["episode"]) if "episode" in table else None
+    episode = np.array([cell for _, cell in table["episode"]]) if "episode" in table else None
     return _split(Trajectory(Path(path).stem, numbers["time"], *parts), episode)
 
 
@@ -168,27 +170,43 @@ def read_lerobot(
     """
     try:
         import pyarrow.parquet as parquet  # type: ignore[import-untyped]
+        from pyarrow import ArrowInvalid
     except ImportError:
         raise WarmstartError(f"To read the LeRobot dataset {folder}, {_DATA}") from None
     info, files = Path(folder) / "meta" / "info.json", sorted(Path(folder).glob("data/**/*.parquet"))
     if not info.is_file() or not files:
         raise WarmstartError(f"Expected meta/info.json and data/**/*.parquet in {folder}, found no such.")
-    features = json.loads(info.read_text(encoding="utf-8")).get("features", {})
+    try:
+        described = json.loads(info.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise WarmstartError(f"Expected JSON in {info}: {error}.") from None
+    features = described.get("features") if isinstance(described, Mapping) else None
+    if not isinstance(features, Mapping):
+        raise WarmstartError(f"Expected the dataset's features by name in {info}, found none.")
     wanted = ("observation.state", "action", "timestamp", "episode_index")
     tables = []
     for file in files:
-        there = parquet.read_schema(file).names
-        for key in wanted:
-            if key not in there:
-                raise _missing("column", key, file, there)
-        tables.append(parquet.read_table(file, columns=list(wanted)).to_pydict())
+        try:
+            there = parquet.read_schema(file).names
+            for key in wanted:
+                if key not in there:
+                    raise _missing("column", key, file, there)
+            tables.append(parquet.read_table(file, columns=list(wanted)).to_pydict())
+        except (ArrowInvalid, OSError) as error:
+            raise WarmstartError(f"Expected a Parquet file at {file}: {error}") from None
     data = {key: np.array([value for table in tables for value in table[key]]) for key in wanted}
-    mapping, numbers = dict(names or {}), dict[str, Floats]()
+    mapping, numbers, known = dict(names or {}), dict[str, Floats](), list[str]()
     for key, prefix in (("observation.state", ""), ("action", "action/")):
-        named = _feature_names(features.get(key, {}).get("names"), key, data[key].shape[1], folder)
+        feature = features.get(key)
+        written = feature.get("names") if isinstance(feature, Mapping) else None
+        named = _feature_names(written, key, data[key].shape[1], folder)
+        known += [*named, *(f"action/{part}" for part in named if prefix)]
         for i, part in enumerate(named):
             own = mapping.get(f"{prefix}{part}", mapping.get(part) if not prefix else None)
             numbers.setdefault(own or (part if part not in numbers else f"{prefix}{part}"), data[key][:, i])
+    for name in mapping:
+        if name not in known:
+            raise _missing("column", name, folder, dict.fromkeys(known))
     order = np.lexsort((data["timestamp"], data["episode_index"]))
     parts = _pick({k: v[order] for k, v in numbers.items()}, model, {}, str(folder))
     whole = Trajectory(Path(folder).name, data["timestamp"][order], *parts)
@@ -265,14 +283,14 @@ def _missing(kind: str, name: str, where: str | Path, there: Iterable[str]) -> W
     return WarmstartError(f"Expected the {kind} {name!r} in {where}, found {shown or 'none'}.{hint}")
 
 
-def _numbers(path: str | Path, name: str, cells: Iterable[str]) -> Floats:
+def _numbers(path: str | Path, name: str, cells: Iterable[tuple[int, str]]) -> Floats:
     found = []
-    for row, cell in enumerate(cells):
+    for line, cell in cells:
         try:
             found.append(float(cell or "nan"))
         except ValueError:
             raise WarmstartError(
-                f"{path}: expected numbers in {name}, found {cell!r} in row {row}."
+                f"{path}: expected numbers in {name}, found {cell!r} in line {line}."
             ) from None
     return np.array(found)
 
@@ -281,6 +299,9 @@ def _pick(
     numbers: Mapping[str, Floats], model: mujoco.MjModel, names: Mapping[str, str], where: str
 ) -> tuple[Floats, Floats, Floats]:
     """Put the columns that are there into MuJoCo's order."""
+    for name in names:
+        if name not in numbers:
+            raise _missing("column", name, where, numbers)
     there = {names.get(name, name): values for name, values in numbers.items()}
     by_action = dict(zip(columns(model)["ctrl"], action_layout(model).names, strict=True))
     parts = []

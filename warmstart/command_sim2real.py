@@ -1,5 +1,6 @@
 """``warmstart gap``, ``robustness`` and ``seal``: what is left of a policy when the simulation isn't true."""
 
+import math
 import time
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
@@ -155,7 +156,13 @@ class Robustness(Command):
         from warmstart.experiments.robustness_figure import draw_maps
         from warmstart.experiments.worlds import terms_of
         from warmstart.sim2real.randomization import read_terms
-        from warmstart.sim2real.robustness import Sweep, merge_maps, robustness_map, usual_threshold
+        from warmstart.sim2real.robustness import (
+            Sweep,
+            merge_maps,
+            robustness_map,
+            trained_on,
+            usual_threshold,
+        )
 
         _check_numbers(self.episodes, self.seed)
         if len(self.words) < 2:
@@ -163,6 +170,8 @@ class Robustness(Command):
                 f"Expected at least one CHECKPOINT and a TASK, found {' '.join(self.words) or 'neither'}."
             )
         task = Task.parse(self.words[-1])
+        if self.threshold is not None and not math.isfinite(self.threshold):
+            raise WarmstartError(f"Expected a finite --threshold, found {self.threshold}.")
         if not self.sweep:
             raise WarmstartError("Expected what to sweep: --sweep torso.mass=x0.5:x2:7, for example.")
         sweeps = [Sweep.parse(text) for text in self.sweep]
@@ -171,6 +180,7 @@ class Robustness(Command):
             check_picture(self.out)
         named = named_checkpoints([Path(word) for word in self.words[:-1]], task)
         began = time.perf_counter()
+        given = trained_on(sweeps, trained, task)
         maps: list[RobustnessMap] = []
         with Meter(quiet=self.json) as meter:
             maps.extend(
@@ -193,7 +203,7 @@ class Robustness(Command):
         maps = [merge_maps(name, [each for each in maps if each.policy == name]) for name in names]
         if self.out is not None:
             paths = {each.name: each.checkpoint.path for each in reversed(named)}
-            ranges = [trained or terms_of(paths[name]) for name in names]
+            ranges = [given if trained else trained_on(sweeps, terms_of(paths[name]), task) for name in names]
             figure = draw_maps(maps, str(task), threshold, ranges)
             save_picture(figure, self.out)
         if self.json:
@@ -230,7 +240,7 @@ class Named:
     checkpoint: "Checkpoint"
 
     def is_oracle_in(self, reality: "Reality") -> bool:
-        """Whether a study trained it in a reality from its first step to its last."""
+        """Whether a study trained it in a reality alone: from scratch, from its first step to its last."""
         from warmstart.experiments.records import CONFIG
         from warmstart.experiments.trial_config import TrialConfig
 
@@ -238,7 +248,7 @@ class Named:
         if path is None or not (path.parent / CONFIG).is_file():
             return False
         config = TrialConfig.read(path.parent)
-        there = config.reality.get("sha256") == reality.sha256
+        there = config.reality.get("sha256") == reality.sha256 and config.method.get("name") == "scratch"
         return there and int(config.world.get("reality_steps", 0)) >= config.steps > 0
 
 

@@ -150,7 +150,8 @@ class Compare(_Training):
     study: tyro.conf.Positional[Annotated[str, tyro.conf.arg(metavar="STUDY")]]
     """Name of a preset (`warmstart list presets`), or a YAML file."""
     steps: int | None = None
-    """Environment steps of every arm in the target, in place of the study's."""
+    """Environment steps of every arm in the target, in place of the study's; arms that take some of them in a
+    reality take the same share of them there."""
     source_steps: int | None = None
     """Environment steps of every source agent, in place of the study's."""
     seed: tuple[int, ...] = ()
@@ -170,14 +171,14 @@ class Compare(_Training):
         load_plugins(self.plugin)
         study: Study | str = self.study
         changes: dict[str, Any] = {
-            "target_steps": self.steps,
             "source_steps": self.source_steps,
             "seeds": list(self.seed) or None,
             "device": self.device,
         }
         given = {key: value for key, value in changes.items() if value is not None}
-        if given:
+        if given or self.steps is not None:
             study = replace(load_study(self.study), **given)
+            study = study if self.steps is None else study.with_steps(self.steps)
         if self.dry_run:
             made = plan(study, plugins=self.plugin)
             seconds = estimate_seconds(made, self.workers)

@@ -96,6 +96,17 @@ def test_episodes_of_a_discrete_task() -> None:
     assert (result.lengths < 20).all()
 
 
+@pytest.mark.filterwarnings("ignore:.*diverged")
+def test_diverged_simulations_are_counted() -> None:
+    rng = np.random.default_rng(0)
+    task = "HalfCheetah-v5:time_limit=50@gear=x80"
+    played = evaluate(lambda seen: rng.uniform(-1, 1, (len(seen), 6)).astype(np.float32), task, 4, seed=1)
+    assert played.diverged >= 4
+    assert np.isfinite(played.returns).all()
+    assert played.lengths.max() < 50
+    assert evaluate(lambda seen: np.zeros((len(seen), 6), np.float32), task, 4, seed=1).diverged == 0
+
+
 @pytest.mark.parametrize("observations", ["Box", "Dict"])
 def test_normaliser_state_equals_vec_normalize(observations: str) -> None:
     def make() -> Any:

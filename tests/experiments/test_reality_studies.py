@@ -11,9 +11,9 @@ from warmstart.envs.errors import WarmstartError
 from warmstart.envs.vector import make_vec
 from warmstart.envs.yaml_files import parse_yaml
 from warmstart.experiments.plan import make_plan
-from warmstart.experiments.records import CURRICULUM, GAP, RECORDS, read_jsonl
+from warmstart.experiments.records import CURRICULUM, GAP, MAP, RECORDS, read_jsonl
 from warmstart.experiments.run import conclude, plan, prepare
-from warmstart.experiments.study import Study
+from warmstart.experiments.study import Study, StudyError, load_study
 from warmstart.experiments.trial import run_trial
 from warmstart.experiments.worlds import IDENTIFICATION, terms_of, training_task, trial_world
 from warmstart.sim2real.reality import load_reality
@@ -101,6 +101,9 @@ def test_a_tiny_study_runs_to_its_report(tmp_path):
     curriculum.load_state_dict(saved)
     assert curriculum.share == saved["share"]
     assert [record["step"] for record in curriculum.history] == [r["step"] for r in saved["history"]]
+    name = saved["terms"][0]
+    reached = terms_of(folder["everything"] / "checkpoint")[0].distribution.bounds
+    assert reached == (saved["history"][-1][f"{name}/low"], saved["history"][-1][f"{name}/high"])
 
     reality = load_reality("pendulum-worn")
     policy = load_checkpoint(folder["plain"] / "checkpoint").policy()
@@ -127,6 +130,16 @@ def test_a_tiny_study_runs_to_its_report(tmp_path):
     assert "What training drew" in html
     assert html.count("of the cells are good") == 8
     assert "pendulum-worn" in html
+    assert "diverged while agents were judged" not in html
+    told = {
+        name: json.loads((path / MAP).read_text())["trained"] for name, path in folder.items() if name in gaps
+    }
+    assert told["plain"] == [None, None]
+    assert told["identified"] == [[low, high], None]
+    assert told["randomized"][0] == [0.5, 2]
+    gap = folder["plain"] / GAP
+    gap.write_text(json.dumps({**json.loads(gap.read_text()), "diverged": 3}))
+    assert "3 simulations diverged while agents were judged" in conclude(tmp_path).report.read_text()
 
 
 def test_a_source_is_fine_tuned_in_the_reality_from_its_first_step_on(tmp_path):
@@ -223,6 +236,24 @@ def test_identity_randomization_trains_bit_for_bit_as_none(tmp_path):
         told = read_jsonl(run / "trials" / trial.hash / RECORDS)
         records.append([record for record in told if record["event"] != "drawn"])
     assert records[0] == records[1]
+
+
+@pytest.mark.parametrize("key", ["map", "judge_range", "reality_steps"])
+def test_what_is_about_a_reality_needs_one(key):
+    arm = {"name": "scratch", "method": "scratch", "reality_steps": 10}
+    given = {"arms": [arm]} if key == "reality_steps" else {"arms": ["scratch"]}
+    given |= {"map": {"map": ["pole.mass=x0.5:x2:2"]}, "judge_range": {"judge_range": "light"}}.get(key, {})
+    with pytest.raises(StudyError, match=f"{key}.* in a reality: name one|{key}.* with a reality: name one"):
+        plan(Study("tiny", "InvertedPendulum-v5", 512, **given))
+
+
+def test_other_steps_are_taken_in_the_reality_in_the_same_share():
+    shorter = load_study("pendulum-reality").with_steps(6_554)
+    steps = {arm.name: arm.world.get("reality_steps") for arm in shorter.arm_list}
+    assert (steps["plain"], steps["last_tenth_in_reality"], steps["oracle"]) == (None, 614, 6_554)
+    assert plan(shorter).study.target_steps == 6_554
+    with pytest.raises(StudyError, match="at least 1 step, found 0"):
+        shorter.with_steps(0)
 
 
 @pytest.mark.parametrize(

@@ -177,6 +177,7 @@ def test_an_edited_reality_is_noticed(mine):
         ("noise: 0.1", "noize: 0.1", "Did you mean 'noise'"),
         ("force: 0.1", "force: -1", "force from low to high"),
         ("timestep=x0.5", "timestep=x0.7", "control period"),
+        ("task: Hopper-v5", "task: Hopper-v5:obs=pixels", r"mine\.yaml: .*[Ff]rames"),
     ],
 )
 def test_mistakes_in_a_file_are_named(old, new, said, mine):

@@ -13,7 +13,7 @@ from warmstart.envs.vector import make_vec
 from warmstart.experiments.robustness_figure import draw_maps
 from warmstart.sim2real import robustness
 from warmstart.sim2real.randomization import read_terms
-from warmstart.sim2real.robustness import RobustnessMap, Sweep, robustness_map, usual_threshold
+from warmstart.sim2real.robustness import RobustnessMap, Sweep, robustness_map, trained_on, usual_threshold
 
 MASS, FRICTION = Sweep.parse("torso.mass=x0.5:x2:3"), Sweep.parse("friction=x0.6:x1.4:2")
 
@@ -34,11 +34,27 @@ def test_sweeps_are_read():
     assert MASS.nominal == 1
     assert Sweep.parse("gravity=-=1:+=1:3").nominal == 0
     assert Sweep.parse("gravity=1:2:3").nominal is None
-    terms, _ = read_terms({"torso.mass": "x0.8:x1.2", "friction": "0.5:1"})
-    assert MASS.trained(terms) == (0.8, 1.2)
-    assert FRICTION.trained(terms) is None, "they set, the sweep scales"
-    every, _ = read_terms({"body.*.mass": {"range": "x0.9:x1.1", "each": True}})
-    assert MASS.trained(every) == (0.9, 1.1)
+
+
+@pytest.mark.parametrize(
+    ("sweep", "drawn", "span"),
+    [
+        (MASS, {"torso.mass": "x0.8:x1.2"}, (0.8, 1.2)),
+        (MASS, {"torso.mass": "x0.5:x2", "body.*.mass": {"range": "x0.9:x1.1", "each": True}}, (0.5, 2)),
+        (MASS, {"mass": "x0.9:x1.1"}, (0.9, 1.1)),
+        (MASS, {"leg.mass": "x0.9:x1.1"}, None),
+        (Sweep.parse("body.*.mass=x0.5:x2:3"), {"torso.mass": "x0.5:x1.1", "mass": "x0.9:x1.2"}, (0.9, 1.1)),
+        (Sweep.parse("body.*.mass=x0.5:x2:3"), {"torso.mass": "x0.5:x1.1"}, None),
+        (Sweep.parse("joint.*_joint.damping=x0.5:x2:3"), {"damping": "x0.9:x1.2"}, (0.9, 1.2)),
+        (Sweep.parse("gear=100:300:3"), {"gear": "x0.5:x1.2"}, (100, 240)),
+        (Sweep.parse("gear=x0.5:x2:3"), {"gear": "100:300"}, (0.5, 1.5)),
+        (Sweep.parse("gear=x0.5:x2:3"), {"gear": "-=50:+=100"}, (0.75, 1.5)),
+    ],
+)
+def test_the_trained_range_is_the_one_in_force(sweep, drawn, span):
+    terms, _ = read_terms(drawn)
+    (found,) = trained_on([sweep], terms, Task.parse("Hopper-v5"))
+    assert found == (None if span is None else pytest.approx(span))
 
 
 @pytest.mark.parametrize(
@@ -82,14 +98,13 @@ def test_figures_of_a_map_by_hand():
 
 
 def test_pictures_of_one_and_two_sweeps_and_several_policies():
-    terms, _ = read_terms({"torso.mass": "x0.8:x1.2"})
     heat = RobustnessMap("a", (MASS, FRICTION), np.arange(12.0).reshape(3, 2, 2))
-    figure = draw_maps([heat, heat], "Hopper-v5", 5.0, [terms, ()])
+    figure = draw_maps([heat, heat], "Hopper-v5", 5.0, [[(0.8, 1.2), None], [None, None]])
     titles = [axes.get_title() for axes in figure.axes[:2]]
     assert titles == ["a\n50% good, worst 0.5"] * 2
     assert len(figure.axes[0].patches) > len(figure.axes[1].patches), "the first is framed"
     line = RobustnessMap("b", (MASS,), np.arange(6.0).reshape(3, 2))
-    figure = draw_maps([line], "Hopper-v5", 2.0, [terms])
+    figure = draw_maps([line], "Hopper-v5", 2.0, [[(0.8, 1.2)]])
     np.testing.assert_array_equal(figure.axes[0].lines[0].get_xdata(), [0.5, 1, 2])
     with pytest.raises(WarmstartError, match="of the same sweeps"):
         draw_maps([heat, line], "Hopper-v5", 2.0)
@@ -101,3 +116,7 @@ def test_mistakes_are_named(hopper):
         robustness_map("it", hopper, task, [MASS] * 3)
     with pytest.raises(WarmstartError, match=r"Did you mean 'torso\.mass'"):
         robustness_map("it", hopper, task, [Sweep.parse("torso.mas=x1:x2:2")], n_threads=1)
+    with pytest.raises(
+        WarmstartError, match=r"torso\.mass and body\.torso\.mass both mean body\.torso\.mass"
+    ):
+        robustness_map("it", hopper, task, [MASS, Sweep.parse("body.torso.mass=x0.5:x2:3")])

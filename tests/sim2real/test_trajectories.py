@@ -147,7 +147,7 @@ def test_csv_round_trip(tmp_path):
     with pytest.raises(WarmstartError, match=r"Did you mean 'legjoint\.angle'"):
         read_csv(path, MODEL)
     path.write_text(path.read_text().replace("0.008,", "soon,", 1))
-    with pytest.raises(WarmstartError, match="expected numbers in time, found 'soon' in row 1"):
+    with pytest.raises(WarmstartError, match="expected numbers in time, found 'soon' in line 3"):
         read_csv(path, MODEL)
 
 
@@ -254,19 +254,28 @@ def test_lerobot_round_trip(tmp_path):
     same(items, read(tmp_path, HOPPER, {"action/hip": "thigh_joint.ctrl"}))
     with pytest.raises(WarmstartError, match=r"'thigh_joint\.ctrl'"):
         read_lerobot(tmp_path, MODEL)
+    with pytest.raises(WarmstartError, match=r"Expected the column 'hipp' .* Did you mean 'hip'"):
+        read_lerobot(tmp_path, MODEL, {"hipp": "thigh_joint.ctrl"})
     features["action"]["names"] = None
     (tmp_path / "meta" / "info.json").write_text(json.dumps({"features": features}))
     with pytest.raises(WarmstartError, match=r"names of the 3 parts of action in .*info\.json, found None"):
         read_lerobot(tmp_path, MODEL)
+    (folder / "episode_000001.parquet").write_bytes(b"no table")
+    with pytest.raises(WarmstartError, match=r"Expected a Parquet file at .*episode_000001\.parquet"):
+        read_lerobot(tmp_path, MODEL)
+    for text, said in (("{", "Expected JSON in .*info"), ("[]", "features by name in .*info.*, found none")):
+        (tmp_path / "meta" / "info.json").write_text(text)
+        with pytest.raises(WarmstartError, match=said):
+            read_lerobot(tmp_path, MODEL)
 
 
 @pytest.mark.parametrize(
     ("parts", "said"),
     [
-        ({"qpos": ((5, 3), np.nan)}, r"found nan in thigh_joint\.angle, row 5; 1 in all"),
-        ({"ctrl": ((2, 1), np.inf)}, r"found inf in leg_joint\.ctrl, row 2"),
-        ({"time": (7, 0.01)}, r"expected time to increase, found 0\.01 s in row 7 after 0\.048 s"),
-        ({"time": (7, 0.058)}, r"found 0\.01 s between rows 6 and 7 \(2 such gaps\)"),
+        ({"qpos": ((5, 3), np.nan)}, r"found nan in thigh_joint\.angle, sample 5; 1 in all"),
+        ({"ctrl": ((2, 1), np.inf)}, r"found inf in leg_joint\.ctrl, sample 2"),
+        ({"time": (7, 0.01)}, r"expected time to increase, found 0\.01 s in sample 7 after 0\.048 s"),
+        ({"time": (7, 0.058)}, r"found 0\.01 s between samples 6 and 7 \(2 such gaps\)"),
         (
             {"time": (slice(None), np.arange(20) * 0.02)},
             r"every 0\.008 s .*Hopper-v5.*found one every 0\.02 s",
@@ -305,7 +314,7 @@ def test_quaternions_are_checked():
     qpos = items[0].qpos.copy()
     qpos[4, 3:7] *= 2
     bad = Trajectory("run", items[0].time, qpos, items[0].qvel, items[0].ctrl)
-    with pytest.raises(WarmstartError, match=r"found one of length 2 in root\.qw and following, row 4"):
+    with pytest.raises(WarmstartError, match=r"found one of length 2 in root\.qw and following, sample 4"):
         Trajectories((bad,)).check(Task.parse("Ant-v5"))
 
 
