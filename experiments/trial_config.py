@@ -51,7 +51,7 @@ class TrialConfig:
     algorithm: Mapping[str, Any] = field(default_factory=dict)
     """`algorithm` and every setting of it; empty for `random`."""
     method: Mapping[str, Any] = field(default_factory=dict)
-    """`name` of the transfer method and every option of it; empty for `random`."""
+    """The transfer `method`'s name and every option of it; empty for `random`."""
     source: str = ""
     """Hash of the trial, or of the given checkpoint's content, that it starts from; empty for none."""
     vision: Mapping[str, Any] = field(default_factory=dict)

@@ -233,6 +233,8 @@ def _check_different(sweeps: Sequence[Sweep], task: Task) -> None:
         first, second = ({p.name for p in env.parameters.select(sweep.selector)} for sweep in sweeps)  # type: ignore[attr-defined]
     finally:
         env.close()
+    if sweeps[0].selector == sweeps[1].selector:
+        raise WarmstartError(f"Expected two different parameters to sweep, found {sweeps[0].selector} twice.")
     if first & second:
         raise WarmstartError(
             f"Expected two different parameters to sweep: {sweeps[0].selector} and {sweeps[1].selector} both "

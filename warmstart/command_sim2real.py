@@ -248,7 +248,7 @@ class Named:
         if path is None or not (path.parent / CONFIG).is_file():
             return False
         config = TrialConfig.read(path.parent)
-        there = config.reality.get("sha256") == reality.sha256 and config.method.get("name") == "scratch"
+        there = config.reality.get("sha256") == reality.sha256 and config.method.get("method") == "scratch"
         return there and int(config.world.get("reality_steps", 0)) >= config.steps > 0
 
 
