@@ -110,10 +110,8 @@ def map_pictures(run: RunData, summary: Summary) -> list[dict[str, Any]]:
     )
     pictures = []
     for name, each in maps.items():
-        threshold, spans = (
-            float(found[name]["threshold"]),
-            found[name].get("trained") or [None] * len(each.sweeps),
-        )
+        threshold = float(found[name]["threshold"])
+        spans = found[name].get("trained") or [None] * len(each.sweeps)
         figure = draw_maps([each], str(summary.study.get("target", "")), threshold, [spans], limits)
         buffer = io.BytesIO()
         figure.savefig(buffer, format="png", dpi=110, metadata={"Software": None})

@@ -226,30 +226,32 @@ def robustness_map(
 
 def _check_different(sweeps: Sequence[Sweep], task: Task) -> None:
     """Raise where two sweeps are about the same parameter."""
-    if len(sweeps) < 2:
-        return
+    names = [sweep.selector for sweep in sweeps]
+    if len(set(names)) < len(names):
+        raise WarmstartError(f"Expected two different parameters to sweep, found {names[0]} twice.")
+    parameters = _parameters_of(task) if len(sweeps) > 1 else None
+    if parameters is not None:
+        first, second = ({parameter.name for parameter in parameters.select(name)} for name in names)
+        if first & second:
+            raise WarmstartError(
+                f"Expected two different parameters to sweep: {names[0]} and {names[1]} both mean "
+                f"{min(first & second)}."
+            )
+
+
+def _parameters_of(task: Task) -> Parameters | None:
+    """The physical parameters of a task; None where it isn't MuJoCo's and has attributes instead."""
     env = make_vec(task, 1, n_threads=1)
     try:
-        first, second = ({p.name for p in env.parameters.select(sweep.selector)} for sweep in sweeps)  # type: ignore[attr-defined]
+        return env.parameters  # type: ignore[attr-defined, no-any-return]
     finally:
         env.close()
-    if sweeps[0].selector == sweeps[1].selector:
-        raise WarmstartError(f"Expected two different parameters to sweep, found {sweeps[0].selector} twice.")
-    if first & second:
-        raise WarmstartError(
-            f"Expected two different parameters to sweep: {sweeps[0].selector} and {sweeps[1].selector} both "
-            f"mean {min(first & second)}."
-        )
 
 
 def trained_on(sweeps: Sequence[Sweep], terms: Sequence[Term], task: Task) -> tuple[Span | None, ...]:
     """The range of each sweep's parameter that a policy was trained on; see `Sweep.trained`."""
-    env = make_vec(task, 1, n_threads=1)
-    try:
-        parameters = env.parameters  # type: ignore[attr-defined]
-        return tuple(sweep.trained(terms, parameters) for sweep in sweeps)
-    finally:
-        env.close()
+    parameters = _parameters_of(task)
+    return tuple(None if parameters is None else sweep.trained(terms, parameters) for sweep in sweeps)
 
 
 def merge_maps(name: str, maps: Sequence[RobustnessMap]) -> RobustnessMap:

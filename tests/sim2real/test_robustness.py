@@ -110,6 +110,17 @@ def test_pictures_of_one_and_two_sweeps_and_several_policies():
         draw_maps([heat, line], "Hopper-v5", 2.0)
 
 
+def test_a_task_that_is_not_mujocos_is_mapped_over_its_attributes(tmp_path):
+    env = as_sb3(make_vec("CartPole-v1", 2, seed=0))
+    model = PPO("MlpPolicy", env, n_steps=16, batch_size=16, seed=0, device="cpu")
+    save_checkpoint(model, tmp_path / "checkpoint")
+    sweeps = [Sweep.parse("length=x0.5:x2:2"), Sweep.parse("gravity=x0.5:x2:2")]
+    task = Task.parse("CartPole-v1")
+    found = robustness_map("it", load_checkpoint(tmp_path / "checkpoint"), task, sweeps, episodes=2)
+    assert found.means.shape == (2, 2)
+    assert trained_on(sweeps, read_terms({"length": "x0.5:x2"})[0], task) == (None, None)
+
+
 def test_mistakes_are_named(hopper):
     task = Task.parse("Hopper-v5")
     with pytest.raises(WarmstartError, match="one or two parameters, found 3"):
