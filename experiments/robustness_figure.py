@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 _INK, _MUTED, _GRID = "#20262e", "#5a6577", "#e0e4ea"
 _TRAINED = "#0068b8"
+_ABREAST = 4
+"""Maps in a row of the picture."""
 _PREFIX = {"scale": "×", "add": "+", "set": ""}
 
 
@@ -48,8 +50,9 @@ def draw_maps(
     sweeps = maps[0].sweeps
     spans = list(trained) or [[None] * len(sweeps)] * len(maps)
     flat = len(sweeps) == 1
-    width = 7.5 if flat else max(5.6, 1.6 + 4.0 * len(maps))
-    figure = Figure(figsize=(width, 4.6), layout="constrained")
+    columns, rows = (1, 1) if flat else (min(len(maps), _ABREAST), -(-len(maps) // _ABREAST))
+    width = 7.5 if flat else max(5.6, 1.6 + 4.0 * columns)
+    figure = Figure(figsize=(width, 0.6 + 4.0 * rows), layout="constrained")
     FigureCanvasAgg(figure)
     figure.suptitle(f"Return in {task}", color=_INK, fontsize=11, x=0.02, ha="left")
     if flat:
@@ -105,7 +108,11 @@ def _draw_heat(
         min(float(each.means.min()) for each in maps),
         max(float(each.means.max()) for each in maps),
     )
-    panels = figure.subplots(1, len(maps), squeeze=False, sharey=True)[0]
+    columns = min(len(maps), _ABREAST)
+    grid = figure.subplots(-(-len(maps) // columns), columns, squeeze=False, sharey=True)
+    panels = grid.ravel()[: len(maps)]
+    for axes in grid.ravel()[len(maps) :]:
+        axes.set_visible(False)
     image: Any = None
     for axes, each, spans in zip(panels, maps, trained, strict=True):
         means = each.means.T  # the first sweep runs to the right
@@ -130,8 +137,9 @@ def _draw_heat(
             fontsize=9,
             color=_INK,
         )
-    panels[0].set_ylabel(_label(second))
-    bar = figure.colorbar(image, ax=list(panels), shrink=0.9)
+    for axes in grid[:, 0]:
+        axes.set_ylabel(_label(second))
+    bar = figure.colorbar(image, ax=list(grid.ravel()), shrink=0.9, aspect=20 * len(grid))
     bar.ax.axhline(threshold, color="#ffffff", linewidth=1.5)
     figure.supxlabel(
         f"Hatched: below {_short(threshold)}. Frame: trained on. Circle: nominal.", fontsize=8, color=_MUTED

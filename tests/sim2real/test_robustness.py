@@ -103,6 +103,9 @@ def test_pictures_of_one_and_two_sweeps_and_several_policies():
     titles = [axes.get_title() for axes in figure.axes[:2]]
     assert titles == ["a\n50% good, worst 0.5"] * 2
     assert len(figure.axes[0].patches) > len(figure.axes[1].patches), "the first is framed"
+    many = draw_maps([heat] * 6, "Hopper-v5", 5.0)
+    assert many.get_size_inches()[1] > figure.get_size_inches()[1], "four in a row, then the next"
+    assert [axes.get_visible() for axes in many.axes[:8]] == [True] * 6 + [False] * 2
     line = RobustnessMap("b", (MASS,), np.arange(6.0).reshape(3, 2))
     figure = draw_maps([line], "Hopper-v5", 2.0, [[(0.8, 1.2)]])
     np.testing.assert_array_equal(figure.axes[0].lines[0].get_xdata(), [0.5, 1, 2])
