@@ -209,19 +209,23 @@ class Study:
         return path if looks_like_one or (path / "checkpoint.json").is_file() else None
 
     def with_steps(self, target_steps: int) -> "Study":
-        """The same study with other steps in the target, of which arms take the same share in the reality.
+        """The same study with other steps in the target, evaluated as often, the same share in a reality.
 
         Raises:
             StudyError: There is none.
         """
         share = target_steps / self.target_steps
+        evaluation = self.protocol
+        own = self.evaluation if isinstance(self.evaluation, Mapping) else vars(self.evaluation)
+        every = max(1, round(share * evaluation.every)) if own.get("every") else 0
+        evaluation = replace(evaluation, every=every)
         arms = [
             {**arm, "reality_steps": max(1, round(share * arm["reality_steps"]))}
             if isinstance(arm, Mapping) and isinstance(arm.get("reality_steps"), int)
             else arm
             for arm in self.arms
         ]
-        return replace(self, target_steps=target_steps, arms=arms)
+        return replace(self, target_steps=target_steps, arms=arms, evaluation=evaluation)
 
     def to_mapping(self) -> dict[str, Any]:
         """Give the study as plain data; `Study.from_document` reads it back."""

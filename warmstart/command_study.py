@@ -150,8 +150,8 @@ class Compare(_Training):
     study: tyro.conf.Positional[Annotated[str, tyro.conf.arg(metavar="STUDY")]]
     """Name of a preset (`warmstart list presets`), or a YAML file."""
     steps: int | None = None
-    """Environment steps of every arm in the target, in place of the study's; arms that take some of them in a
-    reality take the same share of them there."""
+    """Environment steps of every arm in the target, in place of the study's; it is evaluated as often, and
+    arms that take some of them in a reality take the same share of them there."""
     source_steps: int | None = None
     """Environment steps of every source agent, in place of the study's."""
     seed: tuple[int, ...] = ()

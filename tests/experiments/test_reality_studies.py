@@ -252,6 +252,10 @@ def test_other_steps_are_taken_in_the_reality_in_the_same_share():
     steps = {arm.name: arm.world.get("reality_steps") for arm in shorter.arm_list}
     assert (steps["plain"], steps["last_tenth_in_reality"], steps["oracle"]) == (None, 614, 6_554)
     assert plan(shorter).study.target_steps == 6_554
+    assert shorter.protocol.every == 819
+    assert shorter.protocol.episodes == load_study("pendulum-reality").protocol.episodes
+    usual = Study("tiny", "InvertedPendulum-v5", 1_000, arms=["scratch"]).with_steps(500)
+    assert (usual.protocol.every, usual.protocol.source_every) == (25, 50)
     with pytest.raises(StudyError, match="at least 1 step, found 0"):
         shorter.with_steps(0)
 
