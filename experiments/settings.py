@@ -160,3 +160,35 @@ def _convert_dataclass(value: Any, kind: type) -> Any:
 
 def _required(item: "Field[Any]") -> bool:
     return item.default is MISSING and item.default_factory is MISSING
+
+
+def raw_algorithm(value: Any) -> str | dict[str, Any]:
+    """A name, or a mapping of settings."""
+    if isinstance(value, str):
+        return value
+    if isinstance(value, Mapping):
+        return dict(value)
+    raise TypeError(f"expected a name or a mapping with `name` and settings, found {value!r}.")
+
+
+def raw_list(value: Any) -> tuple[Any, ...]:
+    """A list of methods."""
+    if not isinstance(value, (list, tuple)):
+        raise TypeError(f"expected a list of methods, found {value!r}.")
+    return tuple(value)
+
+
+def raw_seeds(value: Any) -> int | tuple[int, ...]:
+    """A number of seeds, or a list of them."""
+    if isinstance(value, int) and not isinstance(value, bool):
+        return value
+    if not isinstance(value, (list, tuple)):
+        raise TypeError(f"expected a number of seeds or a list of seeds, found {value!r}.")
+    return tuple(value)
+
+
+def raw_mapping(value: Any) -> dict[str, Any]:
+    """A mapping."""
+    if not isinstance(value, Mapping):
+        raise TypeError(f"expected a mapping, found {value!r}.")
+    return dict(value)

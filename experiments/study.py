@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 
 from warmstart.envs.errors import WarmstartError, unknown_name
 from warmstart.envs.yaml_files import Document, Place, Section, dump_yaml, parse_yaml, read_yaml
-from warmstart.experiments.settings import override, to_plain
+from warmstart.experiments.settings import override, raw_algorithm, raw_list, raw_mapping, raw_seeds, to_plain
 
 T = TypeVar("T")
 _PRESETS = "warmstart.experiments.presets"
@@ -268,12 +268,12 @@ class Study:
             values[key] = section.list_of_text(key)
         values["map"] = section.list_of_text("map") or ()
         for key, read in (
-            ("algorithm", _raw_algorithm),
-            ("source_algorithm", _raw_algorithm),
-            ("arms", _raw_list),
-            ("vision", _raw_algorithm),
-            ("seeds", _raw_seeds),
-            ("evaluation", _raw_mapping),
+            ("algorithm", raw_algorithm),
+            ("source_algorithm", raw_algorithm),
+            ("arms", raw_list),
+            ("vision", raw_algorithm),
+            ("seeds", raw_seeds),
+            ("evaluation", raw_mapping),
         ):
             if section.data.get(key) is not None:
                 try:
@@ -388,31 +388,3 @@ def _read_arm(arm: str | Mapping[str, Any], place: Place) -> Arm:
     if optional not in (None, True, False):
         raise StudyError((*place, "optional"), f"expected true or false, found {optional!r}.")
     return Arm(name, arm["method"], options, obs, vision, algorithm or {}, bool(optional), world)
-
-
-def _raw_algorithm(value: Any) -> str | dict[str, Any]:
-    if isinstance(value, str):
-        return value
-    if isinstance(value, Mapping):
-        return dict(value)
-    raise TypeError(f"expected a name or a mapping with `name` and settings, found {value!r}.")
-
-
-def _raw_list(value: Any) -> tuple[Any, ...]:
-    if not isinstance(value, (list, tuple)):
-        raise TypeError(f"expected a list of methods, found {value!r}.")
-    return tuple(value)
-
-
-def _raw_seeds(value: Any) -> int | tuple[int, ...]:
-    if isinstance(value, int) and not isinstance(value, bool):
-        return value
-    if not isinstance(value, (list, tuple)):
-        raise TypeError(f"expected a number of seeds or a list of seeds, found {value!r}.")
-    return tuple(value)
-
-
-def _raw_mapping(value: Any) -> dict[str, Any]:
-    if not isinstance(value, Mapping):
-        raise TypeError(f"expected a mapping, found {value!r}.")
-    return dict(value)
