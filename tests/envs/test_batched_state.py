@@ -175,7 +175,9 @@ def test_frames_show_the_robot(monkeypatch: pytest.MonkeyPatch) -> None:
     try:
         first = env.render([1])
     except WarmstartError as error:
-        pytest.skip(str(error))
+        if "OpenGL" not in str(error):
+            raise
+        pytest.skip(f"no rendering here: {error}")
     assert first is not None
     assert len(first) == 1
     assert first[0].shape == (64, 96, 3)

@@ -194,7 +194,9 @@ def test_frames_are_tiled() -> None:
     try:
         frame = env.render()
     except WarmstartError as error:
-        pytest.skip(str(error))
+        if "OpenGL" not in str(error):
+            raise
+        pytest.skip(f"no rendering here: {error}")
     assert frame is not None
     assert frame.shape == (96, 128, 3)
     env.close()
