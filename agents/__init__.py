@@ -1,1 +1,4 @@
-"""What learns: PPO, SAC and TD3 with seams, checkpoints, evaluation. May import envs."""
+"""What learns: agents built from settings, trained environments, evaluation, films.
+
+May import: core, envs.
+"""

@@ -12,21 +12,21 @@ from stable_baselines3.common.preprocessing import is_image_space
 from stable_baselines3.common.utils import LinearSchedule
 from stable_baselines3.common.vec_env import VecEnv, unwrap_vec_normalize
 
-from warmstart.agents.architecture import ACTIVATIONS
-from warmstart.agents.asymmetric_policies import ASYMMETRIC_POLICIES, wants_asymmetric
-from warmstart.agents.config import AlgorithmConfig, PPOConfig, SACConfig, TD3Config
-from warmstart.agents.encoder_policies import ENCODER_POLICIES
-from warmstart.agents.features import EncoderExtractor
-from warmstart.agents.normalization import vec_normalize
-from warmstart.agents.ppo import PPO
-from warmstart.agents.sac import SAC
-from warmstart.agents.seams import Seams
-from warmstart.agents.td3 import TD3
-from warmstart.agents.vision import Vision
-from warmstart.envs.errors import WarmstartError
-from warmstart.envs.hooks import ContextSource, Perturbation
+from warmstart.agents.algorithms.ppo import PPO
+from warmstart.agents.algorithms.sac import SAC
+from warmstart.agents.algorithms.seams import Seams
+from warmstart.agents.algorithms.td3 import TD3
+from warmstart.agents.checkpoints.architecture import ACTIVATIONS
+from warmstart.agents.checkpoints.normalization import vec_normalize
+from warmstart.agents.extractors.extractor import EncoderExtractor
+from warmstart.agents.extractors.policies import ENCODER_POLICIES
+from warmstart.agents.observing.asymmetric import ASYMMETRIC_POLICIES, wants_asymmetric
+from warmstart.agents.observing.base import Vision
+from warmstart.agents.settings.config import AlgorithmConfig, PPOConfig, SACConfig, TD3Config
+from warmstart.core.errors import WarmstartError
 from warmstart.envs.sb3 import as_sb3
-from warmstart.envs.tasks import Task
+from warmstart.envs.tasks.hooks import ContextSource, Perturbation
+from warmstart.envs.tasks.task import Task
 from warmstart.envs.vector import World, make_vec
 
 log = logging.getLogger(__name__)

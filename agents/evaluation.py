@@ -14,10 +14,10 @@ from numpy.typing import NDArray
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.callbacks import BaseCallback
 
-from warmstart.agents.base import SeamAgent
-from warmstart.agents.policy import Policy
-from warmstart.envs.errors import WarmstartError
-from warmstart.envs.tasks import Task
+from warmstart.agents.algorithms.base import SeamAgent
+from warmstart.agents.checkpoints.policy import Policy
+from warmstart.core.errors import WarmstartError
+from warmstart.envs.tasks.task import Task
 from warmstart.envs.vector import World, make_env
 
 Actor = Policy | Callable[[Any], NDArray[Any]]

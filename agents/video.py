@@ -10,9 +10,9 @@ import numpy as np
 from gymnasium.vector import VectorEnv
 from numpy.typing import NDArray
 
-from warmstart.agents.policy import Policy
-from warmstart.envs.errors import WarmstartError
-from warmstart.envs.tasks import Task
+from warmstart.agents.checkpoints.policy import Policy
+from warmstart.core.errors import WarmstartError
+from warmstart.envs.tasks.task import Task
 from warmstart.envs.vector import make_vec
 
 SUFFIXES = (".mp4", ".gif")
@@ -85,7 +85,7 @@ def record_video(
 
 def _sized(task: Task, size: int) -> Task:
     """The task with frames of this size, where it takes such options."""
-    from warmstart.envs.robots import robots
+    from warmstart.envs.robots.table import robots
 
     if task.id.removeprefix("warmstart/") not in robots():
         return task

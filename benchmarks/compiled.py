@@ -20,13 +20,13 @@ def train(seed: int, compiled: bool, steps: int) -> float:
     """Train one agent in this process; its final return."""
     from dataclasses import replace
 
-    from warmstart.agents.threads import decide_threads
+    from warmstart.core.threads import decide_threads
 
     decide_threads(1)
     from warmstart.agents.build import build_agent, make_training_env
-    from warmstart.agents.defaults import default_config
+    from warmstart.agents.checkpoints.policy import Policy
     from warmstart.agents.evaluation import evaluate
-    from warmstart.agents.policy import Policy
+    from warmstart.agents.settings.defaults import default_config
 
     config = replace(default_config("ppo", TASK), compile=compiled)
     model = build_agent(config, make_training_env(config, TASK, seed), seed, device="cpu")
@@ -63,7 +63,7 @@ def report(plain: list[float], compiled: list[float]) -> int:
     """Print the table; 1 if the bar is missed."""
     import numpy as np
 
-    from warmstart.experiments.statistics import paired_t
+    from warmstart.experiments.analysis.statistics import paired_t
 
     print(f"{TASK}: final return by seed")
     for seed, pair in enumerate(zip(plain, compiled, strict=True)):

@@ -12,19 +12,19 @@ from typing import Any
 
 import numpy as np
 
-from warmstart.agents.threads import available_cores, decide_threads
+from warmstart.core.threads import available_cores, decide_threads
 
 decide_threads(1)
 
+from warmstart.agents.algorithms.seams import Seams
 from warmstart.agents.build import build_agent, make_training_env
-from warmstart.agents.defaults import default_config
+from warmstart.agents.checkpoints.policy import Policy
 from warmstart.agents.evaluation import play_once
-from warmstart.agents.policy import Policy
-from warmstart.agents.seams import Seams
-from warmstart.envs.tasks import Task
+from warmstart.agents.settings.defaults import default_config
+from warmstart.envs.tasks.task import Task
 from warmstart.envs.vector import make_vec
-from warmstart.sim2real.randomization import Randomization, read_terms
-from warmstart.sim2real.worlds import training_world
+from warmstart.sim2real.randomization.randomization import Randomization, read_terms
+from warmstart.sim2real.world import training_world
 
 TASK = Task.parse("InvertedPendulum-v5:time_limit=200")
 RANGES = {

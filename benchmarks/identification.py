@@ -11,12 +11,12 @@ import time
 
 import numpy as np
 
-from warmstart.agents.threads import available_cores
-from warmstart.envs.errors import WarmstartError
-from warmstart.envs.tasks import Task
-from warmstart.sim2real.identification import identify
-from warmstart.sim2real.recording import Policy, record
-from warmstart.sim2real.trajectories import robot_of
+from warmstart.core.errors import WarmstartError
+from warmstart.core.threads import available_cores
+from warmstart.envs.tasks.task import Task
+from warmstart.sim2real.identification.identify import identify
+from warmstart.sim2real.identification.recording import Policy, record
+from warmstart.sim2real.identification.trajectories import robot_of
 
 SECONDS, NOISE, BAR = 60, 0.01, 0.05
 FREE = 0.4

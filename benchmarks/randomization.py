@@ -14,12 +14,12 @@ from typing import Any
 
 import numpy as np
 
-from warmstart.agents.threads import available_cores
-from warmstart.envs.hooks import Perturbation
+from warmstart.core.threads import available_cores
+from warmstart.envs.tasks.hooks import Perturbation
 from warmstart.envs.vector import make_vec
-from warmstart.sim2real.challenges import challenge
-from warmstart.sim2real.randomization import Randomization, read_terms
-from warmstart.sim2real.signal_paths import perturbations
+from warmstart.sim2real.imperfections.challenges import challenge
+from warmstart.sim2real.imperfections.paths import perturbations
+from warmstart.sim2real.randomization.randomization import Randomization, read_terms
 
 ENVS, ROUNDS, STEPS = 64, 15, 300
 TASKS = {

@@ -19,8 +19,8 @@ from gymnasium.vector import AutoresetMode, SyncVectorEnv
 from stable_baselines3.common.vec_env import DummyVecEnv, SubprocVecEnv
 
 from warmstart.envs.batched import BatchedEnv
-from warmstart.envs.models import send_engine_messages_to_logging
 from warmstart.envs.sb3 import as_sb3
+from warmstart.envs.simulation.models import send_engine_messages_to_logging
 from warmstart.envs.vector import make_vec
 
 TASKS = ("HalfCheetah-v5", "Hopper-v5", "Ant-v5")

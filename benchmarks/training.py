@@ -19,7 +19,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from warmstart.agents.threads import decide_threads
+from warmstart.core.threads import decide_threads
 
 N_ENVS, N_STEPS, BATCH, EPOCHS, SIM_THREADS = 64, 128, 1024, 10, 2
 STEPS = N_ENVS * N_STEPS
@@ -90,8 +90,8 @@ def build(task: str, peers: bool, compiled: bool) -> list[Contender]:
     from stable_baselines3.common.monitor import Monitor
     from stable_baselines3.common.vec_env import DummyVecEnv, SubprocVecEnv, VecNormalize
 
-    from warmstart.agents.normalization import vec_normalize
-    from warmstart.agents.ppo import PPO
+    from warmstart.agents.algorithms.ppo import PPO
+    from warmstart.agents.checkpoints.normalization import vec_normalize
     from warmstart.envs.sb3 import as_sb3
     from warmstart.envs.vector import make_vec
 
@@ -99,7 +99,7 @@ def build(task: str, peers: bool, compiled: bool) -> list[Contender]:
         return vec_normalize(as_sb3(make_vec(task, N_ENVS, 0, n_threads=SIM_THREADS)))
 
     def make() -> Any:
-        from warmstart.envs.models import send_engine_messages_to_logging
+        from warmstart.envs.simulation.models import send_engine_messages_to_logging
 
         send_engine_messages_to_logging()
         return Monitor(gymnasium.make(task))

@@ -25,18 +25,18 @@ from stable_baselines3.common.torch_layers import BaseFeaturesExtractor
 from stable_baselines3.common.vec_env import DummyVecEnv
 
 from warmstart.agents.build import build_agent
-from warmstart.agents.defaults import default_config
-from warmstart.agents.encoder_config import EncoderConfig
-from warmstart.agents.encoders import Encoder
-from warmstart.agents.fast_encoding import FastEncoder, feature_error, native_bfloat16
-from warmstart.agents.frame_history import EncodedVectorEnv
-from warmstart.agents.normalization import vec_normalize
-from warmstart.agents.threads import available_cores
+from warmstart.agents.checkpoints.normalization import vec_normalize
+from warmstart.agents.encoders.config import EncoderConfig
+from warmstart.agents.encoders.encoder import Encoder
+from warmstart.agents.encoders.fast_encoding import FastEncoder, feature_error, native_bfloat16
+from warmstart.agents.observing.frames import EncodedVectorEnv
+from warmstart.agents.settings.defaults import default_config
+from warmstart.core.threads import available_cores
 from warmstart.envs.sb3 import as_sb3
-from warmstart.envs.tasks import Task
+from warmstart.envs.tasks.task import Task
 from warmstart.envs.vector import make_vec
-from warmstart.experiments.seeing import fit_readout
-from warmstart.transfer.pretrained import pretrained_encoder
+from warmstart.experiments.trial.seeing import fit_readout
+from warmstart.transfer.encoders.pretrained import pretrained_encoder
 
 SIZE, ENVS = 84, 16
 ROUNDS = 7

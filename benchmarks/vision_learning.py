@@ -16,7 +16,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
-from warmstart.agents.threads import available_cores, decide_threads
+from warmstart.core.threads import available_cores, decide_threads
 
 decide_threads(1)
 
@@ -24,24 +24,24 @@ import numpy as np
 from stable_baselines3.common.callbacks import BaseCallback
 
 from warmstart.agents.build import build_agent, make_training_env
-from warmstart.agents.config import PPOConfig
-from warmstart.agents.defaults import default_config
-from warmstart.agents.encoder_config import EncoderConfig
-from warmstart.agents.encoders import Encoder
+from warmstart.agents.checkpoints.policy import Policy
+from warmstart.agents.encoders.config import EncoderConfig
+from warmstart.agents.encoders.encoder import Encoder
+from warmstart.agents.encoders.readouts import READOUTS
 from warmstart.agents.evaluation import Evaluator, evaluate
-from warmstart.agents.policy import Policy
-from warmstart.agents.readouts import READOUTS
-from warmstart.agents.vision import FrozenVision, StackedVision, Vision
-from warmstart.agents.vision_config import VisionConfig
-from warmstart.agents.vision_seams import vision_seams
-from warmstart.envs.tasks import Task
+from warmstart.agents.extractors.seams import vision_seams
+from warmstart.agents.observing.base import FrozenVision, StackedVision, Vision
+from warmstart.agents.settings.config import PPOConfig
+from warmstart.agents.settings.defaults import default_config
+from warmstart.agents.settings.vision import VisionConfig
+from warmstart.envs.tasks.task import Task
 from warmstart.envs.vector import make_vec
-from warmstart.experiments.seeing import fit_readout
-from warmstart.sim2real.randomization import Randomization, read_terms
-from warmstart.transfer.pretrained import pretrained_encoder
-from warmstart.transfer.pretraining import PretrainingConfig, pretrain
-from warmstart.transfer.source_frames import frame_size, seen_task
-from warmstart.transfer.source_tasks import SourceTasks
+from warmstart.experiments.trial.seeing import fit_readout
+from warmstart.sim2real.randomization.randomization import Randomization, read_terms
+from warmstart.transfer.encoders.pretrained import pretrained_encoder
+from warmstart.transfer.frames.source import frame_size, seen_task
+from warmstart.transfer.pretraining.pretraining import PretrainingConfig, pretrain
+from warmstart.transfer.pretraining.tasks import SourceTasks
 
 CORES = available_cores()
 EPISODES = 16

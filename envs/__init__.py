@@ -1,1 +1,4 @@
-"""What is simulated: tasks, physical parameters, layouts, environments. Imports nothing of ours."""
+"""What is simulated: any Gymnasium task as a vector environment, MuJoCo's batched.
+
+May import: core.
+"""

@@ -18,24 +18,24 @@ from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 from numpy.typing import NDArray
 
-from warmstart.envs.cameras import Camera
-from warmstart.envs.contexts import Context
+from warmstart.core.errors import WarmstartError
 from warmstart.envs.divergence import find_diverged
-from warmstart.envs.env_contexts import EnvContexts, read_contexts
-from warmstart.envs.errors import WarmstartError
-from warmstart.envs.hooks import ContextSource, Ids, Perturbation
-from warmstart.envs.infos import VectorInfos
-from warmstart.envs.layouts import Layout, action_layout
-from warmstart.envs.models import send_engine_messages_to_logging
-from warmstart.envs.mujoco_task import INTEGRATORS, MujocoTask
-from warmstart.envs.painters import Painter
-from warmstart.envs.parameters import Parameters
-from warmstart.envs.rendering import Frame, film_camera, film_renderer
-from warmstart.envs.seeding import generators, masked_ids
-from warmstart.envs.simulation import Simulation
-from warmstart.envs.steppers import Stepper, make_stepper
-from warmstart.envs.tasks import Task
-from warmstart.envs.visuals import VisualFields
+from warmstart.envs.frames.painters import Painter
+from warmstart.envs.frames.rendering import Frame, film_camera, film_renderer
+from warmstart.envs.physics.cameras import Camera
+from warmstart.envs.physics.in_force import EnvContexts, read_contexts
+from warmstart.envs.physics.parameters import Parameters
+from warmstart.envs.physics.visuals import VisualFields
+from warmstart.envs.robots.base import INTEGRATORS, MujocoTask
+from warmstart.envs.simulation.infos import VectorInfos
+from warmstart.envs.simulation.models import send_engine_messages_to_logging
+from warmstart.envs.simulation.seeding import generators, masked_ids
+from warmstart.envs.simulation.simulation import Simulation
+from warmstart.envs.simulation.steppers import Stepper, make_stepper
+from warmstart.envs.tasks.contexts import Context
+from warmstart.envs.tasks.hooks import ContextSource, Ids, Perturbation
+from warmstart.envs.tasks.layouts import Layout, action_layout
+from warmstart.envs.tasks.task import Task
 
 Array = NDArray[Any]
 StepResult = tuple[Array, Array, NDArray[np.bool_], NDArray[np.bool_], dict[str, Any]]

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from warmstart.envs.steppers import Stepper
+from warmstart.envs.simulation.steppers import Stepper
 
 Array = NDArray[Any]
 

@@ -15,18 +15,18 @@ from gymnasium import spaces
 from gymnasium.vector import AsyncVectorEnv, AutoresetMode, SyncVectorEnv, VectorEnv
 from numpy.typing import NDArray
 
-from warmstart.envs.contexts import Context
-from warmstart.envs.env_contexts import read_contexts
-from warmstart.envs.errors import WarmstartError
-from warmstart.envs.hooks import ContextSource
-from warmstart.envs.layouts import Layout, action_layout, generic_layout, observation_layout
-from warmstart.envs.models import send_engine_messages_to_logging
-from warmstart.envs.parameters import Parameters
-from warmstart.envs.pixel_options import PixelOptions, split_options
-from warmstart.envs.robots import GYMNASIUM_TASKS
+from warmstart.core.errors import WarmstartError
+from warmstart.envs.frames.options import PixelOptions, split_options
+from warmstart.envs.physics.in_force import read_contexts
+from warmstart.envs.physics.parameters import Parameters
+from warmstart.envs.robots.table import GYMNASIUM_TASKS
+from warmstart.envs.simulation.models import send_engine_messages_to_logging
 from warmstart.envs.single_env import AttributePhysics, SingleEnv
 from warmstart.envs.single_pixels import seen_in_frames
-from warmstart.envs.tasks import Task
+from warmstart.envs.tasks.contexts import Context
+from warmstart.envs.tasks.hooks import ContextSource
+from warmstart.envs.tasks.layouts import Layout, action_layout, generic_layout, observation_layout
+from warmstart.envs.tasks.task import Task
 
 Array = NDArray[Any]
 

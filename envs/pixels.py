@@ -14,13 +14,13 @@ from gymnasium.vector.utils import batch_space
 from numpy.typing import NDArray
 
 from warmstart.envs.batched import BatchedEnv
-from warmstart.envs.cameras import Camera
-from warmstart.envs.hooks import Ids, Perturbation
-from warmstart.envs.layouts import Layout
-from warmstart.envs.painters import Painter
-from warmstart.envs.pixel_options import PixelOptions
-from warmstart.envs.rendering import QUALITIES, FrameRenderer
-from warmstart.envs.steppers import STATE
+from warmstart.envs.frames.options import PixelOptions
+from warmstart.envs.frames.painters import Painter
+from warmstart.envs.frames.rendering import QUALITIES, FrameRenderer
+from warmstart.envs.physics.cameras import Camera
+from warmstart.envs.simulation.steppers import STATE
+from warmstart.envs.tasks.hooks import Ids, Perturbation
+from warmstart.envs.tasks.layouts import Layout
 from warmstart.envs.wrappers import PassingWrapper
 
 Array = NDArray[Any]

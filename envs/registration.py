@@ -65,8 +65,8 @@ def make_batched(
         render_mode: None or ``"rgb_array"``.
         options: The environment's constructor arguments.
     """
-    from warmstart.envs.contexts import parse_context
-    from warmstart.envs.tasks import Task
+    from warmstart.envs.tasks.contexts import parse_context
+    from warmstart.envs.tasks.task import Task
     from warmstart.envs.vector import make_vec
 
     task = Task(task_id, tuple(options.items()), parse_context(context))

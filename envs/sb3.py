@@ -15,7 +15,7 @@ from stable_baselines3.common.monitor import Monitor
 from stable_baselines3.common.vec_env import VecEnv
 from stable_baselines3.common.vec_env.base_vec_env import VecEnvIndices
 
-from warmstart.envs.errors import WarmstartError
+from warmstart.core.errors import WarmstartError
 
 Array = NDArray[Any]
 Info = dict[str, Any]

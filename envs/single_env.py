@@ -12,10 +12,10 @@ import mujoco
 import numpy as np
 from numpy.typing import NDArray
 
-from warmstart.envs.contexts import Change, Context
-from warmstart.envs.errors import WarmstartError, unknown_name
-from warmstart.envs.hooks import ChangingSource, ContextSource
-from warmstart.envs.parameters import BatchParameters, ModelFields, Parameters
+from warmstart.core.errors import WarmstartError, unknown_name
+from warmstart.envs.physics.parameters import BatchParameters, ModelFields, Parameters
+from warmstart.envs.tasks.contexts import Change, Context
+from warmstart.envs.tasks.hooks import ChangingSource, ContextSource
 
 Floats = NDArray[np.float64]
 _DIVERGED = slice(int(mujoco.mjtWarning.mjWARN_BADQPOS), int(mujoco.mjtWarning.mjWARN_BADQACC) + 1)

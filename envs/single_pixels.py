@@ -12,8 +12,8 @@ from gymnasium.wrappers import AddRenderObservation
 from numpy.typing import NDArray
 from PIL import Image
 
-from warmstart.envs.errors import WarmstartError
-from warmstart.envs.pixel_options import PixelOptions
+from warmstart.core.errors import WarmstartError
+from warmstart.envs.frames.options import PixelOptions
 
 AnyEnv = gymnasium.Env[Any, Any]
 

@@ -10,15 +10,15 @@ from typing import Any, Protocol, runtime_checkable
 import gymnasium
 from gymnasium.vector import VectorEnv
 
+from warmstart.core.errors import WarmstartError, unknown_name
 from warmstart.envs.batched import BatchedEnv
-from warmstart.envs.cameras import pixel_camera
-from warmstart.envs.errors import WarmstartError, unknown_name
+from warmstart.envs.frames.options import split_options
 from warmstart.envs.gymnasium_vector import GymnasiumVectorEnv
-from warmstart.envs.hooks import ContextSource, Perturbation
-from warmstart.envs.pixel_options import split_options
+from warmstart.envs.physics.cameras import pixel_camera
 from warmstart.envs.pixels import FrameDrawer, FrameWatcher, PixelEnv
-from warmstart.envs.robots import GYMNASIUM_TASKS, robots
-from warmstart.envs.tasks import Task
+from warmstart.envs.robots.table import GYMNASIUM_TASKS, robots
+from warmstart.envs.tasks.hooks import ContextSource, Perturbation
+from warmstart.envs.tasks.task import Task
 
 
 @runtime_checkable

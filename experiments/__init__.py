@@ -1,1 +1,4 @@
-"""What is compared and shown: studies, trials, metrics, reports. May import every other room."""
+"""What is compared and shown: studies, their trials, statistics, reports.
+
+May import: core, envs, agents, transfer, sim2real.
+"""

@@ -1,1 +1,4 @@
-"""What makes a policy robust: domain randomization. May import envs, agents and transfer."""
+"""What makes a policy robust and how that is judged: worlds, realities, gaps, robustness maps.
+
+May import: core, envs, agents, transfer.
+"""

@@ -17,25 +17,25 @@ from numpy.typing import NDArray
 from stable_baselines3.common.policies import BasePolicy
 from torch.nn import functional
 
-from warmstart.agents.architecture import build_policy
-from warmstart.agents.checkpoints import Checkpoint, library_versions
+from warmstart.agents.algorithms.seams import Seams
+from warmstart.agents.checkpoints.architecture import build_policy
+from warmstart.agents.checkpoints.checkpoint import Checkpoint, library_versions
+from warmstart.agents.checkpoints.normalization import NormalizerState
+from warmstart.agents.checkpoints.policy import load_tensors
 from warmstart.agents.evaluation import generators_kept
-from warmstart.agents.history import AdaptationExtractor, HistoryVision
-from warmstart.agents.normalization import NormalizerState
-from warmstart.agents.policy import load_tensors
-from warmstart.agents.privileged import (
+from warmstart.agents.observing.history import AdaptationExtractor, HistoryVision
+from warmstart.agents.observing.privileged import (
     POLICY,
     PRIVILEGED,
     ContextExtractor,
     PrivilegedEnv,
     PrivilegedVision,
 )
-from warmstart.agents.seams import Seams
-from warmstart.envs.errors import WarmstartError
-from warmstart.envs.hooks import Perturbation
-from warmstart.envs.tasks import Task
+from warmstart.core.errors import WarmstartError
+from warmstart.envs.tasks.hooks import Perturbation
+from warmstart.envs.tasks.task import Task
 from warmstart.envs.vector import make_vec
-from warmstart.sim2real.worlds import WorldConfig, resolved, training_world
+from warmstart.sim2real.world import WorldConfig, resolved, training_world
 
 Array = NDArray[Any]
 STRIDE = 4

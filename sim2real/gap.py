@@ -7,13 +7,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from warmstart.agents.checkpoints import Checkpoint
+from warmstart.agents.checkpoints.checkpoint import Checkpoint
 from warmstart.agents.evaluation import generators_kept, play_once
-from warmstart.envs.errors import WarmstartError
+from warmstart.core.errors import WarmstartError
 from warmstart.envs.vector import make_vec
-from warmstart.sim2real.randomization import Correlation, Randomization
+from warmstart.sim2real.randomization.randomization import Correlation, Randomization
+from warmstart.sim2real.randomization.terms import Term
 from warmstart.sim2real.reality import Reality
-from warmstart.sim2real.terms import Term
 
 Floats = NDArray[np.float64]
 _RANGE_STREAM = 0x6A9

@@ -16,19 +16,19 @@ from typing import Any
 from gymnasium.vector import VectorEnv
 from numpy.typing import NDArray
 
-from warmstart.agents.files import canonical
-from warmstart.envs.errors import WarmstartError, unknown_name
-from warmstart.envs.hooks import Perturbation
-from warmstart.envs.layouts import Layout
-from warmstart.envs.tasks import Task
+from warmstart.core.documents import dump_yaml, parse_yaml, read_yaml
+from warmstart.core.errors import WarmstartError, unknown_name
+from warmstart.core.files import canonical
+from warmstart.envs.tasks.hooks import Perturbation
+from warmstart.envs.tasks.layouts import Layout
+from warmstart.envs.tasks.task import Task
 from warmstart.envs.vector import make_vec
-from warmstart.envs.yaml_files import dump_yaml, parse_yaml, read_yaml
-from warmstart.sim2real.challenges import read_imperfections
-from warmstart.sim2real.disturbances import Disturbances, read_disturbances
-from warmstart.sim2real.imperfections import Imperfections
-from warmstart.sim2real.recording import record, recording_steps
-from warmstart.sim2real.signal_paths import perturbations
-from warmstart.sim2real.trajectories import Trajectories
+from warmstart.sim2real.identification.recording import record, recording_steps
+from warmstart.sim2real.identification.trajectories import Trajectories
+from warmstart.sim2real.imperfections.challenges import read_imperfections
+from warmstart.sim2real.imperfections.disturbances import Disturbances, read_disturbances
+from warmstart.sim2real.imperfections.imperfections import Imperfections
+from warmstart.sim2real.imperfections.paths import perturbations
 
 Array = NDArray[Any]
 _TRUE, _STILL = Imperfections(), Disturbances()

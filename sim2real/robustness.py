@@ -11,15 +11,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from warmstart.agents.checkpoints import Checkpoint
+from warmstart.agents.checkpoints.checkpoint import Checkpoint
 from warmstart.agents.evaluation import generators_kept, play_once
-from warmstart.envs.contexts import Change, Context, Operation
-from warmstart.envs.errors import WarmstartError
-from warmstart.envs.parameters import Parameters
-from warmstart.envs.physics import Parameter
-from warmstart.envs.tasks import Task
+from warmstart.core.errors import WarmstartError
+from warmstart.envs.physics.catalogue import Parameter
+from warmstart.envs.physics.parameters import Parameters
+from warmstart.envs.tasks.contexts import Change, Context, Operation
+from warmstart.envs.tasks.task import Task
 from warmstart.envs.vector import make_vec
-from warmstart.sim2real.terms import Term, read_term
+from warmstart.sim2real.randomization.terms import Term, read_term
 
 Floats = NDArray[np.float64]
 Span = tuple[float, float]

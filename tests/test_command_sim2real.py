@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 
 from warmstart.__main__ import main
-from warmstart.sim2real.challenges import read_imperfections
-from warmstart.sim2real.recording import record
-from warmstart.sim2real.signal_paths import perturbations
+from warmstart.sim2real.identification.recording import record
+from warmstart.sim2real.imperfections.challenges import read_imperfections
+from warmstart.sim2real.imperfections.paths import perturbations
 
 FIT = ("identify", "Hopper-v5", "--reality", "hopper-worn", "--fit", "torso.mass=x0.5:x2")
 """What is right; a mistake follows."""

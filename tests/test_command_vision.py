@@ -9,11 +9,11 @@ from PIL import Image
 from stable_baselines3 import PPO
 
 from warmstart.__main__ import main
-from warmstart.agents.checkpoints import save_checkpoint
-from warmstart.agents.encoders import load_encoder
+from warmstart.agents.checkpoints.checkpoint import save_checkpoint
+from warmstart.agents.encoders.encoder import load_encoder
 from warmstart.envs.sb3 import as_sb3
 from warmstart.envs.vector import make_vec
-from warmstart.transfer.frame_data import FrameSampler
+from warmstart.transfer.frames.data import FrameSampler
 
 pytestmark = pytest.mark.usefixtures("opengl")
 TASK = "InvertedPendulum-v5:size=32"

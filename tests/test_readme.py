@@ -79,12 +79,12 @@ def test_links_lead_somewhere(path):
 )
 def test_the_settings_of_the_documents_are_ones(block, tmp_path):
     """Studies are planned; worlds act on a Hopper; a reality is sealed."""
-    from warmstart.envs.tasks import Task
-    from warmstart.envs.yaml_files import parse_yaml
-    from warmstart.experiments.plan import make_plan
-    from warmstart.experiments.study import Study
+    from warmstart.core.documents import parse_yaml
+    from warmstart.envs.tasks.task import Task
+    from warmstart.experiments.study.plan import make_plan
+    from warmstart.experiments.study.study import Study
     from warmstart.sim2real.reality import seal_reality
-    from warmstart.sim2real.worlds import WorldConfig, check_world, resolved
+    from warmstart.sim2real.world import WorldConfig, check_world, resolved
 
     data = parse_yaml(block, "docs").data
     if "arms" in data:

@@ -1,1 +1,4 @@
-"""How an agent starts: methods, alignment of different spaces, reports. May import envs and agents."""
+"""How an agent starts: `warm_start`, from whatever was learned elsewhere.
+
+May import: core, envs, agents.
+"""

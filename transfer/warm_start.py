@@ -10,15 +10,15 @@ import numpy as np
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.type_aliases import MaybeCallback
 
-from warmstart.agents.base import SeamAgent
-from warmstart.agents.checkpoints import Checkpoint, checkpoint_of, load_checkpoint
-from warmstart.agents.seams import Seams
-from warmstart.envs.errors import WarmstartError, unknown_name
-from warmstart.envs.layouts import Layout
-from warmstart.transfer.matching import DimensionMap, Kind, named
-from warmstart.transfer.methods import METHODS, Shuffled, TransferContext, TransferMethod, make_method
-from warmstart.transfer.report import TransferReport
-from warmstart.transfer.spaces import environment_layouts, environment_name, task_layouts
+from warmstart.agents.algorithms.base import SeamAgent
+from warmstart.agents.algorithms.seams import Seams
+from warmstart.agents.checkpoints.checkpoint import Checkpoint, checkpoint_of, load_checkpoint
+from warmstart.core.errors import WarmstartError, unknown_name
+from warmstart.envs.tasks.layouts import Layout
+from warmstart.transfer.carry.layouts import environment_layouts, environment_name, task_layouts
+from warmstart.transfer.carry.matching import DimensionMap, Kind, named
+from warmstart.transfer.carry.report import TransferReport
+from warmstart.transfer.methods.table import METHODS, Shuffled, TransferContext, TransferMethod, make_method
 
 Source = str | Path | Checkpoint | BaseAlgorithm | None
 Names = Sequence[str] | Layout

@@ -11,56 +11,56 @@ from typing import TYPE_CHECKING, Any
 from warmstart.envs.registration import register as _register
 
 if TYPE_CHECKING:
+    from warmstart.agents.algorithms.ppo import PPO
+    from warmstart.agents.algorithms.sac import SAC
+    from warmstart.agents.algorithms.seams import Seams
+    from warmstart.agents.algorithms.td3 import TD3
     from warmstart.agents.build import build_agent, make_training_env
-    from warmstart.agents.checkpoints import Checkpoint, save_checkpoint
-    from warmstart.agents.checkpoints import load_checkpoint as load
+    from warmstart.agents.checkpoints.checkpoint import Checkpoint, save_checkpoint
+    from warmstart.agents.checkpoints.checkpoint import load_checkpoint as load
     from warmstart.agents.evaluation import evaluate
-    from warmstart.agents.ppo import PPO
-    from warmstart.agents.sac import SAC
-    from warmstart.agents.seams import Seams
-    from warmstart.agents.td3 import TD3
-    from warmstart.envs.errors import WarmstartError
-    from warmstart.envs.mujoco_task import MujocoTask
-    from warmstart.envs.robots import register_task
+    from warmstart.core.errors import WarmstartError
+    from warmstart.envs.robots.base import MujocoTask
+    from warmstart.envs.robots.table import register_task
     from warmstart.envs.sb3 import as_sb3
-    from warmstart.envs.tasks import Task
+    from warmstart.envs.tasks.task import Task
     from warmstart.envs.vector import make_vec
-    from warmstart.experiments.report import write_report
-    from warmstart.experiments.run import load_run, run_study
-    from warmstart.experiments.study import Study
-    from warmstart.experiments.summary import summarise
-    from warmstart.sim2real.randomization import Randomization, read_terms
-    from warmstart.transfer.methods import TransferMethod, register_method
-    from warmstart.transfer.report import TransferReport
+    from warmstart.experiments.analysis.summary import summarise
+    from warmstart.experiments.report.report import write_report
+    from warmstart.experiments.run.run import load_run, run_study
+    from warmstart.experiments.study.study import Study
+    from warmstart.sim2real.randomization.randomization import Randomization, read_terms
+    from warmstart.transfer.carry.report import TransferReport
+    from warmstart.transfer.methods.table import TransferMethod, register_method
     from warmstart.transfer.warm_start import warm_start
 
 _HOME = {
-    "PPO": "agents.ppo",
-    "SAC": "agents.sac",
-    "TD3": "agents.td3",
-    "Seams": "agents.seams",
-    "Checkpoint": "agents.checkpoints",
-    "save_checkpoint": "agents.checkpoints",
-    "load": "agents.checkpoints:load_checkpoint",
+    "PPO": "agents.algorithms.ppo",
+    "SAC": "agents.algorithms.sac",
+    "TD3": "agents.algorithms.td3",
+    "Seams": "agents.algorithms.seams",
+    "Checkpoint": "agents.checkpoints.checkpoint",
+    "save_checkpoint": "agents.checkpoints.checkpoint",
+    "load": "agents.checkpoints.checkpoint:load_checkpoint",
     "build_agent": "agents.build",
     "make_training_env": "agents.build",
     "evaluate": "agents.evaluation",
-    "WarmstartError": "envs.errors",
-    "MujocoTask": "envs.mujoco_task",
-    "register_task": "envs.robots",
+    "WarmstartError": "core.errors",
+    "MujocoTask": "envs.robots.base",
+    "register_task": "envs.robots.table",
     "as_sb3": "envs.sb3",
-    "Task": "envs.tasks",
+    "Task": "envs.tasks.task",
     "make_vec": "envs.vector",
-    "Study": "experiments.study",
-    "run_study": "experiments.run",
-    "load_run": "experiments.run",
-    "summarise": "experiments.summary",
-    "write_report": "experiments.report",
-    "Randomization": "sim2real.randomization",
-    "read_terms": "sim2real.randomization",
-    "TransferMethod": "transfer.methods",
-    "register_method": "transfer.methods",
-    "TransferReport": "transfer.report",
+    "Study": "experiments.study.study",
+    "run_study": "experiments.run.run",
+    "load_run": "experiments.run.run",
+    "summarise": "experiments.analysis.summary",
+    "write_report": "experiments.report.report",
+    "Randomization": "sim2real.randomization.randomization",
+    "read_terms": "sim2real.randomization.randomization",
+    "TransferMethod": "transfer.methods.table",
+    "register_method": "transfer.methods.table",
+    "TransferReport": "transfer.carry.report",
     "warm_start": "transfer.warm_start",
 }
 

@@ -27,7 +27,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     words = [word for word in words if word != "--debug"]
     try:
         _prepare()
-        from warmstart.commands import parse
+        from warmstart.cli.table import parse
 
         return parse(words).run()
     except SystemExit as stopped:
@@ -47,8 +47,8 @@ def _prepare() -> None:
     MuJoCo loads the library that the variable names when it is imported, and fails without it; what doesn't
     draw must not depend on that. The renderer tries every backend by itself.
     """
-    from warmstart.agents.threads import decide_threads
-    from warmstart.envs.errors import unknown_name
+    from warmstart.core.errors import unknown_name
+    from warmstart.core.threads import decide_threads
 
     decide_threads(int(os.environ.get("OMP_NUM_THREADS") or 1))
     os.environ.setdefault("LP_NUM_THREADS", "0")
@@ -69,7 +69,7 @@ def _prepare() -> None:
 
 
 def _report(error: Exception, debug: bool) -> int:
-    from warmstart.envs.errors import WarmstartError
+    from warmstart.core.errors import WarmstartError
 
     if isinstance(error, WarmstartError):
         return _say(str(error), USAGE, debug)

@@ -1,1 +1,4 @@
-"""Studies that ship with warmstart, one YAML file each."""
+"""Studies that ship with warmstart, one YAML file each.
+
+May import: nothing of ours.
+"""

@@ -1,1 +1,4 @@
-"""Templates of the report."""
+"""Templates of the report.
+
+May import: nothing of ours.
+"""

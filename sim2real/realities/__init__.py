@@ -1,1 +1,4 @@
-"""Sealed realities: data files, no code."""
+"""Sealed realities: data files, no code.
+
+May import: nothing of ours.
+"""

@@ -13,13 +13,13 @@ from stable_baselines3.common.vec_env import VecEnv
 from torch import nn
 
 from tests.agents.conftest import vectorise
-from warmstart.agents.backbones import BACKBONES, BackboneKind
-from warmstart.agents.encoder_policies import ENCODER_POLICIES
-from warmstart.agents.features import EncoderExtractor
-from warmstart.agents.ppo import PPO
-from warmstart.agents.preprocessing import Preprocessing
-from warmstart.agents.sac import SAC
-from warmstart.agents.td3 import TD3
+from warmstart.agents.algorithms.ppo import PPO
+from warmstart.agents.algorithms.sac import SAC
+from warmstart.agents.algorithms.td3 import TD3
+from warmstart.agents.encoders.backbones import BACKBONES, BackboneKind
+from warmstart.agents.encoders.preprocessing import Preprocessing
+from warmstart.agents.extractors.extractor import EncoderExtractor
+from warmstart.agents.extractors.policies import ENCODER_POLICIES
 
 SIZE = 20
 FRAMES = 2

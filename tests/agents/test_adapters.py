@@ -8,10 +8,10 @@ import torch
 from torch import nn
 
 from tests.agents.pixel_task import OURS, agent, backbone_of, moved, pixel_env, tensors, tiny_backbone
-from warmstart.agents.adapters import AdaptedConv2d, adapt
-from warmstart.agents.backbones import build_backbone
-from warmstart.agents.trainability import Rule, Trainability
-from warmstart.envs.errors import WarmstartError
+from warmstart.agents.algorithms.trainability import Rule, Trainability
+from warmstart.agents.encoders.backbones import build_backbone
+from warmstart.agents.extractors.adapters import AdaptedConv2d, adapt
+from warmstart.core.errors import WarmstartError
 
 
 @pytest.fixture(autouse=True)

@@ -9,7 +9,7 @@ from gymnasium import spaces
 from stable_baselines3.common.torch_layers import NatureCNN
 from torch import nn
 
-from warmstart.agents.backbones import (
+from warmstart.agents.encoders.backbones import (
     BACKBONES,
     Backbone,
     BackboneKind,
@@ -20,7 +20,7 @@ from warmstart.agents.backbones import (
     build_network,
     register_backbone,
 )
-from warmstart.envs.errors import WarmstartError
+from warmstart.core.errors import WarmstartError
 
 TAPS = [(name, tap) for name, kind in BACKBONES.items() for tap in kind.taps]
 
@@ -219,7 +219,7 @@ def test_vectors_become_a_map_of_one_place() -> None:
 
 
 def test_an_architecture_of_ones_own(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("warmstart.agents.backbones.BACKBONES", dict(BACKBONES))
+    monkeypatch.setattr("warmstart.agents.encoders.backbones.BACKBONES", dict(BACKBONES))
     register_backbone(BackboneKind("tokens", Tokens))
     assert build_backbone("tokens")(torch.rand(1, 3, 8, 8)).shape == (1, 5, 2, 2)
     with pytest.raises(WarmstartError, match="'drq' already"):

@@ -17,8 +17,12 @@ from gymnasium import spaces
 from stable_baselines3.common.vec_env import VecNormalize
 
 from tests.agents.conftest import DictTask, gym_env, vectorise
-from warmstart.agents import files
-from warmstart.agents.checkpoints import (
+from warmstart.agents.algorithms.ppo import PPO
+from warmstart.agents.algorithms.sac import SAC
+from warmstart.agents.algorithms.seams import Seams
+from warmstart.agents.algorithms.td3 import TD3
+from warmstart.agents.algorithms.trainability import Trainability
+from warmstart.agents.checkpoints.checkpoint import (
     METADATA,
     TENSORS,
     Checkpoint,
@@ -27,16 +31,12 @@ from warmstart.agents.checkpoints import (
     load_checkpoint,
     save_checkpoint,
 )
-from warmstart.agents.normalization import read
-from warmstart.agents.ppo import PPO
-from warmstart.agents.sac import SAC
-from warmstart.agents.sb3_zip import described_space, write_sb3_zip
-from warmstart.agents.seams import Seams
-from warmstart.agents.spaces import space_from_json, space_to_json
-from warmstart.agents.td3 import TD3
-from warmstart.agents.trainability import Trainability
-from warmstart.envs.errors import WarmstartError
-from warmstart.envs.layouts import Dimension, Layout
+from warmstart.agents.checkpoints.normalization import read
+from warmstart.agents.checkpoints.sb3_zip import described_space, write_sb3_zip
+from warmstart.agents.checkpoints.spaces import space_from_json, space_to_json
+from warmstart.core import files
+from warmstart.core.errors import WarmstartError
+from warmstart.envs.tasks.layouts import Dimension, Layout
 
 SMALL: dict[str, Any] = {"net_arch": [16, 8], "activation_fn": torch.nn.ELU}
 
@@ -247,10 +247,10 @@ def test_a_save_is_whole_or_not_at_all(model: Any, tmp_path: Path, monkeypatch: 
     def full(*args: Any) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("warmstart.agents.checkpoints.write_synced", full)
+    monkeypatch.setattr("warmstart.agents.checkpoints.checkpoint.write_synced", full)
     with pytest.raises(WarmstartError, match="No space left on device"):
         save_checkpoint(model, path)
-    monkeypatch.setattr("warmstart.agents.checkpoints.write_synced", files.write_synced)
+    monkeypatch.setattr("warmstart.agents.checkpoints.checkpoint.write_synced", files.write_synced)
     assert load_checkpoint(path).fingerprint() == before
     save_checkpoint(model, path)
     assert load_checkpoint(path).fingerprint() != before

@@ -13,12 +13,12 @@ import pytest
 from stable_baselines3.common.vec_env import VecNormalize
 
 from tests.agents.conftest import DictTask, gym_env, vectorise
-from warmstart.agents import threads
 from warmstart.agents.build import build_agent, make_training_env
-from warmstart.agents.config import ALGORITHMS, PPOConfig, SACConfig, TD3Config, config_from_json
-from warmstart.agents.defaults import PPO_TASKS, SAC_TASKS, TD3_TASKS, default_config
-from warmstart.agents.normalization import FastVecNormalize
-from warmstart.envs.errors import WarmstartError
+from warmstart.agents.checkpoints.normalization import FastVecNormalize
+from warmstart.agents.settings.config import ALGORITHMS, PPOConfig, SACConfig, TD3Config, config_from_json
+from warmstart.agents.settings.defaults import PPO_TASKS, SAC_TASKS, TD3_TASKS, default_config
+from warmstart.core import threads
+from warmstart.core.errors import WarmstartError
 
 TABLES: dict[str, Any] = {"ppo": PPO_TASKS, "sac": SAC_TASKS, "td3": TD3_TASKS}
 CASES = [(name, task) for name, table in TABLES.items() for task in table]
@@ -125,7 +125,7 @@ def test_settings_reach_the_agent() -> None:
 
 def test_threads_are_decided_before_torch() -> None:
     code = (
-        "import sys; from warmstart.agents.threads import decide_threads; decide_threads(1);"
+        "import sys; from warmstart.core.threads import decide_threads; decide_threads(1);"
         "assert 'torch' not in sys.modules;"
         "import torch, os; print(torch.get_num_threads(), os.environ['MKL_NUM_THREADS'])"
     )

@@ -17,14 +17,14 @@ from tests.agents.pixel_task import (
     tensors,
     tiny_backbone,
 )
-from warmstart.agents.checkpoints import load_checkpoint, save_checkpoint
-from warmstart.agents.encoder_policies import SACEncoderPolicy, TD3EncoderPolicy
-from warmstart.agents.features import EncoderExtractor
-from warmstart.agents.normalization import vec_normalize
-from warmstart.agents.sb3_zip import write_sb3_zip
-from warmstart.agents.seams import Seams
-from warmstart.agents.trainability import Rule, Trainability
-from warmstart.envs.errors import WarmstartError
+from warmstart.agents.algorithms.seams import Seams
+from warmstart.agents.algorithms.trainability import Rule, Trainability
+from warmstart.agents.checkpoints.checkpoint import load_checkpoint, save_checkpoint
+from warmstart.agents.checkpoints.normalization import vec_normalize
+from warmstart.agents.checkpoints.sb3_zip import write_sb3_zip
+from warmstart.agents.extractors.extractor import EncoderExtractor
+from warmstart.agents.extractors.policies import SACEncoderPolicy, TD3EncoderPolicy
+from warmstart.core.errors import WarmstartError
 
 
 @pytest.fixture(autouse=True)

@@ -12,12 +12,12 @@ import safetensors.torch
 import torch
 from numpy.typing import NDArray
 
-from warmstart.agents.backbones import BACKBONES, Backbone
-from warmstart.agents.encoder_config import EncoderConfig
-from warmstart.agents.encoders import Encoder, assemble, load_encoder, make_encoder
-from warmstart.agents.preprocessing import IMAGENET_MEAN, UNIT, Preprocessing
-from warmstart.agents.readouts import READOUTS
-from warmstart.envs.errors import WarmstartError
+from warmstart.agents.encoders.backbones import BACKBONES, Backbone
+from warmstart.agents.encoders.config import EncoderConfig
+from warmstart.agents.encoders.encoder import Encoder, assemble, load_encoder, make_encoder
+from warmstart.agents.encoders.preprocessing import IMAGENET_MEAN, UNIT, Preprocessing
+from warmstart.agents.encoders.readouts import READOUTS
+from warmstart.core.errors import WarmstartError
 
 SIZE = (36, 40)
 TEXTS = [

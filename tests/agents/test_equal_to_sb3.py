@@ -11,10 +11,10 @@ from stable_baselines3.common.utils import LinearSchedule
 from stable_baselines3.common.vec_env import VecNormalize
 
 from tests.agents.conftest import DictTask, assert_same, gym_env, vectorise
-from warmstart.agents.normalization import vec_normalize
-from warmstart.agents.ppo import PPO
-from warmstart.agents.sac import SAC
-from warmstart.agents.td3 import TD3
+from warmstart.agents.algorithms.ppo import PPO
+from warmstart.agents.algorithms.sac import SAC
+from warmstart.agents.algorithms.td3 import TD3
+from warmstart.agents.checkpoints.normalization import vec_normalize
 
 RELU = {"activation_fn": torch.nn.ReLU, "net_arch": {"pi": [37], "vf": [50, 20]}, "log_std_init": -1.0}
 PPO_CASES: dict[str, tuple[str, dict[str, Any], int]] = {
@@ -143,8 +143,8 @@ def test_td3() -> None:
 
 def test_seams_that_do_nothing_leave_sac_as_it_is() -> None:
     """The update with seams does SB3's arithmetic: an empty set of rules changes no bit."""
-    from warmstart.agents.seams import Seams
-    from warmstart.agents.trainability import Trainability
+    from warmstart.agents.algorithms.seams import Seams
+    from warmstart.agents.algorithms.trainability import Trainability
 
     for cls, theirs in ((SAC, sb3.SAC), (TD3, sb3.TD3)):
         common: dict[str, Any] = {"learning_starts": 20, "buffer_size": 500, "batch_size": 16, "seed": 0}

@@ -10,15 +10,15 @@ from numpy.typing import NDArray
 from stable_baselines3.common.vec_env import VecNormalize
 
 from tests.agents.conftest import DictTask, assert_same, gym_env, vectorise
-from warmstart.agents import compilation
+from warmstart.agents.algorithms.ppo import PPO
+from warmstart.agents.algorithms.seams import Feedback, Seams
 from warmstart.agents.build import build_agent, make_training_env
-from warmstart.agents.config import PPOConfig, SACConfig, TD3Config
+from warmstart.agents.checkpoints.normalization import NormalizerState, align, read, vec_normalize, write
+from warmstart.agents.checkpoints.policy import Policy
 from warmstart.agents.evaluation import EvaluationCallback, EvaluationResult, evaluate
-from warmstart.agents.normalization import NormalizerState, align, read, vec_normalize, write
-from warmstart.agents.policy import Policy
-from warmstart.agents.ppo import PPO
-from warmstart.agents.seams import Feedback, Seams
-from warmstart.envs.errors import WarmstartError
+from warmstart.agents.fast import compilation
+from warmstart.agents.settings.config import PPOConfig, SACConfig, TD3Config
+from warmstart.core.errors import WarmstartError
 
 TASK = "InvertedPendulum-v5"
 CONFIGS: dict[str, Any] = {
@@ -214,7 +214,7 @@ def test_compiled_training(monkeypatch: pytest.MonkeyPatch, tmp_path: Any) -> No
 
 @pytest.mark.slow
 def test_ppo_learns_to_run() -> None:
-    from warmstart.agents.defaults import default_config
+    from warmstart.agents.settings.defaults import default_config
 
     config = default_config("ppo", "HalfCheetah-v5")
     agent = build_agent(config, make_training_env(config, "HalfCheetah-v5", 0), 0).learn(200_000)

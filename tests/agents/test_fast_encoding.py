@@ -9,11 +9,11 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from warmstart.agents import fast_encoding
-from warmstart.agents.backbones import BACKBONES, Backbone
-from warmstart.agents.encoder_config import EncoderConfig
-from warmstart.agents.encoders import Encoder, assemble, load_encoder, make_encoder
-from warmstart.agents.fast_encoding import (
+from warmstart.agents.encoders import fast_encoding
+from warmstart.agents.encoders.backbones import BACKBONES, Backbone
+from warmstart.agents.encoders.config import EncoderConfig
+from warmstart.agents.encoders.encoder import Encoder, assemble, load_encoder, make_encoder
+from warmstart.agents.encoders.fast_encoding import (
     TOLERANCE,
     fast,
     feature_error,
@@ -21,10 +21,10 @@ from warmstart.agents.fast_encoding import (
     native_bfloat16,
     resolve_precision,
 )
-from warmstart.agents.packed import PositiveMaxPool
-from warmstart.agents.preprocessing import Preprocessing
-from warmstart.agents.readouts import READOUTS, LinearReadout
-from warmstart.envs.errors import WarmstartError
+from warmstart.agents.encoders.packed import PositiveMaxPool
+from warmstart.agents.encoders.preprocessing import Preprocessing
+from warmstart.agents.encoders.readouts import READOUTS, LinearReadout
+from warmstart.core.errors import WarmstartError
 
 SIZE = (48, 52)
 needs_bfloat16 = pytest.mark.skipif(not native_bfloat16(), reason="the processor has no bfloat16 arithmetic")

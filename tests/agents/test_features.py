@@ -13,12 +13,12 @@ from torch import nn
 
 from tests.agents.conftest import vectorise
 from tests.agents.pixel_task import FRAMES, SIZE, PixelTask, agent, backbone_of, moved, tensors, tiny_backbone
-from warmstart.agents.backbones import BACKBONES, build_backbone
-from warmstart.agents.encoder_config import EncoderConfig
-from warmstart.agents.encoders import make_encoder
-from warmstart.agents.features import EncoderExtractor, extractor_text
-from warmstart.agents.stacks import random_shift, repeated
-from warmstart.envs.errors import WarmstartError
+from warmstart.agents.encoders.backbones import BACKBONES, build_backbone
+from warmstart.agents.encoders.config import EncoderConfig
+from warmstart.agents.encoders.encoder import make_encoder
+from warmstart.agents.extractors.extractor import EncoderExtractor, extractor_text
+from warmstart.agents.extractors.stacks import random_shift, repeated
+from warmstart.core.errors import WarmstartError
 
 
 @pytest.fixture(autouse=True)

@@ -4,8 +4,8 @@ import pytest
 from gymnasium import spaces
 from gymnasium.vector import AutoresetMode, SyncVectorEnv
 
-from warmstart.agents.frame_history import EncodedVectorEnv, StackedVectorEnv, frame_space
-from warmstart.envs.errors import WarmstartError
+from warmstart.agents.observing.frames import EncodedVectorEnv, StackedVectorEnv, frame_space
+from warmstart.core.errors import WarmstartError
 from warmstart.envs.sb3 import as_sb3
 
 

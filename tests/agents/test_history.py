@@ -8,17 +8,17 @@ from gymnasium import spaces
 from gymnasium.vector import AutoresetMode, SyncVectorEnv
 
 from warmstart.agents.build import build_agent, make_training_env
-from warmstart.agents.checkpoints import load_checkpoint, save_checkpoint
-from warmstart.agents.config import PPOConfig, SACConfig
+from warmstart.agents.checkpoints.checkpoint import load_checkpoint, save_checkpoint
+from warmstart.agents.checkpoints.policy import Policy
 from warmstart.agents.evaluation import evaluate
-from warmstart.agents.history import AdaptationExtractor, HistoryVision
-from warmstart.agents.policy import Policy
-from warmstart.agents.vision import read_vision
-from warmstart.envs.errors import WarmstartError
+from warmstart.agents.observing.base import read_vision
+from warmstart.agents.observing.history import AdaptationExtractor, HistoryVision
+from warmstart.agents.settings.config import PPOConfig, SACConfig
+from warmstart.core.errors import WarmstartError
 from warmstart.envs.sb3 import as_sb3
 from warmstart.envs.vector import make_vec
 from warmstart.sim2real.reality import load_reality
-from warmstart.transfer.matching import match
+from warmstart.transfer.carry.matching import match
 
 TASK = "InvertedPendulum-v5"
 

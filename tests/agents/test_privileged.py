@@ -8,23 +8,23 @@ import torch
 from gymnasium import spaces
 from stable_baselines3.common.policies import MultiInputActorCriticPolicy
 
-from warmstart.agents.asymmetric_policies import ASYMMETRIC_POLICIES, AsymmetricActorCriticPolicy
+from warmstart.agents.algorithms.seams import Seams
+from warmstart.agents.algorithms.trainability import Trainability
 from warmstart.agents.build import build_agent, make_training_env
-from warmstart.agents.checkpoints import checkpoint_of, load_checkpoint, save_checkpoint
-from warmstart.agents.config import PPOConfig, SACConfig, TD3Config
+from warmstart.agents.checkpoints.checkpoint import checkpoint_of, load_checkpoint, save_checkpoint
+from warmstart.agents.checkpoints.policy import Policy
+from warmstart.agents.checkpoints.sb3_zip import write_sb3_zip
 from warmstart.agents.evaluation import evaluate
-from warmstart.agents.policy import Policy
-from warmstart.agents.privileged import ContextExtractor, PrivilegedEnv, PrivilegedVision
-from warmstart.agents.sb3_zip import write_sb3_zip
-from warmstart.agents.seams import Seams
-from warmstart.agents.trainability import Trainability
-from warmstart.agents.vision import StackedVision, read_vision
-from warmstart.envs.errors import WarmstartError
+from warmstart.agents.observing.asymmetric import ASYMMETRIC_POLICIES, AsymmetricActorCriticPolicy
+from warmstart.agents.observing.base import StackedVision, read_vision
+from warmstart.agents.observing.privileged import ContextExtractor, PrivilegedEnv, PrivilegedVision
+from warmstart.agents.settings.config import PPOConfig, SACConfig, TD3Config
+from warmstart.core.errors import WarmstartError
 from warmstart.envs.sb3 import as_sb3
 from warmstart.envs.vector import make_vec
-from warmstart.sim2real.randomization import Randomization, read_terms
+from warmstart.sim2real.randomization.randomization import Randomization, read_terms
 from warmstart.sim2real.reality import load_reality
-from warmstart.transfer.spaces import environment_layouts
+from warmstart.transfer.carry.layouts import environment_layouts
 
 TASK = "InvertedPendulum-v5"
 CONFIGS = {

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from warmstart.agents.readouts import (
+from warmstart.agents.encoders.readouts import (
     READOUTS,
     AttentionReadout,
     PcaReadout,
@@ -13,7 +13,7 @@ from warmstart.agents.readouts import (
     build_readout,
     rows_of,
 )
-from warmstart.envs.errors import WarmstartError
+from warmstart.core.errors import WarmstartError
 
 SHAPE = (3, 4, 5)
 

@@ -8,10 +8,9 @@ import torch
 from numpy.typing import NDArray
 
 from tests.agents.conftest import DictTask, gym_env, vectorise
-from warmstart.agents.normalization import vec_normalize
-from warmstart.agents.ppo import PPO
-from warmstart.agents.sac import SAC
-from warmstart.agents.seams import (
+from warmstart.agents.algorithms.ppo import PPO
+from warmstart.agents.algorithms.sac import SAC
+from warmstart.agents.algorithms.seams import (
     EpisodeBatch,
     Experience,
     Feedback,
@@ -20,9 +19,10 @@ from warmstart.agents.seams import (
     LossTerm,
     Seams,
 )
-from warmstart.agents.td3 import TD3
-from warmstart.agents.trainability import Piecewise, Rule, Trainability, fresh_optimizers
-from warmstart.envs.errors import WarmstartError
+from warmstart.agents.algorithms.td3 import TD3
+from warmstart.agents.algorithms.trainability import Piecewise, Rule, Trainability, fresh_optimizers
+from warmstart.agents.checkpoints.normalization import vec_normalize
+from warmstart.core.errors import WarmstartError
 
 ALGORITHMS = (PPO, SAC, TD3)
 SETTINGS: dict[type, dict[str, Any]] = {

@@ -3,8 +3,8 @@ import numpy as np
 import pytest
 
 from warmstart.agents.video import record_video
-from warmstart.envs.errors import WarmstartError
-from warmstart.envs.tasks import Task
+from warmstart.core.errors import WarmstartError
+from warmstart.envs.tasks.task import Task
 
 
 class _Still:

@@ -7,15 +7,15 @@ import pytest
 import torch
 
 from warmstart.agents.build import build_agent, make_training_env
-from warmstart.agents.checkpoints import load_checkpoint, save_checkpoint
-from warmstart.agents.config import PPOConfig, SACConfig
-from warmstart.agents.encoders import EncoderConfig, make_encoder
+from warmstart.agents.checkpoints.checkpoint import load_checkpoint, save_checkpoint
+from warmstart.agents.checkpoints.policy import Policy
+from warmstart.agents.encoders.encoder import EncoderConfig, make_encoder
 from warmstart.agents.evaluation import evaluate
-from warmstart.agents.policy import Policy
-from warmstart.agents.vision import ENCODER_FILE, FrozenVision, StackedVision
-from warmstart.agents.vision_config import VisionConfig
-from warmstart.agents.vision_seams import vision_seams
-from warmstart.envs.errors import WarmstartError
+from warmstart.agents.extractors.seams import vision_seams
+from warmstart.agents.observing.base import ENCODER_FILE, FrozenVision, StackedVision
+from warmstart.agents.settings.config import PPOConfig, SACConfig
+from warmstart.agents.settings.vision import VisionConfig
+from warmstart.core.errors import WarmstartError
 from warmstart.envs.vector import make_vec
 
 PPO = PPOConfig(n_envs=2, n_steps=16, batch_size=16, n_epochs=1, net_arch=(8,), compile=False)

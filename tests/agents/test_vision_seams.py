@@ -9,19 +9,19 @@ import torch
 from gymnasium import spaces
 
 from tests.agents.pixel_task import OURS, SIZE, backbone_of, moved, pixel_env, tensors, tiny_backbone
+from warmstart.agents.algorithms.seams import Experience, Feedback, LossTerm, Seams
+from warmstart.agents.algorithms.trainability import RULE_KEY, Rule, Trainability, optimizers
 from warmstart.agents.build import build_agent
-from warmstart.agents.config import PPOConfig, SACConfig, TD3Config
-from warmstart.agents.encoder_config import EncoderConfig
-from warmstart.agents.encoder_policies import SACEncoderPolicy, TD3EncoderPolicy
-from warmstart.agents.encoders import Encoder, make_encoder
-from warmstart.agents.features import EncoderExtractor
-from warmstart.agents.frame_history import StackedVectorEnv
-from warmstart.agents.seams import Experience, Feedback, LossTerm, Seams
-from warmstart.agents.stacks import repeated
-from warmstart.agents.trainability import RULE_KEY, Rule, Trainability, optimizers
-from warmstart.agents.vision_config import VisionConfig
-from warmstart.agents.vision_seams import BACKBONE, extractors, merge, vision_seams
-from warmstart.envs.errors import WarmstartError
+from warmstart.agents.encoders.config import EncoderConfig
+from warmstart.agents.encoders.encoder import Encoder, make_encoder
+from warmstart.agents.extractors.extractor import EncoderExtractor
+from warmstart.agents.extractors.policies import SACEncoderPolicy, TD3EncoderPolicy
+from warmstart.agents.extractors.seams import BACKBONE, extractors, merge, vision_seams
+from warmstart.agents.extractors.stacks import repeated
+from warmstart.agents.observing.frames import StackedVectorEnv
+from warmstart.agents.settings.config import PPOConfig, SACConfig, TD3Config
+from warmstart.agents.settings.vision import VisionConfig
+from warmstart.core.errors import WarmstartError
 from warmstart.envs.sb3 import as_sb3
 from warmstart.envs.vector import make_vec
 

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 from gymnasium.vector import AutoresetMode
 
+from warmstart.core.errors import WarmstartError
 from warmstart.envs.batched import BatchedEnv
-from warmstart.envs.errors import WarmstartError
-from warmstart.envs.hooks import Perturbation
-from warmstart.envs.robots import GYMNASIUM_TASKS
+from warmstart.envs.robots.table import GYMNASIUM_TASKS
+from warmstart.envs.tasks.hooks import Perturbation
 from warmstart.envs.vector import make_vec
 
 

@@ -12,11 +12,11 @@ import mujoco
 import numpy as np
 import pytest
 
+from warmstart.core.errors import WarmstartError
 from warmstart.envs.batched import BatchedEnv
-from warmstart.envs.errors import WarmstartError
-from warmstart.envs.hooks import Perturbation
-from warmstart.envs.mujoco_task import MujocoTask
-from warmstart.envs.tasks import Task
+from warmstart.envs.robots.base import MujocoTask
+from warmstart.envs.tasks.hooks import Perturbation
+from warmstart.envs.tasks.task import Task
 from warmstart.envs.vector import make_vec
 
 STEPPERS = [("HalfCheetah-v5", "batch"), ("HalfCheetah-v5", "threads"), ("Ant-v5", "threads")]

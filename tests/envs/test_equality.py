@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 from gymnasium.vector import AutoresetMode, SyncVectorEnv
 
-from warmstart.envs.contexts import parse_context
-from warmstart.envs.parameters import Parameters
-from warmstart.envs.robots import GYMNASIUM_TASKS
-from warmstart.envs.tasks import Task
+from warmstart.envs.physics.parameters import Parameters
+from warmstart.envs.robots.table import GYMNASIUM_TASKS
+from warmstart.envs.tasks.contexts import parse_context
+from warmstart.envs.tasks.task import Task
 from warmstart.envs.vector import make_vec
 
 STEPS = 1000

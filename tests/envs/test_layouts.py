@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from gymnasium import spaces
 
-from warmstart.envs.errors import WarmstartError
-from warmstart.envs.layouts import (
+from warmstart.core.errors import WarmstartError
+from warmstart.envs.tasks.layouts import (
     Dimension,
     Layout,
     action_layout,

@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from warmstart.envs.errors import WarmstartError
-from warmstart.envs.mujoco_task import MujocoTask
-from warmstart.envs.robots import register_task
+from warmstart.core.errors import WarmstartError
+from warmstart.envs.robots.base import MujocoTask
+from warmstart.envs.robots.table import register_task
 from warmstart.envs.sb3 import as_sb3
 from warmstart.envs.vector import make_vec
 

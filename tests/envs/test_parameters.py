@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from mujoco.batch import Batch
 
-from warmstart.envs.contexts import Change, Context, parse_context
-from warmstart.envs.errors import WarmstartError
-from warmstart.envs.parameters import BatchFields, BatchParameters, ModelFields, Parameters
+from warmstart.core.errors import WarmstartError
+from warmstart.envs.physics.parameters import BatchFields, BatchParameters, ModelFields, Parameters
+from warmstart.envs.tasks.contexts import Change, Context, parse_context
 
 CONTEXTS = (
     "",

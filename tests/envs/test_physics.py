@@ -5,11 +5,11 @@ import mujoco
 import numpy as np
 import pytest
 
-from warmstart.envs.contexts import parse_context
-from warmstart.envs.errors import WarmstartError
-from warmstart.envs.names import PartNames
-from warmstart.envs.parameters import Parameters
-from warmstart.envs.physics import SET_CONST_INPUTS, catalogue
+from warmstart.core.errors import WarmstartError
+from warmstart.envs.physics.catalogue import SET_CONST_INPUTS, catalogue
+from warmstart.envs.physics.parameters import Parameters
+from warmstart.envs.simulation.names import PartNames
+from warmstart.envs.tasks.contexts import parse_context
 
 ROBOT = """
 <mujoco>

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 from mujoco.batch import Batch
 
-from warmstart.envs.contexts import Context, parse_context
-from warmstart.envs.errors import WarmstartError
-from warmstart.envs.parameters import BatchFields, BatchParameters, Parameter, Parameters
+from warmstart.core.errors import WarmstartError
+from warmstart.envs.physics.parameters import BatchFields, BatchParameters, Parameter, Parameters
 from warmstart.envs.registration import TASK_IDS as TASKS
+from warmstart.envs.tasks.contexts import Context, parse_context
 
 CHANGES = {
     "gravity": "+=[1,1,-1]",

@@ -5,11 +5,11 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from warmstart.envs.errors import WarmstartError
-from warmstart.envs.parameters import Parameters
-from warmstart.envs.robots import GYMNASIUM_TASKS
+from warmstart.core.errors import WarmstartError
+from warmstart.envs.physics.parameters import Parameters
+from warmstart.envs.robots.table import GYMNASIUM_TASKS
 from warmstart.envs.vector import make_vec
-from warmstart.sim2real.randomization import Randomization, read_terms
+from warmstart.sim2real.randomization.randomization import Randomization, read_terms
 
 pytestmark = pytest.mark.usefixtures("opengl", "box2d")
 

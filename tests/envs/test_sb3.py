@@ -12,7 +12,7 @@ from stable_baselines3.common.evaluation import evaluate_policy
 from stable_baselines3.common.monitor import Monitor
 from stable_baselines3.common.vec_env import DummyVecEnv, VecMonitor, VecNormalize
 
-from warmstart.envs.errors import WarmstartError
+from warmstart.core.errors import WarmstartError
 from warmstart.envs.sb3 import SB3VecEnv, as_sb3
 from warmstart.envs.vector import make_vec
 

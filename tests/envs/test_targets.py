@@ -8,10 +8,10 @@ import mujoco
 import numpy as np
 import pytest
 
-from warmstart.envs.errors import WarmstartError
-from warmstart.envs.parameters import Parameters
-from warmstart.envs.targets import TARGETS, NamedTarget, find_target, targets
-from warmstart.envs.tasks import Task
+from warmstart.core.errors import WarmstartError
+from warmstart.envs.physics.parameters import Parameters
+from warmstart.envs.tasks.targets import TARGETS, NamedTarget, find_target, targets
+from warmstart.envs.tasks.task import Task
 
 
 @functools.cache

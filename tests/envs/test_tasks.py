@@ -5,9 +5,9 @@ import math
 import numpy as np
 import pytest
 
-from warmstart.envs.contexts import Change, format_context, parse_context
-from warmstart.envs.errors import WarmstartError
-from warmstart.envs.tasks import Task, Value
+from warmstart.core.errors import WarmstartError
+from warmstart.envs.tasks.contexts import Change, format_context, parse_context
+from warmstart.envs.tasks.task import Task, Value
 
 
 def test_parts() -> None:

@@ -11,11 +11,11 @@ import pytest
 from gymnasium import spaces
 from gymnasium.vector import AutoresetMode, SyncVectorEnv
 
+from warmstart.core.errors import WarmstartError
 from warmstart.envs import registration
 from warmstart.envs.batched import BatchedEnv
-from warmstart.envs.errors import WarmstartError
 from warmstart.envs.gymnasium_vector import GymnasiumVectorEnv
-from warmstart.envs.robots import GYMNASIUM_TASKS
+from warmstart.envs.robots.table import GYMNASIUM_TASKS
 from warmstart.envs.vector import make_vec
 
 

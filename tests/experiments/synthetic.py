@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from warmstart.experiments.curves import Curve, Failure, RunData
+from warmstart.experiments.analysis.curves import Curve, Failure, RunData
 
 ARMS: dict[str, tuple[float, float, float]] = {
     # name: return before training, return at the end, share of the budget that the rise takes

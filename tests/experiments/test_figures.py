@@ -2,10 +2,10 @@ import matplotlib as mpl
 import pytest
 
 from tests.experiments.synthetic import realistic, run
-from warmstart.envs.errors import WarmstartError
-from warmstart.experiments.curves import RunData
-from warmstart.experiments.figures import COLOURS, draw_curves, draw_differences, save_figures
-from warmstart.experiments.summary import summarise
+from warmstart.core.errors import WarmstartError
+from warmstart.experiments.analysis.curves import RunData
+from warmstart.experiments.analysis.summary import summarise
+from warmstart.experiments.report.figures import COLOURS, draw_curves, draw_differences, save_figures
 
 
 @pytest.fixture(scope="module")

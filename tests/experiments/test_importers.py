@@ -5,12 +5,12 @@ import numpy as np
 import pytest
 
 from tests.experiments.synthetic import realistic
-from warmstart.envs.errors import WarmstartError
-from warmstart.experiments import importers
-from warmstart.experiments.compile_report import compile_report
-from warmstart.experiments.foreign import read_evaluations, read_events, read_monitors
-from warmstart.experiments.importers import read_runs
-from warmstart.experiments.summary import summarise
+from warmstart.core.errors import WarmstartError
+from warmstart.experiments.analysis.summary import summarise
+from warmstart.experiments.run import importers
+from warmstart.experiments.run.compile_report import compile_report
+from warmstart.experiments.run.foreign import read_evaluations, read_events, read_monitors
+from warmstart.experiments.run.importers import read_runs
 
 
 def npz(path: Path, returns, every=100):

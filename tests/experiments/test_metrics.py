@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 
 from tests.experiments.synthetic import curve, run
-from warmstart.experiments.curves import RunData
-from warmstart.experiments.grids import to_grid
-from warmstart.experiments.metric_kinds import METRICS
-from warmstart.experiments.metrics import (
+from warmstart.experiments.analysis.curves import RunData
+from warmstart.experiments.analysis.grids import to_grid
+from warmstart.experiments.analysis.metric_kinds import METRICS
+from warmstart.experiments.analysis.metrics import (
     Normalisation,
     absolute_metrics,
     area,

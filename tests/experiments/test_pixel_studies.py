@@ -6,16 +6,16 @@ import imageio.v2 as imageio
 import pytest
 from imageio_ffmpeg import count_frames_and_secs
 
-from warmstart.agents.checkpoints import load_checkpoint
-from warmstart.agents.encoders import load_encoder
+from warmstart.agents.checkpoints.checkpoint import load_checkpoint
+from warmstart.agents.encoders.encoder import load_encoder
 from warmstart.agents.evaluation import evaluate
-from warmstart.agents.vision import ENCODER_FILE, FrozenVision, StackedVision
-from warmstart.envs.errors import WarmstartError
-from warmstart.envs.yaml_files import parse_yaml
-from warmstart.experiments.plan import make_plan
-from warmstart.experiments.run import conclude, plan, prepare
-from warmstart.experiments.study import Study
-from warmstart.experiments.trial import run_trial
+from warmstart.agents.observing.base import ENCODER_FILE, FrozenVision, StackedVision
+from warmstart.core.documents import parse_yaml
+from warmstart.core.errors import WarmstartError
+from warmstart.experiments.run.run import conclude, plan, prepare
+from warmstart.experiments.study.plan import make_plan
+from warmstart.experiments.study.study import Study
+from warmstart.experiments.trial.trial import run_trial
 
 TASK = "InvertedPendulum-v5:obs=pixels,size=40"
 STUDY = f"""

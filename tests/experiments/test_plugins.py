@@ -5,18 +5,18 @@ from pathlib import Path
 
 import pytest
 
-from warmstart.envs.errors import WarmstartError
-from warmstart.experiments import plugins
-from warmstart.experiments.plan import make_plan
-from warmstart.experiments.study import load_study
-from warmstart.transfer.methods import METHODS
+from warmstart.core.errors import WarmstartError
+from warmstart.experiments.records import plugins
+from warmstart.experiments.study.plan import make_plan
+from warmstart.experiments.study.study import load_study
+from warmstart.transfer.methods.table import METHODS
 
 METHOD = """
 from dataclasses import dataclass
 from typing import ClassVar
 
-from warmstart.transfer.controls import Scratch
-from warmstart.transfer.methods import register_method
+from warmstart.transfer.methods.controls import Scratch
+from warmstart.transfer.methods.table import register_method
 
 
 @register_method

@@ -2,10 +2,10 @@
 
 import pytest
 
-from warmstart.envs.yaml_files import parse_yaml
-from warmstart.experiments.plan import make_plan
-from warmstart.experiments.run import plan
-from warmstart.experiments.study import Study, load_study, preset_comment, preset_names
+from warmstart.core.documents import parse_yaml
+from warmstart.experiments.run.run import plan
+from warmstart.experiments.study.plan import make_plan
+from warmstart.experiments.study.study import Study, load_study, preset_comment, preset_names
 
 EXPECTED = {
     "ant-friction",

@@ -4,18 +4,18 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from warmstart.envs.errors import WarmstartError
-from warmstart.envs.layouts import Dimension
-from warmstart.experiments.probe_figure import (
+from warmstart.core.errors import WarmstartError
+from warmstart.envs.tasks.layouts import Dimension
+from warmstart.experiments.report.probe_figure import (
     check_picture,
     draw_probe,
     overlay,
     save_picture,
     telling_frames,
 )
-from warmstart.transfer.encoder_probe import EncoderProbe, ProbeColumn
-from warmstart.transfer.frame_data import FrameData
-from warmstart.transfer.saliency import Saliency
+from warmstart.transfer.frames.data import FrameData
+from warmstart.transfer.probing.probe import EncoderProbe, ProbeColumn
+from warmstart.transfer.probing.saliency import Saliency
 
 
 def test_frames_are_chosen_that_look_different():

@@ -5,17 +5,17 @@ import json
 import numpy as np
 import pytest
 
-from warmstart.agents.checkpoints import load_checkpoint
+from warmstart.agents.checkpoints.checkpoint import load_checkpoint
 from warmstart.agents.evaluation import evaluate
-from warmstart.envs.errors import WarmstartError
+from warmstart.core.documents import parse_yaml
+from warmstart.core.errors import WarmstartError
 from warmstart.envs.vector import make_vec
-from warmstart.envs.yaml_files import parse_yaml
-from warmstart.experiments.plan import make_plan
-from warmstart.experiments.records import CURRICULUM, GAP, MAP, RECORDS, read_jsonl
-from warmstart.experiments.run import conclude, plan, prepare
-from warmstart.experiments.study import Study, StudyError, load_study
-from warmstart.experiments.trial import run_trial
-from warmstart.experiments.worlds import IDENTIFICATION, terms_of, training_task, trial_world
+from warmstart.experiments.records.records import CURRICULUM, GAP, MAP, RECORDS, read_jsonl
+from warmstart.experiments.run.run import conclude, plan, prepare
+from warmstart.experiments.study.plan import make_plan
+from warmstart.experiments.study.study import Study, StudyError, load_study
+from warmstart.experiments.trial.trial import run_trial
+from warmstart.experiments.trial.worlds import IDENTIFICATION, terms_of, training_task, trial_world
 from warmstart.sim2real.reality import load_reality
 
 STUDY = """

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from warmstart.envs.errors import WarmstartError
-from warmstart.experiments.claims import CLAIM, STALE_SECONDS, Claim, ClaimedError, holder
-from warmstart.experiments.records import (
+from warmstart.core.errors import WarmstartError
+from warmstart.experiments.records.claims import CLAIM, STALE_SECONDS, Claim, ClaimedError, holder
+from warmstart.experiments.records.records import (
     DiskFullError,
     RecordWriter,
     canonical_json,
@@ -21,7 +21,7 @@ from warmstart.experiments.records import (
     read_jsonl,
     write_json,
 )
-from warmstart.experiments.status import Status, StatusWriter, read_status
+from warmstart.experiments.records.status import Status, StatusWriter, read_status
 
 needs_full_device = pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full on this system")
 
@@ -112,7 +112,7 @@ def test_a_claim_is_exclusive(tmp_path: Path) -> None:
 
 def test_a_claim_of_a_killed_process_is_taken_over(tmp_path: Path) -> None:
     code = (
-        "import sys, time, pathlib\nfrom warmstart.experiments.claims import Claim\n"
+        "import sys, time, pathlib\nfrom warmstart.experiments.records.claims import Claim\n"
         "with Claim(pathlib.Path(sys.argv[1])):\n    print('held', flush=True)\n    time.sleep(60)\n"
     )
     with subprocess.Popen(

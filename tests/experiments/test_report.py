@@ -4,13 +4,13 @@ from html.parser import HTMLParser
 import pytest
 
 from tests.experiments.synthetic import curve, realistic, run
-from warmstart.envs.errors import WarmstartError
-from warmstart.experiments.curves import Failure, RunData
-from warmstart.experiments.formatting import bounds, duration, number, shape
-from warmstart.experiments.metric_kinds import METRICS
-from warmstart.experiments.report import chart_data, render_report, write_report
-from warmstart.experiments.statistics import Interval
-from warmstart.experiments.summary import summarise
+from warmstart.core.errors import WarmstartError
+from warmstart.experiments.analysis.curves import Failure, RunData
+from warmstart.experiments.analysis.metric_kinds import METRICS
+from warmstart.experiments.analysis.statistics import Interval
+from warmstart.experiments.analysis.summary import summarise
+from warmstart.experiments.report.formatting import bounds, duration, number, shape
+from warmstart.experiments.report.report import chart_data, render_report, write_report
 
 
 class Page(HTMLParser):

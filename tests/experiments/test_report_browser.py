@@ -7,8 +7,8 @@ from collections.abc import Iterator
 import pytest
 
 from tests.experiments.synthetic import realistic
-from warmstart.experiments.report import write_report
-from warmstart.experiments.summary import summarise
+from warmstart.experiments.analysis.summary import summarise
+from warmstart.experiments.report.report import write_report
 
 BROWSER = next(
     filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome", "chrome"))), None

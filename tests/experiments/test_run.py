@@ -9,17 +9,17 @@ import numpy as np
 import pytest
 from stable_baselines3.common.vec_env import VecNormalize
 
-from warmstart.agents.checkpoints import load_checkpoint
-from warmstart.agents.sb3_zip import write_sb3_zip
-from warmstart.envs.errors import WarmstartError
+from warmstart.agents.checkpoints.checkpoint import load_checkpoint
+from warmstart.agents.checkpoints.sb3_zip import write_sb3_zip
+from warmstart.core.errors import WarmstartError
 from warmstart.envs.sb3 import as_sb3
 from warmstart.envs.vector import make_vec
-from warmstart.experiments.estimate import estimate_seconds
-from warmstart.experiments.progress import LiveProgress, PlainProgress, make_progress
-from warmstart.experiments.run import StudyResult, conclude, load_run, plan, prepare, run_study, statuses
-from warmstart.experiments.status import Status
-from warmstart.experiments.study import Study, StudyError, load_study
-from warmstart.experiments.trial import run_trial
+from warmstart.experiments.records.status import Status
+from warmstart.experiments.run.progress import LiveProgress, PlainProgress, make_progress
+from warmstart.experiments.run.run import StudyResult, conclude, load_run, plan, prepare, run_study, statuses
+from warmstart.experiments.study.estimate import estimate_seconds
+from warmstart.experiments.study.study import Study, StudyError, load_study
+from warmstart.experiments.trial.trial import run_trial
 
 ALGORITHM = {"name": "ppo", "n_envs": 4, "n_steps": 16, "batch_size": 32, "n_epochs": 2, "net_arch": [8]}
 

@@ -12,18 +12,18 @@ from typing import Any
 
 import pytest
 
-from warmstart.experiments import launcher
-from warmstart.experiments.claims import holder
-from warmstart.experiments.plan import Plan, make_plan
-from warmstart.experiments.plugins import load_plugins, store_plugins
-from warmstart.experiments.progress import TrialProgress
-from warmstart.experiments.records import DiskFullError
-from warmstart.experiments.run import prepare, run_study
-from warmstart.experiments.run_data import TrialState, load_run, statuses
-from warmstart.experiments.scheduler import Scheduler
-from warmstart.experiments.status import Status, read_status, write_status
-from warmstart.experiments.study import Study, load_study
-from warmstart.experiments.trial_config import PlannedTrial
+from warmstart.experiments.records.claims import holder
+from warmstart.experiments.records.config import PlannedTrial
+from warmstart.experiments.records.plugins import load_plugins, store_plugins
+from warmstart.experiments.records.records import DiskFullError
+from warmstart.experiments.records.status import Status, read_status, write_status
+from warmstart.experiments.run import launcher
+from warmstart.experiments.run.progress import TrialProgress
+from warmstart.experiments.run.reading import TrialState, load_run, statuses
+from warmstart.experiments.run.run import prepare, run_study
+from warmstart.experiments.run.scheduler import Scheduler
+from warmstart.experiments.study.plan import Plan, make_plan
+from warmstart.experiments.study.study import Study, load_study
 
 PLUGIN = '''
 """Methods that go wrong."""
@@ -35,9 +35,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
-from warmstart.envs.errors import WarmstartError
-from warmstart.transfer.controls import Scratch
-from warmstart.transfer.methods import register_method
+from warmstart.core.errors import WarmstartError
+from warmstart.transfer.methods.controls import Scratch
+from warmstart.transfer.methods.table import register_method
 
 
 @register_method
@@ -252,7 +252,7 @@ def test_a_trial_that_another_process_finishes_is_not_started(tmp_path: Path) ->
 
 SCRIPT = """
 import sys
-from warmstart.experiments.run import run_study
+from warmstart.experiments.run.run import run_study
 run_study(sys.argv[1], sys.argv[2], plugins=[sys.argv[3]], progress="plain")
 """
 

@@ -5,8 +5,8 @@ from typing import Any, Literal
 
 import pytest
 
-from warmstart.envs.errors import WarmstartError
-from warmstart.experiments.settings import override, setting_names, to_plain
+from warmstart.core.errors import WarmstartError
+from warmstart.core.plain import override, setting_names, to_plain
 
 
 @dataclass(frozen=True)

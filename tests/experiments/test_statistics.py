@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from warmstart.experiments.statistics import (
+from warmstart.experiments.analysis.statistics import (
     bootstrap_band,
     holm,
     holm_levels,

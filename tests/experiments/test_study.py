@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from warmstart.envs.errors import WarmstartError
-from warmstart.envs.yaml_files import dump_yaml, parse_yaml
-from warmstart.experiments.study import Study, StudyError, load_study
+from warmstart.core.documents import dump_yaml, parse_yaml
+from warmstart.core.errors import WarmstartError
+from warmstart.experiments.study.study import Study, StudyError, load_study
 
 GOOD = """\
 name: test

@@ -5,9 +5,9 @@ import numpy as np
 import pytest
 
 from tests.experiments.synthetic import curve, realistic, run
-from warmstart.envs.errors import WarmstartError
-from warmstart.experiments.curves import Failure, RunData
-from warmstart.experiments.summary import summarise, write_summary
+from warmstart.core.errors import WarmstartError
+from warmstart.experiments.analysis.curves import Failure, RunData
+from warmstart.experiments.analysis.summary import summarise, write_summary
 
 
 def finite_json(summary):

@@ -11,15 +11,15 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from warmstart.envs.errors import WarmstartError
-from warmstart.experiments.claims import Claim, ClaimedError
-from warmstart.experiments.plan import make_plan
-from warmstart.experiments.records import canonical_json, read_json, read_jsonl, write_json
-from warmstart.experiments.run import prepare
-from warmstart.experiments.status import Status, read_status, write_status
-from warmstart.experiments.study import Study, load_study
-from warmstart.experiments.trial import main, run_trial
-from warmstart.experiments.trial_config import TrialConfig
+from warmstart.core.errors import WarmstartError
+from warmstart.experiments.records.claims import Claim, ClaimedError
+from warmstart.experiments.records.config import TrialConfig
+from warmstart.experiments.records.records import canonical_json, read_json, read_jsonl, write_json
+from warmstart.experiments.records.status import Status, read_status, write_status
+from warmstart.experiments.run.run import prepare
+from warmstart.experiments.study.plan import make_plan
+from warmstart.experiments.study.study import Study, load_study
+from warmstart.experiments.trial.trial import main, run_trial
 
 PPO = {"name": "ppo", "n_envs": 4, "n_steps": 16, "batch_size": 32, "n_epochs": 2, "net_arch": [8]}
 SAC = {
@@ -253,7 +253,7 @@ def test_a_full_disk_ends_with_its_own_exit_status(
 
 def test_a_trial_imports_no_plotting() -> None:
     code = (
-        "import sys, warmstart.experiments.training, warmstart.experiments.trial\n"
+        "import sys, warmstart.experiments.trial.training, warmstart.experiments.trial.trial\n"
         "heavy = {'matplotlib', 'plotly', 'rich.progress', 'scipy', 'jinja2', 'pandas'} & set(sys.modules)\n"
         "assert not heavy, heavy"
     )

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from warmstart.experiments.verdict import confirming_pairs, judge
+from warmstart.experiments.analysis.verdict import confirming_pairs, judge
 
 
 def outcome(*differences, **others):

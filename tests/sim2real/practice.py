@@ -2,10 +2,10 @@
 
 import numpy as np
 
-from warmstart.agents.seams import EpisodeBatch
-from warmstart.sim2real.curricula import read_curriculum
-from warmstart.sim2real.distributions import LogUniform
-from warmstart.sim2real.terms import Term, read_term
+from warmstart.agents.algorithms.seams import EpisodeBatch
+from warmstart.sim2real.curricula.table import read_curriculum
+from warmstart.sim2real.randomization.distributions import LogUniform
+from warmstart.sim2real.randomization.terms import Term, read_term
 
 POLE = read_term("pole.mass", "x0.5:x4")
 CART = read_term("cart.mass", "x0.5:x2.5")

@@ -8,15 +8,15 @@ import torch
 from gymnasium import spaces
 
 from warmstart.agents.build import build_agent, make_training_env
-from warmstart.agents.checkpoints import checkpoint_of, load_checkpoint, save_checkpoint
-from warmstart.agents.config import PPOConfig
+from warmstart.agents.checkpoints.checkpoint import checkpoint_of, load_checkpoint, save_checkpoint
+from warmstart.agents.checkpoints.normalization import NormalizerState
 from warmstart.agents.evaluation import evaluate
-from warmstart.agents.history import HistoryVision
-from warmstart.agents.normalization import NormalizerState
-from warmstart.agents.privileged import PrivilegedVision
-from warmstart.envs.errors import WarmstartError
+from warmstart.agents.observing.history import HistoryVision
+from warmstart.agents.observing.privileged import PrivilegedVision
+from warmstart.agents.settings.config import PPOConfig
+from warmstart.core.errors import WarmstartError
 from warmstart.sim2real.adaptation import distill, history_normalizer, student_of, teacher_seams
-from warmstart.sim2real.randomization import Randomization, read_terms
+from warmstart.sim2real.randomization.randomization import Randomization, read_terms
 from warmstart.sim2real.reality import load_reality
 
 TASK = "InvertedPendulum-v5"

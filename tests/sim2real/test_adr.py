@@ -5,7 +5,7 @@ import pytest
 from scipy import stats
 
 from tests.sim2real.practice import CART, LOG, POLE, make, practise, tell
-from warmstart.sim2real.adr import ADR, ADRSettings
+from warmstart.sim2real.curricula.adr import ADR, ADRSettings
 
 
 def test_adr_probes_every_end_alike():

@@ -6,12 +6,21 @@ import numpy as np
 import pytest
 import yaml
 
-from warmstart.envs.errors import WarmstartError
+from warmstart.core.errors import WarmstartError
 from warmstart.envs.vector import make_vec
-from warmstart.sim2real.challenges import CHALLENGES, challenge, read_imperfections
-from warmstart.sim2real.flaws import ActionNoise, Bias, Delay, Dropout, Lag, MotorStrength, Noise, Stuck
-from warmstart.sim2real.imperfections import Imperfections
-from warmstart.sim2real.signal_paths import perturbations
+from warmstart.sim2real.imperfections.challenges import CHALLENGES, challenge, read_imperfections
+from warmstart.sim2real.imperfections.imperfections import Imperfections
+from warmstart.sim2real.imperfections.paths import perturbations
+from warmstart.sim2real.imperfections.settings import (
+    ActionNoise,
+    Bias,
+    Delay,
+    Dropout,
+    Lag,
+    MotorStrength,
+    Noise,
+    Stuck,
+)
 
 
 def test_the_challenges_are_those_of_the_suite():

@@ -7,19 +7,19 @@ import numpy as np
 import pytest
 
 from tests.sim2real.practice import CART, LOG, METHODS, POLE, make, practise, tell
-from warmstart.agents.ppo import PPO
-from warmstart.agents.seams import Seams
-from warmstart.envs.errors import WarmstartError
-from warmstart.envs.hooks import ContextSource
+from warmstart.agents.algorithms.ppo import PPO
+from warmstart.agents.algorithms.seams import Seams
+from warmstart.core.errors import WarmstartError
 from warmstart.envs.sb3 import as_sb3
+from warmstart.envs.tasks.hooks import ContextSource
 from warmstart.envs.vector import make_vec
-from warmstart.sim2real import curriculum as curriculum_module
-from warmstart.sim2real.adr import ADR
-from warmstart.sim2real.curricula import read_curriculum
-from warmstart.sim2real.distributions import LogUniform, Uniform
-from warmstart.sim2real.pacing import PacedCurriculum, PacedSettings
-from warmstart.sim2real.randomization import Randomization
-from warmstart.sim2real.terms import Term, read_term
+from warmstart.sim2real.curricula import base as curriculum_module
+from warmstart.sim2real.curricula.adr import ADR
+from warmstart.sim2real.curricula.paced import PacedCurriculum, PacedSettings
+from warmstart.sim2real.curricula.table import read_curriculum
+from warmstart.sim2real.randomization.distributions import LogUniform, Uniform
+from warmstart.sim2real.randomization.randomization import Randomization
+from warmstart.sim2real.randomization.terms import Term, read_term
 
 
 class Watched(PacedCurriculum):

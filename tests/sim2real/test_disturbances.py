@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from warmstart.envs.errors import WarmstartError
+from warmstart.core.errors import WarmstartError
 from warmstart.envs.vector import make_vec
-from warmstart.sim2real.disturbances import Disturbances, Push, StartNoise, read_disturbances
+from warmstart.sim2real.imperfections.disturbances import Disturbances, Push, StartNoise, read_disturbances
 
 PUSH = {"push": {"force": [0.1, 0.3], "every": [0.1, 0.2], "duration": 0.05}}
 STILL = np.zeros((3, 3), np.float32)

@@ -5,8 +5,8 @@ import pytest
 from scipy import integrate, optimize, stats
 
 from tests.sim2real.practice import CART, LOG, POLE, make, practise
-from warmstart.sim2real import doraemon
-from warmstart.sim2real.doraemon import DORAEMON, DORAEMONSettings, UpdateProblem
+from warmstart.sim2real.curricula import doraemon
+from warmstart.sim2real.curricula.doraemon import DORAEMON, DORAEMONSettings, UpdateProblem
 
 # --- formulas
 

@@ -9,29 +9,29 @@ import numpy as np
 import pytest
 import yaml
 
-from warmstart.command_identify import Identify
-from warmstart.envs.errors import WarmstartError
-from warmstart.envs.parameters import Parameters
-from warmstart.envs.tasks import Task
-from warmstart.envs.yaml_files import parse_yaml
-from warmstart.experiments.identifying import identification_notes
-from warmstart.experiments.plan import make_plan
-from warmstart.experiments.records import RECORDS, read_jsonl
-from warmstart.experiments.run import prepare
-from warmstart.experiments.study import Study
-from warmstart.experiments.trial import run_trial
-from warmstart.experiments.worlds import IDENTIFICATION, training_task, trial_world
-from warmstart.sim2real.excitation import Excitation, excitation
-from warmstart.sim2real.identification import identify
-from warmstart.sim2real.identified import SECONDS, WINDOW
-from warmstart.sim2real.normal_equations import invert, loss, window_losses
-from warmstart.sim2real.randomization import read_terms
+from warmstart.cli.identify import Identify
+from warmstart.core.documents import parse_yaml
+from warmstart.core.errors import WarmstartError
+from warmstart.envs.physics.parameters import Parameters
+from warmstart.envs.tasks.task import Task
+from warmstart.experiments.records.records import RECORDS, read_jsonl
+from warmstart.experiments.run.run import prepare
+from warmstart.experiments.study.plan import make_plan
+from warmstart.experiments.study.study import Study
+from warmstart.experiments.trial.identifying import identification_notes
+from warmstart.experiments.trial.trial import run_trial
+from warmstart.experiments.trial.worlds import IDENTIFICATION, training_task, trial_world
+from warmstart.sim2real.identification.excitation import Excitation, excitation
+from warmstart.sim2real.identification.identify import identify
+from warmstart.sim2real.identification.normal_equations import invert, loss, window_losses
+from warmstart.sim2real.identification.recording import check_recording, record
+from warmstart.sim2real.identification.replay import Replay, read_parameters
+from warmstart.sim2real.identification.result import SECONDS, WINDOW
+from warmstart.sim2real.identification.trajectories import Trajectories, robot_of
+from warmstart.sim2real.identification.windows import add, cut_windows, subtract
+from warmstart.sim2real.randomization.randomization import read_terms
 from warmstart.sim2real.reality import seal_reality
-from warmstart.sim2real.recording import check_recording, record
-from warmstart.sim2real.replay import Replay, read_parameters
-from warmstart.sim2real.trajectories import Trajectories, robot_of
-from warmstart.sim2real.windows import add, cut_windows, subtract
-from warmstart.sim2real.worlds import TrainingWorld
+from warmstart.sim2real.world import TrainingWorld
 
 RANGES = {"torso.mass": "x0.5:x2", "gear": "x0.5:x2"}
 
@@ -297,7 +297,7 @@ def test_arms_train_in_the_nominal_simulation_where_the_fit_was_rejected(tmp_pat
         given.append(settings)
         return identify(*arguments, **settings)
 
-    monkeypatch.setattr("warmstart.sim2real.identification.identify", told)
+    monkeypatch.setattr("warmstart.sim2real.identification.identify.identify", told)
     for trial in made.unique:
         run_trial(run / "trials" / trial.hash)
     assert [settings["window"] for settings in given] == [0.16], "the study's setting"

@@ -3,14 +3,14 @@
 import numpy as np
 import pytest
 
-from warmstart.envs.hooks import Perturbation
-from warmstart.envs.tasks import Task
-from warmstart.sim2real.challenges import read_imperfections
-from warmstart.sim2real.identification import identify
-from warmstart.sim2real.recording import record
-from warmstart.sim2real.signal_paths import perturbations
-from warmstart.sim2real.trajectories import robot_of
-from warmstart.sim2real.windows import spread_of
+from warmstart.envs.tasks.hooks import Perturbation
+from warmstart.envs.tasks.task import Task
+from warmstart.sim2real.identification.identify import identify
+from warmstart.sim2real.identification.recording import record
+from warmstart.sim2real.identification.trajectories import robot_of
+from warmstart.sim2real.identification.windows import spread_of
+from warmstart.sim2real.imperfections.challenges import read_imperfections
+from warmstart.sim2real.imperfections.paths import perturbations
 
 
 class Late(Perturbation):

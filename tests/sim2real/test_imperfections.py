@@ -7,13 +7,13 @@ import gymnasium
 import numpy as np
 import pytest
 
-from warmstart.envs.errors import WarmstartError
+from warmstart.core.errors import WarmstartError
+from warmstart.core.keyed import coarse_normal, hashes, keys_of
 from warmstart.envs.vector import make_vec
-from warmstart.sim2real.challenges import read_imperfections
-from warmstart.sim2real.flaws import Delay, Noise
-from warmstart.sim2real.imperfections import Imperfections
-from warmstart.sim2real.keyed import coarse_normal, hashes, keys_of
-from warmstart.sim2real.signal_paths import perturbations
+from warmstart.sim2real.imperfections.challenges import read_imperfections
+from warmstart.sim2real.imperfections.imperfections import Imperfections
+from warmstart.sim2real.imperfections.paths import perturbations
+from warmstart.sim2real.imperfections.settings import Delay, Noise
 
 ARM = "Pusher-v5"
 """Seven actuators from -2 to 2, every 0.05 s; no episode ends early."""

@@ -4,13 +4,13 @@ import gymnasium
 import numpy as np
 import pytest
 
-from warmstart.envs.errors import WarmstartError
-from warmstart.envs.parameters import Parameters
-from warmstart.envs.robots import robots
+from warmstart.core.errors import WarmstartError
+from warmstart.envs.physics.parameters import Parameters
+from warmstart.envs.robots.table import robots
 from warmstart.envs.vector import make_vec
-from warmstart.sim2real.distributions import LogUniform, Uniform
-from warmstart.sim2real.randomization import Correlation, Randomization, read_terms
-from warmstart.sim2real.terms import Term, When, read_term
+from warmstart.sim2real.randomization.distributions import LogUniform, Uniform
+from warmstart.sim2real.randomization.randomization import Correlation, Randomization, read_terms
+from warmstart.sim2real.randomization.terms import Term, When, read_term
 
 MASS = read_term("torso.mass", "x0.5:x2")
 FRICTION = Term(("friction",), LogUniform(0.3, 1.5))

@@ -3,16 +3,16 @@
 import numpy as np
 import pytest
 
-from warmstart.agents.checkpoints import load_checkpoint, save_checkpoint
+from warmstart.agents.algorithms.ppo import PPO
+from warmstart.agents.checkpoints.checkpoint import load_checkpoint, save_checkpoint
 from warmstart.agents.evaluation import evaluate
-from warmstart.agents.ppo import PPO
-from warmstart.envs.errors import WarmstartError
+from warmstart.core.errors import WarmstartError
 from warmstart.envs.sb3 import as_sb3
-from warmstart.envs.tasks import Task
+from warmstart.envs.tasks.task import Task
 from warmstart.envs.vector import make_vec
 from warmstart.sim2real.gap import measure_gap, merge_gaps, random_return
+from warmstart.sim2real.randomization.recipes import randomize_terms
 from warmstart.sim2real.reality import load_reality, read_reality, reality_names, seal_reality
-from warmstart.sim2real.recipes import randomize_terms
 
 WORN = """name: mine
 task: Hopper-v5  # believed

@@ -5,12 +5,12 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from warmstart.envs.errors import WarmstartError
+from warmstart.core.errors import WarmstartError
 from warmstart.envs.registration import TASK_IDS
-from warmstart.envs.tasks import Task
+from warmstart.envs.tasks.task import Task
 from warmstart.envs.vector import make_vec
-from warmstart.sim2real.randomization import Randomization
-from warmstart.sim2real.recipes import LEVELS, RECIPE_TASKS, randomize_terms, ranges, recipe
+from warmstart.sim2real.randomization.randomization import Randomization
+from warmstart.sim2real.randomization.recipes import LEVELS, RECIPE_TASKS, randomize_terms, ranges, recipe
 
 
 @pytest.mark.parametrize("level", LEVELS)

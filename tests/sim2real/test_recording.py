@@ -4,11 +4,11 @@ import mujoco
 import numpy as np
 import pytest
 
-from warmstart.envs.errors import WarmstartError
-from warmstart.envs.tasks import Task
-from warmstart.sim2real.challenges import read_imperfections
-from warmstart.sim2real.recording import SIGNALS, record
-from warmstart.sim2real.trajectories import Trajectories, robot_of
+from warmstart.core.errors import WarmstartError
+from warmstart.envs.tasks.task import Task
+from warmstart.sim2real.identification.recording import SIGNALS, record
+from warmstart.sim2real.identification.trajectories import Trajectories, robot_of
+from warmstart.sim2real.imperfections.challenges import read_imperfections
 
 
 def test_what_is_recorded_without_noise_is_what_the_simulation_does():

@@ -3,16 +3,16 @@
 import numpy as np
 import pytest
 
-from warmstart.agents.checkpoints import load_checkpoint, save_checkpoint
+from warmstart.agents.algorithms.ppo import PPO
+from warmstart.agents.checkpoints.checkpoint import load_checkpoint, save_checkpoint
 from warmstart.agents.evaluation import evaluate
-from warmstart.agents.ppo import PPO
-from warmstart.envs.errors import WarmstartError
+from warmstart.core.errors import WarmstartError
 from warmstart.envs.sb3 import as_sb3
-from warmstart.envs.tasks import Task
+from warmstart.envs.tasks.task import Task
 from warmstart.envs.vector import make_vec
-from warmstart.experiments.robustness_figure import draw_maps
+from warmstart.experiments.report.robustness_figure import draw_maps
 from warmstart.sim2real import robustness
-from warmstart.sim2real.randomization import read_terms
+from warmstart.sim2real.randomization.randomization import read_terms
 from warmstart.sim2real.robustness import RobustnessMap, Sweep, robustness_map, trained_on, usual_threshold
 
 MASS, FRICTION = Sweep.parse("torso.mass=x0.5:x2:3"), Sweep.parse("friction=x0.6:x1.4:2")

@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from warmstart.envs.errors import WarmstartError
-from warmstart.sim2real.distributions import (
+from warmstart.core.errors import WarmstartError
+from warmstart.core.keyed import coarse_normal, coarse_uniform, hashes, keys_of, uniforms
+from warmstart.sim2real.randomization.distributions import (
     DISTRIBUTIONS,
     Beta,
     Categorical,
@@ -14,8 +15,7 @@ from warmstart.sim2real.distributions import (
     TruncatedNormal,
     Uniform,
 )
-from warmstart.sim2real.keyed import coarse_normal, coarse_uniform, hashes, keys_of, uniforms
-from warmstart.sim2real.terms import Term, When, read_term
+from warmstart.sim2real.randomization.terms import Term, When, read_term
 
 FIXED = (0.2220047916013263, 0.38660080722105133)
 """What seed 1 gives environment 0 under the keys a and b, on any machine."""

@@ -9,11 +9,11 @@ import mujoco
 import numpy as np
 import pytest
 
-from warmstart.envs.errors import WarmstartError
-from warmstart.envs.tasks import Task
-from warmstart.sim2real.recording import record
-from warmstart.sim2real.trajectories import Trajectories, Trajectory, columns, robot_of
-from warmstart.sim2real.trajectory_files import read, read_csv, read_lerobot, read_minari, read_npz
+from warmstart.core.errors import WarmstartError
+from warmstart.envs.tasks.task import Task
+from warmstart.sim2real.identification.files import read, read_csv, read_lerobot, read_minari, read_npz
+from warmstart.sim2real.identification.recording import record
+from warmstart.sim2real.identification.trajectories import Trajectories, Trajectory, columns, robot_of
 
 HOPPER = Task.parse("Hopper-v5")
 MODEL = robot_of(HOPPER).model()

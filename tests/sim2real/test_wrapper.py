@@ -6,12 +6,12 @@ import pytest
 from stable_baselines3 import PPO
 from stable_baselines3.common.env_util import make_vec_env
 
-from warmstart.envs.errors import WarmstartError
-from warmstart.envs.tasks import Task
+from warmstart.core.errors import WarmstartError
+from warmstart.envs.tasks.task import Task
 from warmstart.envs.vector import make_vec
-from warmstart.sim2real.randomization import Randomization, read_terms
-from warmstart.sim2real.recipes import randomize_terms
-from warmstart.sim2real.wrapper import RandomizedEnv
+from warmstart.sim2real.randomization.randomization import Randomization, read_terms
+from warmstart.sim2real.randomization.recipes import randomize_terms
+from warmstart.sim2real.randomization.wrapper import RandomizedEnv
 
 TERMS = {"torso.mass": "x0.5:x2", "friction": "x0.6:x1.4", "gravity": "-=1:+=1"}
 

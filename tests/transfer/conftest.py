@@ -9,11 +9,11 @@ import torch
 from stable_baselines3 import PPO, SAC, TD3
 from stable_baselines3.common.vec_env import DummyVecEnv, VecNormalize
 
-from warmstart.agents.architecture import algorithm_name
-from warmstart.agents.policy import Policy
+from warmstart.agents.checkpoints.architecture import algorithm_name
+from warmstart.agents.checkpoints.policy import Policy
 from warmstart.envs.sb3 import as_sb3
 from warmstart.envs.vector import make_vec
-from warmstart.transfer.spaces import environment_layouts
+from warmstart.transfer.carry.layouts import environment_layouts
 
 ALGORITHMS = {"ppo": PPO, "sac": SAC, "td3": TD3}
 

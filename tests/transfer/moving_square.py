@@ -6,7 +6,7 @@ from gymnasium import spaces
 from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 
-from warmstart.agents.encoders import EncoderConfig, make_encoder
+from warmstart.agents.encoders.encoder import EncoderConfig, make_encoder
 
 SIZE = 32
 SIDE = 6

@@ -8,12 +8,12 @@ from stable_baselines3 import PPO
 from stable_baselines3.common.vec_env import DummyVecEnv, VecNormalize
 from torch import nn
 
-from warmstart.agents.checkpoints import checkpoint_of, save_checkpoint
-from warmstart.agents.policy import Policy
-from warmstart.envs.errors import WarmstartError
-from warmstart.envs.layouts import Layout, generic_layout, opaque_block
-from warmstart.transfer.exploration import Floor, Keep, Reset, read_exploration, write_exploration
-from warmstart.transfer.spaces import environment_layouts
+from warmstart.agents.checkpoints.checkpoint import checkpoint_of, save_checkpoint
+from warmstart.agents.checkpoints.policy import Policy
+from warmstart.core.errors import WarmstartError
+from warmstart.envs.tasks.layouts import Layout, generic_layout, opaque_block
+from warmstart.transfer.carry.exploration import Floor, Keep, Reset, read_exploration, write_exploration
+from warmstart.transfer.carry.layouts import environment_layouts
 from warmstart.transfer.warm_start import warm_start
 
 from .conftest import ALGORITHMS, assert_tensors, build, corresponding, disturb, tensors, torques

@@ -4,14 +4,16 @@ import numpy as np
 import pytest
 import torch
 
-from warmstart.agents import backbones
-from warmstart.agents.encoder_config import EncoderConfig
-from warmstart.agents.encoders import make_encoder
-from warmstart.agents.preprocessing import Preprocessing
-from warmstart.envs.errors import WarmstartError
-from warmstart.envs.layouts import Dimension
-from warmstart.transfer import pretrained
-from warmstart.transfer.encoder_probe import (
+from warmstart.agents.encoders import backbones
+from warmstart.agents.encoders.config import EncoderConfig
+from warmstart.agents.encoders.encoder import make_encoder
+from warmstart.agents.encoders.preprocessing import Preprocessing
+from warmstart.core.errors import WarmstartError
+from warmstart.envs.tasks.layouts import Dimension
+from warmstart.transfer.encoders import pretrained
+from warmstart.transfer.frames.data import FrameData
+from warmstart.transfer.frames.source import thinned
+from warmstart.transfer.probing.probe import (
     EncoderProbe,
     ProbeColumn,
     grouped,
@@ -21,9 +23,7 @@ from warmstart.transfer.encoder_probe import (
     untrained,
     windows_of,
 )
-from warmstart.transfer.frame_data import FrameData
-from warmstart.transfer.ridge import FOLDS, folds_of, histories_at, ridge, unseen_r2, with_history
-from warmstart.transfer.source_frames import thinned
+from warmstart.transfer.probing.ridge import FOLDS, folds_of, histories_at, ridge, unseen_r2, with_history
 
 STEPS, ENVS = 40, 20
 

@@ -8,15 +8,15 @@ from stable_baselines3 import PPO, SAC, TD3
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.vec_env import DummyVecEnv
 
-from warmstart.agents import ppo, sac, td3
-from warmstart.agents.checkpoints import checkpoint_of
-from warmstart.agents.config import PPOConfig, SACConfig
-from warmstart.agents.trainability import optimizers
-from warmstart.envs.errors import WarmstartError
-from warmstart.transfer.critic import fit_critic
-from warmstart.transfer.fine_tuning import fit_within
-from warmstart.transfer.methods import FineTune, TransferContext, make_method
-from warmstart.transfer.schedules import ScaledSchedule
+from warmstart.agents.algorithms import ppo, sac, td3
+from warmstart.agents.algorithms.trainability import optimizers
+from warmstart.agents.checkpoints.checkpoint import checkpoint_of
+from warmstart.agents.settings.config import PPOConfig, SACConfig
+from warmstart.core.errors import WarmstartError
+from warmstart.transfer.methods.critic import fit_critic
+from warmstart.transfer.methods.fine_tuning import fit_within
+from warmstart.transfer.methods.schedules import ScaledSchedule
+from warmstart.transfer.methods.table import FineTune, TransferContext, make_method
 from warmstart.transfer.warm_start import warm_start
 
 from .conftest import ALGORITHMS, assert_tensors, build, disturb, tensors

@@ -6,10 +6,10 @@ from gymnasium import spaces
 from gymnasium.vector import AutoresetMode, SyncVectorEnv
 
 from tests.transfer.moving_square import SIZE, MovingSquare, generator, picture
-from warmstart.envs.errors import WarmstartError
+from warmstart.core.errors import WarmstartError
 from warmstart.envs.vector import make_vec
-from warmstart.transfer.frame_data import FrameData, FrameSampler, join_frames
-from warmstart.transfer.frames import collect_frames
+from warmstart.transfer.frames.collect import collect_frames
+from warmstart.transfer.frames.data import FrameData, FrameSampler, join_frames
 
 
 def collect(env=None, steps=40, policy=None, seed=0, **options):

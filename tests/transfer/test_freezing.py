@@ -6,10 +6,10 @@ import torch
 from stable_baselines3.common.policies import ActorCriticPolicy
 from torch import nn
 
-from warmstart.agents import ppo, sac, td3
-from warmstart.agents.trainability import optimizers
-from warmstart.envs.errors import WarmstartError
-from warmstart.transfer.freezing import freeze, frozen_names
+from warmstart.agents.algorithms import ppo, sac, td3
+from warmstart.agents.algorithms.trainability import optimizers
+from warmstart.core.errors import WarmstartError
+from warmstart.transfer.carry.freezing import freeze, frozen_names
 from warmstart.transfer.warm_start import warm_start
 
 from .conftest import ALGORITHMS, assert_tensors, build, disturb, tensors

@@ -3,9 +3,9 @@
 import pytest
 
 from warmstart.agents.build import build_agent, make_training_env
-from warmstart.agents.config import PPOConfig, SACConfig
+from warmstart.agents.checkpoints.policy import Policy
 from warmstart.agents.evaluation import evaluate
-from warmstart.agents.policy import Policy
+from warmstart.agents.settings.config import PPOConfig, SACConfig
 from warmstart.transfer.warm_start import warm_start
 
 SOURCE, TARGET = "InvertedPendulum-v5", "InvertedPendulum-v5@pole.mass=x3"

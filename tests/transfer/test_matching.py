@@ -2,9 +2,9 @@
 
 import pytest
 
-from warmstart.envs.errors import WarmstartError
-from warmstart.envs.layouts import Dimension, Layout, opaque_block
-from warmstart.transfer.matching import is_nameless, match, numbered
+from warmstart.core.errors import WarmstartError
+from warmstart.envs.tasks.layouts import Dimension, Layout, opaque_block
+from warmstart.transfer.carry.matching import is_nameless, match, numbered
 
 
 def layout(*names, **scales):

@@ -9,13 +9,13 @@ import numpy as np
 import pytest
 import torch
 
-from warmstart.agents import ppo
-from warmstart.agents.seams import LossTerm, Seams
-from warmstart.agents.trainability import Rule, Trainability
-from warmstart.envs.errors import WarmstartError
-from warmstart.transfer.exploration import Floor
-from warmstart.transfer.methods import METHODS, FineTune, TransferMethod, make_method, register_method
-from warmstart.transfer.plugins import load_plugin
+from warmstart.agents.algorithms import ppo
+from warmstart.agents.algorithms.seams import LossTerm, Seams
+from warmstart.agents.algorithms.trainability import Rule, Trainability
+from warmstart.core.errors import WarmstartError
+from warmstart.core.plugins import load_plugin
+from warmstart.transfer.carry.exploration import Floor
+from warmstart.transfer.methods.table import METHODS, FineTune, TransferMethod, make_method, register_method
 from warmstart.transfer.warm_start import warm_start
 
 from .conftest import ALGORITHMS, assert_tensors, build, disturb, tensors
@@ -197,7 +197,7 @@ def thawed():
 PLUGIN = '''
 from dataclasses import dataclass
 from typing import ClassVar
-from warmstart.transfer.methods import FineTune, register_method
+from warmstart.transfer.methods.table import FineTune, register_method
 
 @register_method
 @dataclass(frozen=True)

@@ -8,12 +8,13 @@ import torch
 from torch import nn
 
 from tests.transfer.moving_square import SIZE, MovingSquare, generator
-from warmstart.agents.stacks import random_shift
-from warmstart.envs.errors import WarmstartError
-from warmstart.transfer.augmentation import patch_masks
-from warmstart.transfer.frame_data import FrameBatch, FrameData, FrameSampler
-from warmstart.transfer.frames import collect_frames
-from warmstart.transfer.objectives import (
+from warmstart.agents.extractors.stacks import random_shift
+from warmstart.core.errors import WarmstartError
+from warmstart.transfer.frames.collect import collect_frames
+from warmstart.transfer.frames.data import FrameBatch, FrameData, FrameSampler
+from warmstart.transfer.pretraining.augmentation import patch_masks
+from warmstart.transfer.pretraining.contrast import follow, info_nce
+from warmstart.transfer.pretraining.table import (
     OBJECTIVES,
     AutoencoderConfig,
     InverseDynamicsConfig,
@@ -22,7 +23,6 @@ from warmstart.transfer.objectives import (
     make_objective,
     register_objective,
 )
-from warmstart.transfer.objectives_contrast import follow, info_nce
 
 
 @pytest.fixture(scope="module")

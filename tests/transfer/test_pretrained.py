@@ -12,14 +12,14 @@ from stable_baselines3 import PPO, SAC
 from torch import nn
 
 from tests.transfer.weights import DRQ, FRAMES, SIZE, save
-from warmstart.agents.backbones import BACKBONES, BackboneKind, build_backbone, build_network
-from warmstart.agents.checkpoints import save_checkpoint
-from warmstart.agents.encoder_config import EncoderConfig
-from warmstart.agents.encoders import load_encoder
-from warmstart.agents.files import file_hash
-from warmstart.agents.preprocessing import IMAGENET_MEAN, IMAGENET_STD, Preprocessing
-from warmstart.envs.errors import WarmstartError
-from warmstart.transfer.pretrained import (
+from warmstart.agents.checkpoints.checkpoint import save_checkpoint
+from warmstart.agents.encoders.backbones import BACKBONES, BackboneKind, build_backbone, build_network
+from warmstart.agents.encoders.config import EncoderConfig
+from warmstart.agents.encoders.encoder import load_encoder
+from warmstart.agents.encoders.preprocessing import IMAGENET_MEAN, IMAGENET_STD, Preprocessing
+from warmstart.core.errors import WarmstartError
+from warmstart.core.files import file_hash
+from warmstart.transfer.encoders.pretrained import (
     MissingWeightsError,
     find_weights,
     match_keys,
@@ -212,7 +212,10 @@ class Small(nn.Module):
 
 def test_a_module_of_ones_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     registry = dict(BACKBONES)
-    for place in ("warmstart.agents.backbones.BACKBONES", "warmstart.transfer.pretrained.BACKBONES"):
+    for place in (
+        "warmstart.agents.encoders.backbones.BACKBONES",
+        "warmstart.transfer.encoders.pretrained.BACKBONES",
+    ):
         monkeypatch.setattr(place, registry)
     torch.manual_seed(0)
     module = Small()

@@ -6,20 +6,20 @@ import torch
 from torch import nn
 
 from tests.transfer.moving_square import SIZE, MovingSquare, small_encoder
-from warmstart.agents.backbones import BACKBONES, BackboneKind, register_backbone
-from warmstart.agents.encoders import EncoderConfig, load_encoder, make_encoder
-from warmstart.envs.errors import WarmstartError
-from warmstart.envs.layouts import Dimension
-from warmstart.transfer.encoder_probe import probe_encoder
-from warmstart.transfer.frame_data import FrameData
-from warmstart.transfer.frames import collect_frames
-from warmstart.transfer.objectives import OBJECTIVES
-from warmstart.transfer.pretraining import (
+from warmstart.agents.encoders.backbones import BACKBONES, BackboneKind, register_backbone
+from warmstart.agents.encoders.encoder import EncoderConfig, load_encoder, make_encoder
+from warmstart.core.errors import WarmstartError
+from warmstart.envs.tasks.layouts import Dimension
+from warmstart.transfer.frames.collect import collect_frames
+from warmstart.transfer.frames.data import FrameData
+from warmstart.transfer.pretraining.pretraining import (
     PretrainingConfig,
     PretrainingInterruptedError,
     pretrain,
     tensorboard,
 )
+from warmstart.transfer.pretraining.table import OBJECTIVES
+from warmstart.transfer.probing.probe import probe_encoder
 
 SHORT = PretrainingConfig(updates=6, batch_size=8)
 

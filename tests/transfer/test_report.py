@@ -5,8 +5,8 @@ import json
 import pytest
 from rich.console import Console
 
-from warmstart.envs.errors import WarmstartError
-from warmstart.transfer.report import TransferEntry, TransferReport
+from warmstart.core.errors import WarmstartError
+from warmstart.transfer.carry.report import TransferEntry, TransferReport
 
 REPORT = TransferReport(
     "fine_tune",

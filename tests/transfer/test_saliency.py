@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 import torch
 
-from warmstart.agents.encoder_config import EncoderConfig
-from warmstart.agents.encoders import make_encoder
-from warmstart.envs.errors import WarmstartError
-from warmstart.transfer.saliency import centres, placed, saliency, spread
+from warmstart.agents.encoders.config import EncoderConfig
+from warmstart.agents.encoders.encoder import make_encoder
+from warmstart.core.errors import WarmstartError
+from warmstart.transfer.probing.saliency import centres, placed, saliency, spread
 
 SIDE = 64
 

@@ -5,18 +5,18 @@ import pytest
 from gymnasium import spaces
 from stable_baselines3 import PPO
 
-from warmstart.agents.checkpoints import load_checkpoint, save_checkpoint
-from warmstart.agents.encoder_config import EncoderConfig
-from warmstart.agents.encoders import make_encoder
-from warmstart.agents.vision import FrozenVision, StackedVision
-from warmstart.envs.errors import WarmstartError
+from warmstart.agents.checkpoints.checkpoint import load_checkpoint, save_checkpoint
+from warmstart.agents.encoders.config import EncoderConfig
+from warmstart.agents.encoders.encoder import make_encoder
+from warmstart.agents.observing.base import FrozenVision, StackedVision
+from warmstart.core.errors import WarmstartError
 from warmstart.envs.sb3 import as_sb3
-from warmstart.envs.tasks import Task
+from warmstart.envs.tasks.task import Task
 from warmstart.envs.vector import make_vec
-from warmstart.sim2real.randomization import Randomization, read_terms
-from warmstart.transfer.pretraining import PretrainingConfig
-from warmstart.transfer.source_frames import is_numbers, scattered_frames, seen_task, source_frames
-from warmstart.transfer.source_tasks import SourceTasks
+from warmstart.sim2real.randomization.randomization import Randomization, read_terms
+from warmstart.transfer.frames.source import is_numbers, scattered_frames, seen_task, source_frames
+from warmstart.transfer.pretraining.pretraining import PretrainingConfig
+from warmstart.transfer.pretraining.tasks import SourceTasks
 
 pytestmark = pytest.mark.usefixtures("opengl")
 TASK = Task.parse("InvertedPendulum-v5:obs=pixels+state,size=32")

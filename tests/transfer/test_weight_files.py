@@ -12,13 +12,13 @@ import torch
 from torch import nn
 
 from tests.transfer.weights import DRQ, assert_drq, save
-from warmstart.agents.backbones import build_backbone
-from warmstart.envs.errors import WarmstartError
-from warmstart.transfer.pretrained import (
+from warmstart.agents.encoders.backbones import build_backbone
+from warmstart.core.errors import WarmstartError
+from warmstart.transfer.encoders.pretrained import (
     load_weights,
     match_keys,
 )
-from warmstart.transfer.weights import WRAPPERS
+from warmstart.transfer.encoders.weights import WRAPPERS
 
 pytestmark = pytest.mark.usefixtures("no_folder")
 

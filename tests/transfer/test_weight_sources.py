@@ -15,14 +15,14 @@ import torch
 from torch import nn
 
 from tests.transfer.weights import DRQ, SIZE, save
-from warmstart.agents.adapters import AdaptedConv2d
-from warmstart.agents.backbones import BACKBONES, build_backbone, build_network
-from warmstart.agents.encoder_config import EncoderConfig
-from warmstart.agents.files import file_hash
-from warmstart.agents.preprocessing import IMAGENET_MEAN, IMAGENET_STD, Preprocessing
-from warmstart.envs.errors import WarmstartError
-from warmstart.transfer import weight_sources
-from warmstart.transfer.pretrained import (
+from warmstart.agents.encoders.backbones import BACKBONES, build_backbone, build_network
+from warmstart.agents.encoders.config import EncoderConfig
+from warmstart.agents.encoders.preprocessing import IMAGENET_MEAN, IMAGENET_STD, Preprocessing
+from warmstart.agents.extractors.adapters import AdaptedConv2d
+from warmstart.core.errors import WarmstartError
+from warmstart.core.files import file_hash
+from warmstart.transfer.encoders import sources as weight_sources
+from warmstart.transfer.encoders.pretrained import (
     NAMED,
     MissingWeightsError,
     find_weights,

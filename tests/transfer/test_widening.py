@@ -5,8 +5,8 @@ import pytest
 import torch
 from torch import nn
 
-from warmstart.envs.errors import WarmstartError
-from warmstart.transfer.widening import add_noise, widen, widen_columns, widen_rows
+from warmstart.core.errors import WarmstartError
+from warmstart.transfer.carry.widening import add_noise, widen, widen_columns, widen_rows
 
 
 def test_copies_share_the_outgoing_weights_by_hand():

@@ -5,7 +5,7 @@ from typing import Any
 
 import torch
 
-from warmstart.agents.backbones import BACKBONES, build_network
+from warmstart.agents.encoders.backbones import BACKBONES, build_network
 
 SIZE = (40, 40)
 FRAMES = torch.randint(0, 255, (12, *SIZE, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))

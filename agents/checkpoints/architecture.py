@@ -1,0 +1,196 @@
+"""The networks of a policy as plain values, and the policy built from them without an environment."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from gymnasium import spaces
+from stable_baselines3.common.base_class import BaseAlgorithm
+from stable_baselines3.common.policies import BasePolicy
+from stable_baselines3.common.torch_layers import (
+    BaseFeaturesExtractor,
+    CombinedExtractor,
+    FlattenExtractor,
+    NatureCNN,
+)
+from stable_baselines3.ppo import PPO
+from stable_baselines3.sac import SAC
+from stable_baselines3.td3 import TD3
+from torch import nn
+
+from warmstart.agents.extractors.extractor import EncoderExtractor
+from warmstart.agents.extractors.policies import ENCODER_POLICIES
+from warmstart.agents.observing.asymmetric import ASYMMETRIC_POLICIES
+from warmstart.agents.observing.history import AdaptationExtractor
+from warmstart.agents.observing.privileged import ContextExtractor
+from warmstart.core.errors import WarmstartError, unknown_name
+
+SB3_ALGORITHMS: dict[str, type[BaseAlgorithm]] = {"ppo": PPO, "sac": SAC, "td3": TD3}
+
+ACTIVATIONS: dict[str, type[nn.Module]] = {
+    "tanh": nn.Tanh,
+    "relu": nn.ReLU,
+    "elu": nn.ELU,
+    "leaky_relu": nn.LeakyReLU,
+    "gelu": nn.GELU,
+    "silu": nn.SiLU,
+}
+
+EXTRACTORS: dict[str, type[BaseFeaturesExtractor]] = {
+    "FlattenExtractor": FlattenExtractor,
+    "CombinedExtractor": CombinedExtractor,
+    "NatureCNN": NatureCNN,
+    "EncoderExtractor": EncoderExtractor,
+    "ContextExtractor": ContextExtractor,
+    "AdaptationExtractor": AdaptationExtractor,
+}
+"""Features extractors that a checkpoint may name; a plugin adds its own under its class's name."""
+
+POLICIES: dict[str, dict[str, type[BasePolicy]]] = {
+    name: {cls.__name__: cls for cls in algorithm.policy_aliases.values()}
+    for name, algorithm in SB3_ALGORITHMS.items()
+}
+"""Policy classes that a checkpoint may name, by algorithm; a plugin adds its own under its class's name."""
+for _algorithm, _policy in (*ENCODER_POLICIES.items(), *ASYMMETRIC_POLICIES.items()):
+    POLICIES[_algorithm][_policy.__name__] = _policy
+
+PLAIN_KWARGS = frozenset(
+    {
+        "net_arch",
+        "ortho_init",
+        "use_sde",
+        "log_std_init",
+        "full_std",
+        "use_expln",
+        "squash_output",
+        "clip_mean",
+        "n_critics",
+        "share_features_extractor",
+        "normalize_images",
+        "features_extractor_kwargs",
+    }
+)
+"""Entries of SB3's ``policy_kwargs`` that are plain values already."""
+
+
+def algorithm_name(model: BaseAlgorithm) -> str:
+    """``ppo``, ``sac`` or ``td3``.
+
+    Raises:
+        WarmstartError: If the model is of another class.
+    """
+    for name, cls in SB3_ALGORITHMS.items():
+        if isinstance(model, cls):
+            return name
+    raise WarmstartError(
+        f"Expected a PPO, SAC or TD3 model (ours or stable-baselines3's), found {type(model).__name__}."
+    )
+
+
+def kwargs_to_json(kwargs: Mapping[str, Any]) -> dict[str, Any]:
+    """SB3's ``policy_kwargs`` as plain values; the optimizer's are left out.
+
+    Raises:
+        WarmstartError: If an entry can't be recorded, because its class isn't in the tables of this module.
+    """
+    out: dict[str, Any] = {}
+    for name, value in kwargs.items():
+        if name in PLAIN_KWARGS:
+            out[name] = _plain(name, value)
+        elif name == "activation_fn":
+            out["activation"] = _name_of("activation", value, ACTIVATIONS)
+        elif name == "features_extractor_class":
+            out["features_extractor"] = _name_of("features extractor", value, EXTRACTORS)
+        elif name not in ("optimizer_class", "optimizer_kwargs"):
+            raise WarmstartError(f"policy_kwargs[{name!r}] can't be recorded in a checkpoint.")
+    return out
+
+
+def kwargs_from_json(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Inverse of ``kwargs_to_json``."""
+    out: dict[str, Any] = {}
+    for name, value in values.items():
+        if name == "activation":
+            out["activation_fn"] = _lookup("activation", value, ACTIVATIONS)
+        elif name == "features_extractor":
+            out["features_extractor_class"] = _lookup("features extractor", value, EXTRACTORS)
+        elif name in PLAIN_KWARGS:
+            out[name] = value
+        elif name != "policy_class":
+            raise unknown_name("entry of policy_kwargs", name, PLAIN_KWARGS)
+    return out
+
+
+def policy_kwargs_of(model: BaseAlgorithm) -> dict[str, Any]:
+    """What it takes to build a model's policy again, as plain values, defaults of SB3 left out."""
+    kwargs = dict(model.policy_kwargs)
+    if model.use_sde:
+        kwargs["use_sde"] = True
+    else:
+        kwargs.pop("use_sde", None)
+    out = kwargs_to_json(kwargs)
+    name = type(model.policy).__name__
+    if name not in POLICIES[algorithm_name(model)]:
+        raise WarmstartError(
+            f"The policy class {name} can't be recorded in a checkpoint: add it to "
+            "warmstart.agents.checkpoints.architecture.POLICIES, in a plugin, so that it can be built again."
+        )
+    return {"policy_class": name, **out}
+
+
+def build_policy(
+    algorithm: str,
+    observation_space: spaces.Space[Any],
+    action_space: spaces.Space[Any],
+    policy_kwargs: Mapping[str, Any],
+) -> BasePolicy:
+    """Build SB3's policy module for these spaces, without an environment; weights are fresh.
+
+    The global torch generator is left as it was.
+
+    Args:
+        algorithm: ``ppo``, ``sac`` or ``td3``.
+        observation_space: What the policy takes.
+        action_space: What it gives.
+        policy_kwargs: Plain values, as a checkpoint records them.
+    """
+    table = POLICIES[algorithm]
+    default = "MultiInputPolicy" if isinstance(observation_space, spaces.Dict) else "MlpPolicy"
+    default_class = SB3_ALGORITHMS[algorithm].policy_aliases[default]
+    name = policy_kwargs.get("policy_class", default_class.__name__)
+    cls: Any = _lookup("policy class", name, table)
+    state = torch.random.get_rng_state()
+    try:
+        return cls(observation_space, action_space, _no_schedule, **kwargs_from_json(policy_kwargs))  # type: ignore[no-any-return]
+    finally:
+        torch.random.set_rng_state(state)
+
+
+def _no_schedule(_: float) -> float:
+    return 0.0
+
+
+def _plain(name: str, value: Any) -> Any:
+    if isinstance(value, tuple | list):
+        return [_plain(name, v) for v in value]
+    if isinstance(value, Mapping):
+        return {k: _plain(name, v) for k, v in value.items()}
+    if value is None or isinstance(value, bool | int | float | str):
+        return value
+    raise WarmstartError(f"policy_kwargs[{name!r}] holds {value!r}, which can't be recorded in a checkpoint.")
+
+
+def _name_of(kind: str, cls: type, table: Mapping[str, type]) -> str:
+    for name, known in table.items():
+        if cls is known:
+            return name
+    raise WarmstartError(
+        f"The {kind} {cls.__name__} can't be recorded in a checkpoint: add it to the table in "
+        "warmstart.agents.checkpoints.architecture, in a plugin, so that it can be built again."
+    )
+
+
+def _lookup(kind: str, name: str, table: Mapping[str, type]) -> Any:
+    if name not in table:
+        raise unknown_name(kind, name, table)
+    return table[name]

@@ -1,0 +1,132 @@
+"""A policy that acts on its own: networks and normaliser, no environment and no optimizer."""
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from gymnasium import spaces
+from gymnasium.vector import VectorEnv
+from numpy.typing import NDArray
+from stable_baselines3.common.base_class import BaseAlgorithm
+from stable_baselines3.common.policies import BasePolicy
+
+from warmstart.agents.checkpoints.architecture import build_policy
+from warmstart.agents.checkpoints.normalization import NormalizerState, read
+from warmstart.core.errors import WarmstartError
+
+if TYPE_CHECKING:
+    from warmstart.agents.checkpoints.checkpoint import Checkpoint
+    from warmstart.agents.observing.base import Vision
+
+Observation = NDArray[Any] | dict[str, NDArray[Any]]
+
+
+class Policy:
+    """Takes observations as the environment gives them and returns actions in the environment's range."""
+
+    def __init__(
+        self,
+        module: BasePolicy,
+        normalizer: NormalizerState | None = None,
+        vision: "Vision | None" = None,
+    ) -> None:
+        self.module = module
+        self.normalizer = normalizer
+        self.vision = vision
+
+    @classmethod
+    def from_model(cls, model: BaseAlgorithm) -> "Policy":
+        """The policy of a model as it is now, with a frozen copy of its environment's normaliser.
+
+        The networks are shared with the model, not copied.
+        """
+        from warmstart.agents.checkpoints.checkpoint import env_attribute  # which imports this module
+
+        env = model.get_env()
+        return cls(model.policy, None if env is None else read(env), env_attribute(env, "vision"))
+
+    @classmethod
+    def from_checkpoint(cls, checkpoint: "Checkpoint", device: str | torch.device = "cpu") -> "Policy":
+        """The policy of a checkpoint, on a device."""
+        module = build_policy(
+            checkpoint.algorithm,
+            checkpoint.observation_space,
+            checkpoint.action_space,
+            checkpoint.policy_kwargs,
+        )
+        load_tensors(module, checkpoint.policy_tensors)
+        module.to(device)
+        module.set_training_mode(False)
+        return cls(module, checkpoint.normalizer, checkpoint.vision)
+
+    def seeing(self, env: VectorEnv[Any, Any, Any]) -> VectorEnv[Any, Any, Any]:
+        """An environment as this policy observes it: frames become features, or stacks of frames."""
+        return env if self.vision is None else self.vision.wrap(env)
+
+    @property
+    def observation_space(self) -> spaces.Space[Any]:
+        """What one observation is."""
+        return self.module.observation_space
+
+    @property
+    def action_space(self) -> spaces.Space[Any]:
+        """What one action is."""
+        return self.module.action_space
+
+    def predict(self, observations: Observation, deterministic: bool = True) -> NDArray[Any]:
+        """Choose actions, as SB3's ``model.predict`` does on standardised observations.
+
+        Args:
+            observations: Not standardised. Shape: (n, …) or a single one of shape (…); a dict of these for
+                Dict.
+            deterministic: The mean or mode of the policy, or else a sample, drawn from torch's global
+                generator.
+
+        Returns:
+            Actions in the environment's range. Shape: (n, actions), (n,) for Discrete; without n for a single
+            observation.
+
+        Raises:
+            WarmstartError: If the observations' shape doesn't fit.
+        """
+        self._check(observations)
+        if self.normalizer is not None:
+            observations = self.normalizer.apply(observations)
+        return self.module.predict(observations, deterministic=deterministic)[0]
+
+    def __call__(self, observations: Observation) -> NDArray[Any]:
+        """The deterministic action."""
+        return self.predict(observations)
+
+    def _check(self, observations: Observation) -> None:
+        space = self.observation_space
+        if isinstance(space, spaces.Dict):
+            if not isinstance(observations, Mapping) or set(observations) != set(space.spaces):
+                raise WarmstartError(f"Expected observations with the keys {sorted(space.spaces)}.")
+            return
+        shape = space.shape or ()
+        found = np.asarray(observations).shape
+        if found[len(found) - len(shape) :] != shape or len(found) > len(shape) + 1:
+            raise WarmstartError(
+                f"Expected observations of shape {('n', *shape)} or {shape}, found {found}.".replace("'", "")
+            )
+
+
+def load_tensors(module: BasePolicy, tensors: Mapping[str, torch.Tensor]) -> None:
+    """Load a policy's parameters, all of them.
+
+    Raises:
+        WarmstartError: If a name is missing, unknown or of another shape.
+    """
+    expected = module.state_dict()
+    problems = [f"{name} is missing" for name in expected if name not in tensors]
+    problems += [f"{name} is not expected" for name in tensors if name not in expected]
+    problems += [
+        f"{name} has the shape {tuple(tensors[name].shape)}, expected {tuple(value.shape)}"
+        for name, value in expected.items()
+        if name in tensors and tensors[name].shape != value.shape
+    ]
+    if problems:
+        raise WarmstartError(f"The tensors don't fit the policy: {'; '.join(problems[:6])}.")
+    module.load_state_dict(dict(tensors))

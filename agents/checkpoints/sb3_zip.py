@@ -1,0 +1,394 @@
+"""stable-baselines3's zip files: read without unpickling, and written so that plain SB3 opens them."""
+
+import base64
+import io
+import json
+import pickle
+import pickletools
+import re
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from gymnasium import spaces
+from stable_baselines3.common.base_class import BaseAlgorithm
+from stable_baselines3.common.running_mean_std import RunningMeanStd
+from stable_baselines3.common.vec_env import VecNormalize
+
+from warmstart.agents.checkpoints.architecture import (
+    ACTIVATIONS,
+    EXTRACTORS,
+    POLICIES,
+    SB3_ALGORITHMS,
+    kwargs_from_json,
+)
+from warmstart.agents.checkpoints.checkpoint import EXTRA, Checkpoint
+from warmstart.agents.checkpoints.normalization import NormalizerState, state_of
+from warmstart.agents.checkpoints.policy import load_tensors
+from warmstart.core.errors import WarmstartError
+from warmstart.core.files import replace_file
+
+SIGNATURES = {
+    "ppo": {"n_epochs", "clip_range"},
+    "sac": {"target_entropy", "ent_coef"},
+    "td3": {"policy_delay"},
+}
+"""Fields of a zip's ``data`` by which its algorithm is known."""
+
+
+SAFE_NAMES = frozenset(
+    (
+        "OrderedDict",
+        "dict",
+        "list",
+        "tuple",
+        "set",
+        "bytearray",
+        "slice",
+        "object",
+        "encode",
+        "_reconstructor",
+    )
+)
+"""What a ``VecNormalize`` needs of Python's own modules."""
+
+
+def read_sb3_zip(path: Path) -> Checkpoint:
+    """Read a zip that SB3's ``PPO``, ``SAC`` or ``TD3.save`` wrote, without unpickling anything.
+
+    Tensors are read by torch's restricted loader; of ``data`` only what is plain JSON or a plain
+    description beside a pickle is used. Spaces come from these descriptions.
+
+    Raises:
+        WarmstartError: If it is truncated, not SB3's, of another algorithm, or can't be read without
+        unpickling.
+    """
+    try:
+        with zipfile.ZipFile(path) as archive:
+            names = archive.namelist()
+            if "data" not in names or "policy.pth" not in names:
+                raise WarmstartError(
+                    f"{path} is truncated or not an SB3 model: expected data and policy.pth, found "
+                    f"{_some(names)}."
+                )
+            data = json.loads(archive.read("data"))
+            tensors = dict(load_tensor_file(archive.read("policy.pth")))
+            extras = "pytorch_variables.pth"
+            variables = load_tensor_file(archive.read(extras)) if extras in names else None
+            stamp = "_stable_baselines3_version"
+            saved_with = archive.read(stamp).decode().strip() if stamp in names else "unknown"
+    except (zipfile.BadZipFile, json.JSONDecodeError, UnicodeDecodeError, EOFError, OSError) as error:
+        raise WarmstartError(
+            f"{path} is truncated or not a zip that stable-baselines3 wrote: {error}."
+        ) from error
+    except (RuntimeError, pickle.UnpicklingError) as error:
+        raise WarmstartError(
+            f"{path} holds tensors that can't be read without unpickling: {error}."
+        ) from error
+    algorithm = zip_algorithm(path, data)
+    for name, value in (variables or {}).items():
+        if isinstance(value, torch.Tensor):
+            tensors[EXTRA + name] = value.detach()
+    return Checkpoint(
+        algorithm=algorithm,
+        tensors={name: value.detach() for name, value in tensors.items()},
+        observation_space=described_space(path, data.get("observation_space")),
+        action_space=described_space(path, data.get("action_space")),
+        policy_kwargs=described_policy_kwargs(path, algorithm, data),
+        steps=int(data.get("num_timesteps", 0)),
+        hyperparameters={
+            k: v for k, v in data.items() if k[0] != "_" and isinstance(v, bool | int | float | str)
+        },
+        versions={"stable_baselines3": saved_with},
+        path=path,
+        format="sb3",
+    )
+
+
+def _some(names: list[str], most: int = 5) -> str:
+    """The first few names, and how many there are."""
+    if not names:
+        return "nothing"
+    return ", ".join(names[:most]) + (f", … ({len(names)} in all)" if len(names) > most else "")
+
+
+def load_tensor_file(content: bytes) -> Any:
+    """Load a ``.pth`` with torch's restricted loader."""
+    return torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
+
+
+def zip_algorithm(path: Path, data: dict[str, Any]) -> str:
+    """Which algorithm wrote a zip's ``data``."""
+    for name, fields in SIGNATURES.items():
+        if fields <= set(data) and not {"top_quantiles_to_drop_per_net", "line_search_max_iter"} & set(data):
+            return name
+    raise WarmstartError(
+        f"{path} is of an algorithm other than PPO, SAC and TD3 (DQN, A2C and the like are not supported)."
+    )
+
+
+def described_space(path: Path, described: Any) -> spaces.Space[Any]:
+    """A space from the plain description that SB3 writes beside its pickle."""
+    if not isinstance(described, dict):
+        raise WarmstartError(f"{path} describes no observation or action space.")
+    kind = re.sub(r".*\.(\w+)'>", r"\1", str(described.get(":type:", "")))
+    if kind == "Box":
+        shape = tuple(json.loads(str(described["_shape"])))
+        dtype: Any = np.dtype(str(described["dtype"]))
+        low, high = (
+            parse_bound(described[n], described.get(f"{n}_repr"), shape, dtype) for n in ("low", "high")
+        )
+        return spaces.Box(low, high, shape, dtype.type)
+    if kind == "Discrete":
+        return spaces.Discrete(int(described["n"]), start=int(described.get("start", 0)))
+    if kind == "MultiDiscrete":
+        return spaces.MultiDiscrete(np.array(numbers(str(described["nvec"])), np.int64))
+    if kind == "MultiBinary":
+        return spaces.MultiBinary(int(described["n"]))
+    if kind == "Dict":
+        return spaces.Dict(dict(parse_members(path, str(described["spaces"]))))
+    raise WarmstartError(
+        f"{path} has a space of type {kind!r}; expected Box, Discrete or a flat Dict of these."
+    )
+
+
+def parse_bound(text: Any, short: Any, shape: tuple[int, ...], dtype: Any) -> Any:
+    """A Box's bound from NumPy's print of it.
+
+    Where that is shortened by dots, from its one-number form, or where all the numbers shown are the same.
+    """
+    size = int(np.prod(shape))
+    values = [] if "..." in str(text) else numbers(str(text))
+    if len(values) not in (1, size):
+        values = numbers(str(short))
+    if len(values) == 1:
+        values *= size
+    if len(values) != size:
+        ends = numbers(str(text))
+        if len(set(ends)) != 1:
+            raise WarmstartError(f"The bounds {text} of a space can't be read without unpickling them.")
+        values = ends[:1] * size
+    return np.array(values).reshape(shape).astype(dtype)
+
+
+def numbers(text: str) -> list[float]:
+    """The numbers in a text, among them ``inf``."""
+    return [float(n) for n in re.findall(r"-?inf|-?\d+\.?\d*(?:e[+-]?\d+)?", text)]
+
+
+def parse_members(path: Path, text: str) -> list[tuple[str, spaces.Space[Any]]]:
+    """The members of a flat Dict space from its print: ``{'a': Box(-1.0, 1.0, (3,), float32), …}``."""
+    pattern = (
+        r"'([^']+)': (?:Box\((.+?), \(([\d, ]*)\), (\w+)\)|Discrete\((\d+)(?:, start=(-?\d+))?\))(?=, '|\}$)"
+    )
+    out: list[tuple[str, spaces.Space[Any]]] = []
+    for key, bounds, shape_text, dtype_name, n, start in re.findall(pattern, text, re.DOTALL):
+        if n:
+            out.append((key, spaces.Discrete(int(n), start=int(start or 0))))
+            continue
+        shape = tuple(int(s) for s in re.findall(r"\d+", shape_text))
+        dtype: Any = np.dtype(dtype_name)
+        parts = re.findall(r"\[.*?\]|[^\s,\[\]]+", bounds, re.DOTALL)
+        low, high = (parse_bound(part, None, shape, dtype) for part in parts)
+        out.append((key, spaces.Box(low, high, shape, dtype.type)))
+    if len(out) != len(re.findall(r"'[^']+': \w+\(", text)):
+        raise WarmstartError(f"{path}: the Dict space {text} can't be read without unpickling it.")
+    return out
+
+
+def described_policy_kwargs(path: Path, algorithm: str, data: dict[str, Any]) -> dict[str, Any]:
+    """Architecture from ``policy_kwargs``, plain or described beside its pickle."""
+    described = data.get("policy_kwargs") or {}
+    out: dict[str, Any] = {}
+    name = described_class(str(data.get("policy_class", {}).get(":serialized:", "")))
+    if name in POLICIES[algorithm]:
+        out["policy_class"] = name
+    for key, value in described.items():
+        if key in (":type:", ":serialized:", "optimizer_class", "optimizer_kwargs"):
+            continue
+        if key == "activation_fn":
+            out["activation"] = class_key(path, value, ACTIVATIONS)
+        elif key == "features_extractor_class":
+            out["features_extractor"] = class_key(path, value, EXTRACTORS)
+        else:
+            out[key] = value
+    if out.get("use_sde") is False:
+        del out["use_sde"]
+    if algorithm == "ppo" and data.get("use_sde"):
+        out["use_sde"] = True
+    kwargs_from_json(out)
+    return out
+
+
+def described_class(serialized: str) -> str:
+    """Name of the class that a pickle refers to, found in its bytes without executing them."""
+    try:
+        strings = [
+            arg for _, arg, _ in pickletools.genops(base64.b64decode(serialized)) if isinstance(arg, str)
+        ]
+    except ValueError:
+        return ""
+    return strings[-1].split()[-1] if strings else ""
+
+
+def class_key(path: Path, printed: str, table: dict[str, Any]) -> str:
+    """Key of the class whose print is given."""
+    for key, cls in table.items():
+        if str(cls) == str(printed):
+            return key
+    raise WarmstartError(f"{path} uses {printed}, which can't be built; known: {', '.join(table)}.")
+
+
+def write_sb3_zip(checkpoint: Checkpoint, path: str | Path) -> Path:
+    """Write a zip that plain ``PPO.load``, ``SAC.load`` or ``TD3.load`` opens, with fresh optimizers.
+
+    Where the checkpoint has a normaliser, SB3's ``VecNormalize.load`` opens ``NAME.vecnormalize.pkl``
+    beside it.
+
+    Args:
+        checkpoint: What to write.
+        path: The zip; ``.zip`` is appended where it is missing.
+
+    Returns:
+        The zip's path.
+    """
+    target = Path(path)
+    target = target if target.suffix == ".zip" else target.with_name(target.name + ".zip")
+    model = build_model(checkpoint)
+    buffer = io.BytesIO()
+    model.save(buffer)
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        if checkpoint.normalizer is not None:
+            normalizer = sb3_normalizer(checkpoint, checkpoint.normalizer)
+            replace_file(target.with_name(f"{target.stem}.vecnormalize.pkl"), pickle.dumps(normalizer))
+        replace_file(target, buffer.getvalue())
+    except OSError as error:
+        raise WarmstartError(f"{target} could not be written: {error}.") from error
+    return target
+
+
+def build_model(checkpoint: Checkpoint) -> BaseAlgorithm:
+    """A plain SB3 model of a checkpoint, without an environment."""
+    cls: Any = SB3_ALGORITHMS[checkpoint.algorithm]
+    kwargs = kwargs_from_json(checkpoint.policy_kwargs)
+    use_sde = bool(kwargs.get("use_sde", False))
+    if checkpoint.algorithm == "ppo":
+        kwargs.pop("use_sde", None)
+    policies = POLICIES[checkpoint.algorithm]
+    default = "MultiInputPolicy" if isinstance(checkpoint.observation_space, spaces.Dict) else "MlpPolicy"
+    name = checkpoint.policy_kwargs.get("policy_class")
+    model = cls(
+        policies[name] if name else default,
+        env=None,
+        device="cpu",
+        policy_kwargs=kwargs,
+        _init_setup_model=False,
+    )
+    settable = {k: v for k, v in checkpoint.hyperparameters.items() if k in vars(model)}
+    vars(model).update(settable | {"use_sde": use_sde, "n_envs": 1, "num_timesteps": checkpoint.steps})
+    model.observation_space, model.action_space = checkpoint.observation_space, checkpoint.action_space
+    buffer_size = None
+    if checkpoint.algorithm != "ppo":
+        buffer_size, model.buffer_size = model.buffer_size, 1
+    if checkpoint.algorithm == "sac" and model.target_entropy == "auto":
+        model.target_entropy = -float(np.prod(checkpoint.action_space.shape or ()))
+    state = torch.random.get_rng_state()
+    model._setup_model()
+    torch.random.set_rng_state(state)
+    if buffer_size is not None:
+        model.buffer_size = buffer_size
+    load_tensors(model.policy, checkpoint.policy_tensors)
+    for extra in ("log_ent_coef", "ent_coef_tensor"):
+        if EXTRA + extra in checkpoint.tensors and getattr(model, extra, None) is not None:
+            getattr(model, extra).data.copy_(checkpoint.tensors[EXTRA + extra])
+    return model  # type: ignore[no-any-return]
+
+
+def sb3_normalizer(checkpoint: Checkpoint, state: NormalizerState) -> VecNormalize:
+    """A ``VecNormalize`` as SB3 pickles it, without an environment."""
+    wrapper: Any = VecNormalize.__new__(VecNormalize)
+    returns = RunningMeanStd(shape=())
+    returns.mean, returns.var = np.asarray(state.return_mean), np.asarray(state.return_var)
+    returns.count = state.return_count
+    keys = list(state.mean) if isinstance(state.mean, dict) else None
+    wrapper.__dict__.update(
+        observation_space=checkpoint.observation_space,
+        action_space=checkpoint.action_space,
+        num_envs=1,
+        render_mode=None,
+        venv=None,
+        class_attributes={},
+        norm_obs=state.normalize_obs,
+        norm_reward=state.normalize_reward,
+        norm_obs_keys=keys,
+        ret_rms=returns,
+        returns=np.zeros(1),
+        clip_obs=state.clip,
+        clip_reward=state.clip_reward,
+        gamma=state.gamma,
+        epsilon=state.epsilon,
+        training=False,
+        old_reward=np.array([]),
+    )
+    if state.normalize_obs:
+        if isinstance(state.mean, dict) and isinstance(state.var, dict):
+            wrapper.obs_rms = {k: moments(state.mean[k], state.var[k], state.count) for k in state.mean}
+            wrapper.obs_spaces = checkpoint.observation_space.spaces  # type: ignore[attr-defined]
+        else:
+            wrapper.obs_rms = moments(state.mean, state.var, state.count)
+    return wrapper  # type: ignore[no-any-return]
+
+
+def moments(mean: Any, var: Any, count: float) -> RunningMeanStd:
+    """SB3's running moments with these values."""
+    out = RunningMeanStd(shape=mean.shape)
+    out.mean, out.var, out.count = mean.copy(), var.copy(), count
+    return out
+
+
+class NormalizerUnpickler(pickle.Unpickler):
+    """Finds only what a ``VecNormalize`` consists of, also in a file that is trusted."""
+
+    def find_class(self, module: str, name: str) -> Any:
+        """Look a class up, unless it has no business in a ``VecNormalize``."""
+        root = module.split(".")[0]
+        known = (
+            root == "numpy"
+            or module.startswith(("gymnasium.spaces", "gym.spaces", "stable_baselines3.common."))
+            or module.startswith("warmstart.agents.checkpoints.normalization")
+            or (module in ("collections", "builtins", "copyreg", "_codecs") and name in SAFE_NAMES)
+        )
+        if not known:
+            raise pickle.UnpicklingError(f"it refers to {module}.{name}")
+        return super().find_class(module, name)
+
+
+def read_trusted_normalizer(path: Path) -> NormalizerState:
+    """Read a file that SB3's ``VecNormalize.save`` wrote. It is a pickle: only for files the user trusts.
+
+    Raises:
+        WarmstartError: If it is missing, damaged, or not a ``VecNormalize``.
+    """
+    try:
+        with path.open("rb") as file:
+            wrapper = NormalizerUnpickler(file).load()
+    except FileNotFoundError:
+        raise WarmstartError(f"There is no VecNormalize file at {path}.") from None
+    except (
+        pickle.UnpicklingError,
+        EOFError,
+        AttributeError,
+        ImportError,
+        TypeError,
+        ValueError,
+        IndexError,
+    ) as error:
+        raise WarmstartError(
+            f"{path} is not a VecNormalize that stable-baselines3 saved: {error}."
+        ) from error
+    if not isinstance(wrapper, VecNormalize):
+        raise WarmstartError(f"{path} holds a {type(wrapper).__name__}, expected SB3's VecNormalize.")
+    return state_of(wrapper)

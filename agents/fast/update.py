@@ -1,0 +1,146 @@
+"""PPO's update for the policies that ``warmstart.agents.fast.mlp`` computes."""
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from stable_baselines3.common.buffers import RolloutBuffer
+from stable_baselines3.common.utils import explained_variance
+
+from warmstart.agents.fast.compilation import CompiledStep
+from warmstart.agents.fast.flat_adam import FlatAdam
+from warmstart.agents.fast.mlp import LossSettings, Minibatch, MlpLoss
+
+if TYPE_CHECKING:
+    from warmstart.agents.algorithms.ppo import PPO
+
+BUFFERED = ("observations", "actions", "values", "log_probs", "advantages", "returns")
+
+
+class MlpUpdate:
+    """The buffers of an update, kept from one to the next.
+
+    Args:
+        model: The agent whose policy is updated; its policy ``is_plain_mlp``, its optimizer
+            ``is_plain_adam``.
+    """
+
+    def __init__(self, model: "PPO") -> None:
+        self.model = model
+        optimizer: Any = model.policy.optimizer
+        self.adam = FlatAdam(optimizer, list(model.policy.parameters()))
+        self.compiled: CompiledStep | None = None
+        self._losses: dict[int, MlpLoss] = {}
+
+    def fits(self) -> bool:
+        """Whether the buffers are still those of the model's parameters."""
+        policy = self.model.policy
+        return self.adam.holds(policy.optimizer, list(policy.parameters()))
+
+    def run(self, settings: LossSettings) -> None:
+        """Pass over the rollout ``n_epochs`` times, and log what SB3 logs."""
+        model, adam = self.model, self.adam
+        trainable = [g for g, p in zip(adam.gradients, adam.parameters, strict=True) if p.requires_grad]
+        if not trainable:
+            return
+        runs = adam.segments()
+        compiled = self._compiled_step(settings, len(trainable) == len(adam.parameters) and len(runs) == 1)
+        data = flattened(model.rollout_buffer)
+        statistics: list[torch.Tensor] = []
+        done, last_epoch, stop = 0, 0, False
+        for _ in range(model.n_epochs):
+            last_epoch = len(statistics)
+            for batch in minibatches(data, model.batch_size):
+                if compiled is not None and len(batch.returns) == compiled.rows:
+                    _, rate, steps, _ = runs[0]
+                    result = compiled.attempt(batch, settings.clip_range, rate, steps + done)
+                    if result is not None:
+                        statistics.append(result)
+                        done += 1
+                        continue
+                    compiled = None
+                values = self._loss(len(batch.returns)).gradient(batch, settings, adam.gradients)
+                statistics.append(values)
+                if model.target_kl is not None and values[4].item() > 1.5 * model.target_kl:
+                    stop = True
+                    break
+                adam.clip(model.max_grad_norm, trainable)
+                for run in runs:
+                    adam.step(run, done)
+                done += 1
+            model._n_updates += 1
+            if stop:
+                break
+        adam.count(runs, done)
+        log_update(model, settings, torch.stack(statistics).double().numpy(), last_epoch)
+
+    def _loss(self, rows: int) -> MlpLoss:
+        loss = self._losses.get(rows)
+        if loss is None:
+            loss = self._losses[rows] = MlpLoss(self.model.policy, rows)
+        return loss
+
+    def _compiled_step(self, settings: LossSettings, whole: bool) -> CompiledStep | None:
+        """The compiled step where it is wanted and possible: all parameters train at one rate."""
+        model = self.model
+        if not model.wants_compilation or not whole or model.target_kl is not None:
+            return None
+        if self.compiled is None or not self.compiled.serves(settings, model.batch_size, model.max_grad_norm):
+            self.compiled = CompiledStep.make(
+                model.policy, self.adam, settings, model.batch_size, model.max_grad_norm
+            )
+        return self.compiled
+
+
+def flattened(buffer: RolloutBuffer) -> tuple[torch.Tensor, ...]:
+    """A full rollout as float32 tensors: observations, actions, log-probabilities, advantages, returns.
+
+    The buffer is flattened in place, as SB3's ``get`` does.
+    """
+    if not buffer.generator_ready:
+        for name in BUFFERED:
+            setattr(buffer, name, buffer.swap_and_flatten(getattr(buffer, name)))
+        buffer.generator_ready = True
+    vectors = (buffer.log_probs, buffer.advantages, buffer.returns)
+    return (
+        torch.from_numpy(buffer.observations).float(),
+        torch.from_numpy(buffer.actions).float(),
+        *(torch.from_numpy(values).flatten() for values in vectors),
+    )
+
+
+def minibatches(data: tuple[torch.Tensor, ...], batch_size: int) -> Iterator[Minibatch]:
+    """One pass over a rollout in random order, drawn from NumPy's global generator as SB3 does."""
+    order = torch.from_numpy(np.random.permutation(len(data[0])))  # noqa: NPY002
+    for start in range(0, len(order), batch_size):
+        indices = order[start : start + batch_size]
+        yield Minibatch(*(values.index_select(0, indices) for values in data))
+
+
+def log_update(model: Any, settings: LossSettings, statistics: NDArray[np.float64], last_epoch: int) -> None:
+    """Log what SB3's ``PPO.train`` logs.
+
+    Args:
+        model: The agent.
+        settings: Coefficients of the loss.
+        statistics: Policy loss, value loss, entropy loss, fraction clipped and KL divergence of each
+            minibatch. Shape: (minibatches, 5).
+        last_epoch: First minibatch of the last pass, over which SB3 averages the KL divergence.
+    """
+    policy_loss, value_loss, entropy_loss, clipped, divergence = statistics.T
+    last = policy_loss[-1] + settings.ent_coef * entropy_loss[-1] + settings.vf_coef * value_loss[-1]
+    buffer = model.rollout_buffer
+    explained = explained_variance(buffer.values.flatten(), buffer.returns.flatten())
+    record = model.logger.record
+    record("train/entropy_loss", np.mean(entropy_loss))
+    record("train/policy_gradient_loss", np.mean(policy_loss))
+    record("train/value_loss", np.mean(value_loss))
+    record("train/approx_kl", np.mean(divergence[last_epoch:]))
+    record("train/clip_fraction", np.mean(clipped))
+    record("train/loss", float(last))
+    record("train/explained_variance", explained)
+    record("train/std", torch.exp(model.policy.log_std).mean().item())
+    record("train/n_updates", model._n_updates, exclude="tensorboard")
+    record("train/clip_range", settings.clip_range)

@@ -1,0 +1,166 @@
+"""Policies whose critic reads more than their actor: PPO's, SAC's and TD3's.
+
+Asymmetric actor-critic (Pinto et al. 2017, 1710.06542): the actor reads the observation, the critic the
+physical context as well, which only a simulator knows. May import agents.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+import stable_baselines3.sac.policies as sac
+import stable_baselines3.td3.policies as td3
+import torch
+from gymnasium import spaces
+from stable_baselines3.common.policies import BasePolicy, MultiInputActorCriticPolicy
+from stable_baselines3.common.torch_layers import BaseFeaturesExtractor, CombinedExtractor, MlpExtractor
+from stable_baselines3.common.type_aliases import Schedule
+from stable_baselines3.common.vec_env import VecEnv
+from torch import nn
+
+from warmstart.agents.observing.privileged import POLICY, is_privileged
+from warmstart.core.errors import WarmstartError
+
+
+class PolicyExtractor(BaseFeaturesExtractor):
+    """The part of a privileged observation that the actor may see, as it is. Shape: (n, d)."""
+
+    def __init__(self, observation_space: spaces.Dict) -> None:
+        super().__init__(observation_space, spaces.flatdim(observation_space[POLICY]))
+
+    def forward(self, observations: Mapping[str, torch.Tensor]) -> torch.Tensor:
+        """The observation without its privileged part."""
+        return observations[POLICY].flatten(1)
+
+
+class AsymmetricMlpExtractor(MlpExtractor):
+    """SB3's hidden layers of actor and critic, for inputs of different sizes.
+
+    Args:
+        actor_dim: Features that the actor reads.
+        critic_dim: Features that the critic reads.
+        net_arch: Widths, as SB3's ``net_arch``.
+        activation_fn: Nonlinearity after each layer.
+        device: Where they are.
+    """
+
+    def __init__(
+        self,
+        actor_dim: int,
+        critic_dim: int,
+        net_arch: list[int] | dict[str, list[int]],
+        activation_fn: type[nn.Module],
+        device: torch.device | str = "auto",
+    ) -> None:
+        super().__init__(actor_dim, net_arch, activation_fn, device)
+        critic = MlpExtractor(critic_dim, net_arch, activation_fn, device)
+        self.value_net, self.latent_dim_vf = critic.value_net, critic.latent_dim_vf
+
+
+class AsymmetricActorCriticPolicy(MultiInputActorCriticPolicy):
+    """SB3's policy of PPO whose actor reads ``policy`` and whose critic reads ``policy`` and ``privileged``.
+
+    The constructor takes what SB3's takes, but for ``share_features_extractor``; ``features_extractor_class``
+    is the critic's.
+    """
+
+    def __init__(
+        self,
+        observation_space: spaces.Dict,
+        action_space: spaces.Space[Any],
+        lr_schedule: Schedule,
+        **kwargs: Any,
+    ) -> None:
+        check_asymmetric(type(self), observation_space, kwargs)
+        super().__init__(
+            observation_space, action_space, lr_schedule, **{**kwargs, "share_features_extractor": False}
+        )
+
+    def _build_mlp_extractor(self) -> None:
+        assert isinstance(self.observation_space, spaces.Dict)
+        self.features_extractor = self.pi_features_extractor = PolicyExtractor(self.observation_space)
+        self.features_dim = self.features_extractor.features_dim
+        self.mlp_extractor = AsymmetricMlpExtractor(
+            self.features_dim,
+            self.vf_features_extractor.features_dim,
+            self.net_arch,
+            self.activation_fn,
+            self.device,
+        )
+
+
+class _AsymmetricPolicy(BasePolicy):
+    """Mixin before SB3's policies of SAC and TD3."""
+
+    actor_kwargs: dict[str, Any]
+
+    def __init__(
+        self,
+        observation_space: spaces.Dict,
+        action_space: spaces.Box,
+        lr_schedule: Schedule,
+        **kwargs: Any,
+    ) -> None:
+        check_asymmetric(type(self), observation_space, kwargs)
+        kwargs.setdefault("features_extractor_class", CombinedExtractor)
+        super().__init__(observation_space, action_space, lr_schedule, **kwargs)
+
+    def _actor_kwargs(self) -> dict[str, Any]:
+        assert isinstance(self.observation_space, spaces.Dict)
+        return self._update_features_extractor(self.actor_kwargs, PolicyExtractor(self.observation_space))
+
+
+class AsymmetricSACPolicy(_AsymmetricPolicy, sac.SACPolicy):
+    """SB3's policy of SAC whose actor reads ``policy`` and whose critics read ``policy`` and ``privileged``.
+
+    See `AsymmetricActorCriticPolicy`.
+    """
+
+    def make_actor(self, features_extractor: BaseFeaturesExtractor | None = None) -> sac.Actor:
+        """Make the actor."""
+        del features_extractor
+        return sac.Actor(**self._actor_kwargs()).to(self.device)
+
+
+class AsymmetricTD3Policy(_AsymmetricPolicy, td3.TD3Policy):
+    """SB3's policy of TD3 whose actor reads ``policy`` and whose critics read ``policy`` and ``privileged``.
+
+    See `AsymmetricActorCriticPolicy`.
+    """
+
+    def make_actor(self, features_extractor: BaseFeaturesExtractor | None = None) -> td3.Actor:
+        """Make an actor."""
+        del features_extractor
+        return td3.Actor(**self._actor_kwargs()).to(self.device)
+
+
+ASYMMETRIC_POLICIES: dict[str, type[BasePolicy]] = {
+    "ppo": AsymmetricActorCriticPolicy,
+    "sac": AsymmetricSACPolicy,
+    "td3": AsymmetricTD3Policy,
+}
+"""The policy class of an algorithm whose critic alone reads what is privileged."""
+
+
+def wants_asymmetric(env: VecEnv) -> bool:
+    """Whether an environment's observations have a privileged part that its actor must not read.
+
+    That is so where they have exactly the keys ``policy`` and ``privileged``, unless they come from a
+    ``PrivilegedVision(who="both")``.
+    """
+    from warmstart.agents.checkpoints.checkpoint import env_attribute  # which imports the table of policies
+
+    return is_privileged(env.observation_space) and getattr(env_attribute(env, "vision"), "who", "") != "both"
+
+
+def check_asymmetric(policy: type[BasePolicy], space: spaces.Space[Any], kwargs: Mapping[str, Any]) -> None:
+    """Raise where an asymmetric policy can't be built."""
+    if not is_privileged(space):
+        raise WarmstartError(
+            f"{policy.__name__} takes observations with the keys policy and privileged, found {space}: see "
+            "the environment through PrivilegedVision."
+        )
+    if kwargs.get("share_features_extractor"):
+        raise WarmstartError(
+            f"{policy.__name__}: the actor must not read what the critic reads; leave "
+            "share_features_extractor out."
+        )

@@ -1,0 +1,226 @@
+"""Wrappers that turn a task's frames into what an agent observes: features, or stacks of frames.
+
+Each new frame is handled once, when it is made; an episode's history holds nothing of the last one. May
+import envs and agents.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+from gymnasium import spaces
+from gymnasium.vector import VectorEnv
+from gymnasium.vector.utils import batch_space
+from numpy.typing import NDArray
+
+from warmstart.core.errors import WarmstartError
+from warmstart.envs.simulation.seeding import masked_ids
+from warmstart.envs.single_pixels import is_frame
+from warmstart.envs.tasks.layouts import Layout, generic_layout, opaque_block
+from warmstart.envs.wrappers import PassingWrapper
+
+Array = NDArray[Any]
+Frames = NDArray[np.uint8]
+Features = NDArray[np.float32]
+Encode = Callable[[Frames], Features]
+Ids = NDArray[np.integer[Any]]
+
+
+class FrameHistoryEnv(PassingWrapper):
+    """Keeps what became of each environment's last frames; the base of the wrappers below.
+
+    Args:
+        env: Observes uint8 frames (n, height, width, 3), or a dict of them under ``pixels`` and of the state
+            under ``state``; resets in the same step.
+        item: Shape and type of what one frame becomes.
+        frames: Frames that are looked back on, the newest included.
+
+    Raises:
+        WarmstartError: The environment's observations aren't colour frames.
+    """
+
+    def __init__(
+        self, env: VectorEnv[Any, Any, Any], item: tuple[tuple[int, ...], type], frames: int
+    ) -> None:
+        super().__init__(env)
+        if frames < 1:
+            raise WarmstartError(f"Expected at least 1 frame of history, found {frames}.")
+        self.with_state = frame_space(env.single_observation_space)[1] is not None
+        shape, dtype = item
+        self._past: Array = np.zeros((env.num_envs, frames, *shape), dtype=dtype)
+
+    def _items(self, frames: Frames) -> Array:
+        """What new frames become. Shape: (n, *item)."""
+        raise NotImplementedError(f"{type(self).__name__} has no _items(frames).")
+
+    def _joined(self, past: Array, state: Array | None) -> Any:
+        """Observations from histories (n, frames, *item) and, if it is seen, the state (n, k)."""
+        raise NotImplementedError(f"{type(self).__name__} has no _joined(past, state).")
+
+    def _observe_as(self, space: spaces.Space[Any]) -> None:
+        self.single_observation_space = space
+        self.observation_space = batch_space(space, self.num_envs)
+
+    def reset(
+        self, *, seed: int | Sequence[int | None] | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[Any, dict[str, Any]]:
+        """Begin new episodes, with empty histories: their first frame repeated."""
+        observations, infos = self.env.reset(seed=seed, options=options)  # type: ignore[arg-type]
+        frames, state = self._parts(observations)
+        self._begin(masked_ids(options, self.num_envs), frames)
+        return self._joined(self._past, state), infos
+
+    def step(self, actions: Array) -> tuple[Any, Array, Array, Array, dict[str, Any]]:
+        """Take one step in every environment."""
+        observations, rewards, terminations, truncations, infos = self.env.step(actions)
+        frames, state = self._parts(observations)
+        ended = np.flatnonzero(terminations | truncations)
+        if ended.size:
+            infos = {**infos, "final_obs": self._final(frames, ended, infos["final_obs"])}
+            self._begin(ended, frames)
+        else:
+            self._push(frames)
+        return self._joined(self._past, state), rewards, terminations, truncations, infos
+
+    def _final(self, frames: Frames, ended: Ids, final: Array) -> Array:
+        """Push the newest frames, of ended episodes their last; return their final observations."""
+        lasts = [self._parts(final[env]) for env in ended]
+        frames = frames.copy()
+        for env, (frame, _) in zip(ended, lasts, strict=True):
+            frames[env] = frame
+        self._push(frames)
+        found = np.full(self.num_envs, None, dtype=object)
+        for env, (_, state) in zip(ended, lasts, strict=True):
+            joined = self._joined(self._past[env][None], None if state is None else np.asarray(state)[None])
+            found[env] = {k: v[0] for k, v in joined.items()} if isinstance(joined, dict) else joined[0]
+        return found
+
+    def _begin(self, ids: Ids, frames: Frames) -> None:
+        self._past[ids] = self._items(frames[ids])[:, None]
+
+    def _push(self, frames: Frames) -> None:
+        self._past[:, :-1] = self._past[:, 1:]
+        self._past[:, -1] = self._items(frames)
+
+    def _parts(self, observations: Any) -> tuple[Frames, Array | None]:
+        if self.with_state:
+            return observations["pixels"], observations["state"]
+        return observations, None
+
+    def state_dict(self) -> dict[str, Any]:
+        """State of the environments and the histories."""
+        return {"env": self.env.state_dict(), "past": self._past.copy()}  # type: ignore[attr-defined]
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Restore what `state_dict` returned."""
+        self.env.load_state_dict(state["env"])  # type: ignore[attr-defined]
+        self._past[...] = state["past"]
+
+
+class EncodedVectorEnv(FrameHistoryEnv):
+    """Features of a frozen encoder: the agent, its rollouts and its replay buffer never see a frame.
+
+    Observations are float32: the newest ``frames - 1`` features, oldest first, then their differences, as in
+    PIE-G (2212.05749) and FLARE (2101.01857): ``[f2, f3, d (f2 - f1), d (f3 - f2)]`` for three frames, the
+    features alone for one; then the state where the task shows it.
+
+    Args:
+        env: See `FrameHistoryEnv`.
+        encode: Frames (n, height, width, 3), uint8, to features (n, n_features), float32.
+        n_features: Features of one frame.
+        frames: Frames that are looked back on, the newest included.
+        difference: Factor d on the differences, which are smaller than the features.
+        block: Hash of the encoder, so that features only match those of the same one.
+    """
+
+    def __init__(
+        self,
+        env: VectorEnv[Any, Any, Any],
+        encode: Encode,
+        n_features: int,
+        frames: int = 2,
+        difference: float = 5.0,
+        block: str = "",
+    ) -> None:
+        super().__init__(env, ((n_features,), np.float32), frames)
+        self._encode, self._block, self._difference = encode, block, np.float32(difference)
+        self._size = n_features * (1 if frames == 1 else 2 * (frames - 1))
+        state = env.single_observation_space["state"] if self.with_state else None  # type: ignore[index]
+        size = self._size + (0 if state is None else spaces.utils.flatdim(state))
+        self._observe_as(spaces.Box(-np.inf, np.inf, (size,), np.float32))
+
+    @property
+    def observation_layout(self) -> Layout:
+        """Opaque features, then the names of the state's numbers."""
+        layout = opaque_block("feature", self._size, self._block)
+        if not self.with_state:
+            return layout
+        known = getattr(self.env, "state_layout", None)
+        state = self.env.single_observation_space["state"]  # type: ignore[index]
+        return layout + (known if known is not None else generic_layout(state, "state"))
+
+    def _items(self, frames: Frames) -> Features:
+        return self._encode(frames)
+
+    def _joined(self, past: Array, state: Array | None) -> Features:
+        n, frames, _ = past.shape
+        parts = [past[:, 0]]
+        if frames > 1:
+            moved = (past[:, 1:] - past[:, :-1]) * self._difference
+            parts = [past[:, 1:].reshape(n, -1), moved.reshape(n, -1)]
+        if state is not None:
+            parts.append(np.asarray(state, dtype=np.float32).reshape(n, -1))
+        return np.concatenate(parts, axis=1)
+
+
+class StackedVectorEnv(FrameHistoryEnv):
+    """The last frames as one image, for an encoder that trains inside the policy.
+
+    Observations are uint8 (n, 3 × frames, height, width), oldest frame first, channels first as SB3's
+    networks take them; or a dict of these under ``pixels`` and of the state under ``state``.
+
+    Args:
+        env: See `FrameHistoryEnv`.
+        frames: Frames that are looked back on, the newest included.
+    """
+
+    def __init__(self, env: VectorEnv[Any, Any, Any], frames: int = 3) -> None:
+        seen, state = frame_space(env.single_observation_space)
+        height, width, channels = seen.shape
+        super().__init__(env, ((channels, height, width), np.uint8), frames)
+        image = spaces.Box(0, 255, (channels * frames, height, width), np.uint8)
+        self._observe_as(image if state is None else spaces.Dict({"pixels": image, "state": state}))
+
+    @property
+    def observation_layout(self) -> Layout | None:
+        """Pixels have no names; None."""
+        return None
+
+    def _items(self, frames: Frames) -> Frames:
+        return frames.transpose(0, 3, 1, 2)
+
+    def _joined(self, past: Array, state: Array | None) -> Any:
+        stacked = past.reshape(len(past), -1, *past.shape[3:]).copy()
+        return stacked if state is None else {"pixels": stacked, "state": state}
+
+
+def frame_space(space: spaces.Space[Any]) -> tuple[spaces.Box, spaces.Space[Any] | None]:
+    """The space of a task's frames, and that of the state beside them, if there is one.
+
+    Raises:
+        WarmstartError: Its observations aren't colour frames of uint8.
+    """
+    frames, state = space, None
+    if isinstance(space, spaces.Dict) and set(space.spaces) == {"pixels", "state"}:
+        frames, state = space["pixels"], space["state"]
+    if is_frame(frames):
+        assert isinstance(frames, spaces.Box)
+        return frames, state
+    shape = getattr(space, "shape", None)
+    hint = "ask for frames with the task's option obs=pixels"
+    if shape is not None and len(shape) == 3:
+        hint = "an encoder needs three colour channels last, not grey-scale or alpha, and uint8 from 0 to 255"
+    raise WarmstartError(
+        "Expected observations that are colour frames, uint8 of shape (height, width, 3), found "
+        f"{space}: {hint}."
+    )

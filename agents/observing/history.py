@@ -1,0 +1,237 @@
+"""What an agent remembers: the last observations and the actions between them, as one vector.
+
+A policy that sees them can tell how the world answers, and so what its physics is. May import envs and
+agents.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import torch
+from gymnasium import spaces
+from gymnasium.vector import VectorEnv
+from gymnasium.vector.utils import batch_space
+from numpy.typing import NDArray
+from stable_baselines3.common.torch_layers import BaseFeaturesExtractor
+from torch import nn
+
+from warmstart.agents.observing.base import Vision
+from warmstart.agents.observing.privileged import multilayer, vector_space
+from warmstart.core.errors import WarmstartError
+from warmstart.envs.simulation.seeding import masked_ids
+from warmstart.envs.tasks.layouts import Layout, generic_layout
+from warmstart.envs.wrappers import PassingWrapper
+
+Array = NDArray[Any]
+Ids = NDArray[np.integer[Any]]
+
+
+@dataclass(frozen=True)
+class HistoryVision(Vision):
+    """The last observations and the actions between them.
+
+    Raises:
+        WarmstartError: There is no frame.
+    """
+
+    frames: int = 8
+    """Observations, the newest included."""
+    actions: bool = True
+    """Whether the ``frames - 1`` actions between them are seen, too."""
+
+    def __post_init__(self) -> None:
+        if self.frames < 1:
+            raise WarmstartError(f"Expected at least 1 frame of history, found {self.frames}.")
+
+    def wrap(self, env: VectorEnv[Any, Any, Any]) -> "HistoryEnv":
+        """See `Vision.wrap`.
+
+        Raises:
+            WarmstartError: Observations (or actions that are seen) aren't vectors.
+        """
+        wrapped = HistoryEnv(env, self.frames, self.actions)
+        wrapped.vision = self  # type: ignore[attr-defined]
+        return wrapped
+
+    def to_json(self) -> dict[str, Any]:
+        """See `Vision.to_json`."""
+        return {"kind": "history", "frames": self.frames, "actions": self.actions}
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> "HistoryVision":
+        """Inverse of `to_json`."""
+        return cls(int(values["frames"]), bool(values["actions"]))
+
+
+class HistoryEnv(PassingWrapper):
+    """Observes the last observations, oldest first, then the actions between them, oldest first.
+
+    For k frames of d numbers and m actions an observation has k d + (k - 1) m numbers. An episode begins with
+    its first observation repeated and with actions of zero; nothing of the last episode is left. Actions are
+    remembered within the range of their space, to which MuJoCo clips them.
+
+    Args:
+        env: Observes vectors; resets in the same step.
+        frames: Observations, the newest included.
+        actions: Whether actions are seen, too.
+
+    Raises:
+        WarmstartError: Observations (or actions that are seen) aren't vectors.
+    """
+
+    def __init__(self, env: VectorEnv[Any, Any, Any], frames: int, actions: bool) -> None:
+        super().__init__(env)
+        seen, done = vector_space(env), env.single_action_space
+        if actions and not (isinstance(done, spaces.Box) and len(done.shape) == 1):
+            raise WarmstartError(
+                f"Expected actions that are vectors (a Box of one dimension), found {done}: leave them out "
+                "of the history with actions=False."
+            )
+        low, high, dtype = [seen.low] * frames, [seen.high] * frames, seen.dtype
+        width = 0
+        if actions:
+            assert isinstance(done, spaces.Box)
+            width, dtype = done.shape[0], np.result_type(seen.dtype, done.dtype)
+            low += [np.minimum(done.low, 0)] * (frames - 1)  # zero stands for no action yet
+            high += [np.maximum(done.high, 0)] * (frames - 1)
+            self._bounds = done.low, done.high
+        self._seen = np.zeros((self.num_envs, frames, seen.shape[0]), dtype=dtype)
+        self._done = np.zeros((self.num_envs, frames - 1, width), dtype=dtype)
+        self.single_observation_space = spaces.Box(
+            np.concatenate(low).astype(dtype), np.concatenate(high).astype(dtype), dtype=dtype.type
+        )
+        self.observation_space = batch_space(self.single_observation_space, self.num_envs)
+
+    @property
+    def observation_layout(self) -> Layout:
+        """The newest observation has its own names, others the suffix ``@-1``, ``@-2``, ….
+
+        The action before the newest observation is ``action.NAME@-1``.
+        """
+        seen = self._layout("observation_layout", self.env.single_observation_space, "obs")
+        frames = self._seen.shape[1]
+        found = [
+            replace(dimension, name=f"{dimension.name}@-{age}" if age else dimension.name)
+            for age in range(frames - 1, -1, -1)
+            for dimension in seen.dimensions
+        ]
+        if self._done.shape[2]:
+            done = self._layout("action_layout", self.env.single_action_space, "action")
+            found += [
+                replace(dimension, name=f"action.{dimension.name}@-{age}")
+                for age in range(frames - 1, 0, -1)
+                for dimension in done.dimensions
+            ]
+        return Layout(tuple(found))
+
+    def _layout(self, name: str, space: spaces.Space[Any], prefix: str) -> Layout:
+        known: Layout | None = getattr(self.env, name, None)
+        return generic_layout(space, prefix) if known is None else known
+
+    def reset(
+        self, *, seed: int | Sequence[int | None] | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[Array, dict[str, Any]]:
+        """Begin new episodes, with empty histories."""
+        observations, infos = self.env.reset(seed=seed, options=options)  # type: ignore[arg-type]
+        self._begin(masked_ids(options, self.num_envs), observations)
+        return self._observed(), infos
+
+    def step(self, actions: Array) -> tuple[Array, Array, Array, Array, dict[str, Any]]:
+        """Take one step in every environment."""
+        observations, rewards, terminations, truncations, infos = self.env.step(actions)
+        ended = np.flatnonzero(terminations | truncations)
+        newest = observations
+        if ended.size:
+            newest = observations.copy()
+            newest[ended] = np.stack(infos["final_obs"][ended])
+        self._push(newest, actions)
+        if ended.size:
+            final = np.full(self.num_envs, None, dtype=object)
+            for env, last in zip(ended, self._observed()[ended], strict=True):
+                final[env] = last
+            infos = {**infos, "final_obs": final}
+            self._begin(ended, observations)
+        return self._observed(), rewards, terminations, truncations, infos
+
+    def _begin(self, ids: Ids, observations: Array) -> None:
+        self._seen[ids] = observations[ids][:, None]
+        self._done[ids] = 0
+
+    def _push(self, observations: Array, actions: Array) -> None:
+        self._seen[:, :-1] = self._seen[:, 1:]
+        self._seen[:, -1] = observations
+        if self._done.size:
+            self._done[:, :-1] = self._done[:, 1:]
+            self._done[:, -1] = np.clip(actions, *self._bounds)
+
+    def _observed(self) -> Array:
+        n = self.num_envs
+        return np.concatenate([self._seen.reshape(n, -1), self._done.reshape(n, -1)], axis=1)
+
+    def state_dict(self) -> dict[str, Any]:
+        """State of the environments and the histories."""
+        inner: Any = self.env
+        return {"env": inner.state_dict(), "seen": self._seen.copy(), "done": self._done.copy()}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Restore what `state_dict` returned."""
+        inner: Any = self.env
+        inner.load_state_dict(state["env"])
+        self._seen[...], self._done[...] = state["seen"], state["done"]
+
+
+class AdaptationExtractor(BaseFeaturesExtractor):
+    """Features of a history: its newest observation, and a latent code phi(history) of the physics.
+
+    The adaptation module phi of RMA (2107.04034, section III-B). Every transition (observation, action, next
+    observation) is embedded by the same small network, and another one reads the embeddings in order. (The
+    paper has convolutions over 50 steps in its place, and no next observation; its observations hold the last
+    action.)
+
+    Args:
+        observation_space: As ``HistoryVision(frames, actions=True)`` makes it.
+        frames: Observations of d numbers in it, at least 2.
+        n_actions: Numbers of one action.
+        latent_dim: Numbers of the code.
+        embedding: Numbers that a transition becomes.
+        hidden: Widths of the hidden layers after that.
+
+    Raises:
+        WarmstartError: The observations are others.
+    """
+
+    def __init__(
+        self,
+        observation_space: spaces.Space[Any],
+        frames: int,
+        n_actions: int,
+        latent_dim: int = 8,
+        embedding: int = 16,
+        hidden: Sequence[int] = (128, 64),
+    ) -> None:
+        size = spaces.flatdim(observation_space) - (frames - 1) * n_actions
+        if frames < 2 or size < frames or size % frames:
+            raise WarmstartError(
+                f"Expected a history of at least 2 frames with {n_actions} actions between, found frames="
+                f"{frames} and {observation_space}."
+            )
+        super().__init__(observation_space, size // frames + latent_dim)
+        self.frames, self.n_actions, self.n_seen = frames, n_actions, size // frames
+        self.embed = multilayer(2 * self.n_seen + n_actions, (2 * embedding,), embedding)
+        self.phi = multilayer((frames - 1) * embedding, hidden, latent_dim)
+
+    def latent(self, observations: torch.Tensor) -> torch.Tensor:
+        """The code of the physics. Shape: (n, latent_dim)."""
+        n, split = len(observations), self.frames * self.n_seen
+        seen = observations[:, :split].reshape(n, self.frames, self.n_seen)
+        done = observations[:, split:].reshape(n, self.frames - 1, self.n_actions)
+        transitions = torch.cat([seen[:, :-1], done, seen[:, 1:]], dim=2)
+        embedded = nn.functional.elu(self.embed(transitions))
+        return self.phi(embedded.flatten(1))  # type: ignore[no-any-return]
+
+    def forward(self, observations: torch.Tensor) -> torch.Tensor:
+        """Newest observation and code. Shape: (n, d + latent_dim)."""
+        newest = observations[:, (self.frames - 1) * self.n_seen : self.frames * self.n_seen]
+        return torch.cat([newest, self.latent(observations)], dim=1)

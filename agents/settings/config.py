@@ -1,0 +1,276 @@
+"""What an agent is trained with: one frozen dataclass per algorithm, in SB3's own names. Imports no torch.
+
+The values tuned for a task are in ``warmstart.agents.settings.defaults``.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from typing import Any, ClassVar, Literal
+
+from warmstart.core.errors import WarmstartError, unknown_name
+
+Activation = Literal["tanh", "relu", "elu", "leaky_relu", "gelu", "silu"]
+Decay = Literal["constant", "linear"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class AgentConfig:
+    """What the three algorithms have in common."""
+
+    algorithm: ClassVar[str]
+
+    n_envs: int = 1
+    """Environments simulated side by side."""
+    learning_rate: float = 3e-4
+    """Adam's step size, at the start of training."""
+    learning_rate_decay: Decay = "constant"
+    """``linear`` lets the learning rate fall to zero over training (RL Zoo's ``lin_``)."""
+    batch_size: int = 256
+    """Transitions per gradient step."""
+    gamma: float = 0.99
+    """Discount factor per control step."""
+    normalize_obs: bool = False
+    """Standardise observations by their running mean and variance (SB3's ``VecNormalize``)."""
+    normalize_reward: bool = False
+    """Divide rewards by the running standard deviation of the discounted return (SB3's ``VecNormalize``)."""
+    clip_obs: float = 10.0
+    """Bound on a standardised observation."""
+    clip_reward: float = 10.0
+    """Bound on a scaled reward."""
+    net_arch: tuple[int, ...] = (256, 256)
+    """Widths of the hidden layers of actor and critic."""
+    critic_net_arch: tuple[int, ...] | None = None
+    """Widths of the critic's hidden layers; ``None`` for those of ``net_arch``."""
+    activation: Activation = "relu"
+    """Nonlinearity between layers."""
+    use_sde: bool = False
+    """Explore by generalised state-dependent noise (gSDE) in place of independent Gaussian noise."""
+    sde_sample_freq: int = -1
+    """Steps between two gSDE noise matrices; -1 draws one per rollout."""
+    stats_window_size: int = 100
+    """Episodes over which SB3's rollout statistics are averaged."""
+    compile: bool | Literal["auto"] = False
+    """Compile PPO's minibatch update with ``torch.compile``; ``auto`` where that has been seen to pay."""
+
+    def __post_init__(self) -> None:
+        for name, low, high in (
+            ("n_envs", 1, None),
+            ("batch_size", 1, None),
+            ("learning_rate", 0.0, None),
+            ("gamma", 0.0, 1.0),
+            ("clip_obs", 0.0, None),
+            ("clip_reward", 0.0, None),
+        ):
+            check_range(type(self).algorithm, name, getattr(self, name), low, high)
+        if any(width < 1 for width in self.net_arch + (self.critic_net_arch or ())):
+            raise WarmstartError(f"net_arch: widths are at least 1, found {self.net_arch}.")
+
+    @property
+    def normalize(self) -> bool:
+        """Whether a ``VecNormalize`` stands between the environment and the agent."""
+        return self.normalize_obs or self.normalize_reward
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values of every field, with the algorithm's name under ``algorithm``."""
+        values = {f.name: getattr(self, f.name) for f in fields(self)}
+        return {"algorithm": type(self).algorithm} | {
+            name: list(value) if isinstance(value, tuple) else value for name, value in values.items()
+        }
+
+
+@dataclass(frozen=True, kw_only=True)
+class PPOConfig(AgentConfig):
+    """Proximal policy optimisation (Schulman et al. 2017, 1707.06347)."""
+
+    algorithm: ClassVar[str] = "ppo"
+
+    n_envs: int = 64
+    n_steps: int = 128
+    """Steps per environment and rollout."""
+    batch_size: int = 1024
+    n_epochs: int = 10
+    """Passes over a rollout."""
+    gae_lambda: float = 0.95
+    """Trade-off between bias and variance of the advantage (generalised advantage estimation)."""
+    clip_range: float = 0.2
+    """How far the probability ratio may leave 1 before its gradient is cut."""
+    clip_range_decay: Decay = "constant"
+    """``linear`` lets the clip range fall to zero over training."""
+    clip_range_vf: float | None = None
+    """The same for the value function; ``None`` doesn't clip it."""
+    normalize_advantage: bool = True
+    """Standardise the advantages of each minibatch."""
+    ent_coef: float = 0.0
+    """Weight of the entropy bonus."""
+    vf_coef: float = 0.5
+    """Weight of the value loss."""
+    max_grad_norm: float = 0.5
+    """Bound on the gradient's norm."""
+    target_kl: float | None = None
+    """End an update early once the KL divergence exceeds 1.5 times this; ``None`` never does."""
+    normalize_obs: bool = True
+    normalize_reward: bool = True
+    net_arch: tuple[int, ...] = (64, 64)
+    activation: Activation = "tanh"
+    log_std_init: float = 0.0
+    """Initial logarithm of the exploration's standard deviation."""
+    ortho_init: bool = True
+    """Orthogonal initial weights."""
+    compile: bool | Literal["auto"] = "auto"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for name, low, high in (
+            ("n_steps", 1, None),
+            ("n_epochs", 1, None),
+            ("gae_lambda", 0.0, 1.0),
+            ("clip_range", 0.0, None),
+            ("max_grad_norm", 0.0, None),
+        ):
+            check_range("ppo", name, getattr(self, name), low, high)
+        if self.n_steps * self.n_envs % self.batch_size == 1:
+            raise WarmstartError(
+                f"ppo: a rollout of n_steps × n_envs = {self.n_steps * self.n_envs} leaves a last "
+                f"minibatch of one; choose a batch_size other than {self.batch_size}."
+            )
+
+
+@dataclass(frozen=True, kw_only=True)
+class OffPolicyConfig(AgentConfig):
+    """What SAC and TD3 have in common."""
+
+    buffer_size: int = 1_000_000
+    """Transitions that the replay buffer holds."""
+    learning_starts: int = 100
+    """Steps before the first gradient step."""
+    random_steps: int | None = None
+    """Steps that act uniformly at random; ``None`` for ``learning_starts``, as SB3 does, 0 for a warm
+    start."""
+    tau: float = 0.005
+    """Weight of the new parameters in the target networks' moving average."""
+    train_freq: int = 1
+    """Steps of each environment between updates."""
+    gradient_steps: int = 1
+    """Gradient steps per update; -1 for as many as there were environment steps."""
+    n_critics: int = 2
+    """Critics whose minimum is taken."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for name, low, high in (
+            ("buffer_size", 1, None),
+            ("learning_starts", 0, None),
+            ("tau", 0.0, 1.0),
+            ("train_freq", 1, None),
+            ("gradient_steps", -1, None),
+            ("n_critics", 1, None),
+        ):
+            check_range(type(self).algorithm, name, getattr(self, name), low, high)
+
+
+@dataclass(frozen=True, kw_only=True)
+class SACConfig(OffPolicyConfig):
+    """Soft actor-critic (Haarnoja et al. 2018, 1812.05905)."""
+
+    algorithm: ClassVar[str] = "sac"
+
+    ent_coef: float | Literal["auto"] = "auto"
+    """Weight of the entropy; ``auto`` learns it."""
+    ent_coef_init: float = 1.0
+    """Where a learned entropy coefficient starts."""
+    target_entropy: float | Literal["auto"] = "auto"
+    """Entropy that a learned coefficient aims at; ``auto`` is minus the number of actions."""
+    target_update_interval: int = 1
+    """Gradient steps between updates of the target networks."""
+    use_sde_at_warmup: bool = False
+    """Act by gSDE, not uniformly, during the random steps."""
+    log_std_init: float = -3.0
+    """Initial logarithm of the standard deviation; only gSDE uses it."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TD3Config(OffPolicyConfig):
+    """Twin delayed deep deterministic policy gradient (Fujimoto et al. 2018, 1802.09477)."""
+
+    algorithm: ClassVar[str] = "td3"
+
+    learning_rate: float = 1e-3
+    net_arch: tuple[int, ...] = (400, 300)
+    policy_delay: int = 2
+    """Critic updates per actor update."""
+    target_policy_noise: float = 0.2
+    """Standard deviation of the noise that smooths the target policy."""
+    target_noise_clip: float = 0.5
+    """Bound on that noise."""
+    action_noise: float = 0.1
+    """Standard deviation of the exploration noise, in units of half the action range."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.use_sde:
+            raise WarmstartError("td3: use_sde needs a stochastic policy; use sac or ppo.")
+
+
+AlgorithmConfig = PPOConfig | SACConfig | TD3Config
+
+ALGORITHMS: dict[str, type[PPOConfig] | type[SACConfig] | type[TD3Config]] = {
+    "ppo": PPOConfig,
+    "sac": SACConfig,
+    "td3": TD3Config,
+}
+"""Algorithms by name, with the class of their configuration."""
+
+REFUSED = frozenset({"a2c", "dqn", "ddpg", "her", "trpo", "tqc", "qrdqn", "ppo_lstm", "recurrentppo", "ars"})
+REFUSED |= {"crossq", "maskableppo"}
+"""Algorithms of SB3 and sb3-contrib that this package doesn't train."""
+
+
+def config_class(algorithm: str) -> type[PPOConfig] | type[SACConfig] | type[TD3Config]:
+    """Configuration class of an algorithm.
+
+    Args:
+        algorithm: ``ppo``, ``sac`` or ``td3``, in any case.
+
+    Raises:
+        WarmstartError: If the algorithm is unknown, or known but not supported.
+    """
+    name = algorithm.lower()
+    if name in ALGORITHMS:
+        return ALGORITHMS[name]
+    if name in REFUSED:
+        raise WarmstartError(
+            f"{algorithm} is not supported, only {', '.join(ALGORITHMS)} are. For discrete actions use "
+            "ppo; for continuous ones ppo, sac or td3."
+        )
+    raise unknown_name("algorithm", algorithm, ALGORITHMS)
+
+
+def config_from_json(values: Mapping[str, Any]) -> AlgorithmConfig:
+    """Inverse of ``AgentConfig.to_json``.
+
+    Raises:
+        WarmstartError: If a field is unknown, or the algorithm is.
+    """
+    given = dict(values)
+    cls = config_class(given.pop("algorithm"))
+    names = [f.name for f in fields(cls)]
+    for name, value in given.items():
+        if name not in names:
+            raise unknown_name(f"{cls.algorithm} setting", name, names)
+        if isinstance(value, list):
+            given[name] = tuple(value)
+    return cls(**given)
+
+
+def check_range(owner: str, name: str, value: float, low: float | None, high: float | None) -> None:
+    """Raise where a number lies outside its bounds."""
+    if (low is not None and value < low) or (high is not None and value > high):
+        bounds = " and ".join(
+            text
+            for text in (
+                f"at least {low}" if low is not None else "",
+                f"at most {high}" if high is not None else "",
+            )
+            if text
+        )
+        raise WarmstartError(f"{owner}: {name} has to be {bounds}, found {value}.")

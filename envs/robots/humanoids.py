@@ -1,0 +1,207 @@
+"""Gymnasium's humanoids: Humanoid and HumanoidStandup, as in its v5 environments."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+from typing_extensions import override
+
+from warmstart.envs.robots.base import Array, MujocoTask
+from warmstart.envs.robots.locomotion import planar_position, row_sum_of_squares, uniform_noise
+from warmstart.envs.simulation.simulation import Simulation
+
+_FREE_JOINT = 6  # degrees of freedom of the torso, which no actuator moves
+
+
+@dataclass(frozen=True)
+class _Humanoid(MujocoTask):
+    """Observations of a humanoid: its state and what acts on its bodies, one substep behind."""
+
+    frame_skip: int = 5
+    time_limit: int | None = 1000
+    ctrl_cost_weight: float = 0.1
+    reset_noise_scale: float = 1e-2
+    exclude_current_positions_from_observation: bool = True
+    include_cinert_in_observation: bool = True
+    include_cvel_in_observation: bool = True
+    include_qfrc_actuator_in_observation: bool = True
+    include_cfrc_ext_in_observation: bool = True
+
+    @override
+    def reset_state(self, sim: Simulation, rng: np.random.Generator) -> tuple[Array, Array]:
+        return uniform_noise(sim, rng, self.reset_noise_scale)
+
+    @property
+    @override
+    def reads(self) -> tuple[str, ...]:
+        included = {
+            "cinert": self.include_cinert_in_observation,
+            "cvel": self.include_cvel_in_observation,
+            "qfrc_actuator": self.include_qfrc_actuator_in_observation,
+            "cfrc_ext": self.include_cfrc_ext_in_observation or self._impact_weight != 0,
+        }
+        return ("ten_length", "ten_velocity", *(name for name, include in included.items() if include))
+
+    @property
+    def _impact_weight(self) -> float:
+        """Weight of the cost on contact forces; each humanoid names its option differently."""
+        raise NotImplementedError(f"{type(self).__name__} has no _impact_weight.")
+
+    @override
+    def observe(self, sim: Simulation) -> Array:
+        parts = [sim.qpos[:, 2:] if self.exclude_current_positions_from_observation else sim.qpos, sim.qvel]
+        if self.include_cinert_in_observation:
+            parts.append(sim.read("cinert")[:, 1:].reshape(sim.n, -1))
+        if self.include_cvel_in_observation:
+            parts.append(sim.read("cvel")[:, 1:].reshape(sim.n, -1))
+        if self.include_qfrc_actuator_in_observation:
+            parts.append(sim.read("qfrc_actuator")[:, _FREE_JOINT:])
+        if self.include_cfrc_ext_in_observation:
+            parts.append(sim.read("cfrc_ext")[:, 1:].reshape(sim.n, -1))
+        return np.concatenate(parts, axis=1)
+
+    def _impact_cost(self, sim: Simulation, limits: tuple[float, float]) -> Array:
+        cost = np.zeros(sim.n)
+        if self._impact_weight:
+            cost = self._impact_weight * row_sum_of_squares(sim.read("cfrc_ext"))
+        return np.clip(cost, *limits)
+
+    def _tendons(self, sim: Simulation) -> dict[str, Array]:
+        return {
+            "tendon_length": sim.read("ten_length").copy(),
+            "tendon_velocity": sim.read("ten_velocity").copy(),
+        }
+
+
+@dataclass(frozen=True)
+class Humanoid(_Humanoid):
+    """Humanoid-v5. Its velocity is that of its centre of mass, one substep behind the state."""
+
+    gymnasium_id: ClassVar[str | None] = "Humanoid-v5"
+    xml_file: str = "humanoid.xml"
+    forward_reward_weight: float = 1.25
+    contact_cost_weight: float = 5e-7
+    contact_cost_range: tuple[float, float] = (-np.inf, 10.0)
+    healthy_reward: float = 5.0
+    terminate_when_unhealthy: bool = True
+    healthy_z_range: tuple[float, float] = (1.0, 2.0)
+
+    camera: ClassVar[Mapping[str, Any]] = {
+        "trackbodyid": 1,
+        "distance": 4.0,
+        "lookat": np.array((0.0, 0.0, 2.0)),
+        "elevation": -20.0,
+    }
+    pixel_camera: ClassVar[Mapping[str, Any]] = {
+        "distance": 3.4,
+        "azimuth": 90.0,
+        "elevation": -15.0,
+        "lookat": (0.0, 0.0, 1.0),
+    }
+    follows: ClassVar[str | None] = "torso"
+
+    @property
+    @override
+    def reads(self) -> tuple[str, ...]:
+        return (*super().reads, "xipos")
+
+    @property
+    def _impact_weight(self) -> float:
+        return self.contact_cost_weight
+
+    @override
+    def before_step(self, sim: Simulation) -> None:
+        sim.before["xy"] = self._mass_center(sim)
+
+    def healthy(self, sim: Simulation) -> NDArray[np.bool_]:
+        """Which humanoids stand. Shape: (n,)."""
+        low, high = self.healthy_z_range
+        return (low < sim.qpos[:, 2]) & (sim.qpos[:, 2] < high)
+
+    @override
+    def terminated(self, sim: Simulation) -> NDArray[np.bool_]:
+        if not self.terminate_when_unhealthy:
+            return super().terminated(sim)
+        return ~self.healthy(sim)
+
+    @override
+    def reward(self, sim: Simulation, actions: Array) -> tuple[Array, dict[str, Array]]:
+        del actions
+        velocity = (self._mass_center(sim) - sim.before["xy"]) / sim.dt[:, None]
+        forward = self.forward_reward_weight * velocity[:, 0]
+        survive = self.healthy(sim) * float(self.healthy_reward)
+        ctrl_cost = self.ctrl_cost_weight * row_sum_of_squares(sim.ctrl)
+        contact_cost = self._impact_cost(sim, self.contact_cost_range)
+        return forward + survive - (ctrl_cost + contact_cost), {
+            **self.reset_info(sim),
+            "x_velocity": velocity[:, 0],
+            "y_velocity": velocity[:, 1],
+            "reward_survive": survive,
+            "reward_forward": forward,
+            "reward_ctrl": -ctrl_cost,
+            "reward_contact": -contact_cost,
+        }
+
+    @override
+    def reset_info(self, sim: Simulation) -> dict[str, Array]:
+        return {**planar_position(sim), **self._tendons(sim)}
+
+    def _mass_center(self, sim: Simulation) -> Array:
+        """Centre of mass in the x-y plane, m. Shape: (n, 2)."""
+        mass = sim.model_field("body_mass")
+        weighted: Array = (mass[:, :, None] * sim.read("xipos")[:, :, :2]).sum(axis=1)
+        total: Array = mass.sum(axis=1, keepdims=True)
+        return weighted / total
+
+
+@dataclass(frozen=True)
+class HumanoidStandup(_Humanoid):
+    """HumanoidStandup-v5. Its height is rewarded per timestep, not per control step."""
+
+    gymnasium_id: ClassVar[str | None] = "HumanoidStandup-v5"
+    xml_file: str = "humanoidstandup.xml"
+    uph_cost_weight: float = 1
+    impact_cost_weight: float = 0.5e-6
+    impact_cost_range: tuple[float, float] = (-np.inf, 10.0)
+
+    camera: ClassVar[Mapping[str, Any]] = {
+        "trackbodyid": 1,
+        "distance": 4.0,
+        "lookat": np.array((0.0, 0.0, 0.8925)),
+        "elevation": -20.0,
+    }
+    pixel_camera: ClassVar[Mapping[str, Any]] = {
+        "distance": 3.4,
+        "azimuth": 135.0,
+        "elevation": -15.0,
+        "lookat": (0.0, 0.0, 0.6),
+    }
+    follows: ClassVar[str | None] = "torso"
+
+    @property
+    def _impact_weight(self) -> float:
+        return self.impact_cost_weight
+
+    @override
+    def reward(self, sim: Simulation, actions: Array) -> tuple[Array, dict[str, Array]]:
+        del actions
+        height_reward = sim.qpos[:, 2] / sim.timestep
+        ctrl_cost = self.ctrl_cost_weight * row_sum_of_squares(sim.ctrl)
+        impact_cost = self._impact_cost(sim, self.impact_cost_range)
+        return height_reward - ctrl_cost - impact_cost + 1, {
+            **self.reset_info(sim),
+            "reward_linup": height_reward,
+            "reward_quadctrl": -ctrl_cost,
+            "reward_impact": -impact_cost,
+        }
+
+    @override
+    def reset_info(self, sim: Simulation) -> dict[str, Array]:
+        return {
+            "x_position": sim.qpos[:, 0].copy(),
+            "y_position": sim.qpos[:, 1].copy(),
+            "z_distance_from_origin": sim.qpos[:, 2] - sim.initial_qpos[2],
+            **self._tendons(sim),
+        }

@@ -1,0 +1,4 @@
+"""MuJoCo itself: models, and many simulations of one of them stepped together.
+
+May import: core.
+"""

@@ -1,0 +1,4 @@
+"""From curves to metrics and verdicts; plain arrays and numbers.
+
+May import: core.
+"""

@@ -1,0 +1,369 @@
+"""Every number of the report in one JSON-able dataclass: `summarise` a run, `write_summary` to a file.
+
+Deterministic: the same run gives the same summary. Imports the rest of the statistics in this room.
+"""
+
+import contextlib
+import dataclasses
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from warmstart.core.errors import WarmstartError
+from warmstart.experiments.analysis.curves import Curve, RunData
+from warmstart.experiments.analysis.grids import Gridded, GriddedArm, to_grid
+from warmstart.experiments.analysis.headlines import Headline, headline
+from warmstart.experiments.analysis.metrics import (
+    Metric,
+    Normalisation,
+    TimeToThreshold,
+    absolute_metrics,
+    area,
+    final_return,
+    normalisation,
+    paired_metrics,
+    times_to_threshold,
+)
+from warmstart.experiments.analysis.statistics import (
+    Interval,
+    bootstrap_band,
+    improvement_interval,
+    pooled_iqm,
+    pooled_mean,
+    stratified_bootstrap,
+)
+from warmstart.experiments.analysis.verdict import ALPHA, Verdict, judge
+
+Floats = NDArray[np.float64]
+
+FORMAT = 1
+"""Version of summary.json; raised when a key changes its meaning."""
+
+
+@dataclass(frozen=True)
+class Band:
+    """An aggregate curve on the common grid with its pointwise bootstrap band. Each of shape (points,)."""
+
+    centre: tuple[float, ...]
+    low: tuple[float, ...]
+    """NaN with a single seed."""
+    high: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class ArmSummary:
+    """What is known about one arm."""
+
+    name: str
+    method: str
+    """Transfer method; empty where the study isn't known."""
+    seeds: tuple[int, ...]
+    """Seeds whose curves are compared."""
+    failed_seeds: tuple[int, ...]
+    constant: bool
+    """Whether nothing trained."""
+    verdict: Verdict | None
+    """None for the cold arm."""
+    headline: Headline | None
+    """The verdict in plain words; None for the cold arm."""
+    metrics: Mapping[str, Metric]
+    """By key of `metric_kinds.METRICS`."""
+    time_to_threshold: Mapping[str, TimeToThreshold]
+    """By clock: steps, steps_with_source, seconds, seconds_with_source; empty without a threshold."""
+    final_iqm: Interval
+    """Interquartile mean of the seeds' final returns with a stratified bootstrap interval."""
+    improvement: Mapping[str, Interval]
+    """Probability that a random seed of this arm beats a random one of the cold arm, by `area` and `final`,
+    with bootstrap intervals; empty for the cold arm."""
+    bands: Mapping[str, Band]
+    """By aggregate: `iqm`, `mean`."""
+    seconds: tuple[float, ...]
+    """Mean training wall-clock over seeds at each grid point, in s."""
+    source_steps: float
+    """Mean training steps of the source agents."""
+    source_seconds: float
+    """Mean training wall-clock of the source agents, in s."""
+
+
+@dataclass(frozen=True)
+class CurveSummary:
+    """The evaluations of one trial, as recorded."""
+
+    arm: str
+    seed: int
+    steps: tuple[int, ...]
+    returns: tuple[float, ...]
+    seconds: tuple[float, ...]
+    source_steps: int
+    source_seconds: float
+    constant: bool
+    complete: bool
+
+
+@dataclass(frozen=True)
+class FailureSummary:
+    """A trial that gave no result."""
+
+    arm: str
+    seed: int
+    error: str
+
+
+@dataclass(frozen=True)
+class Summary:
+    """All numbers of a report."""
+
+    format: int
+    name: str
+    study: Mapping[str, Any]
+    """The resolved study; empty for curves that others made."""
+    baseline: str
+    """The cold arm."""
+    budget: float
+    """Last step of the comparison."""
+    steps: tuple[float, ...]
+    """Common grid of steps."""
+    threshold: float
+    """Return θ that the time to threshold asks for."""
+    threshold_rule: str
+    normalisation: Normalisation | None
+    alpha: float
+    """Family-wise error rate of the verdicts."""
+    random_return: float | None
+    arms: tuple[ArmSummary, ...]
+    curves: tuple[CurveSummary, ...]
+    source_curves: tuple[CurveSummary, ...]
+    failures: tuple[FailureSummary, ...]
+    notes: tuple[str, ...]
+    versions: Mapping[str, str]
+
+    def arm(self, name: str) -> ArmSummary:
+        """The summary of one arm."""
+        return next(arm for arm in self.arms if arm.name == name)
+
+    @property
+    def compared(self) -> tuple[ArmSummary, ...]:
+        """The arms that have a verdict."""
+        return tuple(arm for arm in self.arms if arm.verdict is not None)
+
+    def to_json(self) -> dict[str, Any]:
+        """The summary as plain JSON values; what isn't finite becomes None."""
+        data: dict[str, Any] = _plain(dataclasses.asdict(self))
+        return data
+
+
+def summarise(
+    run: RunData, rng: np.random.Generator | None = None, *, threshold: float | None = None
+) -> Summary:
+    """Compute every metric, interval and verdict of a run.
+
+    Copes with what a run can lack: failed and unfinished trials, arms without a common seed, a single seed,
+    no return of a random policy, no cold arm (then nothing is compared and the notes say so), foreign
+    grids.
+
+    Args:
+        run: The run.
+        rng: Source of bootstrap resamples; by default a fixed one, so that the result is reproducible.
+        threshold: θ for the time to threshold; by default the mean return of the cold arm's last three
+            evaluations over its seeds.
+
+    Returns:
+        The summary.
+    """
+    grid = to_grid(run)
+    notes = [*run.notes, *grid.notes]
+    cold = grid.arms.get(run.baseline)
+    theta, rule = _threshold(cold, run.baseline, threshold)
+    if cold is None:
+        notes.append(f"The cold arm {run.baseline!r} has no finished curve: nothing can be compared with it.")
+    scale = normalisation(grid, cold.name if cold else None, run.random_return) if grid.arms else None
+    if scale and cold and scale.low_gain:
+        notes.append(
+            f"{run.baseline} ends hardly above the floor of the scale: sizes of normalised differences mean "
+            "little here; the verdicts don't depend on them."
+        )
+    generator = rng if rng is not None else np.random.default_rng(0)
+    paired = (
+        {
+            name: paired_metrics(grid, arm, cold, scale, theta)
+            for name, arm in grid.arms.items()
+            if arm is not cold
+        }
+        if cold and scale
+        else {}
+    )
+    others = [name for name in run.arms if name != run.baseline]
+    differences = {
+        name: paired[name]["area_difference"].values if paired.get(name) else () for name in others
+    }
+    verdicts = judge(differences, generator)
+    times = times_to_threshold(grid, theta) if grid.arms else {}
+    summary = Summary(
+        format=FORMAT,
+        name=run.name,
+        study=run.study,
+        baseline=run.baseline,
+        budget=float(grid.steps[-1]) if len(grid.steps) else float("nan"),
+        steps=_floats(grid.steps),
+        threshold=theta,
+        threshold_rule=rule,
+        normalisation=scale,
+        alpha=ALPHA,
+        random_return=run.random_return,
+        arms=(),
+        curves=tuple(_curve(curve) for curve in run.curves),
+        source_curves=tuple(_curve(curve) for curve in run.source_curves),
+        failures=tuple(FailureSummary(f.arm, f.seed, f.error) for f in run.failures),
+        notes=tuple(dict.fromkeys(notes)),
+        versions=run.versions,
+    )
+    arms = []
+    for name, source in zip(run.arms, generator.spawn(len(run.arms)), strict=True):
+        arm = _arm(run, grid, name, scale, paired.get(name, {}), times.get(name, {}), source)
+        if name in verdicts:
+            told = headline(
+                verdicts[name],
+                arm.metrics,
+                arm.time_to_threshold,
+                run.baseline,
+                budget=summary.budget,
+                source_steps=arm.source_steps,
+                constant=arm.constant,
+            )
+            arm = dataclasses.replace(arm, verdict=verdicts[name], headline=told)
+        arms.append(arm)
+    return dataclasses.replace(summary, arms=tuple(arms))
+
+
+def write_summary(summary: Summary, path: str | Path) -> Path:
+    """Write ``summary.json``: whole or not at all.
+
+    Args:
+        summary: What to write.
+        path: The file.
+
+    Returns:
+        The path.
+
+    Raises:
+        WarmstartError: The file can't be written.
+    """
+    path = Path(path)
+    text = json.dumps(summary.to_json(), indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+    return write_text(path, text)
+
+
+def write_text(path: Path, text: str) -> Path:
+    """Write a text file so that a reader sees the old or the new one, never a part.
+
+    Raises:
+        WarmstartError: The file can't be written (no space, no permission).
+    """
+    partial = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        partial.write_text(text, encoding="utf-8")
+        partial.replace(path)
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            partial.unlink()
+        raise WarmstartError(
+            f"Can't write {path}: {error.strerror or error}. Free space or choose another folder."
+        ) from error
+    return path
+
+
+def _threshold(cold: GriddedArm | None, baseline: str, given: float | None) -> tuple[float, str]:
+    if given is not None:
+        return float(given), "given by the user"
+    if cold is None:
+        return float("nan"), f"unknown, because {baseline} has no finished curve"
+    last = min(3, cold.returns.shape[1])
+    return (
+        float(final_return(cold.returns).mean()),
+        f"mean return of {baseline}'s last {last} evaluations over its seeds",
+    )
+
+
+def _arm(
+    run: RunData,
+    grid: Gridded,
+    name: str,
+    scale: Normalisation | None,
+    paired: Mapping[str, Metric],
+    times: Mapping[str, TimeToThreshold],
+    rng: np.random.Generator,
+) -> ArmSummary:
+    """Everything about one arm but its verdict."""
+    failed = tuple(sorted(failure.seed for failure in run.failures if failure.arm == name))
+    methods = {arm["name"]: str(arm.get("method", "")) for arm in run.study.get("arms", ())}
+    arm, cold = grid.arms.get(name), grid.arms.get(run.baseline)
+    nothing = Interval(float("nan"))
+    if arm is None or scale is None:
+        return ArmSummary(
+            name, methods.get(name, ""), (), failed, False, None, None, {}, {}, nothing, {}, {}, (), 0.0, 0.0
+        )
+    finals, areas = final_return(arm.returns), area(grid.steps, scale(arm.returns))
+    improvement = {}
+    if cold is not None and cold is not arm:
+        improvement = {
+            "area": improvement_interval(areas, area(grid.steps, scale(cold.returns)), rng),
+            "final": improvement_interval(finals, final_return(cold.returns), rng),
+        }
+    return ArmSummary(
+        name=name,
+        method=methods.get(name, ""),
+        seeds=arm.seeds,
+        failed_seeds=failed,
+        constant=arm.constant,
+        verdict=None,
+        headline=None,
+        metrics={**paired, **absolute_metrics(grid, arm, scale)},
+        time_to_threshold=dict(times),
+        final_iqm=stratified_bootstrap(finals, pooled_iqm, rng),
+        improvement=improvement,
+        bands={
+            key: Band(*(_floats(part) for part in bootstrap_band(arm.returns, statistic, rng)))
+            for key, statistic in (("iqm", pooled_iqm), ("mean", pooled_mean))
+        },
+        seconds=_floats(arm.seconds.mean(axis=0)),
+        source_steps=float(arm.source_steps.mean()),
+        source_seconds=float(arm.source_seconds.mean()),
+    )
+
+
+def _curve(curve: Curve) -> CurveSummary:
+    return CurveSummary(
+        arm=curve.arm,
+        seed=int(curve.seed),
+        steps=tuple(int(step) for step in curve.steps),
+        returns=_floats(curve.returns),
+        seconds=_floats(curve.seconds),
+        source_steps=int(curve.source_steps),
+        source_seconds=float(curve.source_seconds),
+        constant=curve.constant,
+        complete=curve.complete,
+    )
+
+
+def _floats(values: Floats) -> tuple[float, ...]:
+    return tuple(float(value) for value in values)
+
+
+def _plain(value: Any) -> Any:
+    """Plain JSON values: tuples become lists, what isn't finite None."""
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(item) for item in value]
+    if isinstance(value, (float, np.floating)):
+        return float(value) if np.isfinite(value) else None
+    if isinstance(value, np.integer):
+        return int(value)
+    return value if value is None or isinstance(value, (bool, int, str)) else str(value)

@@ -1,0 +1,144 @@
+"""Does the warm start help? One verdict per arm, with a bounded chance of a false one.
+
+The primary metric is the difference in normalised area under the curve to the cold arm, paired by seed. Two
+tests judge it, each Holm-corrected over the arms, so that the chance of any false verdict in a study is at
+most α = 5%:
+
+1. the paired t interval, which has power with few seeds but assumes roughly normal differences;
+2. the exact sign-flip test, which assumes only that without an effect a difference is as likely to have
+   either sign, but whose smallest p is ``2 / 2^n``: .25 with three seeds, .03 with six.
+
+With few seeds the second test can't reach α at all. It first can with `confirming_pairs`: six pairs for one
+arm, seven for two or three, eight for four to six (Holm multiplies the smallest of m p values by m, so
+``2 m / 2^n ≤ α``). From there on both tests must agree. Below, the t interval alone decides and the verdict
+is called *provisional*; the sign-flip p is shown beside it.
+
+"No difference shown" isn't "no difference": it says that the data can't tell. Imports statistics.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from warmstart.experiments.analysis.statistics import Interval, holm, holm_levels, paired_t, sign_flip_test
+
+Outcome = Literal["helps", "no difference shown", "hurts", "not compared"]
+
+ALPHA = 0.05
+"""Chance, per study, of any false verdict."""
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """The verdict on one arm."""
+
+    arm: str
+    outcome: Outcome
+    """`hurts` is negative transfer."""
+    provisional: bool
+    """Whether there are too few pairs for the exact test to confirm it."""
+    pairs: int
+    """Seeds that both this arm and the cold one finished."""
+    confirming_pairs: int
+    """Pairs from which on the verdict isn't provisional."""
+    difference: Interval
+    """Mean difference with the t interval at the level at which Holm's procedure judged it: it excludes zero
+    exactly where the t test rejects."""
+    p_t: float
+    p_t_holm: float
+    """p of the paired t test, Holm-corrected over arms."""
+    p_sign_flip: float
+    p_sign_flip_holm: float
+    """p of the exact sign-flip test, Holm-corrected over arms."""
+    reason: str
+    """One sentence on what decided."""
+
+
+def confirming_pairs(arms: int, alpha: float = ALPHA) -> int:
+    """Fewest pairs with which the Holm-corrected sign-flip test can reach α: ``2 arms / 2^pairs ≤ α``."""
+    return int(np.ceil(np.log2(2 * max(arms, 1) / alpha) - 1e-12))
+
+
+def judge(
+    differences: Mapping[str, ArrayLike],
+    rng: np.random.Generator | None = None,
+    *,
+    alpha: float = ALPHA,
+) -> dict[str, Verdict]:
+    """Judge every arm of a study at once.
+
+    Args:
+        differences: Per arm, the paired differences of the primary metric, positive in the arm's favour.
+            Shape of each: (pairs,).
+        rng: Source of sign patterns, needed beyond 20 pairs only.
+        alpha: Family-wise error rate.
+
+    Returns:
+        A verdict per arm, in the order given.
+    """
+    samples = {arm: np.asarray(values, dtype=np.float64) for arm, values in differences.items()}
+    # One pair tests nothing, so it isn't a hypothesis either.
+    tested = [len(values) >= 2 for values in samples.values()]
+    p_t = [paired_t(values).p for values in samples.values()]
+    p_flip = [
+        sign_flip_test(values, rng) if many else float("nan")
+        for values, many in zip(samples.values(), tested, strict=True)
+    ]
+    t_holm, flip_holm, levels = holm(p_t), holm(p_flip), holm_levels(p_t, alpha)
+    needed = confirming_pairs(sum(tested), alpha)
+    verdicts = {}
+    for i, (arm, values) in enumerate(samples.items()):
+        difference = paired_t(values, float(levels[i])).interval
+        outcome, reason = _decide(
+            len(values), difference.estimate, float(t_holm[i]), float(flip_holm[i]), needed, alpha
+        )
+        verdicts[arm] = Verdict(
+            arm=arm,
+            outcome=outcome,
+            provisional=len(values) < needed and outcome != "not compared",
+            pairs=len(values),
+            confirming_pairs=needed,
+            difference=difference,
+            p_t=p_t[i],
+            p_t_holm=float(t_holm[i]),
+            p_sign_flip=p_flip[i],
+            p_sign_flip_holm=float(flip_holm[i]),
+            reason=reason,
+        )
+    return verdicts
+
+
+def _decide(
+    pairs: int, difference: float, p_t: float, p_flip: float, needed: int, alpha: float
+) -> tuple[Outcome, str]:
+    """Outcome and reason of one arm, from the corrected p values."""
+    if pairs == 0:
+        return "not compared", "No seed finished both in this arm and in the cold one."
+    if pairs == 1:
+        return "no difference shown", "One pair of seeds can't show a difference: run at least three seeds."
+    direction: Outcome = "helps" if difference > 0 else "hurts"
+    t, flip = f"paired t {p_text(p_t)}", f"sign-flip {p_text(p_flip)}"
+    if pairs < needed:
+        if p_t <= alpha:
+            return direction, (
+                f"Provisional, by the t interval alone ({t}): with {pairs} pairs of seeds the exact "
+                f"sign-flip test can't confirm it ({flip}); {needed} pairs could."
+            )
+        return "no difference shown", f"The t interval holds zero ({t}, {flip}; {pairs} pairs of seeds)."
+    if p_t <= alpha and p_flip <= alpha:
+        return direction, f"Both tests agree ({t}, {flip}; {pairs} pairs of seeds)."
+    if p_t > alpha and p_flip > alpha:
+        return "no difference shown", f"Neither test rejects ({t}, {flip}; {pairs} pairs of seeds)."
+    return "no difference shown", f"The two tests disagree ({t}, {flip}; {pairs} pairs of seeds)."
+
+
+def p_text(p: float) -> str:
+    """A p value as text: ``p = .031``, ``p < .001``, ``p = 1``."""
+    if np.isnan(p):
+        return "p unknown"
+    if p < 0.001:
+        return "p < .001"
+    return "p = 1" if p > 0.9995 else f"p = {f'{p:.3f}'.removeprefix('0')}"

@@ -1,0 +1,140 @@
+"""Exclusive claims on trial directories, so that two processes never run the same trial.
+
+A claim is a file made by exclusive create. Its owner touches it every few seconds; one whose owner is dead
+or silent is stale and may be taken over. Imports nothing of ours but the file helpers.
+"""
+
+import contextlib
+import fcntl
+import json
+import os
+import socket
+import threading
+import time
+import uuid
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+
+from warmstart.experiments.records.records import as_disk_full
+
+CLAIM = "claim.lock"
+HEARTBEAT_SECONDS = 5.0
+STALE_SECONDS = 60.0
+"""A claim of another host that was silent for this long is stale."""
+
+
+class ClaimedError(RuntimeError):
+    """Another live process runs the trial."""
+
+
+@dataclass(frozen=True)
+class Owner:
+    """Who holds a claim."""
+
+    pid: int
+    host: str
+    started: str
+    """Start time of the process as the kernel counts it, as pids are used again; empty where unknown."""
+    token: str
+
+
+def holder(directory: Path) -> Owner | None:
+    """Say which live process holds the claim on a directory; None where none does or the claim is stale."""
+    path = directory / CLAIM
+    try:
+        owner = Owner(**json.loads(path.read_text(encoding="utf-8")))
+        silent = time.time() - path.stat().st_mtime
+    except FileNotFoundError:
+        return None
+    except (ValueError, TypeError):
+        with contextlib.suppress(FileNotFoundError):
+            if time.time() - path.stat().st_mtime < HEARTBEAT_SECONDS:
+                return Owner(0, "", "", "")  # made a moment ago, not written yet
+        return None
+    if owner.host == socket.gethostname():
+        return owner if _process_start(owner.pid) == owner.started and _is_alive(owner.pid) else None
+    return owner if silent < STALE_SECONDS else None
+
+
+class Claim:
+    """A held claim; a context manager that keeps its heart beating and gives it back.
+
+    Raises:
+        ClaimedError: On entering, when another live process holds it.
+    """
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        self.path = directory / CLAIM
+        pid = os.getpid()
+        self.owner = Owner(pid, socket.gethostname(), _process_start(pid), uuid.uuid4().hex)
+        self._stop = threading.Event()
+        self._heart = threading.Thread(target=self._beat, name="claim", daemon=True)
+
+    def __enter__(self) -> "Claim":
+        with _guard(self.directory):
+            other = holder(self.directory)
+            if other is not None:
+                raise ClaimedError(f"process {other.pid} on {other.host} runs {self.directory}")
+            self.path.unlink(missing_ok=True)
+            try:
+                descriptor = os.open(self.path, os.O_CREAT | os.O_EXCL | os.O_WRONLY)
+                with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+                    json.dump(self.owner.__dict__, file)
+            except OSError as error:
+                self.path.unlink(missing_ok=True)
+                raise as_disk_full(error, self.path) from None
+        self._heart.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._stop.set()
+        self._heart.join()
+        if self.is_ours():
+            self.path.unlink(missing_ok=True)
+
+    def is_ours(self) -> bool:
+        """Say whether the claim still is this one's; False when it was judged stale and taken over."""
+        try:
+            return bool(json.loads(self.path.read_text(encoding="utf-8")).get("token") == self.owner.token)
+        except (OSError, ValueError):
+            return False
+
+    def _beat(self) -> None:
+        while not self._stop.wait(HEARTBEAT_SECONDS):
+            with contextlib.suppress(OSError):
+                os.utime(self.path)
+
+
+@contextlib.contextmanager
+def _guard(directory: Path) -> Iterator[None]:
+    """Let one process at a time look at a claim and replace it."""
+    descriptor = os.open(directory, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _is_alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
+
+
+def _process_start(pid: int) -> str:
+    """Start time of a process in clock ticks since boot (Linux); empty elsewhere or when it is gone."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()
+    except OSError:
+        return ""
+    return "" if fields[0] == "Z" else fields[19]

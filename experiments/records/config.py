@@ -1,0 +1,177 @@
+"""The resolved configuration of one trial; its hash names the trial's directory.
+
+Holds whatever decides the result and nothing else: no paths, worker counts or hosts.
+"""
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields
+from functools import cache
+from importlib import metadata
+from pathlib import Path
+from typing import Any, Literal
+
+from warmstart.core.errors import WarmstartError
+from warmstart.core.plain import to_plain
+from warmstart.experiments.records.records import CONFIG, canonical_json, read_json, write_json
+
+Kind = Literal["encoder", "identify", "source", "target", "random"]
+TRIALS = "trials"
+"""Folder of a run directory that holds its trials."""
+SOURCE_ARM = "source"
+RANDOM_ARM = "random"
+ENCODER_ARM = "encoder"
+IDENTIFY_ARM = "identify"
+_LEFT_OUT_IF_EMPTY = {
+    "source_task",
+    "source_normalizer",
+    "vision",
+    "encoder",
+    "world",
+    "reality",
+    "identification",
+}
+"""Fields that the JSON leaves out where they are empty: trials that don't need them keep their hashes."""
+ENGINES = ("gymnasium", "mujoco", "numpy", "stable-baselines3", "torch", "warmstart")
+
+
+@dataclass(frozen=True)
+class TrialConfig:
+    """One arm and one seed, completely resolved."""
+
+    kind: Kind
+    """`encoder`: a visual encoder, pretrained on frames; `identify`: physics, identified in a reality;
+    `source`: an agent to start from; `target`: an arm's agent; `random`: uniformly random actions."""
+    task: str
+    """Canonical text of the task that is trained and evaluated on."""
+    seed: int = 0
+    """Seed of every random draw of the trial; evaluation has its own."""
+    steps: int = 0
+    """Environment steps of training."""
+    algorithm: Mapping[str, Any] = field(default_factory=dict)
+    """`algorithm` and every setting of it; empty for `random`."""
+    method: Mapping[str, Any] = field(default_factory=dict)
+    """The transfer `method`'s name and every option of it; empty for `random`."""
+    source: str = ""
+    """Hash of the trial, or of the given checkpoint's content, that it starts from; empty for none."""
+    vision: Mapping[str, Any] = field(default_factory=dict)
+    """How the agent sees: every setting of `VisionConfig`, the encoder's weights named without their path and
+    with their `sha256`; empty where it observes states."""
+    encoder: str = ""
+    """Hash of the trial that pretrains the encoder; empty for none."""
+    world: Mapping[str, Any] = field(default_factory=dict)
+    """How the simulation that is trained in differs from the task, recipes written out; empty for not at
+    all."""
+    reality: Mapping[str, Any] = field(default_factory=dict)
+    """`name` and `sha256` of the reality that it is evaluated in, and the recipe of the `range` in which it
+    is judged, too; empty for none."""
+    identification: str = ""
+    """Hash of the trial that identifies the task's physics in the reality; empty for none."""
+    evaluation_every: int = 0
+    """Training steps between two evaluations; 0 for none but the first and the last."""
+    evaluation_episodes: int = 0
+    """Episodes of an evaluation; 0 for no evaluation at all."""
+    evaluation_seed: int = 0
+    """Seed of the first evaluation episode."""
+    observation_map: Mapping[str, str | None] = field(default_factory=dict)
+    """Target observation name to source observation name, where they differ."""
+    action_map: Mapping[str, str | None] = field(default_factory=dict)
+    """The same for actions."""
+    source_observation_names: tuple[str, ...] | None = None
+    """Observation names of a foreign checkpoint; None where it brings its own."""
+    source_action_names: tuple[str, ...] | None = None
+    """Action names of a foreign checkpoint; None where it brings its own."""
+    source_task: str = ""
+    """Task with the names of a foreign checkpoint's dimensions; empty for none."""
+    source_normalizer: str = ""
+    """sha256 of the trusted `VecNormalize` file of a foreign checkpoint; empty for none."""
+    device: str = "cpu"
+    """Where networks live."""
+    torch_threads: int = 1
+    """Threads of torch."""
+    versions: Mapping[str, str] = field(default_factory=dict)
+    """Versions of the libraries that compute the result."""
+    plugins: Mapping[str, str] = field(default_factory=dict)
+    """Name and sha256 of each plugin."""
+
+    @property
+    def hash(self) -> str:
+        """First 16 hex digits of the sha256 of the configuration's canonical JSON."""
+        return hashlib.sha256(canonical_json(self.to_json()).encode()).hexdigest()[:16]
+
+    @property
+    def grid(self) -> tuple[int, ...]:
+        """Training steps at which the trial is evaluated: 0, every so many, and the end."""
+        if self.evaluation_episodes == 0:
+            return ()
+        every = self.evaluation_every or max(self.steps, 1)
+        return (*range(0, max(self.steps, 1), every), self.steps) if self.steps else (0,)
+
+    def to_json(self) -> dict[str, Any]:
+        """Give the configuration as plain data."""
+        plain: dict[str, Any] = to_plain(asdict(self))
+        return {key: value for key, value in plain.items() if value or key not in _LEFT_OUT_IF_EMPTY}
+
+    def write(self, directory: Path) -> None:
+        """Write `trial.json`."""
+        write_json(directory / CONFIG, self.to_json(), durable=True)
+
+    @classmethod
+    def read(cls, directory: Path) -> "TrialConfig":
+        """Read a trial directory's configuration.
+
+        Raises:
+            WarmstartError: There is none, or it isn't one of this version's.
+        """
+        data = read_json(directory / CONFIG)
+        names = {item.name for item in fields(cls)}
+        if data is None:
+            raise WarmstartError(f"{directory} is not a trial: it has no readable {CONFIG}.")
+        odd_names = (set(data) ^ names) - _LEFT_OUT_IF_EMPTY
+        if odd_names:
+            odd = ", ".join(sorted(odd_names))
+            raise WarmstartError(
+                f"{directory / CONFIG} was written by another version of warmstart (differs in: {odd})."
+            )
+        for key in ("source_observation_names", "source_action_names"):
+            data[key] = None if data[key] is None else tuple(data[key])
+        return cls(**data)
+
+
+@dataclass(frozen=True)
+class PlannedTrial:
+    """One trial and its place in the study."""
+
+    config: TrialConfig
+    arm: str
+    """Arm's name; `source` and `random` for trials that serve all arms."""
+    needs: str | None = None
+    """Hash of the trial that must be done first."""
+    trains: bool = True
+    """Whether its agent learns; otherwise it is evaluated once."""
+    hash: str = ""
+
+    def __post_init__(self) -> None:
+        """Compute the hash once."""
+        object.__setattr__(self, "hash", self.config.hash)
+
+    @property
+    def steps(self) -> int:
+        """Training steps that it takes."""
+        return self.config.steps if self.trains else 0
+
+    @property
+    def evaluations(self) -> int:
+        """Evaluations that it makes."""
+        return len(self.config.grid) if self.trains else 1
+
+    @property
+    def label(self) -> str:
+        """What progress and messages call it."""
+        return self.arm if self.config.kind == "random" else f"{self.arm} · seed {self.config.seed}"
+
+
+@cache
+def engine_versions() -> dict[str, str]:
+    """Versions of the libraries that a result depends on."""
+    return {name: metadata.version(name) for name in ENGINES}

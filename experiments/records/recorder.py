@@ -1,0 +1,165 @@
+"""Everything that a running trial tells others: records, times, status, TensorBoard mirror."""
+
+import math
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from stable_baselines3.common.logger import KVWriter, Logger
+
+from warmstart.agents.evaluation import EvaluationResult
+from warmstart.experiments.records.config import TrialConfig
+from warmstart.experiments.records.records import RECORDS, TIMES, RecordWriter
+from warmstart.experiments.records.status import StatusWriter
+from warmstart.experiments.records.tensorboard import TensorboardMirror
+
+_POINTS_PER_EVALUATION = 4
+"""Training metrics are recorded at most so often between two evaluations."""
+
+
+class Recorder:
+    """Writes a trial's files while it runs."""
+
+    def __init__(self, directory: Path, config: TrialConfig, status: StatusWriter) -> None:
+        """Open the files afresh.
+
+        Args:
+            directory: The trial's directory.
+            config: Its configuration.
+            status: Its status.
+        """
+        self.status = status
+        self.records = RecordWriter(directory / RECORDS)
+        self.times = RecordWriter(directory / TIMES)
+        self.mirror = None if config.kind == "random" else TensorboardMirror(directory, config)
+        every = config.evaluation_every or config.steps
+        self._gap = max(1, every // _POINTS_PER_EVALUATION)
+        self._last_training = -self._gap
+        self._last_drawn = -self._gap
+        self._last_return: float | None = None
+
+    def start(self, source_steps: int) -> None:
+        """Record that the trial starts, and how long its source agent was trained."""
+        self.records.append({"event": "start", "source_steps": int(source_steps)})
+
+    def evaluation(self, result: EvaluationResult, training_seconds: float) -> None:
+        """Record an evaluation.
+
+        Args:
+            result: Returns and lengths of its episodes, and where it stands on the grid.
+            training_seconds: Wall-clock of training so far, evaluations not counted.
+        """
+        step, timesteps = int(result.step), int(result.timesteps)
+        finite = [_finite(value) for value in result.returns]
+        lengths = [int(length) for length in result.lengths]
+        self.records.append(
+            {
+                "event": "evaluation",
+                "step": step,
+                "timesteps": timesteps,
+                "returns": finite,
+                "lengths": lengths,
+            }
+        )
+        self.times.append(
+            {
+                "step": step,
+                "training_seconds": round(training_seconds, 6),
+                "evaluation_seconds": round(result.seconds, 6),
+                "time": round(time.time(), 3),
+            }
+        )
+        known = [value for value in finite if value is not None]
+        self._last_return = sum(known) / len(known) if known else None
+        if self.mirror is not None and known:
+            self.mirror.evaluation(step, known, lengths)
+        self.status.progress(timesteps, self._last_return)
+
+    def training(self, step: int, metrics: Mapping[str, float]) -> None:
+        """Record training metrics, unless the last ones are recent."""
+        if step - self._last_training < self._gap or not metrics:
+            return
+        self._last_training = step
+        self.records.append({"event": "training", "step": int(step), "metrics": dict(metrics)})
+        if self.mirror is not None:
+            self.mirror.training(step, metrics)
+
+    def drawn(self, step: int, summary: Mapping[str, Any]) -> bool:
+        """Record what randomized episodes were begun with, unless the last record of it is recent.
+
+        Returns:
+            Whether it was recorded.
+        """
+        if step - self._last_drawn < self._gap:
+            return False
+        self._last_drawn = step
+        self.records.append({"event": "drawn", "step": int(step), **summary})
+        if self.mirror is not None:
+            medians = {f"drawn/{name}": v[len(v) // 2] for name, v in summary["quantiles"].items()}
+            curriculum = {
+                f"curriculum/{name}": value
+                for name, value in summary.get("curriculum", {}).items()
+                if value is not None
+            }
+            self.mirror.training(step, {**medians, **curriculum})
+        return True
+
+    def progress(self, timesteps: int) -> None:
+        """Tell how far training is; cheap enough for every step."""
+        if self.status.is_due():
+            self.status.progress(timesteps)
+
+    def end(self, steps: int, timesteps: int, constant: bool = False) -> None:
+        """Record that the trial came to its end, and wait until the disk has everything."""
+        if self.mirror is not None:
+            self.mirror.end(steps, self._last_return)
+        self.records.append(
+            {"event": "end", "steps": int(steps), "timesteps": int(timesteps), "constant": constant}
+        )
+        self.close()
+
+    def close(self) -> None:
+        """Close all files."""
+        if self.mirror is not None:
+            self.mirror.close()
+        self.records.close()
+        self.times.close()
+
+    def logger(self) -> Logger:
+        """Give a logger for SB3 that records what the algorithm logs."""
+        return Logger(folder=None, output_formats=[_MetricWriter(self)])
+
+
+class _MetricWriter(KVWriter):
+    """Hands SB3's log values to the recorder, those about time left out: they differ from run to run."""
+
+    def __init__(self, recorder: Recorder) -> None:
+        self.recorder = recorder
+
+    def write(
+        self,
+        key_values: dict[str, Any],
+        key_excluded: dict[str, tuple[str, ...]],
+        step: int = 0,
+    ) -> None:
+        del key_excluded
+        metrics = {}
+        for key, value in sorted(key_values.items()):
+            if key.startswith("time/") or isinstance(value, (str, bool)):
+                continue
+            try:
+                number = _finite(float(value))
+            except (TypeError, ValueError):
+                continue
+            if number is not None:
+                metrics[key] = number
+        self.recorder.training(step, metrics)
+
+    def close(self) -> None:
+        return None
+
+
+def _finite(value: float) -> float | None:
+    number = float(value)
+    return number if math.isfinite(number) else None

@@ -1,0 +1,92 @@
+"""TensorBoard event files of a trial: a mirror of its records, never read back.
+
+Scalars stand at training steps, the same axis for every trial; hyperparameters come with the metrics that
+they led to. A run directory links every trial under a readable name: `tensorboard --logdir RUN/tensorboard`.
+"""
+
+import contextlib
+import shutil
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from warmstart.experiments.records.config import PlannedTrial, TrialConfig
+from warmstart.experiments.records.records import TENSORBOARD
+
+RETURN = "evaluation/return"
+LENGTH = "evaluation/length"
+_METRICS = (RETURN, "evaluation/final_return")
+
+
+class TensorboardMirror:
+    """Writes one trial's event file."""
+
+    def __init__(self, directory: Path, config: TrialConfig) -> None:
+        """Start an event file afresh; one of an earlier, unfinished attempt is removed.
+
+        Args:
+            directory: The trial's directory.
+            config: Its configuration, shown as hyperparameters.
+        """
+        from torch.utils.tensorboard.summary import hparams
+        from torch.utils.tensorboard.writer import SummaryWriter
+
+        folder = directory / TENSORBOARD
+        shutil.rmtree(folder, ignore_errors=True)
+        self._writer = SummaryWriter(str(folder), max_queue=100, flush_secs=10)
+        values = hyperparameters(config)
+        file: Any = self._writer.file_writer
+        for summary in hparams(values, dict.fromkeys(_METRICS, 0.0)):  # type: ignore[no-untyped-call]
+            file.add_summary(summary)
+
+    def evaluation(self, step: int, returns: Sequence[float], lengths: Sequence[int]) -> None:
+        """Mirror an evaluation: means over its episodes."""
+        self._scalars(
+            {RETURN: sum(returns) / len(returns), LENGTH: sum(lengths) / len(lengths)},
+            step,
+        )
+
+    def training(self, step: int, metrics: Mapping[str, float]) -> None:
+        """Mirror training metrics."""
+        self._scalars(metrics, step)
+
+    def end(self, step: int, final_return: float | None) -> None:
+        """Write the hyperparameters' result and close the file."""
+        if final_return is not None:
+            self._scalars({_METRICS[1]: final_return}, step)
+        self.close()
+
+    def close(self) -> None:
+        """Close the file."""
+        self._writer.close()
+
+    def _scalars(self, values: Mapping[str, float], step: int) -> None:
+        for name, value in values.items():
+            self._writer.add_scalar(name, value, step)
+
+
+def hyperparameters(config: TrialConfig) -> dict[str, bool | int | float | str]:
+    """Give a trial's settings as one flat mapping of what TensorBoard can show."""
+    flat: dict[str, Any] = {
+        "task": config.task,
+        "kind": config.kind,
+        "seed": config.seed,
+        "steps": config.steps,
+        **{f"method.{key}": value for key, value in config.method.items()},
+        **{key: value for key, value in config.algorithm.items()},
+    }
+    return {k: v if isinstance(v, (bool, int, float, str)) else str(v) for k, v in flat.items()}
+
+
+def link_runs(run: Path, trials: Sequence[PlannedTrial]) -> None:
+    """Give every trial's event files a readable name: `RUN/tensorboard/ARM/seed-N`."""
+    for trial in trials:
+        if trial.config.kind == "random":
+            continue
+        link = run / TENSORBOARD / trial.arm / f"seed-{trial.config.seed}"
+        there = Path("../../trials") / trial.hash / TENSORBOARD
+        with contextlib.suppress(OSError):  # a mirror is not worth failing for
+            link.parent.mkdir(parents=True, exist_ok=True)
+            if link.is_symlink():
+                link.unlink()
+            link.symlink_to(there, target_is_directory=True)

@@ -1,0 +1,153 @@
+"""The report: one HTML file that opens offline, without a single network request.
+
+Plotly is inlined; a content security policy in the page forbids any request. Whatever comes from a run is
+escaped. Imports run data, summary, report_sections and the files in ``templates``.
+"""
+
+import json
+import math
+from collections.abc import Sequence
+from functools import cache
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import jinja2
+import yaml
+from markupsafe import Markup
+
+from warmstart.experiments.analysis.curves import RunData
+from warmstart.experiments.analysis.summary import Summary, write_text
+from warmstart.experiments.report import sections as sections
+from warmstart.experiments.report.formatting import number
+from warmstart.experiments.report.reality import drawn_charts, gap_table, judged_diverged, map_pictures
+
+
+def write_report(run: RunData, summary: Summary, path: str | Path) -> Path:
+    """Write the report of a run: whole or not at all.
+
+    Args:
+        run: The run: transfer reports and tracebacks are taken from it.
+        summary: Its numbers, from `summarise`.
+        path: The HTML file.
+
+    Returns:
+        The path.
+
+    Raises:
+        WarmstartError: The file can't be written.
+    """
+    return write_text(Path(path), render_report(run, summary))
+
+
+def render_report(run: RunData, summary: Summary) -> str:
+    """Render the report as HTML text.
+
+    Args:
+        run: The run.
+        summary: Its numbers.
+
+    Returns:
+        One HTML document with everything inside.
+    """
+    from plotly.offline import get_plotlyjs
+
+    study = dict(summary.study)
+    return _template().render(
+        summary=summary,
+        title=summary.name,
+        css=Markup(_asset("report.css")),
+        script=Markup(_asset("report.js")),
+        plotly=Markup(get_plotlyjs()),
+        data=Markup(_json(chart_data(summary))),
+        route=sections.route(summary),
+        overview=sections.overview(summary),
+        verdicts=sections.verdicts(summary),
+        metric_groups=sections.metric_table(summary),
+        threshold_rows=sections.threshold_rows(summary),
+        improvement_rows=sections.improvement_rows(summary),
+        transfers=sections.transfers(run, summary),
+        media=sections.media(run, summary),
+        reality=str(study.get("reality") or ""),
+        gaps=gap_table(run, summary),
+        diverged=judged_diverged(run),
+        maps=map_pictures(run, summary),
+        drawn=drawn_charts(run, summary),
+        trials=sections.trials(summary),
+        failures=run.failures,
+        study=yaml.safe_dump(_plain(study), sort_keys=False, allow_unicode=True) if study else "",
+        threshold=number(summary.threshold),
+        number=number,
+        arms=[(arm.name, sections.arm_index(summary, arm.name)) for arm in summary.arms],
+        has_source=any(arm.source_steps for arm in summary.arms),
+        has_clock=any(_known(arm.seconds) for arm in summary.arms),
+    )
+
+
+def chart_data(summary: Summary) -> dict[str, Any]:
+    """What the curves are drawn from, as JSON values.
+
+    Args:
+        summary: The numbers of a run.
+
+    Returns:
+        Arms with their aggregates on the common grid and the curves of their seeds.
+    """
+    longest = max(
+        (
+            curve.seconds[-1] + curve.source_seconds
+            for curve in summary.curves
+            if curve.seconds and math.isfinite(curve.seconds[-1])
+        ),
+        default=0.0,
+    )
+    unit, scale = ("s", 1) if longest < 600 else ("min", 60) if longest < 3 * 3600 else ("h", 3600)
+    plain = summary.to_json()
+    bands = {arm["name"]: arm for arm in plain["arms"]}
+    return {
+        "steps": plain["steps"],
+        "threshold": plain["threshold"],
+        "baseline": summary.baseline,
+        "time": {"unit": unit, "scale": scale},
+        "arms": [
+            {
+                "name": arm.name,
+                "index": sections.arm_index(summary, arm.name),
+                "constant": arm.constant,
+                "seconds": bands[arm.name]["seconds"],
+                "source_steps": arm.source_steps,
+                "source_seconds": arm.source_seconds,
+                "bands": bands[arm.name]["bands"],
+                "curves": [curve for curve in plain["curves"] if curve["arm"] == arm.name],
+            }
+            for arm in summary.arms
+        ],
+        "source_curves": plain["source_curves"],
+    }
+
+
+def _json(value: Any) -> str:
+    """JSON that is safe inside a script element: nothing in it can end the element or start a comment."""
+    text = json.dumps(value, ensure_ascii=True, allow_nan=False, separators=(",", ":"))
+    return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
+
+
+def _known(values: Sequence[float]) -> bool:
+    return bool(values) and math.isfinite(values[-1]) and values[-1] > 0
+
+
+def _plain(value: Any) -> Any:
+    return json.loads(json.dumps(value, default=str))
+
+
+@cache
+def _template() -> jinja2.Template:
+    environment = jinja2.Environment(
+        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    return environment.from_string(_asset("report.html.j2"))
+
+
+@cache
+def _asset(name: str) -> str:
+    return resources.files("warmstart.experiments.templates").joinpath(name).read_text(encoding="utf-8")

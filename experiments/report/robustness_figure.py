@@ -1,0 +1,186 @@
+"""The picture of robustness maps: a heat map, or a curve, for each policy.
+
+Draws on a figure of its own (Agg, no pyplot, no change of global settings).
+"""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from warmstart.core.errors import WarmstartError
+from warmstart.experiments.report.figures import COLOURS
+from warmstart.sim2real.robustness import RobustnessMap, Span, Sweep
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+_INK, _MUTED, _GRID = "#20262e", "#5a6577", "#e0e4ea"
+_TRAINED = "#0068b8"
+_ABREAST = 4
+"""Maps in a row of the picture."""
+_PREFIX = {"scale": "×", "add": "+", "set": ""}
+
+
+def draw_maps(
+    maps: Sequence[RobustnessMap],
+    task: str,
+    threshold: float,
+    trained: Sequence[Sequence[Span | None]] = (),
+    limits: tuple[float, float] | None = None,
+) -> "Figure":
+    """Draw one or several policies' maps side by side, on one scale.
+
+    Args:
+        maps: Of the same sweeps.
+        task: What was played, for the title.
+        threshold: A return that counts as good; cells below it are hatched, or lie below a line.
+        trained: For each policy the range of each sweep's parameter that it was trained on, as `trained_on`
+            tells it, to be drawn in.
+        limits: Lowest and highest return of the colours; None for those of the maps.
+
+    Raises:
+        WarmstartError: The maps are of different sweeps.
+    """
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    if len({each.sweeps for each in maps}) != 1:
+        raise WarmstartError("Maps that are drawn side by side have to be of the same sweeps.")
+    sweeps = maps[0].sweeps
+    spans = list(trained) or [[None] * len(sweeps)] * len(maps)
+    flat = len(sweeps) == 1
+    columns, rows = (1, 1) if flat else (min(len(maps), _ABREAST), -(-len(maps) // _ABREAST))
+    width = 7.5 if flat else max(5.6, 1.6 + 4.0 * columns)
+    figure = Figure(figsize=(width, 0.6 + 4.0 * rows), layout="constrained")
+    FigureCanvasAgg(figure)
+    figure.suptitle(f"Return in {task}", color=_INK, fontsize=11, x=0.02, ha="left")
+    if flat:
+        _draw_curves(figure, maps, threshold, spans)
+    else:
+        _draw_heat(figure, maps, threshold, spans, limits)
+    return figure
+
+
+def _draw_curves(
+    figure: "Figure",
+    maps: Sequence[RobustnessMap],
+    threshold: float,
+    trained: Sequence[Sequence[Span | None]],
+) -> None:
+    axes = figure.add_subplot()
+    sweep = maps[0].sweeps[0]
+    for index, (each, (span,)) in enumerate(zip(maps, trained, strict=True)):
+        colour = COLOURS[1 + index % (len(COLOURS) - 1)]
+        spread = each.returns.std(axis=1) / np.sqrt(each.returns.shape[1])
+        axes.plot(sweep.values, each.means, color=colour, marker="o", markersize=3.5, label=each.policy)
+        axes.fill_between(
+            sweep.values,
+            each.means - 2 * spread,
+            each.means + 2 * spread,
+            color=colour,
+            alpha=0.15,
+            linewidth=0,
+        )
+        if span is not None:
+            axes.axvspan(*span, color=colour, alpha=0.07, linewidth=0)
+    axes.axhline(threshold, color=_MUTED, linewidth=0.9, linestyle=":")
+    if sweep.nominal is not None:
+        axes.axvline(sweep.nominal, color=_MUTED, linewidth=0.9)
+    axes.set_xlabel(_label(sweep))
+    axes.set_ylabel("Return (mean ± 2 standard errors)")
+    axes.grid(color=_GRID, linewidth=0.6)
+    axes.set_axisbelow(True)
+    axes.legend(frameon=False, fontsize="small")
+
+
+def _draw_heat(
+    figure: "Figure",
+    maps: Sequence[RobustnessMap],
+    threshold: float,
+    trained: Sequence[Sequence[Span | None]],
+    limits: tuple[float, float] | None,
+) -> None:
+    from matplotlib.patches import Rectangle
+
+    first, second = maps[0].sweeps
+    low, high = limits or (
+        min(float(each.means.min()) for each in maps),
+        max(float(each.means.max()) for each in maps),
+    )
+    columns = min(len(maps), _ABREAST)
+    grid = figure.subplots(-(-len(maps) // columns), columns, squeeze=False, sharey=True)
+    panels = grid.ravel()[: len(maps)]
+    for axes in grid.ravel()[len(maps) :]:
+        axes.set_visible(False)
+    image: Any = None
+    for axes, each, spans in zip(panels, maps, trained, strict=True):
+        means = each.means.T  # the first sweep runs to the right
+        image = axes.imshow(means, origin="lower", aspect="auto", cmap="viridis", vmin=low, vmax=high)
+        for (row, column), value in np.ndenumerate(means):
+            shade = (value - low) / max(high - low, 1e-12)
+            if means.size <= 81:
+                colour = "#ffffff" if shade < 0.6 else _INK
+                axes.text(column, row, _short(value), ha="center", va="center", fontsize=7, color=colour)
+            if value < threshold:
+                corner = (column - 0.5, row - 0.5)
+                axes.add_patch(
+                    Rectangle(corner, 1, 1, fill=False, hatch="///", edgecolor="#ffffff55", linewidth=0)
+                )
+        _draw_trained(axes, first, second, spans)
+        axes.set_xticks(range(len(first.values)), [f"{v:.3g}" for v in first.values], fontsize=8)
+        axes.set_yticks(range(len(second.values)), [f"{v:.3g}" for v in second.values], fontsize=8)
+        axes.set_xlabel(_label(first))
+        worst, _ = each.worst
+        axes.set_title(
+            f"{each.policy}\n{100 * each.area_above(threshold):.0f}% good, worst {_short(worst)}",
+            fontsize=9,
+            color=_INK,
+        )
+    for axes in grid[:, 0]:
+        axes.set_ylabel(_label(second))
+    bar = figure.colorbar(image, ax=list(grid.ravel()), shrink=0.9, aspect=20 * len(grid))
+    bar.ax.axhline(threshold, color="#ffffff", linewidth=1.5)
+    figure.supxlabel(
+        f"Hatched: below {_short(threshold)}. Frame: trained on. Circle: nominal.", fontsize=8, color=_MUTED
+    )
+
+
+def _draw_trained(axes: Any, first: Sweep, second: Sweep, found: Sequence[Span | None]) -> None:
+    """A frame around what the policy was trained on, a circle where the task is nominal."""
+    from matplotlib.patches import Rectangle
+
+    nominal = [_place(sweep, 1.0 if sweep.nominal is None else sweep.nominal) for sweep in (first, second)]
+    if first.nominal is not None and second.nominal is not None:
+        axes.plot(*nominal, marker="o", markersize=14, fillstyle="none", color="#ffffff", linewidth=0)
+    if any(found):
+        ends = [
+            (place, place) if span is None else tuple(_place(sweep, value) for value in span)
+            for sweep, span, place in zip((first, second), found, nominal, strict=True)
+        ]
+        (left, right), (bottom, top) = ((a - 0.15, b + 0.15) for a, b in ends)
+        axes.add_patch(
+            Rectangle(
+                (left, bottom), right - left, top - bottom, fill=False, edgecolor="#ffffff", linewidth=3
+            )
+        )
+        axes.add_patch(
+            Rectangle(
+                (left, bottom), right - left, top - bottom, fill=False, edgecolor=_TRAINED, linewidth=1.5
+            )
+        )
+
+
+def _place(sweep: Sweep, value: float) -> float:
+    """Where a value lies between the cells of an axis."""
+    return float(np.interp(value, sweep.values, np.arange(len(sweep.values))))
+
+
+def _label(sweep: Sweep) -> str:
+    return (
+        f"{sweep.selector} ({_PREFIX[sweep.operation]} value)" if sweep.operation != "set" else sweep.selector
+    )
+
+
+def _short(value: float) -> str:
+    return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"

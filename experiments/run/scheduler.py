@@ -1,0 +1,247 @@
+"""Runs trials in processes of their own, a bounded number at a time; sources before what starts from them.
+
+A trial is nothing but its directory: `python -m warmstart.experiments.trial.trial DIRECTORY`. Whatever
+happens to the process, the outcome is noticed and kept; the others go on.
+"""
+
+import contextlib
+import signal
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from types import FrameType
+
+from warmstart.core.threads import available_cores
+from warmstart.experiments.records.claims import holder
+from warmstart.experiments.records.config import TRIALS, PlannedTrial
+from warmstart.experiments.records.records import ERROR, LOG, DiskFullError, write_text
+from warmstart.experiments.records.status import (
+    EXIT_CLAIMED,
+    EXIT_DISK_FULL,
+    State,
+    Status,
+    read_status,
+    write_status,
+)
+from warmstart.experiments.run.launcher import EXIT_LOST, Launcher, TrialProcess
+from warmstart.experiments.run.progress import TrialProgress
+from warmstart.experiments.trial.trial import EXIT_REFUSED
+
+_POLL_SECONDS = 0.1
+_PATIENCE_SECONDS = 15.0
+"""How long an interrupted process may take to end."""
+
+
+class StudyInterruptedError(KeyboardInterrupt):
+    """The study was stopped; its message says how to continue."""
+
+
+@dataclass
+class _Running:
+    trial: PlannedTrial
+    process: TrialProcess
+
+
+class Scheduler:
+    """Runs a plan's trials to their ends."""
+
+    def __init__(
+        self, run: Path, trials: Sequence[PlannedTrial], workers: int | None, progress: TrialProgress
+    ) -> None:
+        """Prepare to run.
+
+        Args:
+            run: The run directory; the trials' directories exist and hold their configurations.
+            trials: What to run; equal hashes are run once.
+            workers: Trials at a time; None for the number of cores.
+            progress: Where progress is shown.
+        """
+        self.run = run
+        self.trials = tuple({trial.hash: trial for trial in trials}.values())
+        self.workers = workers or available_cores()
+        self.progress = progress
+        self.states: dict[str, State] = {}
+        self._chances: dict[str, int] = {}
+        self._running: list[_Running] = []
+        self._launcher: Launcher | None = None
+
+    def run_all(self) -> dict[str, State]:
+        """Run everything that isn't done.
+
+        Returns:
+            State of each trial by hash: `done` or `failed`.
+
+        Raises:
+            StudyInterruptedError: Ctrl-C or SIGTERM; running trials were stopped and marked.
+            DiskFullError: A trial could not write.
+        """
+        for trial in self.trials:
+            status = read_status(self.directory(trial))
+            self.states[trial.hash] = "done" if status.state == "done" else "waiting"
+            self._chances[trial.hash] = 1 if status.state == "failed" else 2
+            self._show(trial)
+        if self._is_open():
+            self._loop()
+        return self.states
+
+    def _loop(self) -> None:
+        threads = max(trial.config.torch_threads for trial in self.trials)
+        with _terminate_as_interrupt(), Launcher(threads) as self._launcher:
+            try:
+                while self._is_open():
+                    self._settle()
+                    self._start_ready()
+                    time.sleep(_POLL_SECONDS)
+            except BaseException:
+                self._stop()
+                raise
+
+    def _is_open(self) -> bool:
+        return any(state in ("waiting", "running") for state in self.states.values())
+
+    def directory(self, trial: PlannedTrial) -> Path:
+        """Directory of a trial."""
+        return self.run / TRIALS / trial.hash
+
+    def _start_ready(self) -> None:
+        for trial in self.trials:
+            if self.states[trial.hash] != "waiting":
+                continue
+            needed = self.states[trial.needs] if trial.needs else "done"
+            if needed == "failed":
+                self._fail(trial, "its source agent failed", self._traceback_of(trial.needs))
+            elif needed == "done" and len(self._running) < self.workers:
+                self._start(trial)
+
+    def _start(self, trial: PlannedTrial) -> None:
+        directory = self.directory(trial)
+        if read_status(directory).state == "done":
+            self._set(trial, "done")  # by another process since
+            return
+        if holder(directory) is not None:
+            self._show(trial)  # another process runs it: wait for its result
+            return
+        assert self._launcher is not None
+        process = self._launcher.start(directory)
+        self.states[trial.hash] = "running"
+        self._chances[trial.hash] -= 1
+        self._running.append(_Running(trial, process))
+
+    def _settle(self) -> None:
+        """Take note of processes that ended, and show how far the others are."""
+        for running in tuple(self._running):
+            code = running.process.poll()
+            trial = running.trial
+            if code is None:
+                self._show(trial)
+                continue
+            self._running.remove(running)
+            status = read_status(self.directory(trial))
+            if code == 0 and status.state == "done":
+                self._set(trial, "done")
+            elif code in (EXIT_CLAIMED, EXIT_LOST):
+                self._chances[trial.hash] += 1
+                self.states[trial.hash] = "waiting"
+            elif code == EXIT_DISK_FULL:
+                raise DiskFullError(self.directory(trial))
+            else:
+                self._end_badly(trial, code, status)
+
+    def _end_badly(self, trial: PlannedTrial, code: int, status: Status) -> None:
+        error, traceback = status.error, self._traceback_of(trial.hash)
+        if status.state != "failed":
+            traceback = _tail(self.directory(trial) / LOG)
+            lines = traceback.splitlines() if code == EXIT_REFUSED else []
+            error = lines[-1].rpartition("WarmstartError: ")[2] if lines else _death(code)
+        if self._chances[trial.hash] > 0 and code != EXIT_REFUSED:
+            self.progress.message(f"{trial.label}: failed ({error}); trying once more.")
+            self._set(trial, "waiting")
+        else:
+            self._fail(trial, error, traceback)
+
+    def _fail(self, trial: PlannedTrial, error: str, traceback: str) -> None:
+        directory = self.directory(trial)
+        write_text(directory / ERROR, traceback.rstrip() + "\n")
+        write_status(directory, replace(read_status(directory), state="failed", error=error))
+        self._set(trial, "failed")
+
+    def _set(self, trial: PlannedTrial, state: State) -> None:
+        self.states[trial.hash] = state
+        self._show(trial)
+
+    def _show(self, trial: PlannedTrial) -> None:
+        status = read_status(self.directory(trial))
+        state = self.states[trial.hash]
+        if state == "running" and status.state != "running":
+            status = replace(status, state="running", step=0)
+        elif state == "waiting" and status.state not in ("waiting", "running"):
+            status = replace(status, state="waiting", step=0)
+        self.progress.update(trial, replace(status, total=trial.steps))
+
+    def _traceback_of(self, trial: str | None) -> str:
+        try:
+            return (self.run / TRIALS / str(trial) / ERROR).read_text(encoding="utf-8")
+        except OSError:
+            return ""
+
+    def _stop(self) -> None:
+        """End running processes: politely, then after a while, or at a second Ctrl-C, by force."""
+        for running in self._running:
+            running.process.send_signal(signal.SIGTERM)
+        deadline = time.monotonic() + _PATIENCE_SECONDS
+        try:
+            while any(running.process.poll() is None for running in self._running):
+                if time.monotonic() > deadline:
+                    break
+                time.sleep(_POLL_SECONDS)
+        except KeyboardInterrupt:
+            pass
+        for running in self._running:
+            if running.process.poll() is None:
+                running.process.send_signal(signal.SIGKILL)
+                while running.process.poll() is None:
+                    time.sleep(_POLL_SECONDS)
+            directory = self.directory(running.trial)
+            status = read_status(directory)
+            if status.state == "running":
+                with contextlib.suppress(OSError, DiskFullError):
+                    write_status(directory, replace(status, state="interrupted"))
+        self._running.clear()
+
+
+def _death(code: int) -> str:
+    """Say how a process died that left no word."""
+    if code >= 0:
+        return f"the process ended with exit status {code} before the trial was done"
+    try:
+        name = signal.Signals(-code).name
+    except ValueError:
+        name = f"signal {-code}"
+    why = " (out of memory, or killed by hand)" if -code == signal.SIGKILL else ""
+    return f"the process was killed by {name}{why}"
+
+
+def _tail(path: Path, lines: int = 40) -> str:
+    try:
+        return "\n".join(path.read_text(encoding="utf-8", errors="replace").splitlines()[-lines:])
+    except OSError:
+        return ""
+
+
+@contextlib.contextmanager
+def _terminate_as_interrupt() -> Iterator[None]:
+    """Treat SIGTERM like Ctrl-C meanwhile, so that no process is left behind."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def interrupt(number: int, frame: FrameType | None) -> None:  # noqa: ARG001
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)

@@ -1,0 +1,320 @@
+"""What a study comes to: its trials in order, and what each needs.
+
+Nothing is written or trained here.
+"""
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from warmstart.agents.checkpoints.checkpoint import load_checkpoint
+from warmstart.agents.settings.config import ALGORITHMS, AlgorithmConfig
+from warmstart.core.files import content_hash
+from warmstart.core.plain import to_plain
+from warmstart.envs.frames.options import sees_pixels, state_task
+from warmstart.envs.tasks.task import Task
+from warmstart.envs.vector import make_vec
+from warmstart.experiments.records.config import (
+    ENCODER_ARM,
+    IDENTIFY_ARM,
+    RANDOM_ARM,
+    SOURCE_ARM,
+    PlannedTrial,
+    TrialConfig,
+    engine_versions,
+)
+from warmstart.experiments.records.plugins import Plugin
+from warmstart.experiments.study.arms import ResolvedArm, resolve_algorithm, resolve_arm
+from warmstart.experiments.study.encoders import (
+    encoder_trial,
+    licence_notes,
+    planned_vision,
+    weights_missing,
+)
+from warmstart.experiments.study.study import Study, StudyError, checked
+from warmstart.sim2real.randomization.recipes import randomize_terms
+from warmstart.sim2real.reality import Reality, load_reality, reality_names
+from warmstart.sim2real.robustness import Sweep
+from warmstart.sim2real.world import resolved
+from warmstart.transfer.methods.table import make_method
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The trials of a study."""
+
+    study: Study
+    """The study with every setting written out."""
+    trials: tuple[PlannedTrial, ...]
+    """In the order in which they should start."""
+    arms: tuple[ResolvedArm, ...] = ()
+    """The arms with nothing left to defaults."""
+    checkpoint: Path | None = None
+    """The given checkpoint that every warm start begins from; None where source agents are trained."""
+    checkpoint_hash: str = ""
+    """Hash of its content."""
+    normalizer: Path | None = None
+    """The trusted `VecNormalize` file that goes with it."""
+    normalizer_hash: str = ""
+    """sha256 of that file."""
+    weights: Mapping[str, Path] = field(default_factory=dict)
+    """Files of encoders' weights, by sha256; the run keeps copies."""
+    reality: Reality | None = None
+    """What arms are evaluated in; the run keeps a sealed copy."""
+    notes: tuple[str, ...] = ()
+    """Why optional arms are left out, and what forbids commercial use."""
+
+    @property
+    def unique(self) -> tuple[PlannedTrial, ...]:
+        """Each trial once: arms that come to the same share it."""
+        return tuple({trial.hash: trial for trial in self.trials}.values())
+
+    @property
+    def steps(self) -> int:
+        """Training steps of all trials, each counted once."""
+        return sum(trial.steps for trial in self.unique)
+
+    @property
+    def evaluations(self) -> int:
+        """Evaluation episodes of all trials."""
+        return sum(trial.evaluations * trial.config.evaluation_episodes for trial in self.unique)
+
+
+def make_plan(study: Study, plugins: tuple[Plugin, ...] = ()) -> Plan:
+    """Resolve a study into its trials.
+
+    Args:
+        study: The study.
+        plugins: Loaded plugins, for the record.
+
+    Raises:
+        StudyError: An unknown task, algorithm, setting, method or option, or a source that can't be read.
+    """
+    study, arms, left_out = resolve(study)
+    notes = (*left_out, *licence_notes(arms))
+    reality = given_reality(study)
+    checkpoint, identity = _given_checkpoint(study)
+    normalizer, normalizer_hash = _given_normalizer(study)
+    protocol = study.protocol
+    chance = TrialConfig(
+        kind="random",
+        task=str(state_task(Task.parse(study.target))),
+        evaluation_episodes=protocol.episodes,
+        evaluation_seed=protocol.seed,
+        reality={}
+        if reality is None
+        else {"name": reality.name, "sha256": reality.sha256, "range": study.judge_range},
+        versions=engine_versions(),
+        plugins={plugin.name: plugin.sha256 for plugin in plugins},
+    )
+    shared = replace(chance, device=study.device, torch_threads=study.torch_threads)
+    scratch = to_plain(make_method("scratch").to_json())
+    worlds = {arm.name: checked(("arms",), partial(resolved, arm.world, arm.target)) for arm in arms}
+    weights: dict[str, Path] = {}
+    before: list[PlannedTrial] = []
+    targets: list[PlannedTrial] = []
+    for seed in study.seed_list:
+        for arm in arms:
+            warm = arm.method.needs_source
+            vision = planned_vision(arm, weights)
+            plain = replace(shared, seed=seed, reality={})
+            encoder = encoder_trial(arm, plain, vision)
+            prepared = replace(plain, vision=vision, encoder=encoder.hash if encoder else "")
+            identification = identify_trial(arm, replace(shared, seed=seed))
+            source = None
+            if warm and arm.source is not None and checkpoint is None:
+                config = replace(
+                    prepared,
+                    kind="source",
+                    task=str(arm.source),
+                    steps=study.source_steps,
+                    algorithm=arm.source_algorithm.to_json(),
+                    method=scratch,
+                    evaluation_every=protocol.source_every,
+                )
+                source = PlannedTrial(config, SOURCE_ARM, encoder.hash if encoder else None)
+            before += [trial for trial in (encoder, identification, source) if trial is not None]
+            config = replace(
+                prepared,
+                kind="target",
+                world=worlds[arm.name],
+                reality={**chance.reality, "map": list(study.map)}
+                if study.map and reality is not None and seed == study.seed_list[0]
+                else chance.reality,
+                identification=identification.hash if identification else "",
+                task=str(arm.target),
+                steps=study.target_steps,
+                algorithm=arm.algorithm.to_json(),
+                method=to_plain(arm.method.to_json()),
+                source=(source.hash if source else identity) if warm else "",
+                evaluation_every=protocol.every,
+                observation_map=dict(study.observation_map) if warm else {},
+                action_map=dict(study.action_map) if warm else {},
+                source_observation_names=_names(study.source_observation_names) if warm else None,
+                source_action_names=_names(study.source_action_names) if warm else None,
+                source_task=(study.source_task or "") if warm else "",
+                source_normalizer=normalizer_hash if warm else "",
+            )
+            needs = source or identification or encoder
+            targets.append(PlannedTrial(config, arm.name, needs.hash if needs else None, arm.method.trains))
+    order = {ENCODER_ARM: 0, IDENTIFY_ARM: 0, SOURCE_ARM: 1}
+    once = sorted({trial.hash: trial for trial in before}.values(), key=lambda trial: order[trial.arm])
+    planned = (PlannedTrial(chance, RANDOM_ARM, trains=False), *once, *targets)
+    return Plan(
+        study, planned, arms, checkpoint, identity, normalizer, normalizer_hash, weights, reality, notes
+    )
+
+
+def given_reality(study: Study) -> Reality | None:
+    """The reality that a study is judged in, whose believed task is the study's target."""
+    if study.reality is None:
+        for key, idle in (("map", not study.map), ("judge_range", study.judge_range == "medium")):
+            if not idle:
+                raise StudyError((key,), "is for studies with a reality: name one under `reality`.")
+        return None
+    name = study.reality
+    reality = checked(("reality",), lambda: load_reality(name))
+    if str(reality.task) != str(Task.parse(study.target)):
+        raise StudyError(
+            ("reality",), f"{reality.name} stands for {reality.task}, and the target is {study.target}."
+        )
+    if len(study.map) > 2:
+        raise StudyError(("map",), f"expected one or two sweeps, found {len(study.map)}.")
+    for index, text in enumerate(study.map):
+        sweep = checked(("map", index), partial(Sweep.parse, text))
+        task = reality.task.with_context(sweep.changes()[0])
+        checked(("map", index), lambda t=task: make_vec(t, 1, n_threads=1).close())  # type: ignore[misc]
+    if study.judge_range != "none":
+        checked(("judge_range",), lambda: randomize_terms(study.judge_range, reality.task))
+    return reality
+
+
+def identify_trial(arm: ResolvedArm, shared: TrialConfig) -> PlannedTrial | None:
+    """The trial that identifies an arm's physics in the reality, if there is one to do."""
+    if not arm.world.identify:
+        return None
+    world = {"identify": to_plain(arm.world.identify)}
+    config = replace(
+        shared, kind="identify", task=str(arm.target), world=world, evaluation_episodes=0, evaluation_seed=0
+    )
+    return PlannedTrial(config, IDENTIFY_ARM, trains=False)
+
+
+def resolve(study: Study) -> tuple[Study, tuple[ResolvedArm, ...], tuple[str, ...]]:
+    """Write out what a study leaves to defaults, and check every name in it.
+
+    Returns:
+        The study with all settings explicit, its arms, and why optional ones are left out.
+
+    Raises:
+        StudyError: An unknown task, algorithm, setting, method or option.
+    """
+    target = checked(("target",), lambda: Task.parse(study.target))
+    given = study.source_checkpoint
+    text = study.source
+    source = None
+    if text is not None and given is None:
+        source = checked(("source",), lambda: Task.parse(text))
+    arms: list[ResolvedArm] = []
+    left_out: list[str] = []
+    for index, written in enumerate(study.arm_list):
+        place = ("arms", index)
+        arm = resolve_arm(study, written, place, target, source)
+        missing = weights_missing(arm, place)
+        if missing:
+            left_out.append(f"The arm {arm.name} is left out: {missing}")
+            continue
+        if arm.method.needs_source and study.source is None:
+            raise StudyError(("source",), f"missing: {arm.name} starts from a source task or a checkpoint.")
+        if arm.vision is not None and arm.vision.pretrain and arm.source is None:
+            raise StudyError(("source",), f"missing: {arm.name} pretrains its encoder on frames of a task.")
+        arms.append(arm)
+    if study.baseline not in [arm.name for arm in arms]:
+        raise StudyError(("baseline",), f"{study.baseline!r} is among the arms that are left out here.")
+    config, source_config = _shared_algorithms(study, target, source)
+    source_task, normalizer = study.source_task, study.source_normalizer
+    if source_task is not None:
+        known = source_task
+        source_task = str(checked(("source_task",), lambda: Task.parse(known)))
+    source_text = str(source) if source is not None else str(given.resolve()) if given is not None else None
+    explicit = replace(
+        study,
+        source=source_text,
+        target=str(target),
+        algorithm=_written(config),
+        source_algorithm=None if source is None else _written(source_config),
+        arms=tuple(_explicit(arm, config) for arm in arms),
+        vision=None,
+        seeds=study.seed_list,
+        evaluation=study.protocol,
+        source_task=source_task,
+        source_normalizer=None if normalizer is None else str(Path(normalizer).expanduser().resolve()),
+        reality=_located(study.reality),
+    )
+    return explicit, tuple(arms), tuple(left_out)
+
+
+def _located(reality: str | None) -> str | None:
+    """A reality's name, or the whole path of its file."""
+    if reality is None or reality in reality_names() or not Path(reality).expanduser().is_file():
+        return reality
+    return str(Path(reality).expanduser().resolve())
+
+
+def _shared_algorithms(
+    study: Study, target: Task, source: Task | None
+) -> tuple[AlgorithmConfig, AlgorithmConfig]:
+    """The settings that arms share unless they say otherwise, of target and source agents."""
+    config = resolve_algorithm(study.algorithm, target, ("algorithm",), {}, {}, ())
+    own = study.source_algorithm if study.source_algorithm is not None else study.algorithm
+    place = "algorithm" if study.source_algorithm is None else "source_algorithm"
+    same_networks = {key: getattr(config, key) for key in ("net_arch", "critic_net_arch", "activation")}
+    trained = source if source is not None else target
+    return config, resolve_algorithm(own, trained, (place,), same_networks, {}, ())
+
+
+def _explicit(arm: ResolvedArm, shared: AlgorithmConfig) -> dict[str, Any]:
+    """An arm as YAML, with the settings in which its algorithm differs from the study's."""
+    written = arm.to_mapping()
+    theirs, ours = arm.algorithm.to_json(), shared.to_json()
+    differing = {key: value for key, value in theirs.items() if ours.get(key) != value}
+    if differing:
+        written["algorithm"] = differing
+    if not sees_pixels(arm.target) and arm.sees_less:
+        written["obs"] = "state"
+    return written
+
+
+def _written(config: AlgorithmConfig) -> dict[str, Any]:
+    settings = config.to_json()
+    return {"name": settings.pop("algorithm"), **settings}
+
+
+def _names(names: Any) -> tuple[str, ...] | None:
+    return None if names is None else tuple(names)
+
+
+def _given_checkpoint(study: Study) -> tuple[Path | None, str]:
+    """Path and content hash of the checkpoint that the study starts from, if it does."""
+    path = study.source_checkpoint
+    if path is None:
+        return None, ""
+    loaded = checked(("source",), lambda: load_checkpoint(path))
+    if loaded.algorithm not in ALGORITHMS:
+        raise StudyError(("source",), f"{path} holds an agent of {loaded.algorithm}, which isn't supported.")
+    return path, content_hash(path)[:16]
+
+
+def _given_normalizer(study: Study) -> tuple[Path | None, str]:
+    """Path and sha256 of the trusted `VecNormalize` file, if there is one."""
+    if study.source_normalizer is None:
+        return None, ""
+    path = Path(study.source_normalizer)
+    try:
+        return path, hashlib.sha256(path.read_bytes()).hexdigest()
+    except OSError as error:
+        message = f"expected a file that VecNormalize.save wrote; {path} can't be read: {error.strerror}."
+        raise StudyError(("source_normalizer",), message) from None

@@ -1,0 +1,57 @@
+"""What training draws, written down: spread of every randomized parameter, and how a curriculum goes."""
+
+from collections import deque
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from stable_baselines3.common.callbacks import BaseCallback
+
+from warmstart.agents.checkpoints.checkpoint import env_attribute
+from warmstart.experiments.records.recorder import Recorder
+from warmstart.sim2real.world import TrainingWorld
+
+SHARES = (0.05, 0.25, 0.5, 0.75, 0.95)
+"""Quantiles of what was drawn that are recorded."""
+KEPT = 4096
+"""Newest episodes whose draws a record sums up, at most."""
+
+
+class DrawnRecorder(BaseCallback):
+    """Records what the episodes since the last record were begun with."""
+
+    def __init__(self, recorder: Recorder, world: TrainingWorld) -> None:
+        super().__init__()
+        self.recorder, self.world = recorder, world
+        self._drawn: deque[NDArray[np.float64]] = deque(maxlen=KEPT)
+        self._names: tuple[str, ...] = ()
+
+    def _on_training_start(self) -> None:
+        self._names = env_attribute(self.training_env, "drawn_names") or self._names
+        for info in self.training_env.unwrapped.reset_infos:
+            if "drawn" in info:
+                self._drawn.append(np.asarray(info["drawn"]))
+
+    def _on_step(self) -> bool:
+        infos = self.training_env.unwrapped.reset_infos  # wrappers don't pass them on
+        for done, info in zip(self.locals["dones"], infos, strict=True):
+            if done and "drawn" in info:
+                self._drawn.append(np.asarray(info["drawn"]))
+        return True
+
+    def _on_rollout_end(self) -> None:
+        if self._drawn and self.recorder.drawn(self.num_timesteps, self._summary()):
+            self._drawn.clear()
+
+    def _summary(self) -> dict[str, Any]:
+        drawn = np.array(self._drawn)
+        quantiles = {
+            name: np.nanquantile(column, SHARES).tolist()
+            for name, column in zip(self._names, drawn.T, strict=True)
+            if not np.isnan(column).all()
+        }
+        found: dict[str, Any] = {"episodes": len(drawn), "quantiles": quantiles}
+        curriculum = self.world.curriculum
+        if curriculum is not None:
+            found["curriculum"] = curriculum.snapshot()
+        return found

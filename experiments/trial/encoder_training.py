@@ -1,0 +1,59 @@
+"""A trial that pretrains a visual encoder on frames of the source task; other trials start from its file."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from warmstart.agents.observing.base import ENCODER_FILE
+from warmstart.core.plain import override
+from warmstart.envs.tasks.task import Task
+from warmstart.experiments.records.config import TrialConfig
+from warmstart.experiments.records.recorder import Recorder
+from warmstart.experiments.records.records import TRANSFER, write_json
+from warmstart.experiments.trial.seeing import randomized_looks, trial_encoder, vision_config
+from warmstart.transfer.pretraining.pretraining import PretrainingConfig, pretrain
+from warmstart.transfer.pretraining.tasks import SourceTasks
+from warmstart.transfer.probing.probe import FEWEST_ROWS
+
+_PROBED = 3_000
+"""Frames that the trained encoder is probed on, at most."""
+_LOGGED_EVERY = 20
+
+
+def train_encoder(config: TrialConfig, directory: Path, recorder: Recorder) -> None:
+    """Collect frames under random actions, pretrain, probe on others, save.
+
+    Args:
+        config: The trial; its ``vision`` holds the encoder and the settings under ``pretrain``.
+        directory: Where the encoder goes.
+        recorder: Where progress and losses are recorded.
+
+    Raises:
+        WarmstartError: The encoder or the objective doesn't fit the task's frames.
+    """
+    recorder.start(0)
+    settings = override(PretrainingConfig(), config.vision["pretrain"])
+    settings = replace(settings, seed=config.seed, device=config.device)
+    encoder, _ = trial_encoder(config, directory)
+    looks = randomized_looks(vision_config(config.vision), config.seed)
+    sources = SourceTasks([Task.parse(config.task)], settings, looks=looks)
+
+    def stage(_: str) -> Callable[[int, int], None]:
+        return lambda *_: None  # only updates count
+
+    def progress(done: int, total: int, loss: float) -> None:
+        del total, loss
+        recorder.progress(done)
+
+    def log(done: int, numbers: Any) -> None:
+        if done % _LOGGED_EVERY == 0 or done == settings.updates:
+            recorder.training(done, {f"pretrain/{name}": float(value) for name, value in numbers.items()})
+
+    result = pretrain(encoder, sources.to_learn_from(stage), settings, progress, log)
+    frames = min(_PROBED, settings.steps)
+    if frames >= FEWEST_ROWS * encoder.config.frames:
+        result.encoder.provenance["probe_r2"] = sources.probed({"after": result.encoder}, frames, stage)
+    result.encoder.save(directory / ENCODER_FILE)
+    write_json(directory / TRANSFER, {"encoder": result.encoder.provenance})
+    recorder.end(settings.updates, settings.updates)

@@ -1,0 +1,101 @@
+"""What a trial's agent sees and does, for the report: frames as it gets them, and a film of one episode."""
+
+from pathlib import Path
+from typing import Any
+
+import imageio.v2 as imageio
+import numpy as np
+from gymnasium.vector import VectorEnv
+from numpy.typing import NDArray
+
+from warmstart.agents.checkpoints.policy import Policy
+from warmstart.envs.frames.options import sees_pixels
+from warmstart.envs.robots.table import robots
+from warmstart.envs.tasks.task import Task
+from warmstart.envs.vector import make_vec
+from warmstart.envs.wrappers import PassingWrapper
+from warmstart.experiments.records.records import FILM, FRAMES
+
+_FILM_SIZE = 240
+_FILM_SECONDS = 6.0
+_SHOWN = 4
+"""Frames in the strip."""
+
+Frames = NDArray[np.uint8]
+
+
+def write_media(policy: Policy, task: Task, directory: Path, seed: int) -> None:
+    """Play one episode and keep what was seen: a strip of the agent's frames, and a larger film.
+
+    Args:
+        policy: Who acts, deterministically.
+        task: Shows frames; nothing is done for one that doesn't.
+        directory: The trial's.
+        seed: Of the episode.
+    """
+    if not sees_pixels(task):
+        return
+    played = make_vec(task, 1, seed, n_threads=1)
+    shown = _large(task, seed)
+    seen: list[Frames] = []
+    film: list[Any] = []
+    env = policy.seeing(_Watched(played, seen))
+    try:
+        fps = int(env.metadata.get("render_fps") or 30)
+        every = max(1, round(fps / 25))
+        observations, _ = env.reset(seed=seed)
+        frame = None if shown is None else shown.reset(seed=seed)[0]
+        for step in range(int(_FILM_SECONDS * fps)):
+            if step % every == 0:
+                film.append(_first(frame) if shown is not None else seen[-1])
+            actions = policy.predict(observations)
+            observations, _, terminations, truncations, _ = env.step(actions)
+            if shown is not None:
+                frame = shown.step(actions)[0]
+            if terminations[0] or truncations[0]:
+                break
+    finally:
+        env.close()
+        if shown is not None:
+            shown.close()
+    picked = np.linspace(0, len(seen) - 1, min(_SHOWN, len(seen))).round().astype(int)
+    imageio.imwrite(directory / FRAMES, np.concatenate([seen[i] for i in picked], axis=1))
+    imageio.mimwrite(
+        directory / FILM,
+        film,
+        fps=fps / every,
+        macro_block_size=2,
+        quality=6,
+        ffmpeg_log_level="quiet",
+        output_params=["-movflags", "+faststart"],
+    )
+
+
+class _Watched(PassingWrapper):
+    """Keeps every frame that the agent is given."""
+
+    def __init__(self, env: VectorEnv[Any, Any, Any], seen: list[Frames]) -> None:
+        super().__init__(env)
+        self._seen = seen
+
+    def reset(self, **kwargs: Any) -> tuple[Any, dict[str, Any]]:
+        observations, infos = self.env.reset(**kwargs)
+        self._seen.append(_first(observations))
+        return observations, infos
+
+    def step(self, actions: Any) -> tuple[Any, Any, Any, Any, dict[str, Any]]:
+        result = self.env.step(actions)
+        self._seen.append(_first(result[0]))
+        return result
+
+
+def _large(task: Task, seed: int) -> VectorEnv[Any, Any, Any] | None:
+    """The same task in larger frames, to be stepped beside it; None where its frames can't be drawn anew."""
+    if task.id.removeprefix("warmstart/") not in robots():
+        return None
+    return make_vec(task.with_options(obs="pixels", size=_FILM_SIZE), 1, seed, n_threads=1)
+
+
+def _first(observations: Any) -> Frames:
+    frames = observations["pixels"] if isinstance(observations, dict) else observations
+    return np.asarray(frames[0], dtype=np.uint8)

@@ -1,0 +1,327 @@
+"""What happens inside one trial: build, initialise, prepare, learn (evaluated on the grid), keep.
+
+Training and evaluation share nothing but the policy: the same bits come out with and without evaluation.
+"""
+
+import hashlib
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from stable_baselines3.common.base_class import BaseAlgorithm
+from stable_baselines3.common.callbacks import BaseCallback, CallbackList
+
+from warmstart.agents.algorithms.seams import Seams
+from warmstart.agents.build import build_agent, make_training_env
+from warmstart.agents.checkpoints.checkpoint import Checkpoint, env_attribute, save_checkpoint
+from warmstart.agents.checkpoints.normalization import read, write
+from warmstart.agents.checkpoints.policy import Policy
+from warmstart.agents.evaluation import EvaluationCallback, EvaluationResult, evaluate, generators_kept
+from warmstart.agents.extractors.seams import merge
+from warmstart.agents.settings.config import config_from_json
+from warmstart.core.errors import WarmstartError
+from warmstart.envs.tasks.layouts import Layout
+from warmstart.envs.tasks.task import Task
+from warmstart.envs.vector import make_vec
+from warmstart.experiments.records.claims import Claim, ClaimedError
+from warmstart.experiments.records.config import TrialConfig
+from warmstart.experiments.records.recorder import Recorder
+from warmstart.experiments.records.records import CHECKPOINT, CURRICULUM, TRANSFER, plain, write_json
+from warmstart.experiments.records.status import StatusWriter
+from warmstart.experiments.trial.drawn import DrawnRecorder
+from warmstart.experiments.trial.identifying import identification_notes, identify_physics
+from warmstart.experiments.trial.media import write_media
+from warmstart.experiments.trial.seeing import Sight, make_sight
+from warmstart.experiments.trial.worlds import identified, judge, training_task, trial_reality, trial_world
+from warmstart.sim2real.world import world_vision
+from warmstart.transfer.carry.matching import Kind, named
+from warmstart.transfer.carry.report import TransferReport
+from warmstart.transfer.encoders.proof import FreezeProof, precision_note
+from warmstart.transfer.methods.fine_tuning import fit_within
+from warmstart.transfer.methods.table import TransferContext, make_method
+from warmstart.transfer.warm_start import read_source
+
+if TYPE_CHECKING:
+    from warmstart.sim2real.reality import Reality
+
+CHECKPOINTS = "checkpoints"
+"""Folder of a run directory that holds a copy of a given checkpoint, named by its hash."""
+
+
+def train(config: TrialConfig, directory: Path, status: StatusWriter, claim: Claim) -> None:
+    """Run one trial from its start to its final checkpoint.
+
+    Args:
+        config: What to run.
+        directory: Where it records.
+        status: Where others see how far it is.
+        claim: The held claim; losing it ends the trial.
+
+    Raises:
+        ClaimedError: The claim was taken over by another process.
+        DiskFullError: No space is left.
+        WarmstartError: Source, task and method don't go together.
+    """
+    recorder = Recorder(directory, config, status)
+    try:
+        if config.kind == "random":
+            _evaluate_random(config, recorder, trial_reality(config, directory))
+        elif config.kind == "encoder":
+            from warmstart.experiments.trial.encoder_training import train_encoder  # few trials need it
+
+            train_encoder(config, directory, recorder)
+        elif config.kind == "identify":
+            identify_physics(config, directory, recorder)
+        else:
+            _Training(config, directory, recorder, claim).run()
+    finally:
+        recorder.close()
+
+
+class _Training:
+    """One agent's way through a trial."""
+
+    def __init__(self, config: TrialConfig, directory: Path, recorder: Recorder, claim: Claim) -> None:
+        self.config = config
+        self.directory = directory
+        self.recorder = recorder
+        self.claim = claim
+        found = identified(config, directory)
+        self.reality = trial_reality(config, directory)
+        self.task = training_task(config, found)
+        self.world = trial_world(config, self.task, found)
+        self.notes = identification_notes(found)
+        self.recorded, self.evaluated = int(found.get("interactions", 0)), 0
+        self.diverged, self.diverged_in_evaluation = 0, 0
+        self.algorithm = config_from_json(config.algorithm)
+        method = make_method(dict(config.method))
+        self.method, self.note = fit_within(method, config.steps, self.algorithm)
+
+    def run(self) -> None:
+        """Go all the way."""
+        source = self._load_source()
+        self.recorder.start(source.steps if source is not None else 0)
+        sight = make_sight(self.config, self.directory, source)
+        model = self._build(source, sight)
+        proof = None
+        if sight.frozen is not None:
+            proof = FreezeProof(sight.frozen, env_attribute(model.get_env(), "encoder_in_use"))
+        try:
+            report = self.method.initialise(model, source, self._context())
+            report.add_notes([*sight.notes, *([self.note] if self.note else []), *self.notes])
+            if self.method.trains:
+                self._learn(model, report)
+            else:
+                self._evaluate_once(model)
+            if proof is not None:
+                in_use = env_attribute(model.get_env(), "encoder_in_use")
+                report.add_notes([proof.note(), precision_note(in_use)])
+            save_checkpoint(model, self.directory / CHECKPOINT, task=self.task, steps=model.num_timesteps)
+            if self.world.curriculum is not None:
+                write_json(
+                    self.directory / CURRICULUM, plain(self.world.curriculum.state_dict()), durable=True
+                )
+            self.diverged += int(env_attribute(model.get_env(), "n_diverged") or 0)
+            if self.diverged:
+                report.add_notes([f"{self.diverged:,} simulations diverged in training and were begun anew."])
+            if self.diverged_in_evaluation:
+                told = f"{self.diverged_in_evaluation:,} simulations diverged in evaluations"
+                report.add_notes([f"{told}, which ended their episodes."])
+            if self.reality is not None:
+                taken = int(env_attribute(model.get_env(), "interactions") or 0) + self.recorded
+                judge(model, self.config, self.reality, self.directory, taken, self.evaluated)
+            if self.config.evaluation_episodes:
+                self._film(model, report)
+            write_json(self.directory / TRANSFER, report.to_json())
+            self.recorder.end(self.config.steps, model.num_timesteps, constant=not self.method.trains)
+        finally:
+            env = model.get_env()
+            if env is not None:
+                env.close()
+
+    def _build(self, source: Checkpoint | None, sight: Sight) -> BaseAlgorithm:
+        env = make_training_env(
+            self.algorithm,
+            self.task,
+            self.config.seed,
+            n_threads=1,
+            context_source=self.world.context_source,
+            perturbations=self.world.perturbations,
+            vision=sight.vision or world_vision(self.config.world, drawn=bool(self.world.terms)),
+        )
+        seams = self.method.seams(source)
+        if sight.seams is not None:
+            seams = merge(sight.seams, seams)
+        if self.world.feedback:
+            seams = merge(Seams(feedback=self.world.feedback), seams)
+        model = build_agent(self.algorithm, env, self.config.seed, device=self.config.device, seams=seams)
+        model.set_logger(self.recorder.logger())
+        return model
+
+    def _learn(self, model: BaseAlgorithm, report: TransferReport) -> None:
+        """Prepare and learn within one budget; what preparing takes is counted."""
+        steps, real = self.config.steps, int(self.config.world.get("reality_steps", 0))
+        if real >= steps:
+            self._move_to_reality(model)
+        evaluations = self._evaluation()
+        for evaluation in evaluations:
+            evaluation.evaluate_start(model)
+        watchers: list[BaseCallback] = [*evaluations, _Progress(self.recorder)]
+        if self.world.terms:
+            watchers.append(DrawnRecorder(self.recorder, self.world))
+        used = self.method.prepare(model, CallbackList(watchers), steps)
+        report.steps = used
+        if used < steps:
+            callbacks = CallbackList([*self.method.callbacks(report), *watchers])
+            rest = steps - used
+            if 0 < real < rest:
+                model.learn(rest - real, callback=callbacks, reset_num_timesteps=False)
+                rest = steps - model.num_timesteps
+            if rest > 0:
+                if 0 < real < steps:
+                    self._move_to_reality(model)
+                model.learn(rest, callback=callbacks, reset_num_timesteps=False)
+        else:  # preparing took the whole budget: the end of the grid is still to be evaluated
+            watching = CallbackList(watchers)
+            watching.init_callback(model)
+            watching.on_training_end()
+
+    def _move_to_reality(self, model: BaseAlgorithm) -> None:
+        """Let an agent go on in the reality, with the statistics that it has."""
+        assert self.reality is not None
+        old = model.get_env()
+        env = make_training_env(
+            self.algorithm, self.reality, self.config.seed, n_threads=1, vision=env_attribute(old, "vision")
+        )
+        self.diverged += int(env_attribute(old, "n_diverged") or 0)
+        statistics = None if old is None else read(old)
+        if statistics is not None:
+            write(env, statistics)
+        model.set_env(env)
+        own: Any = model
+        gone = self.world.feedback  # a curriculum knows nothing of episodes that it didn't begin
+        own.seams = replace(own.seams, feedback=tuple(x for x in own.seams.feedback if x not in gone))
+        if old is not None:
+            old.close()
+
+    @property
+    def where(self) -> "Task | Reality":
+        """Where the agent is evaluated."""
+        return Task.parse(self.config.task) if self.reality is None else self.reality
+
+    def _evaluation(self) -> list[EvaluationCallback]:
+        config = self.config
+        if config.evaluation_episodes == 0:
+            return []
+        every = config.evaluation_every or config.steps
+        return [
+            EvaluationCallback(
+                self.where,
+                every,
+                total=config.steps,
+                episodes=config.evaluation_episodes,
+                seed=config.evaluation_seed,
+                on_result=self._on_result,
+            )
+        ]
+
+    def _on_result(self, result: EvaluationResult, training_seconds: float) -> None:
+        if not self.claim.is_ours():
+            raise ClaimedError(f"another process has taken over {self.directory}")
+        self.evaluated += int(sum(result.lengths))
+        self.diverged_in_evaluation += result.diverged
+        self.recorder.evaluation(result, training_seconds)
+
+    def _evaluate_once(self, model: BaseAlgorithm) -> None:
+        config = self.config
+        if config.evaluation_episodes:
+            episodes, seed = config.evaluation_episodes, config.evaluation_seed
+            policy = Policy.from_model(model)
+            self._on_result(evaluate(policy, self.where, episodes=episodes, seed=seed), 0.0)
+
+    def _film(self, model: BaseAlgorithm, report: TransferReport) -> None:
+        """Keep frames and a film for the report; a trial that trained doesn't fail for want of them."""
+        try:
+            with generators_kept():
+                policy = Policy.from_model(model)
+                write_media(policy, self.task, self.directory, self.config.evaluation_seed)
+        except (OSError, RuntimeError, WarmstartError) as error:
+            report.add_notes([f"No film of an episode could be made: {error}"])
+
+    def _load_source(self) -> Checkpoint | None:
+        if not self.config.source:
+            return None
+        run = self.directory.parent.parent
+        trial = self.directory.parent / self.config.source / CHECKPOINT
+        given = run / CHECKPOINTS / self.config.source
+        path = next((path for path in (trial, given) if path.exists()), None)
+        if path is None:
+            raise WarmstartError(f"The source of this trial is missing: expected {trial} or {given}.")
+        normalizer = None
+        if self.config.source_normalizer:
+            normalizer = normalizer_copy(run, self.config.source_normalizer)
+            _check_hash(normalizer, self.config.source_normalizer)
+        return read_source(path, source_task=self.config.source_task or None, trust_normalizer=normalizer)
+
+    def _context(self) -> TransferContext:
+        config = self.config
+        return TransferContext(
+            generator=np.random.default_rng([config.seed, _METHOD_STREAM]),
+            observation_map=dict(config.observation_map),
+            action_map=dict(config.action_map),
+            source_observations=_layout(config.source_observation_names, "observation"),
+            source_actions=_layout(config.source_action_names, "action"),
+        )
+
+
+_METHOD_STREAM = 0x7A4
+"""Tells the method's generator from others that are derived from the trial's seed."""
+
+
+class _Progress(BaseCallback):
+    """Tells how far training is."""
+
+    def __init__(self, recorder: Recorder) -> None:
+        super().__init__()
+        self.recorder = recorder
+
+    def _on_step(self) -> bool:
+        self.recorder.progress(self.num_timesteps)
+        return True
+
+
+def normalizer_copy(run: Path, sha256: str) -> Path:
+    """Where a run directory keeps its copy of a trusted `VecNormalize` file."""
+    return run / CHECKPOINTS / f"{sha256[:16]}.pkl"
+
+
+def _check_hash(path: Path, sha256: str) -> None:
+    """Refuse to unpickle anything but what the user trusted."""
+    found = hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else "no file"
+    if found != sha256:
+        raise WarmstartError(
+            f"{path} is not the VecNormalize file that the trial was planned with: expected sha256 {sha256}, "
+            f"found {found}. Run the study in another directory."
+        )
+
+
+def _layout(names: tuple[str, ...] | None, kind: Kind) -> Layout | None:
+    return None if names is None else named(names, kind)
+
+
+def _evaluate_random(config: TrialConfig, recorder: Recorder, reality: "Reality | None") -> None:
+    """Evaluate uniformly random actions: what returns are normalised by."""
+    probe = make_vec(config.task, 1, seed=0, n_threads=1)
+    space = probe.single_action_space
+    probe.close()
+    space.seed(config.evaluation_seed)
+
+    def act(observations: Any) -> Any:
+        first = next(iter(observations.values())) if isinstance(observations, dict) else observations
+        return np.stack([np.asarray(space.sample()) for _ in range(len(first))])
+
+    episodes, seed = config.evaluation_episodes, config.evaluation_seed
+    where = config.task if reality is None else reality
+    recorder.evaluation(evaluate(act, where, episodes=episodes, seed=seed), 0.0)
+    recorder.end(0, 0, constant=True)

@@ -1,0 +1,155 @@
+"""One trial, whatever starts it: `run_trial(directory)`, or this module as a program with a directory.
+
+Running a finished trial does nothing; an unfinished one starts again cleanly; only one process runs it at a
+time. Imports torch only after the number of threads is decided.
+"""
+
+import contextlib
+import os
+import signal
+import sys
+import threading
+import traceback
+from collections.abc import Iterator
+from pathlib import Path
+from types import FrameType
+
+from warmstart.core.errors import WarmstartError
+from warmstart.core.threads import decide_threads
+from warmstart.experiments.records.claims import Claim, ClaimedError
+from warmstart.experiments.records.config import TrialConfig, engine_versions
+from warmstart.experiments.records.plugins import load_stored_plugins
+from warmstart.experiments.records.records import ERROR, DiskFullError, is_disk_full, write_text
+from warmstart.experiments.records.status import (
+    EXIT_CLAIMED,
+    EXIT_DISK_FULL,
+    EXIT_FAILED,
+    EXIT_INTERRUPTED,
+    State,
+    StatusWriter,
+    read_status,
+)
+
+EXIT_REFUSED = 65
+"""What the trial asks for doesn't go together: starting it again would end the same."""
+_SECONDS_BETWEEN_LOOKS = 1.0
+
+
+def run_trial(directory: Path) -> None:
+    """Bring a trial to its end.
+
+    Args:
+        directory: `RUN/trials/HASH`, which holds `trial.json`. A source trial lies beside it, copies of
+            plugins and of a given checkpoint in the run directory.
+
+    Raises:
+        ClaimedError: Another live process runs it.
+        DiskFullError: No space is left.
+        WarmstartError: The trial can't be run here (other library versions, a missing plugin or source).
+        Exception: Whatever went wrong in training; status and `error.txt` say so.
+    """
+    directory = directory.resolve()
+    if read_status(directory).state == "done":
+        return
+    with Claim(directory) as claim:
+        if read_status(directory).state == "done":
+            return
+        config = TrialConfig.read(directory)
+        decide_threads(config.torch_threads)
+        status = StatusWriter(directory, config.steps)
+        state: State = "failed"
+        message = ""
+        try:
+            _check(config, directory)
+            from warmstart.experiments.trial.training import train
+
+            load_stored_plugins(config.plugins, directory.parent.parent)
+            train(config, directory, status, claim)
+            state = "done"
+            (directory / ERROR).unlink(missing_ok=True)
+        except KeyboardInterrupt:
+            state = "interrupted"
+            raise
+        except Exception as error:
+            message = _one_line(error)
+            with contextlib.suppress(OSError, DiskFullError):
+                write_text(directory / ERROR, traceback.format_exc())
+            if is_disk_full(error) and not isinstance(error, DiskFullError):
+                raise DiskFullError(directory) from error
+            raise
+        finally:
+            if state == "done":
+                status.end(state)
+            else:
+                with contextlib.suppress(OSError, DiskFullError):
+                    status.end(state, message)
+
+
+def _check(config: TrialConfig, directory: Path) -> None:
+    """Refuse to compute under one name what another environment would compute differently."""
+    if config.hash != directory.name:
+        raise WarmstartError(f"{directory}: trial.json was changed; its hash is {config.hash}.")
+    here = engine_versions()
+    other = [f"{name} {version} (here {here.get(name)})" for name, version in config.versions.items()]
+    if dict(config.versions) != here:
+        raise WarmstartError(
+            f"This trial was planned with {', '.join(other)}. Run the study again, which plans it anew, or "
+            "install those versions."
+        )
+
+
+def _one_line(error: BaseException) -> str:
+    text = " ".join(str(error).split())
+    kind = type(error).__name__
+    text = text if isinstance(error, WarmstartError) else f"{kind}: {text}" if text else kind
+    return text if len(text) <= 400 else text[:397] + "..."
+
+
+def main(arguments: list[str]) -> int:
+    """Run the trial of `arguments[0]`; stop when the parent is no longer the process `arguments[1]`."""
+    directory = Path(arguments[0])
+    parent = int(arguments[1]) if len(arguments) > 1 else None
+    with _interruptible(parent):
+        try:
+            run_trial(directory)
+        except KeyboardInterrupt:
+            return EXIT_INTERRUPTED
+        except ClaimedError as error:
+            print(error, file=sys.stderr)
+            return EXIT_CLAIMED
+        except DiskFullError as error:
+            print(error, file=sys.stderr)
+            return EXIT_DISK_FULL
+        except Exception as error:  # noqa: BLE001 (every failure becomes a status and an exit code)
+            traceback.print_exc()
+            return EXIT_REFUSED if isinstance(error, WarmstartError) else EXIT_FAILED
+    return 0
+
+
+@contextlib.contextmanager
+def _interruptible(parent: int | None) -> Iterator[None]:
+    """Raise KeyboardInterrupt on SIGTERM, and when the parent process is gone."""
+
+    def interrupt(number: int, frame: FrameType | None) -> None:  # noqa: ARG001
+        raise KeyboardInterrupt
+
+    signal.signal(signal.SIGTERM, interrupt)
+    stop = threading.Event()
+
+    def watch() -> None:
+        while not stop.wait(_SECONDS_BETWEEN_LOOKS):
+            if os.getppid() != parent:
+                os.kill(os.getpid(), signal.SIGTERM)
+                return
+
+    if parent is not None:
+        threading.Thread(target=watch, name="parent", daemon=True).start()
+    try:
+        yield
+    finally:
+        stop.set()
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,159 @@
+"""Automatic domain randomization: every end of every range moves on its own (Akkaya et al. 2019).
+
+Source: "Solving Rubik's Cube with a Robot Hand", arXiv 1910.07113, algorithm 1. May import envs, agents and
+transfer.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+
+from warmstart.core.errors import WarmstartError
+from warmstart.core.keyed import keys_of, uniforms
+from warmstart.sim2real.curricula.base import (
+    Curriculum,
+    CurriculumSettings,
+    Finished,
+    Floats,
+    Ids,
+    scaled_interval,
+)
+from warmstart.sim2real.randomization.terms import Term
+
+_PROBES = keys_of(["adr|probes", "adr|boundary"])
+
+
+@dataclass(frozen=True, kw_only=True)
+class ADRSettings(CurriculumSettings):
+    """Move an end of a range by how the agent does at that very end."""
+
+    method: ClassVar[str] = "adr"
+    t_low: float
+    """Mean return below which an end moves inwards."""
+    t_high: float | None = None
+    """Mean return from which on an end moves outwards; None takes ``success``."""
+    start: float = 0.0
+    """Share of the way from the nominal values to the widest ranges at which the ends start and inside of
+    which they never move: 0 is the nominal point."""
+    delta: float = 0.1
+    """How far an end moves, in halves of the widest range (of its logarithm for log-uniform terms)."""
+    buffer: int = 240
+    """Episodes at an end before it is judged."""
+    boundary_probability: float = 0.5
+    """Share of the episodes that have one term at one of its ends."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self._check("t_low")
+        if self.t_high is not None:
+            self._check("t_high")
+        if self.t_low > self.upper:
+            raise WarmstartError(
+                f"adr: expected t_low of at most {'success' if self.t_high is None else 't_high'}, "
+                f"{self.upper:g}, found {self.t_low:g}."
+            )
+        self._check("start", 0, 1)
+        self._check("delta", 0, 2)
+        self._check("buffer", 1, whole=True)
+        self._check("boundary_probability", 0, 1)
+        for name in ("delta", "boundary_probability"):
+            if not getattr(self, name) > 0:
+                raise WarmstartError(f"adr: with a {name} of 0 no end ever moves; give one above it.")
+
+    @property
+    def upper(self) -> float:
+        """Mean return from which on an end moves outwards."""
+        return self.success if self.t_high is None else self.t_high
+
+
+class ADR(Curriculum):
+    """Uniform ranges of which each end is probed and moved on its own.
+
+    Half the episodes put one term at one of its ends, both chosen at random, and draw the others; their
+    returns are collected for each end, which is judged by the mean of ``buffer`` of them. The other half
+    draws all terms within their ranges.
+
+    An episode that was begun before its end moved tells nothing about where the end is now; it isn't
+    collected (algorithm 1 knows of no episodes under way).
+
+    Attributes:
+        low: Lower ends, as positions. Shape: (terms,).
+        high: Upper ends. Shape: (terms,).
+    """
+
+    settings: ADRSettings
+    settings_type = ADRSettings
+
+    def __init__(self, terms: Sequence[Term], settings: ADRSettings, seed: int) -> None:
+        super().__init__(terms, settings, seed)
+        self.low, self.high = scaled_interval(self.nominal, settings.start)
+        self._buffers: list[list[float]] = [[] for _ in range(2 * len(self.randomized))]
+        self.record(0)
+
+    @property
+    def interval(self) -> tuple[Floats, Floats]:
+        """See `Curriculum.interval`."""
+        return self.low, self.high
+
+    def sample(self, shares: Floats, env_ids: Ids, episode_ids: Ids) -> tuple[Floats, Floats]:
+        """See `Curriculum.sample`; it notes the end that is probed, or -1.
+
+        Ends are numbered: twice the term, plus 1 for the upper one.
+        """
+        positions = self.low + shares * (self.high - self.low)
+        chances = uniforms(self.seed, _PROBES, env_ids, episode_ids, np.zeros_like(env_ids))
+        ends = np.floor(chances[:, 1] * len(self._buffers)).astype(np.int64)
+        probed = np.flatnonzero(chances[:, 0] < self.settings.boundary_probability)
+        for row in probed:
+            positions[row, ends[row] // 2] = self._end(ends[row])
+        notes = np.full(len(shares), -1.0)
+        notes[probed] = ends[probed]
+        return positions, notes
+
+    def update(self, finished: Finished, step: int) -> None:
+        """See `Curriculum.update`."""
+        for position, note, performance in zip(
+            finished.positions, finished.notes, finished.returns.tolist(), strict=True
+        ):
+            end = int(note)
+            if end < 0 or position[end // 2] != self._end(end):
+                continue
+            buffer = self._buffers[end]
+            buffer.append(performance)
+            if len(buffer) >= self.settings.buffer:
+                mean = float(np.mean(buffer))
+                buffer.clear()
+                self._judge(end, mean, step)
+
+    def _judge(self, end: int, mean: float, step: int) -> None:
+        """Move an end outwards or inwards, or leave it, by the mean return there."""
+        outwards = int(mean >= self.settings.upper) - int(mean < self.settings.t_low)
+        term, is_upper = divmod(end, 2)
+        # Positions measure whole ranges, delta halves of them; rounded so that ten steps of 0.1 make 1.
+        moved = round(self._end(end) + (1 if is_upper else -1) * outwards * self.settings.delta / 2, 12)
+        low, high = scaled_interval(self.nominal[term : term + 1], self.settings.start)
+        inner = float(high[0] if is_upper else low[0])
+        moved = min(1.0, max(inner, moved)) if is_upper else max(0.0, min(inner, moved))
+        if moved != self._end(end):
+            (self.high if is_upper else self.low)[term] = moved
+            self.record(step)
+
+    def _end(self, end: int) -> float:
+        return float((self.high if end % 2 else self.low)[end // 2])
+
+    def state_dict(self) -> dict[str, Any]:
+        """See `Curriculum.state_dict`."""
+        return {
+            **super().state_dict(),
+            "low": self.low.copy(),
+            "high": self.high.copy(),
+            "buffers": [list(buffer) for buffer in self._buffers],
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """See `Curriculum.load_state_dict`."""
+        super().load_state_dict(state)
+        self.low, self.high = (np.array(state[name], dtype=np.float64) for name in ("low", "high"))
+        self._buffers = [list(map(float, buffer)) for buffer in state["buffers"]]

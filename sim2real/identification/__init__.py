@@ -1,0 +1,4 @@
+"""Physical parameters from recorded motion: recordings, replay, fit, verdict.
+
+May import: core, envs, agents, sim2real.randomization, sim2real.imperfections.
+"""

@@ -1,0 +1,232 @@
+"""Recorded motion of a robot, real or simulated, and its checks.
+
+Positions and velocities are MuJoCo's `qpos` and `qvel` (m, rad, quaternions; m/s, rad/s), controls its
+`ctrl`. May import envs.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from math import isfinite
+from numbers import Real
+from pathlib import Path
+from typing import Any
+
+import mujoco
+import numpy as np
+from numpy.typing import NDArray
+
+from warmstart.core.errors import WarmstartError, unknown_name
+from warmstart.envs.frames.options import sees_pixels
+from warmstart.envs.robots.base import MujocoTask
+from warmstart.envs.robots.table import robots
+from warmstart.envs.simulation.names import PartNames
+from warmstart.envs.tasks.layouts import action_layout, observation_layout
+from warmstart.envs.tasks.task import Task
+
+Floats = NDArray[np.float64]
+JITTER = 0.1
+"""Largest deviation of a sample's distance from the period, as a share of it."""
+FEWEST = 4
+"""Samples of the shortest trajectory that says anything."""
+
+
+@dataclass(frozen=True)
+class Trajectory:
+    """One uninterrupted recording.
+
+    Attributes:
+        name: What messages call it.
+        time: Seconds. Shape: (n,).
+        qpos: Positions at these times. Shape: (n, nq).
+        qvel: Velocities at these times. Shape: (n, nv).
+        ctrl: Controls; `ctrl[k]` is commanded at `time[k]` and held until `time[k + 1]`. Shape: (n, nu).
+
+    Raises:
+        WarmstartError: Something else than numbers, or another shape.
+    """
+
+    name: str
+    time: Floats
+    qpos: Floats
+    qvel: Floats
+    ctrl: Floats
+
+    def __post_init__(self) -> None:
+        for key in ("time", "qpos", "qvel", "ctrl"):
+            given = np.asarray(getattr(self, key))
+            if given.dtype.kind not in "biuf":
+                raise WarmstartError(
+                    f"{self.name}: expected numbers as {key}, found {given.dtype} of shape {given.shape}."
+                )
+            values = given.astype(float, copy=False)
+            object.__setattr__(self, key, values)
+            is_time, n = key == "time", len(np.atleast_1d(self.time))
+            if values.ndim != (1 if is_time else 2) or len(values) != n:
+                wanted = "(n,)" if is_time else f"({n}, k)"
+                raise WarmstartError(f"{self.name}: expected {key} of shape {wanted}, found {values.shape}.")
+
+    def __len__(self) -> int:
+        return len(self.time)
+
+
+@dataclass(frozen=True)
+class Trajectories:
+    """Recordings of one robot.
+
+    Attributes:
+        items: The recordings, at least one.
+    """
+
+    items: tuple[Trajectory, ...]
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "items", tuple(self.items))
+        if not self.items:
+            raise WarmstartError("Expected at least one trajectory, found none.")
+
+    def __iter__(self) -> Iterator[Trajectory]:
+        return iter(self.items)
+
+    def __len__(self) -> int:
+        return len(self.items)
+
+    def __getitem__(self, index: int) -> Trajectory:
+        return self.items[index]
+
+    @property
+    def duration(self) -> float:
+        """Seconds of all recordings together."""
+        return float(sum(item.time[-1] - item.time[0] for item in self.items))
+
+    def check(self, task: Task) -> None:
+        """See that the recordings are sound and fit a task.
+
+        Raises:
+            WarmstartError: A number is missing or not finite, the columns or the rate aren't the task's, time
+                doesn't increase, a recording is too short, or a quaternion is none.
+        """
+        robot = robot_of(task)
+        model = robot.model()
+        period = robot.frame_skip * float(model.opt.timestep)
+        names = columns(model)
+        for item in self.items:
+            _check_values(item, names)
+            _check_time(item, period, task)
+            _check_quaternions(item, model)
+
+    def save_npz(self, path: str | Path) -> Path:
+        """Write the arrays that `read_npz` reads; returns the file's path, which ends in ``.npz``."""
+        target = Path(path) if str(path).endswith(".npz") else Path(f"{path}.npz")
+        target.parent.mkdir(parents=True, exist_ok=True)
+        parts = {
+            key: np.concatenate([getattr(item, key) for item in self.items])
+            for key in ("time", "qpos", "qvel", "ctrl")
+        }
+        episode = np.repeat(np.arange(len(self.items)), [len(item) for item in self.items])
+        np.savez_compressed(target, episode=episode, **parts)  # type: ignore[arg-type]
+        return target
+
+
+def finite(value: Any) -> bool:
+    """Whether a value is a finite number, and not true or false."""
+    return not isinstance(value, bool) and isinstance(value, Real) and isfinite(value)
+
+
+def robot_of(task: Task) -> MujocoTask:
+    """The class of a task with its options.
+
+    Raises:
+        WarmstartError: It is no MuJoCo task that runs batched.
+    """
+    if sees_pixels(task):
+        raise WarmstartError(
+            f"{task} is seen in frames, and this needs its robot's states: leave the options of frames out."
+        )
+    task_id = task.id.removeprefix("warmstart/")
+    if task_id not in robots():
+        raise unknown_name("MuJoCo task", task.id, robots())
+    return robots()[task_id].with_options(task.id, dict(task.options))
+
+
+def columns(model: mujoco.MjModel) -> dict[str, tuple[str, ...]]:
+    """Names of the columns of ``qpos``, ``qvel`` and ``ctrl``, as layouts have them.
+
+    A hinge has ``JOINT.angle``, a slide ``JOINT.position``, both ``JOINT.velocity``; a free joint
+    ``JOINT.x``, ``JOINT.qw``, ``JOINT.velocity_x``, ``JOINT.angular_velocity_x`` and so on; an actuator
+    ``ACTUATOR.ctrl``, where an unnamed actuator has the name of its joint.
+    """
+    # the layout of a task that observes all of qpos and qvel, whatever the model
+    state = observation_layout(
+        "HalfCheetah-v5", model, {"exclude_current_positions_from_observation": False}
+    ).names
+    controls = tuple(f"{name}.ctrl" for name in PartNames(model).actuators)
+    if len(controls) != model.nu:  # an actuator with several controls
+        controls = action_layout(model).names
+    return {"qpos": state[: model.nq], "qvel": state[model.nq :], "ctrl": controls}
+
+
+def quaternions(model: mujoco.MjModel) -> list[int]:
+    """Where quaternions start within qpos."""
+    kinds = {int(mujoco.mjtJoint.mjJNT_FREE): 3, int(mujoco.mjtJoint.mjJNT_BALL): 0}
+    return [
+        int(model.jnt_qposadr[i]) + kinds[int(model.jnt_type[i])]
+        for i in range(model.njnt)
+        if int(model.jnt_type[i]) in kinds
+    ]
+
+
+def _check_values(item: Trajectory, names: Mapping[str, tuple[str, ...]]) -> None:
+    if len(item) < FEWEST:
+        raise WarmstartError(
+            f"{item.name} is too short: expected at least {FEWEST} samples, found {len(item)}."
+        )
+    for key, wanted in (("time", ("time",)), *names.items()):
+        values = getattr(item, key).reshape(len(item), -1)
+        if values.shape[1] != len(wanted):
+            raise WarmstartError(
+                f"{item.name}: expected {len(wanted)} columns of {key} ({', '.join(wanted)}), found "
+                f"{values.shape[1]}."
+            )
+        bad = np.argwhere(~np.isfinite(values))
+        if len(bad):
+            row, column = bad[0]
+            raise WarmstartError(
+                f"{item.name}: expected finite numbers, found {values[row, column]} in {wanted[column]}, "
+                f"sample {row}; {len(bad)} in all. Cut the recording there, or fill them in."
+            )
+
+
+def _check_time(item: Trajectory, period: float, task: Task) -> None:
+    gaps = np.diff(item.time)
+    if (gaps <= 0).any():
+        row = int(np.argmax(gaps <= 0)) + 1
+        raise WarmstartError(
+            f"{item.name}: expected time to increase, found {item.time[row]:g} s in sample {row} after "
+            f"{item.time[row - 1]:g} s. Where recordings follow one another, give episode ids."
+        )
+    usual = float(np.median(gaps))
+    wanted = f"a sample every {period:g} s (the control period of {task.id})"
+    if abs(usual - period) > 0.01 * period:
+        raise WarmstartError(
+            f"{item.name}: expected {wanted}, found one every {usual:g} s: resample the recording, or give "
+            "the task the robot's control period by its option frame_skip."
+        )
+    odd = np.abs(gaps - period) > JITTER * period
+    if odd.any():
+        row = int(np.argmax(odd)) + 1
+        raise WarmstartError(
+            f"{item.name}: expected {wanted}, found {gaps[row - 1]:g} s between samples {row - 1} and {row} "
+            f"({int(odd.sum())} such gaps): resample the recording, or cut it into episodes there."
+        )
+
+
+def _check_quaternions(item: Trajectory, model: mujoco.MjModel) -> None:
+    for start in quaternions(model):
+        lengths = np.linalg.norm(item.qpos[:, start : start + 4], axis=1)
+        bad = np.abs(lengths - 1) > 0.05
+        if bad.any():
+            row = int(np.argmax(bad))
+            raise WarmstartError(
+                f"{item.name}: expected unit quaternions (w, x, y, z), found one of length {lengths[row]:g} "
+                f"in {columns(model)['qpos'][start]} and following, sample {row}."
+            )

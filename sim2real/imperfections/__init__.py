@@ -1,0 +1,4 @@
+"""What sensors, actuators, links and surroundings do wrong.
+
+May import: core, envs.
+"""

@@ -1,0 +1,170 @@
+"""What sensors and their links do to observations. May import envs."""
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import ndtri
+
+from warmstart.envs.tasks.hooks import Ids
+from warmstart.sim2real.imperfections.imperfections import Imperfections
+from warmstart.sim2real.imperfections.stages import (
+    ENDLESS,
+    Floats,
+    Late,
+    Losing,
+    Moment,
+    Noisy,
+    Numbers,
+    Part,
+    Stage,
+    Steps,
+    chosen,
+)
+
+
+class Biased(Stage):
+    """Adds what is drawn at the start of an episode."""
+
+    def __init__(self, part: Part) -> None:
+        super().__init__(part)
+        self._std, self._keys = part.get("std"), part.keys("offset")
+        self.arrays = {"offset": part.zeros()}
+
+    def begin(self, ids: Ids, episodes: Steps) -> None:
+        """See `Stage.begin`."""
+        drawn = self.part.numbers.of_episode(self._keys, ids, episodes)
+        self.arrays["offset"][ids] = self._std * ndtri(drawn)
+
+    def apply(self, values: Floats, now: Moment) -> Floats:
+        """See `Stage.apply`."""
+        read = self.part.of(values)
+        read += self.arrays["offset"][now.rows]
+        return self.part.put(values, read)
+
+
+class Drifting(Stage):
+    """Adds a random walk."""
+
+    def __init__(self, part: Part) -> None:
+        super().__init__(part)
+        self._std = part.get("std")
+        self._drawn = part.numbers.ask(part.kind, part.names, normal=True)
+        self.arrays = {"offset": part.zeros()}
+
+    def apply(self, values: Floats, now: Moment) -> Floats:
+        """See `Stage.apply`; an episode begins at 0."""
+        going = now.elapsed[:, None] > 0
+        steps = self._std * np.sqrt(now.dt) * now.numbers[:, self._drawn]
+        offset = np.where(going, self.arrays["offset"][now.rows] + steps, 0)
+        self.arrays["offset"][now.rows] = offset
+        read = self.part.of(values)
+        read += offset
+        return self.part.put(values, read)
+
+
+class Quantised(Stage):
+    """Rounds to multiples of a resolution."""
+
+    def __init__(self, part: Part) -> None:
+        super().__init__(part)
+        self._resolution = part.get("resolution")
+
+    def apply(self, values: Floats, now: Moment) -> Floats:
+        """See `Stage.apply`."""
+        del now
+        read = self.part.of(values)
+        return self.part.put(values, np.rint(read / self._resolution) * self._resolution)
+
+
+class Failing(Stage):
+    """Sensors that get stuck or drop out: by chance at a step, for some steps, or once and for all.
+
+    Both in one stage, as what decides when they fail is most of the work.
+    """
+
+    def __init__(self, stuck: Part, dropped: Part) -> None:
+        super().__init__(stuck)
+        self._dropped, self._stuck = dropped, stuck
+        numbers, names = stuck.numbers, (*stuck.names, *dropped.names)
+        both = Part("failing", slice(None), names, (*stuck.settings, *dropped.settings), numbers)
+        steps, probability = both.get("steps").astype(np.int32), both.get("probability")
+        by_chance = steps > 0
+        self._steps = both.spread(steps)
+        self._at_steps = both.spread(np.where(by_chance, probability, 0).astype(np.float32))
+        self._in_episodes = np.where(by_chance, 0, probability)
+        self._some_for_good = not by_chance.all()
+        asked = [numbers.ask(part.kind, part.names) for part in (stuck, dropped)]
+        self._drawn = slice(asked[0].start, asked[1].stop)
+        self.arrays = {"left": both.zeros(np.int32), "last": stuck.zeros()}
+        if self._some_for_good:
+            self._happens, self._when = both.keys("happens"), both.keys("when")
+            self.arrays["onset"] = both.zeros(np.int64)
+
+    def begin(self, ids: Ids, episodes: Steps) -> None:
+        """See `Stage.begin`."""
+        self.arrays["left"][ids] = 0
+        if self._some_for_good:
+            numbers = self.part.numbers
+            happens, when = (numbers.of_episode(k, ids, episodes) for k in (self._happens, self._when))
+            last = max((numbers.env.robot.time_limit or 1000) - 1, 1)
+            onset = 1 + (when * last).astype(np.int64)
+            self.arrays["onset"][ids] = np.where(happens < self._in_episodes, onset, ENDLESS)
+
+    def apply(self, values: Floats, now: Moment) -> Floats:
+        """See `Stage.apply`; there is nothing to get stuck at when an episode begins."""
+        failing, sticking = self._failing(now), len(self._stuck)
+        if sticking:
+            read, last = self._stuck.of(values), self.arrays["last"]
+            if not len(now.begun):
+                np.copyto(read, last[now.rows], where=failing[:, :sticking])
+            last[now.rows] = read
+            values = self._stuck.put(values, read)
+        if len(self._dropped):
+            read = self._dropped.of(values)
+            np.copyto(read, 0, where=failing[:, sticking:])
+            values = self._dropped.put(values, read)
+        return values
+
+    def _failing(self, now: Moment) -> NDArray[np.bool_]:
+        """Which sensors fail at this step, those that get stuck before those that drop out. Shape: (m, k)."""
+        rows, left = now.rows, self.arrays["left"][now.rows]
+        found: NDArray[np.bool_] = left > 0
+        begins = now.numbers[:, self._drawn] < self._at_steps[rows]
+        np.greater(begins, found, out=begins)  # of those that don't fail
+        np.copyto(left, self._steps[rows], where=begins)
+        found |= begins
+        if self._some_for_good:
+            begins = self.arrays["onset"][rows] == now.elapsed[:, None]
+            np.copyto(left, ENDLESS, where=begins)
+            found |= begins
+        left -= found
+        if not isinstance(rows, slice):
+            self.arrays["left"][rows] = left
+        return found
+
+
+def observation_stages(flaws: Imperfections, numbers: Numbers) -> list[Stage]:
+    """What observations pass, in this order: bias, drift, noise, …; see `Imperfections`.
+
+    Raises:
+        WarmstartError: A pattern means no dimension.
+    """
+    names = numbers.env.observation_layout.names
+    made: list[Stage] = []
+    for kind, stage in _SENSING.items():
+        part = chosen(kind, flaws, names, numbers)
+        made += [stage(part)] if len(part) else []
+    failing = [chosen(kind, flaws, names, numbers) for kind in ("stuck", "dropout")]
+    made += [Failing(*failing)] if any(map(len, failing)) else []
+    if not flaws.observation_delay.is_off:
+        made.append(Late(Part.whole("observation_delay", names, numbers), flaws.observation_delay))
+    if flaws.observation_loss:
+        made.append(Losing(Part.whole("observation_loss", names, numbers), flaws.observation_loss))
+    return made
+
+
+_SENSING: dict[str, type[Stage]] = {
+    "bias": Biased,
+    "drift": Drifting,
+    "noise": Noisy,
+    "quantisation": Quantised,
+}

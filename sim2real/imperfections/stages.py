@@ -1,0 +1,301 @@
+"""The path that observations and actions take: a chain of stages, each the arithmetic of one imperfection.
+
+All environments pass a stage together. May import envs.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from warmstart.core.errors import unknown_name
+from warmstart.core.keyed import (
+    Coarse,
+    Keys,
+    coarse_normal,
+    coarse_uniform,
+    count,
+    finish,
+    keys_of,
+    mixed,
+    start,
+    uniforms,
+)
+from warmstart.envs.batched import BatchedEnv
+from warmstart.envs.tasks.hooks import Ids
+from warmstart.sim2real.imperfections.imperfections import Imperfections
+from warmstart.sim2real.imperfections.settings import Delay, Setting
+
+Array = NDArray[Any]
+Floats = NDArray[np.float64]
+Steps = NDArray[np.int64]
+AHEAD = 16
+"""Steps whose random numbers are looked up together: numpy's overhead is that of one."""
+ENDLESS = 2**30
+"""Steps until something that never ends does."""
+
+
+@dataclass(slots=True)
+class Moment:
+    """Where values that pass along a path belong."""
+
+    ids: Ids
+    """Their environments. Shape: (m,)."""
+    rows: slice | Ids
+    """The same as an index."""
+    begun: Ids
+    """Those of them whose episode begins."""
+    goes_on: bool
+    """Whether all environments have gone on by a step."""
+    elapsed: Steps
+    """Steps since their resets. Shape: (m,)."""
+    dt: Floats
+    """Control periods in seconds. Shape: (m, 1)."""
+    numbers: Coarse
+    """Random numbers of the step. Shape: (m, all that were asked for)."""
+
+
+class Numbers:
+    """Random numbers of a path, by seed, name, environment, episode and step.
+
+    Those of steps are looked up `AHEAD` steps at a time for all environments, and for the rest of these steps
+    where an episode begins: caches, so nothing of it needs saving.
+
+    Attributes:
+        env: The environment.
+    """
+
+    def __init__(self, seed: int, env: BatchedEnv) -> None:
+        self.env, self._seed = env, seed
+        self._uniform: list[str] = []
+        self._normal: list[str] = []
+        self._now, self._first = AHEAD, mixed(np.arange(AHEAD)[:, None])
+        self._environments = count(start(seed), mixed(np.arange(env.num_envs)))
+        self._make_room()
+
+    def ask(self, kind: str, names: Sequence[str], normal: bool = False) -> slice:
+        """Have numbers at every step from now on: uniform from 0 to 1, or standard normal.
+
+        Returns:
+            Where `Moment.numbers` holds them.
+        """
+        given = [f"{kind}|{name}" for name in names]
+        if normal:  # from the end on: all normal numbers are made together
+            where = slice(-len(self._normal) - len(given), -len(self._normal) or None)
+            self._normal = given + self._normal
+        else:
+            where = slice(len(self._uniform), len(self._uniform) + len(given))
+            self._uniform += given
+        self._make_room()
+        return where
+
+    def of_episode(self, keys: Keys, ids: Ids, episodes: Steps) -> Floats:
+        """Uniform numbers of episodes. Shape: (ids, keys)."""
+        return uniforms(self._seed, keys, ids, episodes)
+
+    def go_on(self, begun: Ids, *, next_step: bool) -> None:
+        """Take note that environments have gone on.
+
+        Args:
+            begun: Where an episode has begun.
+            next_step: Whether all environments have gone on by a step.
+        """
+        self._now += next_step
+        if self._now >= AHEAD or not len(begun) or not len(self._keys):
+            return
+        if len(begun) == self.env.num_envs:
+            self._now = AHEAD
+            return
+        found = np.empty((AHEAD - self._now, len(begun), len(self._keys)), dtype=np.float32)
+        self._look_up(found, begun, self._first)
+        self._ahead[self._now :, begun] = found
+
+    def now(self) -> Coarse:
+        """Numbers of the current steps. Shape: (n, all that were asked for)."""
+        if self._now >= AHEAD:
+            self._now = 0
+            self._look_up(self._ahead, slice(None), mixed(self.env.elapsed + np.arange(AHEAD)[:, None]))
+        now: Coarse = self._ahead[self._now]
+        return now
+
+    def _look_up(self, out: Coarse, rows: slice | Ids, steps: Keys) -> None:
+        """Write numbers of some steps, counted from the reset. Shape: (steps, rows, names), contiguous."""
+        episodes = count(self._environments[rows], mixed(self.env.episode_ids[rows]))
+        states = count(episodes, steps[: len(out)]).ravel()
+        bits, spare = (room[: len(states)] for room in self._room)
+        finish(states, self._keys, bits, spare)
+        numbers = out.reshape(len(states), -1)
+        coarse_uniform(bits, numbers)
+        if self._normal:
+            coarse_normal(bits[:, len(self._uniform) :], numbers[:, len(self._uniform) :])
+
+    def _make_room(self) -> None:
+        self._keys = keys_of(self._uniform + self._normal)
+        n, k = self.env.num_envs, len(self._keys)
+        self._ahead = np.zeros((AHEAD, n, k), dtype=np.float32)
+        self._room = np.empty((2, AHEAD * n, k), dtype=np.uint64)
+
+
+@dataclass(frozen=True)
+class Part:
+    """The dimensions of a path's values that have an imperfection."""
+
+    kind: str
+    """What it is called."""
+    where: slice | Array
+    """An index of the dimensions."""
+    names: tuple[str, ...]
+    """Their names."""
+    settings: tuple[Setting, ...]
+    """The setting that holds for each."""
+    numbers: Numbers
+    """Where random numbers come from."""
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    @classmethod
+    def whole(cls, kind: str, names: Sequence[str], numbers: Numbers) -> "Part":
+        """All dimensions, of what has no settings for each."""
+        return cls(kind, slice(None), tuple(names), (), numbers)
+
+    def get(self, name: str) -> Floats:
+        """A number of the settings. Shape: (len(self),)."""
+        return np.array([getattr(setting, name) for setting in self.settings], dtype=np.float64)
+
+    def keys(self, what: str) -> Keys:
+        """Keys of the numbers of an episode. Shape: (len(self),)."""
+        return keys_of([f"{self.kind}|{what}|{name}" for name in self.names])
+
+    def zeros(self, dtype: Any = np.float64) -> Array:
+        """An array for a stage's state. Shape: (n, len(self))."""
+        return np.zeros((self.numbers.env.num_envs, len(self)), dtype=dtype)
+
+    def spread(self, numbers: Array) -> Array:
+        """The same for every environment, written out, which is faster to reckon with. As `zeros`."""
+        found = self.zeros(numbers.dtype)
+        found[...] = numbers
+        return found
+
+    def of(self, values: Floats) -> Floats:
+        """The part of a path's values: the array itself where it is all of it, else a copy."""
+        return values if isinstance(self.where, slice) else values[:, self.where]
+
+    def put(self, values: Floats, part: Floats) -> Floats:
+        """The path's values with a part that was changed."""
+        if isinstance(self.where, slice):
+            return part
+        values[:, self.where] = part
+        return values
+
+
+class Stage:
+    """One imperfection along a path.
+
+    Attributes:
+        arrays: Its state.
+    """
+
+    def __init__(self, part: Part) -> None:
+        self.part = part
+        self.arrays: dict[str, Array] = {}
+
+    def begin(self, ids: Ids, episodes: Steps) -> None:
+        """Forget the last episode of environments."""
+
+    def apply(self, values: Floats, now: Moment) -> Floats:
+        """Return what comes out, maybe in the same array. Shapes: (m, k)."""
+        raise NotImplementedError(f"{type(self).__name__} has no apply(values, now).")
+
+
+def chosen(kind: str, flaws: Imperfections, names: Sequence[str], numbers: Numbers) -> Part:
+    """Find the dimensions that have an imperfection; of several settings the last holds.
+
+    Raises:
+        WarmstartError: A pattern means no dimension; the nearest names are listed.
+    """
+    found: dict[int, Setting] = {}
+    for setting in getattr(flaws, kind):
+        for pattern in setting.patterns or ("*",):
+            meant = [i for i, name in enumerate(names) if name == pattern or fnmatchcase(name, pattern)]
+            if not meant:
+                raise unknown_name(f"dimension of {kind}", pattern, names)
+            found |= dict.fromkeys(meant, setting)
+    on = sorted(i for i, setting in found.items() if not setting.is_off)
+    where = slice(None) if len(on) == len(names) else np.array(on, dtype=np.intp)
+    return Part(kind, where, tuple(names[i] for i in on), tuple(found[i] for i in on), numbers)
+
+
+class Late(Stage):
+    """Hands on what came in some steps ago; at first, the first of the episode."""
+
+    def __init__(self, part: Part, delay: Delay) -> None:
+        super().__init__(part)
+        self._delay, self._size = delay, delay.high + 1
+        self._varies = delay.low < delay.high
+        self.arrays = {
+            "history": np.zeros((self._size, *part.zeros().shape)),
+            "clock": np.zeros(1, dtype=np.int64),
+        }
+        if self._varies:
+            self._drawn = part.numbers.ask(part.kind, ("changes", "to"))
+            self.arrays["delay"] = np.zeros(part.numbers.env.num_envs, dtype=np.int64)
+
+    def apply(self, values: Floats, now: Moment) -> Floats:
+        """See `Stage.apply`."""
+        history = self.arrays["history"]
+        self.arrays["clock"] += now.goes_on
+        clock = int(self.arrays["clock"][0])
+        if now.goes_on:
+            history[clock % self._size] = values
+        if len(now.begun):
+            history[:, now.begun] = values if len(now.begun) == len(now.ids) else values[now.begun]
+        if self._varies:
+            late: Floats = history[(clock - self._varying(now)) % self._size, now.ids]
+            return late
+        return np.array(history[(clock - self._delay.high) % self._size][now.rows])
+
+    def _varying(self, now: Moment) -> Steps:
+        low, high, before = self._delay.low, self._delay.high, self.arrays["delay"][now.rows]
+        changes, to = now.numbers[:, self._drawn].T
+        drawn = low + (to * (high - low + 1)).astype(np.int64)
+        going = now.elapsed > 0
+        delay = np.where(going & (changes < self._delay.hold), before, drawn)
+        delay = np.where(going, np.minimum(delay, before + 1), delay)
+        self.arrays["delay"][now.rows] = delay
+        return delay
+
+
+class Losing(Stage):
+    """Repeats what came last where something gets lost; the first of an episode never does."""
+
+    def __init__(self, part: Part, probability: float) -> None:
+        super().__init__(part)
+        self._probability = probability
+        self._drawn = part.numbers.ask(part.kind, ("lost",))
+        self.arrays = {"last": part.zeros()}
+
+    def apply(self, values: Floats, now: Moment) -> Floats:
+        """See `Stage.apply`."""
+        lost = (now.numbers[:, self._drawn] < self._probability) & (now.elapsed > 0)[:, None]
+        values = np.where(lost, self.arrays["last"][now.rows], values)
+        self.arrays["last"][now.rows] = values
+        return values
+
+
+class Noisy(Stage):
+    """Adds noise; its standard deviation is in a unit, of each dimension or of all."""
+
+    def __init__(self, part: Part, unit: Floats | float = 1.0) -> None:
+        super().__init__(part)
+        self._std = part.spread((part.get("std") * unit).astype(np.float32))
+        self._drawn = part.numbers.ask(part.kind, part.names, normal=True)
+
+    def apply(self, values: Floats, now: Moment) -> Floats:
+        """See `Stage.apply`."""
+        read = self.part.of(values)
+        read += self._std[now.rows] * now.numbers[:, self._drawn]
+        return self.part.put(values, read)

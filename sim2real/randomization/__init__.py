@@ -1,0 +1,4 @@
+"""Domain randomization as data: terms, distributions, recipes.
+
+May import: core, envs.
+"""

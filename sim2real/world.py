@@ -1,0 +1,278 @@
+"""What the simulation that an agent trains in does beside its task, as settings and as the parts that do it.
+
+What draws and disturbs is imported when it is needed: every trial's process imports this module. May import
+envs and agents.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from warmstart.agents.algorithms.seams import Feedback
+from warmstart.agents.observing.base import Vision
+from warmstart.agents.observing.history import HistoryVision
+from warmstart.agents.observing.privileged import PrivilegedVision
+from warmstart.core.errors import WarmstartError, unknown_name
+from warmstart.envs.physics.parameters import Parameters
+from warmstart.envs.tasks.hooks import ContextSource, Perturbation
+from warmstart.envs.tasks.task import Task
+from warmstart.envs.vector import make_vec
+from warmstart.sim2real.identification.result import SECONDS
+
+if TYPE_CHECKING:
+    from warmstart.sim2real.curricula.base import Curriculum
+    from warmstart.sim2real.randomization.terms import Term
+
+IDENTIFY_SETTINGS = ("parameters", "seconds", "signal", "amplitude", "noise_std", "delay", "lag", "window")
+"""What `WorldConfig.identify` may say."""
+IDENTIFIED = "identified"
+"""As ``randomize``: what an identification left open."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class WorldConfig:
+    """How the simulation in which an agent trains differs from its plain task; not at all by default."""
+
+    randomize: str | Mapping[str, Any] = field(default_factory=dict)
+    """Terms, a recipe's name (``light``, ``medium``, ``heavy``), ``{recipe: light, torso.mass: x0.5:x2}``, or
+    ``identified``: ranges around what an identification found, in place of the identified task.
+    ``{recipe: medium, identified: true}`` has them for what was identified, and the recipe's for the rest."""
+    curriculum: Mapping[str, Any] = field(default_factory=dict)
+    """``method`` and settings of a curriculum that widens those terms; empty for none."""
+    imperfections: str | Mapping[str, Any] = field(default_factory=dict)
+    """What sensors and actuators do wrong, or a challenge's name."""
+    disturbances: Mapping[str, Any] = field(default_factory=dict)
+    """Pushes and noisy starts."""
+    identify: Mapping[str, Any] = field(default_factory=dict)
+    """``parameters`` with their ranges, ``delay`` and ``lag``, and ``seconds`` of data to record in the
+    reality: what is identified before training, which then is in the identified task, with the delay, lag and
+    noise that were found where ``imperfections`` say nothing else; empty for nothing."""
+    privileged: bool = False
+    """Whether the critic sees the physics that was drawn, too (asymmetric actor-critic)."""
+    history: int = 0
+    """Observations that the agent looks back on, with the actions between them; 0 for the newest alone."""
+    reality_steps: int = 0
+    """Of the training steps, how many at the end are taken in the reality."""
+
+    def __post_init__(self) -> None:
+        if self.reality_steps < 0:
+            raise WarmstartError(f"Expected reality_steps of at least 0, found {self.reality_steps}.")
+        if self.history < 0 or self.history == 1:
+            raise WarmstartError(f"Expected a history of 0 or of at least 2, found {self.history}.")
+        if self.privileged and not self.randomize:
+            raise WarmstartError("A privileged critic sees what is drawn: give randomize, too.")
+        if self.privileged and self.history:
+            raise WarmstartError("A privileged critic and a history don't go together: leave one out.")
+        if self.curriculum and not self.randomize:
+            raise WarmstartError("A curriculum widens randomized terms: give randomize, too.")
+        if around_identified(self.randomize) and not self.identify:
+            raise WarmstartError("randomize: identified needs identify, which finds what is left open.")
+        if around_identified(self.randomize) and self.curriculum:
+            raise WarmstartError(
+                "A curriculum widens ranges, and around what was identified there are normal distributions: "
+                "leave one of the two out."
+            )
+
+    @property
+    def needs_reality(self) -> bool:
+        """Whether something is done in a reality."""
+        return bool(self.identify or self.reality_steps)
+
+
+def around_identified(randomize: Any) -> bool:
+    """Whether a randomization has ranges around what an identification found."""
+    return randomize == IDENTIFIED or (isinstance(randomize, Mapping) and randomize.get(IDENTIFIED) is True)
+
+
+def resolved(config: WorldConfig, task: Task) -> dict[str, Any]:
+    """A world with its recipes written out, as plain values; what is off is left out.
+
+    Raises:
+        WarmstartError: A part isn't sound for the task.
+    """
+    from warmstart.sim2real.imperfections.challenges import read_imperfections
+    from warmstart.sim2real.imperfections.disturbances import read_disturbances
+    from warmstart.sim2real.randomization.recipes import randomize_terms
+
+    found: dict[str, Any] = {}
+    if config.randomize == IDENTIFIED:
+        found["randomize"] = IDENTIFIED
+    elif config.randomize:
+        around = around_identified(config.randomize)
+        written = config.randomize
+        if isinstance(written, Mapping):
+            written = {key: value for key, value in written.items() if key != IDENTIFIED}
+        terms, correlations = randomize_terms(written, task)
+        found["randomize"] = {f"{index}": term.to_json() for index, term in enumerate(terms)}
+        if correlations:
+            index = {term.name: f"{i}" for i, term in enumerate(terms)}
+            found["randomize"]["correlations"] = [
+                {"between": [index[name] for name in each.between], "r": each.r} for each in correlations
+            ]
+        if around:
+            found["randomize"][IDENTIFIED] = True
+    if config.curriculum:
+        found["curriculum"] = dict(config.curriculum)
+    imperfections = read_imperfections(config.imperfections)
+    written_out = imperfections.to_json()
+    if config.identify and isinstance(config.imperfections, Mapping):
+        # what is off stands, too: it comes before what is identified
+        off = {k: v for k, v in config.imperfections.items() if k not in written_out and k != "challenge"}
+        written_out |= off
+    elif imperfections.is_off:
+        written_out = {}
+    if written_out:
+        found["imperfections"] = written_out
+    if config.disturbances:
+        found["disturbances"] = read_disturbances(config.disturbances).to_json()
+    if config.identify:
+        found["identify"] = dict(config.identify)
+    for key in ("privileged", "history", "reality_steps"):
+        if getattr(config, key):
+            found[key] = getattr(config, key)
+    return found
+
+
+def world_vision(world: Mapping[str, Any], *, drawn: bool) -> Vision | None:
+    """How an agent of states observes in a world beside its plain observations; None for no other way.
+
+    Args:
+        world: What `resolved` returned.
+        drawn: Whether physics is drawn, as it isn't about a rejected fit: a privileged critic then has
+            nothing to see.
+    """
+    if world.get("privileged") and drawn:
+        return PrivilegedVision(who="critic")
+    return HistoryVision(int(world["history"])) if world.get("history") else None
+
+
+@dataclass(frozen=True)
+class TrainingWorld:
+    """The parts of a world, for one training."""
+
+    context_source: ContextSource | None = None
+    """Draws physics and looks."""
+    perturbations: tuple[Perturbation, ...] = ()
+    """Change actions, simulations and observations."""
+    feedback: tuple[Feedback, ...] = ()
+    """Listen to how training goes."""
+
+    @property
+    def curriculum(self) -> "Curriculum | None":
+        """The curriculum, if there is one."""
+        from warmstart.sim2real.curricula.base import Curriculum
+
+        return self.context_source if isinstance(self.context_source, Curriculum) else None
+
+    @property
+    def terms(self) -> "tuple[Term, ...]":
+        """What is randomized, at its widest."""
+        return tuple(getattr(self.context_source, "randomized", ()))
+
+
+def with_identified(world: Mapping[str, Any], recipe: Mapping[str, Any]) -> dict[str, Any]:
+    """A world with an identification's recipe in the place of ``identified``."""
+    written = world.get("randomize")
+    if not around_identified(written):
+        return dict(world)
+    others = {} if written == IDENTIFIED else {k: v for k, v in dict(written).items() if k != IDENTIFIED}  # type: ignore[arg-type]
+    return {**world, "randomize": {**others, **recipe}}
+
+
+def training_world(
+    world: Mapping[str, Any], task: Task, seed: int, looks: Mapping[str, Any] | None = None
+) -> TrainingWorld:
+    """Make the parts of a world.
+
+    Args:
+        world: What `resolved` returned, with `with_identified` where it says ``identified``.
+        task: The task that is trained in.
+        seed: Of every draw.
+        looks: Terms of what frames look like.
+
+    Raises:
+        WarmstartError: A part isn't sound for the task.
+    """
+    if not world and not looks:
+        return TrainingWorld()
+    from warmstart.sim2real.curricula.table import read_curriculum
+    from warmstart.sim2real.imperfections.challenges import read_imperfections
+    from warmstart.sim2real.imperfections.disturbances import read_disturbances
+    from warmstart.sim2real.imperfections.paths import perturbations
+    from warmstart.sim2real.randomization.randomization import Randomization, read_terms
+
+    disturbing = read_disturbances(world.get("disturbances", {})).perturbations(seed)
+    imperfect = perturbations(read_imperfections(world.get("imperfections", {})), seed)
+    terms, correlations = read_terms(world.get("randomize", {}))
+    seen, together = read_terms(looks or {})
+    if not (terms or seen):
+        return TrainingWorld(None, (*disturbing, *imperfect))
+    drawn = Randomization((*terms, *seen), seed, (*correlations, *together))
+    if len(drawn.randomized) > 1 or drawn.randomized[0].each:
+        drawn = drawn.expanded(_parameters(task))
+    if not world.get("curriculum"):
+        return TrainingWorld(drawn, (*disturbing, *imperfect))
+    if drawn.correlations:
+        raise WarmstartError("A curriculum draws its terms independently: leave correlations out.")
+    curriculum = read_curriculum(world["curriculum"], drawn.randomized, seed)
+    return TrainingWorld(curriculum, (*disturbing, *imperfect), (curriculum,))
+
+
+def check_world(world: Mapping[str, Any], task: Task, looks: Mapping[str, Any] | None = None) -> None:
+    """See that a world can be made for a task.
+
+    Raises:
+        WarmstartError: It can't.
+    """
+    made = training_world(with_identified(world, {}), task, 0, looks)
+    env = make_vec(
+        task, 1, 0, n_threads=1, context_source=made.context_source, perturbations=made.perturbations
+    )
+    env.reset(seed=0)
+    env.close()
+
+
+def check_identify(settings: Mapping[str, Any], task: Task) -> None:
+    """See that an identification can be done for a task.
+
+    Args:
+        settings: ``parameters`` with their ranges, and those of `IDENTIFY_SETTINGS` that are given.
+        task: The nominal task.
+
+    Raises:
+        WarmstartError: A setting or parameter is unknown, or a setting, range or parameter isn't sound.
+    """
+    from warmstart.sim2real.identification.identify import check_settings
+    from warmstart.sim2real.identification.recording import check_recording, recording_steps
+    from warmstart.sim2real.identification.replay import check_parameters
+
+    for name in settings:
+        if name not in IDENTIFY_SETTINGS:
+            raise unknown_name("setting of identify:", str(name), IDENTIFY_SETTINGS)
+    written = settings.get("parameters")
+    if not isinstance(written, Mapping) or not written:
+        raise WarmstartError("identify: expected parameters with their ranges, {torso.mass: x0.5:x2}.")
+    try:
+        for check, names in (
+            (check_recording, ("seconds", "signal", "amplitude", "noise_std")),
+            (check_settings, ("delay", "lag", "window")),
+        ):
+            check(**{name: settings[name] for name in names if name in settings})
+        check_parameters(task, written)
+        recording_steps(task, settings.get("seconds", SECONDS))
+    except WarmstartError as error:
+        raise WarmstartError(f"identify: {error}") from None
+
+
+def _parameters(task: Task) -> Parameters:
+    """The physical parameters of a task's model.
+
+    Raises:
+        WarmstartError: It has none.
+    """
+    env = make_vec(task, 1, n_threads=1)
+    parameters: Parameters | None = getattr(env, "parameters", None)
+    env.close()
+    if parameters is None:
+        raise WarmstartError(f"{task} has no physical parameters that could be randomized.")
+    return parameters

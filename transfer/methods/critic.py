@@ -1,0 +1,196 @@
+"""Fit the critic to the frozen policy in the target before the actor may move.
+
+A fresh or stale critic ruins a good actor in the first updates (Actor-Critic Pretraining, 2602.23804). PPO's
+value function is regressed on the policy's returns; SAC and TD3 first collect steps of the frozen policy
+(WSRL, 2412.07762) and then update only their critics. May import ``agents``.
+"""
+
+from typing import Any
+
+import torch
+from stable_baselines3 import PPO, SAC, TD3
+from stable_baselines3.common.base_class import BaseAlgorithm
+from stable_baselines3.common.callbacks import BaseCallback
+from stable_baselines3.common.type_aliases import MaybeCallback, TrainFreq, TrainFrequencyUnit
+from stable_baselines3.common.utils import polyak_update
+from torch.nn import functional
+
+from warmstart.agents.algorithms.trainability import named_entries
+from warmstart.agents.extractors.policies import ENCODER_POLICIES
+from warmstart.core.errors import WarmstartError
+
+
+def fit_critic(
+    model: BaseAlgorithm,
+    steps: int,
+    callback: MaybeCallback = None,
+    *,
+    updates: int = 2_000,
+    learning_rate: float | None = None,
+    max_steps: int | None = None,
+) -> int:
+    """Let the frozen policy act in the target and fit the critic to what it earns.
+
+    The steps are counted in ``model.num_timesteps`` and the callback runs in them. The actor, the entropy
+    coefficient and all optimizer moments are bit for bit as before; so are the learning-rate schedule and the
+    progress that it is asked with.
+
+    Args:
+        model: PPO, SAC or TD3, plain or warmstart's own, with its environment.
+        steps: Environment steps. PPO rounds up to whole rollouts (``n_steps × n_envs``).
+        callback: Called as in ``learn``, but for the end of training, which is still to come; ends the fit
+            early by returning ``False``.
+        updates: Gradient steps on the critics after the collection (SAC, TD3).
+        learning_rate: Of the fit; ``None`` takes the model's current one.
+        max_steps: Budget that mustn't be exceeded; PPO rounds it down to whole rollouts.
+
+    Returns:
+        The environment steps used.
+
+    Raises:
+        WarmstartError: If the model isn't PPO, SAC or TD3.
+    """
+    if steps < 0 or updates < 0:
+        raise WarmstartError(
+            f"Fitting the critic takes 0 steps and updates or more, not {steps} and {updates}."
+        )
+    limit = steps if max_steps is None else min(steps, max_steps)
+    if limit <= 0:
+        return 0
+    start, progress = model.num_timesteps, model._current_progress_remaining
+    rate = learning_rate if learning_rate is not None else float(model.lr_schedule(progress))
+    name = type(model).__name__
+    if isinstance(model, PPO):
+        size = model.n_steps * model.n_envs
+        rounds = critic_steps(steps, size, max_steps) // size
+        if rounds > 0:
+            _, running = model._setup_learn(rounds * size, callback, False, name)
+            running.on_training_start({"self": model}, globals())
+            _fit_value(model, rounds, running, rate)
+    elif isinstance(model, SAC | TD3):
+        _, running = model._setup_learn(limit, callback, False, name)
+        running.on_training_start({"self": model}, globals())
+        if _collect(model, limit, running):
+            _fit_q(model, updates, rate)
+    else:
+        raise WarmstartError(f"The critic of {name} can't be fitted. Expected PPO, SAC or TD3.")
+    model._current_progress_remaining = progress
+    return model.num_timesteps - start
+
+
+def critic_steps(steps: int, rollout: int, max_steps: int | None = None) -> int:
+    """Return the steps that PPO's fit takes: rounded up to whole rollouts, within the budget if any."""
+    rounds = -(-steps // rollout)
+    return rollout * (rounds if max_steps is None else min(rounds, max_steps // rollout))
+
+
+def _fit_value(model: PPO, rounds: int, callback: BaseCallback, learning_rate: float) -> None:
+    """Regress the value function on the returns of the frozen policy.
+
+    The targets are discounted Monte Carlo returns, bootstrapped only where a rollout ends (λ = 1): λ-returns
+    would lean on the critic that is still wrong.
+    """
+    assert model.env is not None
+    policy, buffer = model.policy, model.rollout_buffer
+    critic = [entry.parameter for entry in named_entries(policy) if entry.role == "critic"]
+    parameters = [parameter for parameter in critic if parameter.requires_grad]
+    optimizer = torch.optim.Adam(parameters, lr=learning_rate, eps=1e-5) if parameters else None
+    gae_lambda, buffer.gae_lambda = buffer.gae_lambda, 1.0
+    try:
+        for _ in range(rounds):
+            if not model.collect_rollouts(model.env, callback, buffer, n_rollout_steps=model.n_steps):
+                return
+            losses = []
+            for _epoch in range(model.n_epochs if optimizer is not None else 0):
+                for batch in buffer.get(model.batch_size):
+                    values = policy.predict_values(batch.observations).flatten()
+                    loss = functional.mse_loss(values, batch.returns)
+                    gradients = torch.autograd.grad(loss, parameters)
+                    for parameter, gradient in zip(parameters, gradients, strict=True):
+                        parameter.grad = gradient
+                    torch.nn.utils.clip_grad_norm_(parameters, model.max_grad_norm)
+                    assert optimizer is not None
+                    optimizer.step()
+                    losses.append(loss.item())
+            if losses:
+                model.logger.record("fit/value_loss", sum(losses) / len(losses))
+                model.logger.dump(step=model.num_timesteps)
+    finally:
+        buffer.gae_lambda = gae_lambda
+        for parameter in parameters:
+            parameter.grad = None
+
+
+def _collect(model: SAC | TD3, steps: int, callback: BaseCallback) -> bool:
+    """Fill the replay buffer with steps of the frozen policy; returns whether to go on."""
+    assert model.env is not None
+    assert model.replay_buffer is not None
+    rollout = model.collect_rollouts(
+        model.env,
+        callback,
+        TrainFreq(-(-steps // model.n_envs), TrainFrequencyUnit.STEP),
+        model.replay_buffer,
+        model.action_noise,
+        learning_starts=0,
+    )
+    return rollout.continue_training
+
+
+def _fit_q(model: SAC | TD3, updates: int, learning_rate: float) -> None:
+    """Update the critics, and the networks that follow them, towards the frozen policy's Q-values."""
+    parameters = [p for p in own_parameters(model) if p.requires_grad]
+    if not parameters:
+        return
+    optimizer = torch.optim.Adam(parameters, lr=learning_rate)
+    assert model.replay_buffer is not None
+    model.critic.set_training_mode(True)
+    losses = []
+    for _ in range(updates):
+        batch = model.replay_buffer.sample(model.batch_size, env=model._vec_normalize_env)
+        discounts = batch.discounts if batch.discounts is not None else model.gamma
+        with torch.no_grad():
+            values = _soft_values(model, batch) if isinstance(model, SAC) else _smoothed_values(model, batch)
+            targets = batch.rewards + (1 - batch.dones) * discounts * values
+        found = model.critic(batch.observations, batch.actions)
+        loss = torch.stack([functional.mse_loss(q, targets) for q in found]).sum()
+        for parameter, gradient in zip(parameters, torch.autograd.grad(loss, parameters), strict=True):
+            parameter.grad = gradient
+        optimizer.step()
+        polyak_update(model.critic.parameters(), model.critic_target.parameters(), model.tau)
+        losses.append(loss.item())
+    for parameter in parameters:
+        parameter.grad = None
+    model.critic.set_training_mode(False)
+    if losses:
+        model.logger.record("fit/critic_loss", sum(losses) / len(losses))
+        model.logger.dump(step=model.num_timesteps)
+
+
+def own_parameters(model: SAC | TD3) -> list[torch.nn.Parameter]:
+    """The critics' parameters but for an encoder that the frozen actor sees by as well."""
+    shared: set[int] = set()
+    if isinstance(model.policy, tuple(ENCODER_POLICIES.values())):
+        shared = {
+            id(parameter)
+            for name, parameter in model.critic.named_parameters()
+            if name.startswith("features_extractor.backbone.")
+        }
+    return [parameter for parameter in model.critic.parameters() if id(parameter) not in shared]
+
+
+def _soft_values(model: SAC, batch: Any) -> torch.Tensor:
+    """Return min Q' − α log π of the next state, α held (Haarnoja et al. 1812.05905). Shape: (batch, 1)."""
+    coefficient = model.ent_coef_tensor if model.log_ent_coef is None else model.log_ent_coef.detach().exp()
+    if model.use_sde:
+        model.actor.reset_noise()
+    actions, log_prob = model.actor.action_log_prob(batch.next_observations)
+    values = torch.cat(model.critic_target(batch.next_observations, actions), dim=1).amin(dim=1, keepdim=True)
+    return values - coefficient * log_prob.reshape(-1, 1)
+
+
+def _smoothed_values(model: TD3, batch: Any) -> torch.Tensor:
+    """Return min Q' at the next action with clipped noise (Fujimoto et al. 1802.09477). Shape: (batch, 1)."""
+    noise = torch.randn_like(batch.actions) * model.target_policy_noise
+    noise = noise.clamp(-model.target_noise_clip, model.target_noise_clip)
+    actions = (model.actor_target(batch.next_observations) + noise).clamp(-1, 1)
+    return torch.cat(model.critic_target(batch.next_observations, actions), dim=1).amin(dim=1, keepdim=True)

@@ -1,0 +1,154 @@
+"""What a self-supervised objective is: a loss around a backbone, made from its options.
+
+An objective of your own is a frozen dataclass of options that derives from ``ObjectiveConfig`` and is
+registered, and the ``Objective`` that it builds. May import envs and agents.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import ClassVar, TypeVar
+
+import numpy as np
+import torch
+from torch import nn
+
+from warmstart.core.errors import WarmstartError
+from warmstart.transfer.frames.data import FrameBatch, FrameData
+
+Prepare = Callable[[torch.Tensor], torch.Tensor]
+"""Frames (n, height, width, 3), uint8, to a backbone's input (n, 3, height', width'), float32."""
+_EXAMPLES = 64
+"""Frames that a backbone's scale is taken of."""
+_RMS = 0.3
+"""Size of a map's values before training; small ones make the backbone's own features grow."""
+
+
+class Objective(nn.Module, ABC):
+    """A loss whose gradient trains a backbone; heads that only the loss needs come along.
+
+    Args:
+        backbone: Inputs (n, 3, height, width) to maps (n, channels, height', width'). It is trained in place.
+        prepare: What the backbone's inputs are made of frames with.
+        data: Frames that will be learned from, for sizes and statistics.
+    """
+
+    scale: torch.Tensor
+
+    def __init__(self, backbone: nn.Module, prepare: Prepare, data: FrameData) -> None:
+        super().__init__()
+        self.backbone, self.prepare = backbone, prepare
+        self.parts: dict[str, torch.Tensor] = {}
+        """What else the last loss was made of or tells, by name; scalars."""
+        self.dtype = torch.float32
+        """What convolutions are computed in; everything else is in float32."""
+        images = prepare(sample_frames(data, _EXAMPLES))
+        self.input_size: tuple[int, int] = (images.shape[2], images.shape[3])
+        with torch.no_grad(), _evaluating(backbone):
+            maps = backbone(images)
+        self.map_shape: tuple[int, ...] = tuple(maps.shape[1:])
+        self.register_buffer("scale", _RMS / maps.square().mean().sqrt().clamp_min(1e-6))
+
+    def maps(self, images: torch.Tensor, backbone: nn.Module | None = None) -> torch.Tensor:
+        """Maps of prepared frames, scaled so that their root mean square is `_RMS` before training.
+
+        So a loss and its optimizer see the same scale whatever the backbone and its weights.
+
+        Args:
+            images: Shape: (n, 3, height, width).
+            backbone: Another one than that which is trained.
+        """
+        return self.convolve(self.backbone if backbone is None else backbone, images) * self.scale
+
+    def convolve(self, network: nn.Module, inputs: torch.Tensor) -> torch.Tensor:
+        """Output of a convolutional network, computed in ``dtype``; float32."""
+        with torch.autocast(inputs.device.type, self.dtype, enabled=self.dtype != torch.float32):
+            outputs: torch.Tensor = network(inputs)
+        return outputs.float()
+
+    @abstractmethod
+    def loss(self, batch: FrameBatch, generator: torch.Generator) -> torch.Tensor:
+        """Loss of a batch, and ``parts``.
+
+        Args:
+            batch: Frames at the offsets that the options ask for.
+            generator: Every random draw comes from it; on the CPU.
+
+        Returns:
+            A scalar.
+        """
+
+    def after_update(self) -> None:
+        """Follow what an optimizer's step did."""
+
+
+class _evaluating:  # noqa: N801 (a context manager)
+    """A module in evaluation mode for a while, so that looking at its shapes leaves its statistics alone."""
+
+    def __init__(self, module: nn.Module) -> None:
+        self.modes = {part: part.training for part in module.modules()}
+        self.module = module
+
+    def __enter__(self) -> None:
+        self.module.eval()
+
+    def __exit__(self, *error: object) -> None:
+        for part, mode in self.modes.items():
+            part.training = mode
+
+
+@dataclass(frozen=True, kw_only=True)
+class ObjectiveConfig(ABC):
+    """Options of an objective."""
+
+    name: ClassVar[str] = ""
+    """What it is called in settings."""
+
+    fewest: ClassVar[int] = 1
+    """Smallest batch that it can learn from."""
+
+    @property
+    def offsets(self) -> tuple[int, ...]:
+        """Steps from a window's first frame to each of those that a loss looks at."""
+        return (0,)
+
+    @abstractmethod
+    def build(self, backbone: nn.Module, prepare: Prepare, data: FrameData) -> Objective:
+        """Make the objective; initial weights come from torch's global generator."""
+
+
+Config = TypeVar("Config", bound=ObjectiveConfig)
+
+OBJECTIVES: dict[str, type[ObjectiveConfig]] = {}
+"""Options of each objective, by name."""
+
+
+def register_objective(config: type[Config]) -> type[Config]:
+    """Add an objective to the table; a decorator.
+
+    Raises:
+        WarmstartError: It has no name, or the name is taken.
+    """
+    if not config.name or OBJECTIVES.get(config.name, config).__qualname__ != config.__qualname__:
+        problem = "has no name" if not config.name else f"takes a name that is there already: {config.name!r}"
+        raise WarmstartError(f"The objective {config.__name__} {problem}; set the class's name to another.")
+    OBJECTIVES[config.name] = config
+    return config
+
+
+def sample_frames(data: FrameData, most: int) -> torch.Tensor:
+    """Up to some frames, evenly spaced. Shape: (n, height, width, 3)."""
+    flat = data.frames.reshape(-1, *data.frames.shape[2:])
+    return torch.from_numpy(flat[np.linspace(0, len(flat) - 1, min(len(flat), most)).astype(int)])
+
+
+def mlp(inputs: int, hidden: int, outputs: int) -> nn.Sequential:
+    """A network with one hidden layer."""
+    return nn.Sequential(nn.Linear(inputs, hidden), nn.ReLU(inplace=True), nn.Linear(hidden, outputs))
+
+
+def check_option(name: str, option: str, value: float, low: float, high: float | None = None) -> None:
+    """Raise an error where an option is out of its range."""
+    if value < low or (high is not None and value > high):
+        wanted = f"at least {low}" if high is None else f"from {low} to {high}"
+        raise WarmstartError(f"{name}: expected {option} {wanted}, found {value}.")

@@ -1,0 +1,115 @@
+"""Augmented Temporal Contrast: a frame's features should tell which frame follows it. May import agents."""
+
+from copy import deepcopy
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import nn
+from torch.nn import functional as F  # noqa: N812
+
+from warmstart.agents.extractors.stacks import random_shift
+from warmstart.transfer.frames.data import FrameBatch, FrameData
+from warmstart.transfer.pretraining.base import (
+    Objective,
+    ObjectiveConfig,
+    Prepare,
+    check_option,
+    mlp,
+    register_objective,
+)
+
+
+@register_objective
+@dataclass(frozen=True, kw_only=True)
+class TemporalContrastConfig(ObjectiveConfig):
+    """Augmented Temporal Contrast (ATC; Stooke et al., 2009.08319)."""
+
+    name: ClassVar[str] = "atc"
+    fewest: ClassVar[int] = 2
+
+    lag: int = 1
+    """Steps from the anchor to its positive."""
+    shift: int = 4
+    """Pixels by which inputs are shifted at random; 0 for none."""
+    latent: int = 128
+    """Size of the codes that are compared."""
+    hidden: int = 512
+    """Width of the predictor's hidden layer."""
+    momentum: float = 0.01
+    """Share of the encoder that the target takes over in each update."""
+
+    def __post_init__(self) -> None:
+        for option, low, high in (
+            ("lag", 1, None),
+            ("shift", 0, None),
+            ("latent", 1, None),
+            ("hidden", 1, None),
+        ):
+            check_option(self.name, option, getattr(self, option), low, high)
+        check_option(self.name, "momentum", self.momentum, 0, 1)
+
+    @property
+    def offsets(self) -> tuple[int, ...]:
+        """The anchor's and the positive's."""
+        return (0, self.lag)
+
+    def build(self, backbone: nn.Module, prepare: Prepare, data: FrameData) -> "TemporalContrast":
+        """See ``ObjectiveConfig.build``."""
+        return TemporalContrast(self, backbone, prepare, data)
+
+
+class TemporalContrast(Objective):
+    """See ``TemporalContrastConfig``."""
+
+    def __init__(
+        self, config: TemporalContrastConfig, backbone: nn.Module, prepare: Prepare, data: FrameData
+    ) -> None:
+        super().__init__(backbone, prepare, data)
+        self.config = config
+        size = torch.Size(self.map_shape).numel()
+        self.compress = nn.Sequential(nn.Flatten(), nn.Linear(size, config.latent))
+        self.predict = mlp(config.latent, config.hidden, config.latent)
+        self.compare = nn.Linear(config.latent, config.latent, bias=False)
+        self.target = deepcopy(self.online).requires_grad_(False)
+
+    @property
+    def online(self) -> nn.ModuleList:
+        """What the target follows."""
+        return nn.ModuleList((self.backbone, self.compress))
+
+    def loss(self, batch: FrameBatch, generator: torch.Generator) -> torch.Tensor:
+        """InfoNCE (equation 1): each anchor's own positive among all of the batch."""
+        anchors, positives = (
+            random_shift(self.prepare(frames), self.config.shift, generator) for frames in batch.frames
+        )
+        with torch.no_grad():
+            keys = self.target[1](self.maps(positives, self.target[0]))
+        codes = self.compress(self.maps(anchors))
+        logits = self.compare(codes + self.predict(codes)) @ keys.t()
+        repeated = (batch.windows[:, None] == batch.windows).fill_diagonal_(False)
+        logits = logits.masked_fill(repeated, -torch.inf)
+        own = torch.arange(len(logits), device=logits.device)
+        self.parts = {"accuracy": (logits.detach().argmax(1) == own).float().mean()}
+        return info_nce(logits)
+
+    @torch.no_grad()
+    def after_update(self) -> None:
+        """Let the target follow: an exponential moving average."""
+        follow(self.target, self.online, self.config.momentum)
+
+
+def info_nce(logits: torch.Tensor) -> torch.Tensor:
+    """Cross-entropy of finding each row's own column, the diagonal.
+
+    Args:
+        logits: Similarity of anchor i and positive j. Shape: (n, n).
+    """
+    return F.cross_entropy(logits, torch.arange(len(logits), device=logits.device))
+
+
+@torch.no_grad()
+def follow(target: nn.Module, source: nn.Module, share: float) -> None:
+    """Move a module's parameters towards another's; buffers are the target's own."""
+    for mine, theirs in zip(target.parameters(), source.parameters(), strict=True):
+        mine.lerp_(theirs, share)

@@ -1,0 +1,89 @@
+"""Inverse dynamics: what happened between frames. May import agents."""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+import torch
+from torch import nn
+
+from warmstart.agents.extractors.stacks import random_shift
+from warmstart.core.errors import WarmstartError
+from warmstart.transfer.frames.data import FrameBatch, FrameData
+from warmstart.transfer.pretraining.base import (
+    Objective,
+    ObjectiveConfig,
+    Prepare,
+    check_option,
+    mlp,
+    register_objective,
+)
+
+
+@register_objective
+@dataclass(frozen=True, kw_only=True)
+class InverseDynamicsConfig(ObjectiveConfig):
+    """Predict the action from the features of consecutive frames (Pathak et al., 1705.05363, equation 2).
+
+    With two frames the velocity before the action can't be seen, so by default there are three.
+    """
+
+    name: ClassVar[str] = "inverse_dynamics"
+
+    frames: int = 3
+    """Consecutive frames; the action is the one taken before the last."""
+    shift: int = 4
+    """Pixels by which inputs are shifted at random, those of a window alike; 0 for none."""
+    latent: int = 128
+    """Size of each frame's code."""
+    hidden: int = 256
+    """Width of the predictor's hidden layer."""
+
+    def __post_init__(self) -> None:
+        for option, low in (("frames", 2), ("shift", 0), ("latent", 1), ("hidden", 1)):
+            check_option(self.name, option, getattr(self, option), low)
+
+    @property
+    def offsets(self) -> tuple[int, ...]:
+        """Consecutive frames."""
+        return tuple(range(self.frames))
+
+    def build(self, backbone: nn.Module, prepare: Prepare, data: FrameData) -> "InverseDynamics":
+        """See ``ObjectiveConfig.build``."""
+        return InverseDynamics(self, backbone, prepare, data)
+
+
+class InverseDynamics(Objective):
+    """See ``InverseDynamicsConfig``. A loss of 1 is that of predicting the mean action."""
+
+    mean: torch.Tensor
+    std: torch.Tensor
+
+    def __init__(
+        self, config: InverseDynamicsConfig, backbone: nn.Module, prepare: Prepare, data: FrameData
+    ) -> None:
+        super().__init__(backbone, prepare, data)
+        self.config = config
+        actions = data.actions.reshape(-1, data.actions.shape[2])
+        if not np.isfinite(actions).any(axis=0).all():
+            raise WarmstartError("inverse_dynamics: the frames come without the actions between them.")
+        std = torch.from_numpy(np.nanstd(actions, axis=0))
+        self.register_buffer("mean", torch.from_numpy(np.nanmean(actions, axis=0)))
+        self.register_buffer("std", std.clamp_min(1e-6))
+        size, latent = torch.Size(self.map_shape).numel(), config.latent
+        self.compress = nn.Sequential(nn.Flatten(), nn.Linear(size, latent), nn.LayerNorm(latent))
+        self.predict = mlp(config.frames * config.latent, config.hidden, actions.shape[1])
+
+    def loss(self, batch: FrameBatch, generator: torch.Generator) -> torch.Tensor:
+        """Mean squared error of the standardised action; actions that a task doesn't have don't count."""
+        offsets, n = batch.frames.shape[:2]
+        images = self.prepare(batch.frames.flatten(0, 1))
+        windows = images.reshape(offsets, n, *images.shape[1:]).transpose(0, 1).flatten(1, 2)
+        shifted = random_shift(windows, self.config.shift, generator).reshape(-1, *images.shape[1:])
+        inputs = shifted.contiguous(memory_format=torch.channels_last)
+        codes = self.compress(self.maps(inputs))
+        predicted = self.predict(codes.reshape(n, -1))
+        actions = (batch.actions[-2] - self.mean) / self.std
+        known = ~actions.isnan()
+        loss: torch.Tensor = (predicted - actions)[known].square().mean()
+        return loss

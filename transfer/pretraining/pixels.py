@@ -1,0 +1,162 @@
+"""Objectives that draw frames from features: autoencoding, whole or masked. May import agents."""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import nn
+
+from warmstart.agents.extractors.stacks import random_shift
+from warmstart.transfer.frames.data import FrameBatch, FrameData
+from warmstart.transfer.pretraining.augmentation import patch_masks
+from warmstart.transfer.pretraining.base import (
+    Objective,
+    ObjectiveConfig,
+    Prepare,
+    check_option,
+    register_objective,
+    sample_frames,
+)
+
+_STATISTICS_FRAMES = 512
+"""Frames that the mean frame is taken of."""
+
+
+class Decoder(nn.Module):
+    """Draws an image from a map: through a narrow code, then upwards in three steps.
+
+    Args:
+        map_shape: Channels, height and width of the map.
+        size: Height and width of the image.
+        latent: Size of the code.
+    """
+
+    def __init__(self, map_shape: tuple[int, ...], size: tuple[int, int], latent: int) -> None:
+        super().__init__()
+        first = tuple(-(-side // 8) for side in size)
+        self.code = nn.Sequential(
+            nn.Flatten(),
+            nn.Linear(torch.Size(map_shape).numel(), latent),
+            nn.LayerNorm(latent),
+            nn.Linear(latent, 64 * first[0] * first[1]),
+            nn.ReLU(inplace=True),
+            nn.Unflatten(1, (64, *first)),
+        )
+        steps: list[nn.Module] = []
+        for inputs, outputs in ((64, 32), (32, 16)):
+            steps += [nn.Conv2d(inputs, 4 * outputs, 3, padding=1), nn.PixelShuffle(2), nn.ReLU(inplace=True)]
+        self.draw = nn.Sequential(*steps, nn.Conv2d(16, 12, 3, padding=1), nn.PixelShuffle(2))
+
+
+class PixelObjective(Objective):
+    """Draws frames as deviations from the mean frame, so that the small things that move count.
+
+    A squared error of 1 is that of drawing the mean frame.
+    """
+
+    mean_frame: torch.Tensor
+    spread: torch.Tensor
+
+    def __init__(self, backbone: nn.Module, prepare: Prepare, data: FrameData, latent: int) -> None:
+        super().__init__(backbone, prepare, data)
+        images = prepare(sample_frames(data, _STATISTICS_FRAMES)).double()
+        mean = images.mean(0, keepdim=True)
+        self.register_buffer("mean_frame", mean.float())
+        self.register_buffer("spread", (images - mean).square().mean().sqrt().clamp_min(1e-6).float())
+        self.decoder = Decoder(self.map_shape, self.input_size, latent)
+
+    def drawn(self, images: torch.Tensor) -> torch.Tensor:
+        """What is drawn of the features of images."""
+        maps = self.maps(images.contiguous(memory_format=torch.channels_last))
+        image = self.convolve(self.decoder.draw, self.decoder.code(maps))
+        return image[:, :, : self.input_size[0], : self.input_size[1]]
+
+    def deviation(self, images: torch.Tensor) -> torch.Tensor:
+        """What is to be drawn."""
+        return (images - self.mean_frame) / self.spread
+
+
+@register_objective
+@dataclass(frozen=True, kw_only=True)
+class AutoencoderConfig(ObjectiveConfig):
+    """Draw a frame from its features, shifted at random (SAC+AE, 1910.01741, without its penalties)."""
+
+    name: ClassVar[str] = "autoencoder"
+
+    shift: int = 4
+    """Pixels by which inputs are shifted at random, what is drawn alike; 0 for none."""
+    latent: int = 128
+    """Size of the code between the map and the decoder."""
+
+    def __post_init__(self) -> None:
+        for option, low in (("shift", 0), ("latent", 1)):
+            check_option(self.name, option, getattr(self, option), low)
+
+    def build(self, backbone: nn.Module, prepare: Prepare, data: FrameData) -> "Autoencoder":
+        """See ``ObjectiveConfig.build``."""
+        return Autoencoder(self, backbone, prepare, data)
+
+
+class Autoencoder(PixelObjective):
+    """See ``AutoencoderConfig``."""
+
+    def __init__(
+        self, config: AutoencoderConfig, backbone: nn.Module, prepare: Prepare, data: FrameData
+    ) -> None:
+        super().__init__(backbone, prepare, data, config.latent)
+        self.config = config
+
+    def loss(self, batch: FrameBatch, generator: torch.Generator) -> torch.Tensor:
+        """Mean squared error of the deviation from the mean frame."""
+        images = self.prepare(batch.frames[0])
+        both = torch.cat((images, self.deviation(images)), 1)
+        seen, wanted = random_shift(both, self.config.shift, generator).chunk(2, 1)
+        loss: torch.Tensor = (self.drawn(seen) - wanted).square().mean()
+        return loss
+
+
+@register_objective
+@dataclass(frozen=True, kw_only=True)
+class MaskedConfig(ObjectiveConfig):
+    """Draw the patches of a frame that were hidden (MAE, 2111.06377).
+
+    A convolution can't leave patches out, so they show the mean frame.
+    """
+
+    name: ClassVar[str] = "masked"
+
+    patch: int = 12
+    """Side of a patch, in pixels of the backbone's input."""
+    fraction: float = 0.5
+    """Share of the patches that is hidden."""
+    latent: int = 128
+    """Size of the code between the map and the decoder."""
+
+    def __post_init__(self) -> None:
+        for option, low in (("patch", 1), ("latent", 1)):
+            check_option(self.name, option, getattr(self, option), low)
+        check_option(self.name, "fraction", self.fraction, 0.01, 0.99)
+
+    def build(self, backbone: nn.Module, prepare: Prepare, data: FrameData) -> "Masked":
+        """See ``ObjectiveConfig.build``."""
+        return Masked(self, backbone, prepare, data)
+
+
+class Masked(PixelObjective):
+    """See ``MaskedConfig``."""
+
+    def __init__(self, config: MaskedConfig, backbone: nn.Module, prepare: Prepare, data: FrameData) -> None:
+        super().__init__(backbone, prepare, data, config.latent)
+        self.config = config
+
+    def loss(self, batch: FrameBatch, generator: torch.Generator) -> torch.Tensor:
+        """Mean squared error of the deviation from the mean frame over hidden pixels (section 3)."""
+        images = self.prepare(batch.frames[0])
+        config = self.config
+        hidden = patch_masks(len(images), self.input_size, config.patch, config.fraction, generator)
+        hidden = hidden.to(images.device)
+        seen = torch.where(hidden, self.mean_frame, images)
+        drawn = self.drawn(seen)
+        errors = (drawn - self.deviation(images)).square().mean(1, keepdim=True)
+        loss: torch.Tensor = errors[hidden].mean()
+        return loss

@@ -1,0 +1,98 @@
+"""What the subcommands share: their common options, and printing for people or for programs."""
+
+import json
+import sys
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from warmstart.core.errors import WarmstartError
+
+Words = tuple[tuple[str, ...], ...]
+"""Words of an option that takes several and may be repeated."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Command:
+    """A subcommand: its options are its fields."""
+
+    def run(self) -> int:
+        """Do it.
+
+        Returns:
+            The exit status.
+        """
+        raise NotImplementedError(f"{type(self).__name__} does nothing.")
+
+
+def print_json(value: Any) -> None:
+    """Print one JSON document to standard output; NaN and infinities become null."""
+    json.dump(_finite(value), sys.stdout, indent=2, allow_nan=False)
+    print()
+
+
+def print_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
+    """Print a table for people."""
+    table = Table(*columns, title=title, title_justify="left", box=None, header_style="bold", pad_edge=False)
+    for row in rows:
+        table.add_row(*(str(cell) for cell in row))
+    console().print(table)
+
+
+def console() -> Console:
+    """The console for results: standard output, wide when it is no terminal."""
+    return Console(width=None if sys.stdout.isatty() else 140, highlight=False, markup=False, soft_wrap=True)
+
+
+def note(message: str) -> None:
+    """Tell something beside the result: standard error."""
+    print(message, file=sys.stderr)
+
+
+def pairs(flag: str, written: Sequence[str]) -> dict[str, str]:
+    """Split NAME=VALUE words at their first =.
+
+    Raises:
+        WarmstartError: A word is no pair, or a name is given twice.
+    """
+    found: dict[str, str] = {}
+    for word in written:
+        name, equals, value = word.partition("=")
+        if not (name and equals):
+            raise WarmstartError(f"{flag}: expected NAME=VALUE, found {word!r}.")
+        if name in found:
+            raise WarmstartError(f"{flag}: {name} is given twice.")
+        found[name] = value
+    return found
+
+
+def values(flag: str, written: Sequence[str]) -> dict[str, Any]:
+    """Read NAME=VALUE words, whose values are written as in a study's YAML.
+
+    Raises:
+        WarmstartError: See `pairs`, or a value isn't YAML.
+    """
+    from warmstart.core.documents import parse_yaml
+
+    return {name: parse_yaml(text, f"{flag} {name}").data for name, text in pairs(flag, written).items()}
+
+
+def folder_name(text: str) -> str:
+    """A folder's name from a task's text."""
+    return "".join(c if c.isalnum() or c in "-_.=@+" else "_" for c in Path(text).name).strip("_") or "run"
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, float):
+        return value if value == value and abs(value) != float("inf") else None
+    if isinstance(value, dict):
+        return {str(k): _finite(v) for k, v in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_finite(v) for v in value]
+    if isinstance(value, (str, int, bool, type(None))):
+        return value
+    return _finite(value.tolist()) if hasattr(value, "tolist") else str(value)

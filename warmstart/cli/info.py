@@ -1,0 +1,254 @@
+"""``warmstart list``, ``inspect``, ``status`` and ``doctor``: what there is, how far, what is wrong."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import product
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import tyro
+
+from warmstart.cli.console import Command, console, print_json, print_table
+from warmstart.core.errors import WarmstartError
+
+Topic = Literal["tasks", "methods", "presets", "encoders", "realities", "recipes", "all"]
+
+
+@dataclass(frozen=True)
+class List(Command):
+    """What there is: tasks, transfer methods, presets (studies that ship), encoders, realities, recipes."""
+
+    what: tyro.conf.Positional[
+        Annotated[Topic, tyro.conf.arg(metavar="[tasks|methods|presets|encoders|realities|recipes]")]
+    ] = "all"
+    """Which kind to list."""
+    json: bool = False
+    """Print JSON."""
+
+    def run(self) -> int:
+        """List them."""
+        wanted = tuple(_LISTERS) if self.what == "all" else (self.what,)
+        listed = {topic: _LISTERS[topic]() for topic in wanted}
+        if self.json:
+            print_json(listed)
+            return 0
+        for topic, rows in listed.items():
+            columns = [key for key, value in rows[0].items() if isinstance(value, str)]  # others are for JSON
+            print_table(topic.capitalize(), columns, [[row[key] for key in columns] for row in rows])
+            console().print()
+        return 0
+
+
+@dataclass(frozen=True)
+class Inspect(Command):
+    """What a checkpoint (our directory, or a stable-baselines3 zip) holds. Nothing is unpickled."""
+
+    path: tyro.conf.Positional[Annotated[Path, tyro.conf.arg(metavar="CHECKPOINT")]]
+    """Checkpoint directory, SB3 zip, or a run (its trials' checkpoints are listed)."""
+    json: bool = False
+    """Print JSON."""
+
+    def run(self) -> int:
+        """Show it."""
+        from warmstart.agents.checkpoints.checkpoint import describe, load_checkpoint
+        from warmstart.experiments.run.run import find_checkpoints
+
+        if (self.path / "trials").is_dir():
+            found = [str(path) for path in find_checkpoints(self.path)]
+            if not found:
+                raise WarmstartError(f"{self.path} is a run without a finished checkpoint.")
+            if self.json:
+                print_json({"checkpoints": found})
+            else:
+                console().print(*found, sep="\n")
+            return 0
+        description = describe(load_checkpoint(self.path))
+        if self.json:
+            print_json(description)
+            return 0
+        tensors = description.pop("tensors")
+        print_table(str(self.path), ["field", "value"], [(k, _short(v)) for k, v in description.items()])
+        console().print()
+        rows = [
+            (name, " × ".join(map(str, t["shape"])) or "scalar", t["dtype"]) for name, t in tensors.items()
+        ]
+        print_table("Tensors", ["name", "shape", "type"], rows)
+        return 0
+
+
+@dataclass(frozen=True)
+class Status(Command):
+    """How far a run is: every trial with its state, step, speed and last return."""
+
+    path: tyro.conf.Positional[Annotated[Path, tyro.conf.arg(metavar="RUN")]]
+    """The run's folder."""
+    json: bool = False
+    """Print JSON."""
+
+    def run(self) -> int:
+        """Show it."""
+        from warmstart.experiments.run.run import statuses
+
+        rows = [state.to_json() for state in statuses(self.path)]
+        if self.json:
+            print_json(rows)
+            return 0
+        columns = ["arm", "seed", "state", "step", "total", "steps_per_second", "last_return", "error"]
+        print_table(str(self.path), columns, [[_cell(row[c]) for c in columns] for row in rows])
+        return 0
+
+
+@dataclass(frozen=True)
+class Doctor(Command):
+    """What this machine has and lacks for warmstart, and what to do about it."""
+
+    json: bool = False
+    """Print JSON."""
+
+    def run(self) -> int:
+        """Look, and say what was found."""
+        from warmstart.cli.doctor import as_json, diagnose
+
+        checks = diagnose()
+        if self.json:
+            print_json(as_json(checks))
+        else:
+            rows = [("ok" if c.ok else "MISSING", c.name, c.found, "" if c.ok else c.advice) for c in checks]
+            print_table("", ["", "what", "found", "what to do"], rows)
+        return 0 if all(check.ok for check in checks) else 1
+
+
+def _short(value: object) -> str:
+    """One cell: a layout as its names, a mapping as its pairs."""
+    if isinstance(value, list) and value and isinstance(value[0], dict) and "name" in value[0]:
+        return ", ".join(str(item["name"]) for item in value)
+    if isinstance(value, dict):
+        return ", ".join(f"{key} {_short(item)}" for key, item in value.items())
+    return "—" if value is None else str(value)
+
+
+def _tasks() -> list[dict[str, str]]:
+    from warmstart.envs.robots.table import robots
+    from warmstart.envs.tasks.targets import targets
+
+    rows = []
+    for task_id in robots():
+        rows.append({"name": task_id, "task": task_id, "what": "Gymnasium's own"})
+        rows.extend(
+            {"name": t.name, "task": str(t.task), "what": f"{t.description} ({t.source})"}
+            for t in targets(task_id)
+        )
+    rows.extend(
+        {"name": t.name, "task": str(t.task), "what": f"{t.description} ({t.source})"}
+        for t in targets("CartPole-v1")
+    )
+    return rows
+
+
+def _methods() -> list[dict[str, str]]:
+    from warmstart.transfer.methods.table import METHODS
+
+    return [
+        {"name": name, "what": (kind.__doc__ or "").strip().split("\n\n")[0].replace("\n", " ")}
+        for name, kind in METHODS.items()
+    ]
+
+
+def _presets() -> list[dict[str, str]]:
+    from warmstart.experiments.study.study import preset_comment, preset_names
+
+    return [{"name": name, "what": preset_comment(name)} for name in preset_names()]
+
+
+def _encoders() -> list[dict[str, str]]:
+    from warmstart.agents.encoders.backbones import BACKBONES
+    from warmstart.agents.encoders.readouts import READOUTS
+    from warmstart.transfer.encoders.pretrained import NAMED
+    from warmstart.transfer.pretraining.table import OBJECTIVES
+
+    def first_line(kind: type) -> str:
+        return (kind.__doc__ or "").strip().split("\n\n")[0].replace("\n", " ")
+
+    rows = [
+        {
+            "name": kind.name,
+            "kind": "architecture",
+            "what": f"taps: {', '.join(kind.taps)}; usually {kind.tap}" if kind.taps else "its output",
+        }
+        for kind in BACKBONES.values()
+    ]
+    rows += [
+        {
+            "name": f"{each.architecture}:weights={each.name}",
+            "kind": "weights",
+            "what": f"{each.outputs} channels; {each.source}; licence: {each.licence}"
+            + ("" if each.commercial else ", non-commercial"),
+        }
+        for each in NAMED.values()
+    ]
+    rows += [{"name": n, "kind": "readout", "what": first_line(kind)} for n, kind in READOUTS.items()]
+    rows += [{"name": n, "kind": "objective", "what": first_line(kind)} for n, kind in OBJECTIVES.items()]
+    return rows
+
+
+def _realities() -> list[dict[str, str]]:
+    from warmstart.sim2real.reality import load_reality, reality_names
+
+    found = [load_reality(name) for name in reality_names()]
+    return [
+        {"name": r.name, "task": str(r.task), "what": r.description, "sha256": r.sha256[:12]} for r in found
+    ]
+
+
+def _recipes() -> list[dict[str, Any]]:
+    from warmstart.envs.tasks.task import Task
+    from warmstart.sim2real.curricula.table import KINDS
+    from warmstart.sim2real.imperfections.challenges import CHALLENGES
+    from warmstart.sim2real.randomization.recipes import LEVELS, RECIPE_TASKS, ranges
+
+    def first_line(kind: type) -> str:
+        return (kind.__doc__ or "").strip().split("\n\n")[0].replace("\n", " ")
+
+    rows: list[dict[str, Any]] = []
+    for task, level in product(RECIPE_TASKS, LEVELS):
+        found = ranges(Task(task), level)
+        what = ", ".join(f"{name} {text}" for name, text in found.items())
+        use = {"task": task, "use": f"randomize: {level}"}
+        rows.append({"name": level, "kind": "recipe", **use, "what": what, "ranges": found})
+    rows += [
+        {
+            "name": name,
+            "kind": "challenge",
+            "task": "any",
+            "use": f"imperfections: {name}",
+            "what": "the Real-World RL suite's combined challenge",
+        }
+        for name in CHALLENGES
+    ]
+    rows += [
+        {
+            "name": name,
+            "kind": "curriculum",
+            "task": "any",
+            "use": f"curriculum: {{method: {name}, …}}",
+            "what": first_line(kind),
+        }
+        for name, kind in KINDS.items()
+    ]
+    return rows
+
+
+_LISTERS: Mapping[str, Callable[[], Sequence[Mapping[str, Any]]]] = {
+    "tasks": _tasks,
+    "methods": _methods,
+    "presets": _presets,
+    "encoders": _encoders,
+    "realities": _realities,
+    "recipes": _recipes,
+}
+
+
+def _cell(value: object) -> str:
+    if isinstance(value, float):
+        return f"{value:,.1f}"
+    return f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else str(value or "")

@@ -1,0 +1,381 @@
+"""``warmstart gap``, ``robustness`` and ``seal``: what is left of a policy when the simulation isn't true."""
+
+import math
+import time
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from functools import partial
+from itertools import chain
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import tyro
+
+from warmstart.cli.console import Command, Words, console, note, print_json, print_table
+from warmstart.cli.policy import check_fit
+from warmstart.core.errors import WarmstartError
+from warmstart.core.progress import Advance, Meter
+
+if TYPE_CHECKING:
+    from warmstart.agents.checkpoints.checkpoint import Checkpoint
+    from warmstart.envs.tasks.task import Task
+    from warmstart.sim2real.gap import Gap as GapFigures
+    from warmstart.sim2real.randomization.randomization import Correlation
+    from warmstart.sim2real.randomization.terms import Term
+    from warmstart.sim2real.reality import Reality
+    from warmstart.sim2real.robustness import RobustnessMap
+
+Checkpoints = tyro.conf.Positional[Annotated[tuple[Path, ...], tyro.conf.arg(metavar="CHECKPOINT...")]]
+
+
+@dataclass(frozen=True)
+class Gap(Command):
+    """How much of its return a policy keeps in a reality that was hidden from its training."""
+
+    checkpoints: Checkpoints
+    """Checkpoint directories, SB3 zips or runs; of a run every arm is measured, over its seeds."""
+    reality: str
+    """Name or file of a reality: `warmstart list realities` shows those that ship."""
+    range: str = "medium"
+    """Recipe of the range around the nominal task in which policies are judged, too: light, medium, heavy or
+    none."""
+    oracle: Path | None = None
+    """Checkpoint of an agent that was trained in the reality, or a run with such an arm. An arm of the given
+    runs that was trained there throughout is one by itself."""
+    episodes: int = 32
+    """Episodes in the nominal task and in the reality."""
+    seed: int = 10_000
+    """Seed of the first episode."""
+    json: bool = False
+    """Print JSON."""
+
+    def run(self) -> int:
+        """Measure."""
+        from warmstart.sim2real.gap import measure_gap, random_return
+        from warmstart.sim2real.randomization.recipes import randomize_terms
+        from warmstart.sim2real.reality import load_reality
+
+        _check_numbers(self.episodes, self.seed)
+        reality = load_reality(self.reality)
+        terms: tuple[Term, ...] = ()
+        correlations: tuple[Correlation, ...] = ()
+        if self.range != "none":
+            try:
+                terms, correlations = randomize_terms(self.range, reality.task)
+            except WarmstartError as error:
+                raise WarmstartError(f"--range: {error} With --range none it isn't judged in one.") from None
+        named = named_checkpoints(self.checkpoints, reality.task)
+        given = [] if self.oracle is None else _oracles(self.oracle, reality)
+        paths, names = {each.checkpoint.path for each in named}, {each.name for each in named}
+        oracles = [
+            Named(f"oracle {each.name}" if each.name in names else each.name, each.checkpoint)
+            for each in given
+            if each.checkpoint.path not in paths
+        ]
+        began = time.perf_counter()
+        found: list[tuple[str, GapFigures]] = []
+        with Meter(quiet=self.json) as meter:
+            update = meter.stage("Playing")
+            for index, each in enumerate((*named, *oracles)):
+                gap = measure_gap(
+                    each.name,
+                    each.checkpoint,
+                    reality,
+                    terms,
+                    correlations,
+                    episodes=self.episodes,
+                    seed=self.seed,
+                    progress=partial(_tell, update, index, len(named) + len(oracles), each.name),
+                )
+                found.append((each.name, gap))
+            update(len(found), len(found), "")
+        chance, tried = random_return(reality, self.episodes, self.seed)
+        rows = _merged(found)
+        masters = {each.checkpoint.path for each in given}
+        best = [
+            each.name
+            for each in (*named, *oracles)
+            if each.checkpoint.path in masters or each.is_oracle_in(reality)
+        ]
+        there = [row for row in rows if row.policy in best]
+        oracle = max(there, key=lambda row: float(row.reality.mean())) if there else None
+        good = max(float(row.nominal.mean()) for row in rows)
+        if self.json:
+            plain = [
+                gap.to_json()
+                | {"kept": gap.kept(chance, good)}
+                | ({} if oracle is None else {"below_oracle": gap.distance(oracle)})
+                for gap in rows
+            ]
+            about = {"reality": reality.name, "sha256": reality.sha256, "task": str(reality.task)}
+            print_json({**about, "random_return": chance, "policies": plain})
+            return 0
+        columns = ["policy", "nominal", "in range", "worst 10%", reality.name, "kept"]
+        columns += [] if oracle is None else ["below the oracle"]
+        print_table(
+            f"{reality.name} ({reality.sha256[:12]}), {reality.task}: mean returns",
+            columns,
+            [_gap_row(gap, oracle, gap.kept(chance, good)) for gap in rows],
+        )
+        _tell_diverged(sum(gap.diverged for _, gap in found))
+        steps = tried + sum(gap.interactions for _, gap in found)
+        note(f"{steps:,} steps were taken in {reality.name}; {time.perf_counter() - began:.0f} s")
+        return 0
+
+
+@dataclass(frozen=True)
+class Robustness(Command):
+    """A map of a policy's return over one or two physical parameters."""
+
+    words: tyro.conf.Positional[Annotated[tuple[str, ...], tyro.conf.arg(metavar="CHECKPOINT... TASK")]]
+    """Checkpoint directories, SB3 zips or runs, then the task that they play."""
+    sweep: tyro.conf.UseAppendAction[
+        Annotated[tuple[str, ...], tyro.conf.arg(metavar="PARAMETER=RANGE:POINTS")]
+    ] = ()
+    """One or two, such as --sweep torso.mass=x0.5:x2:7 --sweep friction=x0.3:x1.5:7."""
+    episodes: int = 16
+    """Episodes per cell."""
+    threshold: float | None = None
+    """Return that counts as good; by default a fifth below the first policy's nominal return."""
+    trained: tyro.conf.UseAppendAction[Annotated[Words, tyro.conf.arg(metavar="PARAMETER=RANGE")]] = ()
+    """What the policies were trained on, to be drawn in, such as friction=x0.6:x1.4; what a trial of a study
+    was trained on is known."""
+    out: Path | None = None
+    """Picture to write: NAME.png, .pdf or .svg."""
+    seed: int = 10_000
+    """Seed of the first episode; every cell has the same ones."""
+    json: bool = False
+    """Print JSON."""
+
+    def run(self) -> int:
+        """Play every cell."""
+        from warmstart.agents.evaluation import evaluate
+        from warmstart.cli.console import pairs
+        from warmstart.envs.tasks.task import Task
+        from warmstart.experiments.report.probe_figure import check_picture, save_picture
+        from warmstart.experiments.report.robustness_figure import draw_maps
+        from warmstart.experiments.trial.worlds import terms_of
+        from warmstart.sim2real.randomization.randomization import read_terms
+        from warmstart.sim2real.robustness import (
+            Sweep,
+            merge_maps,
+            robustness_map,
+            trained_on,
+            usual_threshold,
+        )
+
+        _check_numbers(self.episodes, self.seed)
+        if len(self.words) < 2:
+            raise WarmstartError(
+                f"Expected at least one CHECKPOINT and a TASK, found {' '.join(self.words) or 'neither'}."
+            )
+        task = Task.parse(self.words[-1])
+        if self.threshold is not None and not math.isfinite(self.threshold):
+            raise WarmstartError(f"Expected a finite --threshold, found {self.threshold}.")
+        if not self.sweep:
+            raise WarmstartError("Expected what to sweep: --sweep torso.mass=x0.5:x2:7, for example.")
+        sweeps = [Sweep.parse(text) for text in self.sweep]
+        trained = read_terms(pairs("--trained", list(chain(*self.trained))))[0]
+        if self.out is not None:
+            check_picture(self.out)
+        named = named_checkpoints([Path(word) for word in self.words[:-1]], task)
+        began = time.perf_counter()
+        given = trained_on(sweeps, trained, task)
+        maps: list[RobustnessMap] = []
+        with Meter(quiet=self.json) as meter:
+            maps.extend(
+                robustness_map(
+                    each.name,
+                    each.checkpoint,
+                    task,
+                    sweeps,
+                    episodes=self.episodes,
+                    seed=self.seed,
+                    progress=meter.stage(each.name),
+                )
+                for each in named
+            )
+        threshold = self.threshold
+        if threshold is None:
+            policy = named[0].checkpoint.policy()
+            threshold = usual_threshold(evaluate(policy, task, self.episodes, self.seed).mean)
+        names = dict.fromkeys(each.name for each in named)
+        maps = [merge_maps(name, [each for each in maps if each.policy == name]) for name in names]
+        if self.out is not None:
+            paths = {each.name: each.checkpoint.path for each in reversed(named)}
+            ranges = [given if trained else trained_on(sweeps, terms_of(paths[name]), task) for name in names]
+            figure = draw_maps(maps, str(task), threshold, ranges)
+            save_picture(figure, self.out)
+        if self.json:
+            print_json({"task": str(task), "maps": [each.to_json(threshold) for each in maps]})
+            return 0
+        for each_map in maps:
+            print_map(each_map, threshold)
+        _tell_diverged(sum(each_map.diverged for each_map in maps))
+        note(f"{time.perf_counter() - began:.0f} s" + ("" if self.out is None else f"; picture: {self.out}"))
+        return 0
+
+
+@dataclass(frozen=True)
+class Seal(Command):
+    """Write its hash into the file of a reality of your own, so that an edited one is noticed."""
+
+    file: tyro.conf.Positional[Annotated[Path, tyro.conf.arg(metavar="FILE")]]
+    """A reality's YAML file; `docs/sim2real.md` shows one."""
+
+    def run(self) -> int:
+        """Seal it."""
+        from warmstart.sim2real.reality import seal_reality
+
+        reality = seal_reality(self.file)
+        console().print(f"{self.file}: {reality.name} is sealed, sha256 {reality.sha256[:12]}…")
+        return 0
+
+
+@dataclass(frozen=True, eq=False)
+class Named:
+    """A checkpoint, and what tables call it: seeds of an arm have the same name, others don't."""
+
+    name: str
+    checkpoint: "Checkpoint"
+
+    def is_oracle_in(self, reality: "Reality") -> bool:
+        """Whether a study trained it in a reality alone: from scratch, from its first step to its last."""
+        from warmstart.experiments.records.config import TrialConfig
+        from warmstart.experiments.records.records import CONFIG
+
+        path = self.checkpoint.path
+        if path is None or not (path.parent / CONFIG).is_file():
+            return False
+        config = TrialConfig.read(path.parent)
+        there = config.reality.get("sha256") == reality.sha256 and config.method.get("method") == "scratch"
+        return there and int(config.world.get("reality_steps", 0)) >= config.steps > 0
+
+
+def _oracles(path: Path, reality: "Reality") -> "list[Named]":
+    """What ``--oracle`` names: one arm or checkpoint.
+
+    Raises:
+        WarmstartError: It is a run with other arms, none of which was trained in the reality.
+    """
+    found = named_checkpoints([path], reality.task)
+    trained = [each for each in found if each.is_oracle_in(reality)]
+    if trained or len({each.name for each in found}) == 1:
+        return trained or found
+    raise WarmstartError(
+        f"--oracle: expected an arm of {path} that was trained in {reality.name} throughout, found "
+        f"{', '.join(dict.fromkeys(each.name for each in found))}: give a checkpoint."
+    )
+
+
+def named_checkpoints(paths: Sequence[Path], task: "Task") -> list[Named]:
+    """Checkpoints with names, those of a run by arm; each is checked to fit the task.
+
+    Raises:
+        WarmstartError: There is none, or one doesn't fit.
+    """
+    if not paths:
+        raise WarmstartError("Expected at least one CHECKPOINT, found none.")
+    from warmstart.agents.checkpoints.checkpoint import load_checkpoint
+    from warmstart.experiments.records.config import ENCODER_ARM, RANDOM_ARM, SOURCE_ARM
+    from warmstart.experiments.records.records import CHECKPOINT
+    from warmstart.experiments.run.reading import TRIALS_FILE, statuses
+
+    found: list[
+        tuple[Path, str, Path]
+    ] = []  # what was given, the arm where there are several, the checkpoint
+    for place, path in {given.expanduser().resolve(): given.expanduser() for given in paths}.items():
+        if not (path / TRIALS_FILE).is_file() or (path / CHECKPOINT).is_dir():
+            found.append((place.parent if place.name == CHECKPOINT else place, "", path))
+            continue
+        targets = [
+            (state.arm, state.directory / CHECKPOINT)
+            for state in statuses(path)
+            if state.arm not in (RANDOM_ARM, SOURCE_ARM, ENCODER_ARM)
+            and (state.directory / CHECKPOINT).is_dir()
+        ]
+        if not targets:
+            raise WarmstartError(f"{path} holds no checkpoint: none of its trials has finished.")
+        several = len({arm for arm, _ in targets}) > 1
+        found += [(place, arm if several else "", where) for arm, where in targets]
+    names = _names({(place, arm) for place, arm, _ in found})
+    checkpoints = []
+    for place, arm, where in found:
+        direct = where / CHECKPOINT if (where / CHECKPOINT).is_dir() else where
+        checkpoint = load_checkpoint(direct)
+        check_fit(direct, checkpoint, task)
+        checkpoints.append(Named(names[place, arm], checkpoint))
+    return checkpoints
+
+
+def _names(places: Collection[tuple[Path, str]]) -> dict[tuple[Path, str], str]:
+    """A name for each path and arm: no longer than it takes to tell them apart."""
+    depth, names = 0, dict[tuple[Path, str], str]()
+    while len(set(names.values())) < len(places) or not all(names.values()):
+        shown = {place: place[0].parts[len(place[0].parts) - depth :] for place in places}
+        names = {place: "/".join([*shown[place], *([place[1]] if place[1] else [])]) for place in places}
+        depth += 1
+    return names
+
+
+def _tell(update: Advance, index: int, total: int, name: str, where: str) -> None:
+    """Show which policy plays where."""
+    update(index, total, f"{name}: {where}")
+
+
+def _merged(found: "Sequence[tuple[str, GapFigures]]") -> "list[GapFigures]":
+    """One gap for each name, over all seeds' episodes."""
+    from warmstart.sim2real.gap import merge_gaps
+
+    names = dict.fromkeys(name for name, _ in found)
+    return [merge_gaps(name, [gap for other, gap in found if other == name]) for name in names]
+
+
+def _tell_diverged(number: int) -> None:
+    if number:
+        note(f"{number:,} simulations diverged; their episodes ended there")
+
+
+def _gap_row(gap: "GapFigures", oracle: "GapFigures | None", kept: float) -> list[str]:
+    plain = gap.to_json()
+    shown = [plain["nominal"], plain["in_range"], plain["worst_10_percent"], plain["reality"]]
+    row = [gap.policy, *("" if v is None or v != v else f"{v:,.1f}" for v in shown)]
+    row.append("" if kept != kept else f"{100 * kept:.0f}%")
+    return row if oracle is None else [*row, f"{gap.distance(oracle):,.1f}"]
+
+
+def print_map(each: "RobustnessMap", threshold: float) -> None:
+    """Print mean returns by cell for people; those below the threshold in brackets."""
+    worst, at = each.worst
+    where = ", ".join(
+        f"{sweep.selector} {_factor(sweep.operation, value)}"
+        for sweep, value in zip(each.sweeps, at, strict=True)
+    )
+    first = each.sweeps[0]
+    means = each.means if len(each.sweeps) == 2 else each.means[:, None]
+    heads = ["return"]
+    if len(each.sweeps) == 2:
+        heads = [_factor(each.sweeps[1].operation, value) for value in each.sweeps[1].values]
+    rows = [
+        [
+            _factor(first.operation, value),
+            *(f"{v:,.0f}" if v >= threshold else f"({v:,.0f})" for v in line),
+        ]
+        for value, line in zip(first.values, means, strict=True)
+    ]
+    across = f", {each.sweeps[1].selector} to the right" if len(each.sweeps) == 2 else ""
+    print_table(f"{each.policy}: {first.selector} down{across}", [first.selector, *heads], rows)
+    good = f"{100 * each.area_above(threshold):.0f}% of the cells reach {threshold:,.1f}"
+    console().print(f"worst {worst:,.1f} at {where}; worst 10% {each.worst_share():,.1f}; {good}")
+    console().print()
+
+
+def _factor(operation: str, value: float) -> str:
+    return {"scale": f"x{value:.3g}", "add": f"{value:+.3g}"}.get(operation, f"{value:.4g}")
+
+
+def _check_numbers(episodes: int, seed: int) -> None:
+    if episodes < 1 or seed < 0:
+        raise WarmstartError(
+            f"Expected at least 1 episode and a seed of 0 or more, found {episodes} and {seed}."
+        )

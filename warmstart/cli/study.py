@@ -1,0 +1,373 @@
+"""``warmstart train``, ``transfer``, ``compare`` and ``report``: everything that fills a run."""
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import tyro
+
+from warmstart.cli.console import Command, console, folder_name, note, pairs, print_json, print_table, values
+from warmstart.core.errors import WarmstartError
+
+if TYPE_CHECKING:
+    from warmstart.agents.checkpoints.checkpoint import Checkpoint
+    from warmstart.experiments.analysis.summary import Summary
+    from warmstart.experiments.run.run import StudyResult
+    from warmstart.experiments.study.study import Study
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Training(Command):
+    """Options of everything that trains."""
+
+    out: Path | None = None
+    """Folder of the run; runs/NAME by default. Running the same command again continues it."""
+    workers: int | None = None
+    """Trials side by side; one per core by default."""
+    plugin: tuple[Path, ...] = ()
+    """Python files that register methods, tasks or encoders of your own; their hashes are recorded."""
+    json: bool = False
+    """Print JSON."""
+
+
+@dataclass(frozen=True)
+class Train(_Training):
+    """Train an agent from scratch; its checkpoint can start others."""
+
+    task: tyro.conf.Positional[Annotated[str, tyro.conf.arg(metavar="TASK")]]
+    """For example HalfCheetah-v5 or Hopper-v5@torso.mass=x1.5."""
+    algorithm: str = "ppo"
+    """ppo, sac or td3."""
+    encoder: str | None = None
+    """Frozen encoder for a task with obs=pixels, such as squeezenet1_1:weights=imagenet or the file that
+    `warmstart pretrain` wrote; NatureCNN, trained from scratch, by default."""
+    steps: int = 1_000_000
+    """Environment steps."""
+    seed: int = 0
+    """Seed of every random draw."""
+    device: str = "cpu"
+    """cpu, cuda or auto; small state policies are fastest on the CPU."""
+
+    def run(self) -> int:
+        """Train."""
+        from warmstart.experiments.study.study import Study
+
+        return _run_single(
+            lambda: Study(
+                name=folder_name(self.task),
+                target=self.task,
+                target_steps=self.steps,
+                algorithm=self.algorithm,
+                arms=("scratch",),
+                vision=self.encoder,
+                seeds=[self.seed],
+                device=self.device,
+            ),
+            self,
+        )
+
+
+@dataclass(frozen=True)
+class Transfer(_Training):
+    """Start an agent in a task from a checkpoint, and train it there."""
+
+    checkpoint: tyro.conf.Positional[Annotated[Path, tyro.conf.arg(metavar="CHECKPOINT")]]
+    """Checkpoint directory, run, or SB3 zip."""
+    task: tyro.conf.Positional[Annotated[str, tyro.conf.arg(metavar="TASK")]]
+    """The target task."""
+    method: str = "fine_tune"
+    """Transfer method; `warmstart list methods` shows them."""
+    option: Annotated[tuple[str, ...], tyro.conf.arg(metavar="NAME=VALUE")] = ()
+    """Options of the method, such as critic_fit_steps=0 exploration={floor: -0.5}."""
+    algorithm: str | None = None
+    """ppo, sac or td3; the checkpoint's own by default."""
+    steps: int = 250_000
+    """Environment steps in the target, the fitting of the critic included."""
+    trust_normalizer: Path | None = None
+    """File that VecNormalize.save wrote beside an SB3 zip. A pickle, which can run code: only if you trust
+    it."""
+    source_task: str | None = None
+    """Task that an SB3 zip was trained in, for the names and gears of its dimensions: Hopper-v5."""
+    source_observation_names: tuple[str, ...] = ()
+    """Names of an SB3 zip's observations, in order."""
+    source_action_names: tuple[str, ...] = ()
+    """Names of an SB3 zip's actions, in order."""
+    observation_map: Annotated[tuple[str, ...], tyro.conf.arg(metavar="TARGET=SOURCE")] = ()
+    """Which observation of the source each one of the target is, where names differ; nothing after the =
+    leaves it fresh."""
+    action_map: Annotated[tuple[str, ...], tyro.conf.arg(metavar="TARGET=SOURCE")] = ()
+    """The same for actions."""
+    seed: int = 0
+    """Seed of every random draw."""
+    device: str = "cpu"
+    """cpu, cuda or auto; small state policies are fastest on the CPU."""
+
+    def run(self) -> int:
+        """Transfer and train."""
+        from warmstart.agents.checkpoints.checkpoint import load_checkpoint
+        from warmstart.experiments.run.run import resolve_checkpoint
+        from warmstart.experiments.study.study import Study
+
+        path = resolve_checkpoint(self.checkpoint)
+        found = load_checkpoint(path, trust_normalizer=self.trust_normalizer)
+        maps = (self.observation_map, self.action_map)
+        names = (self.source_observation_names, self.source_action_names)
+        options = values("--option", self.option)
+        for name in ("name", "method"):
+            if name in options:
+                raise WarmstartError(f"--option {name}: the method is named by --method.")
+        return _run_single(
+            lambda: Study(
+                name=f"{folder_name(self.task)}-{self.method}",
+                source=str(path.resolve()),
+                target=self.task,
+                target_steps=self.steps,
+                algorithm=_follow(found, self.task, self.algorithm or found.algorithm),
+                arms=({**options, "method": self.method, "name": self.method},),
+                vision=_vision(found),
+                baseline=self.method,
+                seeds=[self.seed],
+                device=self.device,
+                source_task=self.source_task,
+                source_normalizer=None if self.trust_normalizer is None else str(self.trust_normalizer),
+                observation_map={
+                    key: value or None for key, value in pairs("--observation-map", maps[0]).items()
+                },
+                action_map={key: value or None for key, value in pairs("--action-map", maps[1]).items()},
+                source_observation_names=names[0] or None,
+                source_action_names=names[1] or None,
+            ),
+            self,
+        )
+
+
+@dataclass(frozen=True)
+class Compare(_Training):
+    """Run a study: source agents, then warm and cold arms in the target, then the report with its verdict."""
+
+    study: tyro.conf.Positional[Annotated[str, tyro.conf.arg(metavar="STUDY")]]
+    """Name of a preset (`warmstart list presets`), or a YAML file."""
+    steps: int | None = None
+    """Environment steps of every arm in the target, in place of the study's; it is evaluated as often, and
+    arms that take some of them in a reality take the same share of them there."""
+    source_steps: int | None = None
+    """Environment steps of every source agent, in place of the study's."""
+    seed: tuple[int, ...] = ()
+    """Seeds, in place of the study's."""
+    device: str | None = None
+    """cpu, cuda or auto, in place of the study's."""
+    dry_run: bool = False
+    """Say what would be trained, and write nothing."""
+
+    def run(self) -> int:
+        """Compare."""
+        from warmstart.experiments.records.plugins import load_plugins
+        from warmstart.experiments.run.run import plan, run_study
+        from warmstart.experiments.study.estimate import estimate_seconds
+        from warmstart.experiments.study.study import load_study
+
+        load_plugins(self.plugin)
+        study: Study | str = self.study
+        changes: dict[str, Any] = {
+            "source_steps": self.source_steps,
+            "seeds": list(self.seed) or None,
+            "device": self.device,
+        }
+        given = {key: value for key, value in changes.items() if value is not None}
+        if given or self.steps is not None:
+            study = replace(load_study(self.study), **given)
+            study = study if self.steps is None else study.with_steps(self.steps)
+        if self.dry_run:
+            made = plan(study, plugins=self.plugin)
+            seconds = estimate_seconds(made, self.workers)
+            rows = [
+                {
+                    "trial": trial.hash,
+                    "arm": trial.arm,
+                    "seed": trial.config.seed,
+                    "task": trial.config.task,
+                    "steps": trial.config.steps,
+                }
+                for trial in made.trials
+            ]
+            if self.json:
+                mapping = made.study.to_mapping()
+                print_json({"study": mapping, "trials": rows, "steps": made.steps, "seconds": seconds})
+            else:
+                print_table(made.study.name, list(rows[0]), [list(row.values()) for row in rows])
+                console().print(
+                    f"{len(rows)} trials, {made.steps:,} steps in all, about {_duration(seconds)} here. "
+                    "Nothing was written."
+                )
+                for reason in made.notes:
+                    note(reason)
+            return 0
+        result = run_study(study, self.out, workers=self.workers, plugins=self.plugin)
+        return _show(result, self.json)
+
+
+@dataclass(frozen=True)
+class Report(Command):
+    """Make (or remake) a report: of a run, or of curves that others recorded.
+
+    Foreign curves: SB3's evaluations.npz or monitor.csv, TensorBoard event files or their folders. Files that
+    belong to one arm share a name, as in `warm=logs/a/evaluations.npz warm=logs/b/evaluations.npz
+    cold=logs/c/evaluations.npz`.
+    """
+
+    runs: tyro.conf.Positional[tuple[Annotated[str, tyro.conf.arg(metavar="RUN")], ...]]
+    """A run's folder; or ARM=FILE pairs."""
+    out: Path | None = None
+    """Folder for report.html and summary.json; the run's own by default, the current one for others."""
+    baseline: str | None = None
+    """Arm that the others are compared with; scratch by default, or the first arm of foreign curves."""
+    tag: str | None = None
+    """Scalar to read from TensorBoard event files; by default the first of eval/mean_reward,
+    evaluation/return and rollout/ep_rew_mean that is there."""
+    figures: tuple[str, ...] = ()
+    """Also write the curves as figures: png, pdf, svg."""
+    json: bool = False
+    """Print the summary as JSON."""
+
+    def run(self) -> int:
+        """Write it."""
+        from warmstart.experiments.run.compile_report import compile_report
+
+        if not self.runs:
+            raise WarmstartError("Expected a run's folder, or curves as ARM=FILE; found nothing.")
+        written = compile_report(
+            self.runs, out=self.out, baseline=self.baseline, tag=self.tag, figures=self.figures
+        )
+        if self.json:
+            print_json(written.summary.to_json())
+            return 0
+        _print_verdicts(written.summary)
+        for path in written.paths:
+            note(str(path))
+        return 0
+
+
+def _run_single(make_study: "Callable[[], Study]", options: _Training) -> int:
+    from warmstart.experiments.records.plugins import load_plugins
+    from warmstart.experiments.run.run import find_checkpoints, run_study
+    from warmstart.experiments.study.study import StudyError
+
+    load_plugins(options.plugin)
+    try:
+        result = run_study(make_study(), options.out, workers=options.workers, plugins=options.plugin)
+    except StudyError as wrong:
+        raise WarmstartError(_in_words_of_the_command(wrong)) from None
+    status = _show(result, options.json)
+    if not options.json:
+        for curve in result.run.curves:
+            console().print(
+                f"Return at the end: {curve.returns[-1]:,.1f} (at the start {curve.returns[0]:,.1f})"
+            )
+        for path in find_checkpoints(result.directory):
+            console().print(f"Checkpoint: {path}")
+    return status
+
+
+def _show(result: "StudyResult", as_json: bool) -> int:
+    """Print a study's outcome; 1 if a trial failed."""
+    if as_json:
+        print_json(
+            {"run": str(result.directory), "report": str(result.report), "summary": result.summary.to_json()}
+        )
+    else:
+        _print_verdicts(result.summary)
+        console().print(f"Report: {result.report}")
+    failures: dict[str, list[str]] = {}
+    for failure in result.run.failures:
+        failures.setdefault(failure.error, []).append(f"{failure.arm}, seed {failure.seed}")
+    for error, trials in failures.items():
+        note(f"failed: {'; '.join(trials)}: {error}")
+    return 1 if result.run.failures else 0
+
+
+def _follow(source: "Checkpoint", task: str, algorithm: str) -> str | dict[str, Any]:
+    """Give the target's algorithm the source's normalisation and activation, and say what that changes."""
+    from warmstart.agents.settings.config import config_class
+    from warmstart.agents.settings.defaults import default_config
+    from warmstart.envs.tasks.task import Task
+
+    if algorithm != source.algorithm:
+        return algorithm
+    usual = default_config(config_class(algorithm).algorithm, Task.parse(task))
+    statistics = source.normalizer
+    settings = {
+        "normalize_obs": statistics is not None and statistics.normalize_obs,
+        "normalize_reward": statistics is not None and statistics.normalize_reward,
+        "activation": source.policy_kwargs.get("activation", "tanh" if algorithm == "ppo" else "relu"),
+    }
+    changed = {key: value for key, value in settings.items() if getattr(usual, key) != value}
+    if not changed:
+        return algorithm
+    listed = ", ".join(f"{key}={value}" for key, value in changed.items())
+    missing = statistics is None and "normalize_obs" in changed
+    hint = " If it was trained with VecNormalize, give that file: --trust-normalizer FILE." if missing else ""
+    note(f"The target is built as the source was: {listed}.{hint}")
+    return {"name": algorithm, **changed}
+
+
+def _vision(source: "Checkpoint") -> dict[str, Any] | None:
+    """How a source's agent sees, as settings: the target's has to see alike."""
+    from warmstart.agents.observing.base import FrozenVision, StackedVision
+
+    if isinstance(source.vision, FrozenVision):  # the encoder itself comes along with the checkpoint
+        return {"encoder": source.vision.encoder.backbone.name, "train": "frozen"}
+    if isinstance(source.vision, StackedVision):
+        kwargs = source.policy_kwargs["features_extractor_kwargs"]
+        separator = "," if ":" in kwargs["encoder"] else ":"
+        text = f"{kwargs['encoder']}{separator}frames={source.vision.frames}"
+        own = {name: kwargs.get(name, 0) for name in ("random_shift", "adapter_rank")}
+        return {"encoder": text, "train": "fine_tuned", **own}
+    return None
+
+
+_WORDS = {
+    "target": "TASK",
+    "target_steps": "--steps",
+    "source": "CHECKPOINT",
+    "vision": "--encoder",
+    "source_normalizer": "--trust-normalizer",
+    "arms": "--method",
+    "baseline": "--method",
+    "seeds": "--seed",
+}
+_SAME = ("source_task", "source_observation_names", "source_action_names", "observation_map", "action_map")
+_WORDS |= {key: f"--{key.replace('_', '-')}" for key in (*_SAME, "algorithm", "device")}
+"""What the command line calls the fields of a study."""
+
+
+def _in_words_of_the_command(wrong: Any) -> str:
+    """Reword a study's error for someone who never wrote a study."""
+    place = wrong.place
+    field = str(place[0]) if place else ""
+    where = _WORDS.get(field, field)
+    if field == "arms" and len(place) > 2 and place[2] != "method":
+        where = f"--option {place[2]}"
+    elif field in ("observation_map", "action_map") and len(place) > 1:
+        where = f"{where} {place[1]}"
+    several = [key for key in _WORDS if "_" in key]
+    text = re.sub(
+        rf"`?\b({'|'.join(several)})\b`?(=\[\.\.\.\])?",
+        lambda match: _WORDS[match[1]] + (" NAME ..." if match[2] else ""),
+        wrong.message,
+    )
+    text = re.sub(
+        r"\bsource_task='([^']*)'", r"--source-task \1", text.replace("--source-task=", "source_task=")
+    )
+    text = re.sub(r"(--[a-z]+-map)=\{.*?\}", r"\1 'TARGET=SOURCE' ...", text)
+    return f"{where}: {text}" if where else text
+
+
+def _print_verdicts(summary: "Summary") -> None:
+    for arm in summary.compared:
+        console().print(str(arm.headline))
+
+
+def _duration(seconds: float) -> str:
+    return f"{seconds:.0f} s" if seconds < 100 else f"{seconds / 60:.0f} min"
