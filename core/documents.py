@@ -1,22 +1,22 @@
-"""Strict YAML: values with the line they stand on, typed reading, one clear error for each mistake.
+"""Strict YAML: values with the line they stand on, and one clear error for each mistake.
 
-Only plain data is built (YAML never names code). Scalars follow YAML 1.2's core schema: `3e-4` is a number,
-`off` is a word. Duplicate keys, unknown keys and wrong types are errors with file and line.
+Only plain data is built (YAML never names code); `Document.read` turns it into typed dataclasses. Scalars
+follow YAML 1.2's core schema: `3e-4` is a number, `off` is a word. Duplicate keys, unknown keys and wrong
+types are errors with file and line.
 """
 
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
 import yaml
 
-from warmstart.core.errors import WarmstartError, unknown_name
+from warmstart.core.errors import WarmstartError
+from warmstart.core.plain import Place, SettingError, dotted, read
 
 T = TypeVar("T")
-Place = tuple[str | int, ...]
-"""Keys and indices that lead from the top of a document to one of its values."""
 
 _MOST_VALUES = 100_000
 _NULL = re.compile(r"^(?:~|null|Null|NULL|)$")
@@ -82,8 +82,8 @@ class Document:
     """Plain data and the lines that its values stand on."""
 
     data: Any
-    source: str = "study"
-    """What error messages call it: the file's name, or `study` for data from Python."""
+    source: str
+    """What error messages call it: the file's name."""
     lines: Mapping[Place, int] = field(default_factory=dict)
 
     def error(self, place: Place, message: str) -> WarmstartError:
@@ -92,12 +92,23 @@ class Document:
             (self.lines[place[:n]] for n in range(len(place), -1, -1) if place[:n] in self.lines), None
         )
         where = self.source if known is None else f"{self.source}, line {known}"
-        return WarmstartError(f"{where}: {_dotted(place)}{': ' if place else ''}{message}")
+        return WarmstartError(f"{where}: {dotted(place)}{': ' if place else ''}{message}")
 
+    def read(self, kind: type[T]) -> T:
+        """Read the document as a dataclass; see `warmstart.core.plain.read`.
 
-def _dotted(place: Place) -> str:
-    text = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in place)
-    return text.removeprefix(".")
+        Raises:
+            WarmstartError: A mistake; the message names file, line and key.
+        """
+        found: T = self.checked(lambda: read(kind, self.data))
+        return found
+
+    def checked(self, make: Callable[[], T]) -> T:
+        """Do something with the values, and say of a `SettingError` where in the file it stands."""
+        try:
+            return make()
+        except SettingError as wrong:
+            raise self.error(wrong.place, wrong.message) from None
 
 
 def read_yaml(path: Path) -> Document:
@@ -184,97 +195,3 @@ def _build(
         return _SCALARS[node.tag.removeprefix("tag:yaml.org,2002:")](node.value)
     except (KeyError, ValueError):
         raise WarmstartError(f"{where}: {node.value!r} can't be read as {node.tag!r}.") from None
-
-
-class Section:
-    """Typed, strict access to one mapping of a document."""
-
-    def __init__(self, document: Document, place: Place = (), valid: Iterable[str] | None = None) -> None:
-        """Open the mapping at `place`.
-
-        Args:
-            document: The document.
-            place: Where its mapping stands.
-            valid: The keys that may occur; None for any.
-
-        Raises:
-            WarmstartError: Not a mapping, or an unknown key.
-        """
-        data = document.data
-        for part in place:
-            data = data[part]
-        if not isinstance(data, Mapping):
-            raise document.error(place, f"expected a mapping (key: value), found {_show(data)}.")
-        self.document, self.place, self.data = document, place, data
-        for key in data:
-            if valid is not None and key not in (names := tuple(valid)):
-                unknown = unknown_name("key", str(key), names)
-                raise document.error((*place, key), str(unknown))
-
-    def __contains__(self, key: str) -> bool:
-        return key in self.data
-
-    def error(self, key: str, message: str) -> WarmstartError:
-        """Build the error for one key."""
-        return self.document.error((*self.place, key), message)
-
-    def text(self, key: str, default: str | None = None) -> str:
-        """Read a word or sentence."""
-        return str(self._read(key, default, "text", lambda value: isinstance(value, str) and value != ""))
-
-    def optional_text(self, key: str) -> str | None:
-        """Read text, or None where the key is absent or null."""
-        return None if self.data.get(key) is None else self.text(key)
-
-    def integer(self, key: str, default: int | None = None, least: int = 0) -> int:
-        """Read a whole number (also written 6e5) of at least `least`."""
-        value = self._read(key, default, "a whole number", _is_whole)
-        if value < least:
-            raise self.error(key, f"expected a whole number of at least {least}, found {value}.")
-        return int(value)
-
-    def value(self, key: str, default: T, read: Callable[[Any, Place], T]) -> T:
-        """Read with a function of the raw value and its place; `default` where the key is absent or null."""
-        return default if self.data.get(key) is None else read(self.data[key], (*self.place, key))
-
-    def name_map(self, key: str) -> dict[str, str | None]:
-        """Read a mapping of names to names or null; empty where absent."""
-        value = self.data.get(key)
-        if value is None:
-            return {}
-        if not isinstance(value, Mapping) or not all(isinstance(item, str | None) for item in value.values()):
-            raise self.error(key, f"expected a mapping of names to names, found {_show(value)}.")
-        return dict(value)
-
-    def list_of_text(self, key: str) -> tuple[str, ...] | None:
-        """Read a list of words; None where absent."""
-        value = self.data.get(key)
-        if value is None:
-            return None
-        if not isinstance(value, (list, tuple)) or not all(isinstance(item, str) for item in value):
-            raise self.error(key, f"expected a list of names, found {_show(value)}.")
-        return tuple(value)
-
-    def _read(self, key: str, default: Any, expected: str, fits: Callable[[Any], bool]) -> Any:
-        value = self.data.get(key, default)
-        if key not in self.data and default is None:
-            raise self.document.error(self.place, f"{key!r} is missing (expected {expected}).")
-        if not fits(value):
-            raise self.error(key, f"expected {expected}, found {_show(value)}.")
-        return value
-
-
-def _is_whole(value: Any) -> bool:
-    return (isinstance(value, int) and not isinstance(value, bool)) or (
-        isinstance(value, float) and value.is_integer()
-    )
-
-
-def _show(value: Any) -> str:
-    """Say in words what kind of value was found."""
-    if value is None:
-        return "nothing"
-    kinds = {bool: "true/false", int: "number", float: "number", str: "text", dict: "mapping", list: "list"}
-    kind = kinds.get(type(value), type(value).__name__)
-    text = repr(value)
-    return f"the {kind} {text if len(text) <= 60 else text[:57] + '...'}"

@@ -1,5 +1,6 @@
-"""Files written entirely or not at all, and hashed."""
+"""Files: written entirely or not at all, as JSON in one form, hashed; and a full disk told as one."""
 
+import errno
 import hashlib
 import json
 import os
@@ -7,10 +8,29 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 
-def canonical(values: Mapping[str, Any]) -> bytes:
-    """JSON in one form only, for hashing."""
-    return json.dumps(values, sort_keys=True, separators=(",", ":"), allow_nan=False).encode()
+from warmstart.core.errors import WarmstartError
+
+
+class DiskFullError(WarmstartError):
+    """No space is left to write to."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(
+            f"The disk is full: {path} could not be written. Nothing recorded is lost: free some space "
+            "and run the same command again, it continues."
+        )
+
+
+def canonical_json(data: Any) -> str:
+    """Write plain data as JSON in one way only: sorted keys, no spaces, no NaN."""
+    return json.dumps(data, sort_keys=True, separators=(",", ":"), allow_nan=False)
+
+
+def json_hash(data: Any) -> str:
+    """sha256 of plain data."""
+    return hashlib.sha256(canonical_json(data).encode()).hexdigest()
 
 
 def file_hash(path: Path) -> str:
@@ -30,6 +50,15 @@ def content_hash(path: Path) -> str:
     return digest.hexdigest()
 
 
+def without_numpy(state: Any) -> Any:
+    """Plain data from a state that holds NumPy's types: its arrays as lists."""
+    if isinstance(state, Mapping):
+        return {str(key): without_numpy(value) for key, value in state.items()}
+    if isinstance(state, list | tuple):
+        return [without_numpy(value) for value in state]
+    return state.tolist() if isinstance(state, np.ndarray | np.generic) else state
+
+
 def write_synced(path: Path, content: bytes) -> None:
     """Write a file and wait until it is on the disk."""
     with path.open("wb") as file:
@@ -47,15 +76,64 @@ def sync_directory(path: Path) -> None:
         os.close(descriptor)
 
 
-def replace_file(path: Path, content: bytes) -> None:
-    """Write a file entirely or not at all."""
+def replace_file(path: Path, content: bytes, durable: bool = True) -> None:
+    """Replace a file in one step, so that a reader sees the old or the new one.
+
+    Args:
+        path: The file; its folder exists.
+        content: What to write.
+        durable: Whether to wait until the disk has it.
+
+    Raises:
+        DiskFullError: No space is left.
+    """
     staged = path.with_name(f".{path.name}.new-{os.getpid()}")
     try:
-        with staged.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
+        if durable:
+            write_synced(staged, content)
+        else:
+            staged.write_bytes(content)
         staged.replace(path)
-        sync_directory(path.parent)
+        if durable:
+            sync_directory(path.parent)
+    except OSError as error:
+        raise as_disk_full(error, path) from None
     finally:
         staged.unlink(missing_ok=True)
+
+
+def write_text(path: Path, text: str, durable: bool = False) -> None:
+    """Replace a text file in one step; see `replace_file`."""
+    replace_file(path, text.encode(), durable)
+
+
+def write_json(path: Path, data: Any, durable: bool = False) -> None:
+    """Replace a JSON file in one step; see `replace_file`."""
+    write_text(path, json.dumps(data, indent=1) + "\n", durable)
+
+
+def as_disk_full(error: OSError, path: Path) -> Exception:
+    """Turn "no space left" and "quota exceeded" into `DiskFullError`; leave other errors as they are."""
+    return DiskFullError(path) if error.errno in (errno.ENOSPC, errno.EDQUOT) else error
+
+
+def is_disk_full(error: BaseException | None) -> bool:
+    """Say whether an error, or what it came from, is a full disk (torch and safetensors wrap it)."""
+    seen: set[int] = set()
+    while error is not None and id(error) not in seen:
+        seen.add(id(error))
+        if isinstance(error, DiskFullError) or getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT):
+            return True
+        if "No space left on device" in str(error) or "Disk quota exceeded" in str(error):
+            return True
+        error = error.__cause__ or error.__context__
+    return False
+
+
+def read_json(path: Path) -> dict[str, Any] | None:
+    """Read a JSON object; None where there is no such file or it isn't one."""
+    try:
+        data = json.loads(path.read_text(encoding="utf-8"))
+    except (FileNotFoundError, NotADirectoryError, json.JSONDecodeError, UnicodeDecodeError):
+        return None
+    return data if isinstance(data, dict) else None

@@ -1,61 +1,232 @@
-"""Frozen dataclasses from plain values and back: algorithm configurations and methods in YAML and JSON.
+"""Typed dataclasses from plain values (YAML, JSON, the command line) and back: the one reader of settings.
 
-Names and types are checked against the fields' annotations. Imports nothing of ours but errors.
+Names, types and bounds are those of the fields' annotations, ``Annotated[int, Bounds(1)]`` among them.
 """
 
+import math
 import types
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import MISSING, Field, fields, is_dataclass, replace
+from dataclasses import MISSING, Field, dataclass, fields, is_dataclass, replace
+from functools import cache
 from pathlib import Path
-from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from warmstart.core.errors import WarmstartError, unknown_name
 
 T = TypeVar("T")
-MakeError = Callable[[str, str], WarmstartError]
-"""Builds the error for a key and a message."""
+Place = tuple[str | int, ...]
+"""Keys and indices that lead from the outermost value to one inside it."""
 
 
-def override(config: T, values: Mapping[str, Any], error: MakeError | None = None) -> T:
-    """Return a copy of a dataclass with some fields replaced by plain values.
+class SettingError(WarmstartError):
+    """A mistake in one setting.
+
+    Attributes:
+        place: Leads to it from the outermost value.
+        message: What is wrong, without the place.
+    """
+
+    def __init__(self, place: Place, message: str) -> None:
+        self.place, self.message = place, message
+        super().__init__(f"{dotted(place)}: {message}" if place else message)
+
+    def inside(self, *place: str | int) -> "SettingError":
+        """The same mistake, seen from further out."""
+        return SettingError((*place, *self.place), self.message)
+
+
+def dotted(place: Place) -> str:
+    """Write a place as ``arms[2].randomize.friction``."""
+    text = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in place)
+    return text.removeprefix(".")
+
+
+@dataclass(frozen=True)
+class Bounds:
+    """Which numbers a setting takes: an annotation, as in ``Annotated[float, Bounds(0, 1)]``.
+
+    Numbers in lists and tuples are checked one by one; ``None`` and words pass. NaN never does.
+    """
+
+    low: float = -math.inf
+    high: float = math.inf
+    above: bool = False
+    """Whether `low` itself is excluded."""
+    below: bool = False
+    """Whether `high` itself is excluded."""
+
+    def __str__(self) -> str:
+        least = f"above {self.low:g}" if self.above else f"at least {self.low:g}"
+        most = f"below {self.high:g}" if self.below else f"at most {self.high:g}"
+        if math.isinf(self.high):
+            return least + (" and finite" if self.below else "")
+        if math.isinf(self.low):
+            return most
+        if self.above:
+            return f"{least} and {most}"
+        return f"from {self.low:g} to {'below ' if self.below else ''}{self.high:g}"
+
+    def check(self, value: Any, place: Place = ()) -> None:
+        """Refuse a number outside.
+
+        Raises:
+            SettingError: The message says which numbers are expected.
+        """
+        if isinstance(value, list | tuple):
+            for index, item in enumerate(value):
+                self.check(item, (*place, index))
+        elif isinstance(value, int | float) and not isinstance(value, bool):
+            low = self.low < value if self.above else self.low <= value
+            high = value < self.high if self.below else value <= self.high
+            if not (low and high):
+                raise SettingError(place, f"expected a number {self}, found {value}.")
+
+
+@dataclass(frozen=True)
+class Before:
+    """An annotation: what turns a short way of writing a setting into its full one, before it is read."""
+
+    function: Callable[[Any], Any]
+
+
+def listed(value: Any) -> Any:
+    """One item stands for a list of it; see `Before`."""
+    return value if isinstance(value, list | tuple) else [value]
+
+
+def paired(value: Any) -> Any:
+    """One number stands for that number twice: ``[low, high]``; see `Before`."""
+    return value if isinstance(value, list | tuple) else [value, value]
+
+
+Count = Annotated[int, Bounds(1)]
+"""A whole number of at least 1."""
+Natural = Annotated[int, Bounds(0)]
+"""A whole number of at least 0."""
+Positive = Annotated[float, Bounds(0, above=True, below=True)]
+"""A finite number above 0."""
+NonNegative = Annotated[float, Bounds(0, below=True)]
+"""A finite number of at least 0."""
+Fraction = Annotated[float, Bounds(0, 1)]
+"""A number from 0 to 1."""
+Names = Annotated[tuple[str, ...], Before(listed)]
+"""Names or patterns; one of them may stand alone."""
+Pair = Annotated[tuple[float, float], Before(paired)]
+"""Two numbers, or one that stands for both."""
+
+
+def read(kind: Any, value: Any, place: Place = ()) -> Any:
+    """Turn a plain value into what an annotation says.
+
+    Lists stand for tuples, whole numbers for floats, mappings for dataclasses. A dataclass with a class
+    method ``from_plain`` gets the value first, and returns a mapping of its fields or an instance.
 
     Args:
-        config: A frozen dataclass.
-        values: Field names and values as they come from YAML or JSON: lists stand for tuples, whole
-            numbers for floats, mappings for nested dataclasses.
-        error: Builds the error for a field's name and a message; by default it names the class.
+        kind: A type, union, literal, ``Annotated`` or dataclass.
+        value: Plain data, or an instance of what is wanted.
+        place: Where it stands, for messages.
 
     Raises:
-        WarmstartError: Unknown field or wrong type.
+        SettingError: Unknown or missing name, wrong type, out of bounds, or refused by the class itself.
     """
-    fail = error or (lambda key, message: WarmstartError(f"{type(config).__name__}.{key}: {message}"))
-    kind: type[Any] = type(config)
-    hints = _hints(kind)
-    changes = {}
-    for key, value in values.items():
-        if key not in hints:
-            raise fail(key, str(unknown_name("setting", key, hints)))
-        try:
-            changes[key] = _convert(value, hints[key])
-        except _WrongTypeError as wrong:
-            raise fail(key, str(wrong)) from None
-    try:
-        return replace(config, **changes)  # type: ignore[type-var]
-    except WarmstartError as refused:
-        raise fail(next(iter(values), ""), str(refused)) from None
+    origin, arguments = get_origin(kind), get_args(kind)
+    if kind is Any or kind is object:
+        return value
+    if origin is Annotated:
+        return _read_annotated(arguments[0], arguments[1:], value, place)
+    if origin in (Union, types.UnionType):
+        return _read_union(arguments, value, place)
+    if origin is Literal:
+        if any(value == option and type(value) is type(option) for option in arguments):
+            return value
+        raise SettingError(place, f"expected one of {', '.join(map(repr, arguments))}, found {value!r}.")
+    if origin in (tuple, list, Sequence) or kind in (tuple, list):
+        return _read_sequence(arguments, value, list if origin is list or kind is list else tuple, place)
+    if origin in (dict, Mapping) or kind in (dict, Mapping):
+        if not isinstance(value, Mapping):
+            raise SettingError(place, f"expected a mapping, found {show(value)}.")
+        inner = arguments[1] if len(arguments) == 2 else Any
+        return {str(key): read(inner, item, (*place, str(key))) for key, item in value.items()}
+    if is_dataclass(kind) and isinstance(kind, type):
+        return _read_dataclass(kind, value, place)
+    return _read_scalar(kind, value, place)
 
 
-def to_plain(value: Any) -> Any:
-    """Turn a dataclass (or a value inside one) into what JSON and YAML hold; tuples become lists."""
+def read_named(
+    noun: str, table: Mapping[str, type[T]], value: Any, tag: str = "name", place: Place = ()
+) -> T:
+    """Read one of several dataclasses, which the value names: ``{method: paced, success: 2000}``.
+
+    Args:
+        noun: What is named, for messages: ``"curriculum"``.
+        table: The dataclasses by name.
+        value: A name, a mapping with the name under `tag` and settings beside it, or an instance of one.
+        tag: Key of the name.
+        place: Where it stands, for messages.
+
+    Raises:
+        SettingError: No or an unknown name, or as `read`.
+    """
+    if type(value) in table.values():
+        return value  # type: ignore[no-any-return]
+    settings: Mapping[Any, Any] = {tag: value} if isinstance(value, str) else value
+    if not isinstance(settings, Mapping) or not isinstance(settings.get(tag), str):
+        raise SettingError(
+            place,
+            f"expected the name of a {noun}, or a mapping with it under {tag!r} "
+            f"({', '.join(table)}), found {show(value)}.",
+        )
+    name = settings[tag]
+    if name not in table:
+        raise SettingError((*place, tag), str(unknown_name(noun, name, table)))
+    found: T = read(table[name], {key: item for key, item in settings.items() if key != tag}, place)
+    return found
+
+
+def replaced(config: T, values: Mapping[str, Any], place: Place = ()) -> T:
+    """Return a copy of a dataclass with some fields read from plain values; see `read`.
+
+    Raises:
+        SettingError: As `read`.
+    """
+    changes = _read_fields(type(config), values, place)
+    return _made(lambda: replace(config, **changes), values, place)  # type: ignore[type-var]
+
+
+def check(config: Any) -> None:
+    """Check a dataclass's own fields against their annotated bounds; for ``__post_init__``.
+
+    Raises:
+        SettingError: A number is out of bounds.
+    """
+    for name, hint in _hints(type(config)).items():
+        for bounds in _all_bounds(hint):
+            bounds.check(getattr(config, name), (name,))
+
+
+def to_plain(value: Any, defaults: bool = True) -> Any:
+    """Turn a dataclass (or a value inside one) into what JSON and YAML hold; tuples become lists.
+
+    Args:
+        value: What to turn.
+        defaults: Whether to keep fields of dataclasses that are as by default.
+
+    Raises:
+        WarmstartError: Something inside isn't plain data.
+    """
     if is_dataclass(value) and not isinstance(value, type):
-        return {item.name: to_plain(getattr(value, item.name)) for item in fields(value) if item.init}
+        return {
+            item.name: to_plain(getattr(value, item.name), defaults)
+            for item in fields(value)
+            if item.init and (defaults or getattr(value, item.name) != _default(item))
+        }
     if isinstance(value, Mapping):
-        return {str(key): to_plain(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [to_plain(item) for item in value]
+        return {str(key): to_plain(item, defaults) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [to_plain(item, defaults) for item in value]
     if isinstance(value, Path):
         return str(value)
-    if value is None or isinstance(value, (bool, int, float, str)):
+    if value is None or isinstance(value, bool | int | float | str):
         return value
     raise WarmstartError(f"A setting must be plain data, found {value!r} of type {type(value).__name__}.")
 
@@ -65,130 +236,125 @@ def setting_names(kind: type) -> tuple[str, ...]:
     return tuple(_hints(kind))
 
 
-def _hints(kind: type[Any]) -> dict[str, Any]:
+def show(value: Any) -> str:
+    """Write what was found, briefly."""
+    text = "nothing" if value is None else repr(value)
+    return text if len(text) <= 60 else text[:57] + "..."
+
+
+def _hints(kind: Any) -> dict[str, Any]:
     """Annotation of each field that the constructor takes."""
-    hints = get_type_hints(kind)
+    return _cached_hints(kind)
+
+
+@cache
+def _cached_hints(kind: Any) -> dict[str, Any]:
+    hints = get_type_hints(kind, include_extras=True)
     return {item.name: hints[item.name] for item in fields(kind) if item.init}
 
 
-class _WrongTypeError(Exception):
-    """A value that doesn't fit an annotation; says what was expected and found."""
+def _all_bounds(hint: Any) -> list[Bounds]:
+    own = [extra for extra in getattr(hint, "__metadata__", ()) if isinstance(extra, Bounds)]
+    inner = get_args(hint)[:1] if get_origin(hint) is Annotated else get_args(hint)
+    return own + [bounds for argument in inner for bounds in _all_bounds(argument)]
 
 
-def _convert(value: Any, hint: Any) -> Any:
-    origin, arguments = get_origin(hint), get_args(hint)
-    if hint is Any or hint is object:
-        return value
-    if origin in (Union, types.UnionType):
-        return _convert_union(value, arguments)
-    if origin is Literal:
-        if value in arguments and any(value == a and type(value) is type(a) for a in arguments):
-            return value
-        raise _WrongTypeError(f"expected one of {', '.join(map(repr, arguments))}, found {value!r}.")
-    if origin in (tuple, list, Sequence) or hint in (tuple, list):
-        return _convert_sequence(value, arguments, list if origin is list or hint is list else tuple)
-    if origin in (dict, Mapping) or hint in (dict, Mapping):
-        if not isinstance(value, Mapping):
-            raise _WrongTypeError(f"expected a mapping, found {value!r}.")
-        inner = arguments[1] if len(arguments) == 2 else Any
-        return {str(key): _convert(item, inner) for key, item in value.items()}
-    if is_dataclass(hint) and isinstance(hint, type):
-        return _convert_dataclass(value, hint)
-    return _convert_plain(value, hint)
+def _read_annotated(kind: Any, extras: tuple[Any, ...], value: Any, place: Place) -> Any:
+    for extra in extras:
+        if isinstance(extra, Before):
+            value = _made(lambda: extra.function(value), {}, place)  # noqa: B023 (called at once)
+    found = read(kind, value, place)
+    for extra in extras:
+        if isinstance(extra, Bounds):
+            extra.check(found, place)
+    return found
 
 
-def _convert_plain(value: Any, hint: Any) -> Any:
-    if hint is None or hint is types.NoneType:
-        if value is None:
-            return None
-        raise _WrongTypeError(f"expected nothing (null), found {value!r}.")
+def _read_scalar(kind: Any, value: Any, place: Place) -> Any:
     words = {bool: "true or false", int: "a whole number", float: "a number", str: "text", Path: "a path"}
-    if isinstance(value, bool):
-        fits = hint is bool
-    elif hint is float:
-        fits = isinstance(value, (int, float))
-    elif hint is int:
+    if kind in (None, types.NoneType):
+        fits = value is None
+    elif isinstance(value, bool):
+        fits = kind is bool
+    elif kind is float:
+        fits = isinstance(value, int | float)
+    elif kind is int:
         fits = isinstance(value, int) or (isinstance(value, float) and value.is_integer())
-    elif hint is Path:
-        fits = isinstance(value, (str, Path))
+    elif kind is Path:
+        fits = isinstance(value, str | Path)
     else:
-        fits = isinstance(hint, type) and isinstance(value, hint)
+        fits = isinstance(kind, type) and isinstance(value, kind)
     if not fits:
-        raise _WrongTypeError(
-            f"expected {words.get(hint, getattr(hint, '__name__', hint))}, found {value!r}."
-        )
-    return hint(value) if hint in (int, float, Path) else value
+        expected = words.get(kind, "nothing (null)" if kind in (None, types.NoneType) else kind.__name__)
+        raise SettingError(place, f"expected {expected}, found {show(value)}.")
+    return kind(value) if kind in (int, float, Path) else value
 
 
-def _convert_union(value: Any, arguments: tuple[Any, ...]) -> Any:
-    for exact in arguments:
-        if isinstance(exact, type) and type(value) is exact:
-            return value
-    messages = []
-    for option in arguments:
+def _read_union(options: tuple[Any, ...], value: Any, place: Place) -> Any:
+    for option in options:
+        plain = get_args(option)[0] if get_origin(option) is Annotated else option
+        if isinstance(plain, type) and type(value) is plain:
+            return read(option, value, place)
+    wrong: list[SettingError] = []
+    for option in options:
         try:
-            return _convert(value, option)
-        except _WrongTypeError as wrong:
-            messages.append(str(wrong).removeprefix("expected ").split(", found ")[0])
-    raise _WrongTypeError(f"expected {' or '.join(dict.fromkeys(messages))}, found {value!r}.")
+            return read(option, value, place)
+        except SettingError as error:
+            wrong.append(error)
+    deeper = [error for error in wrong if len(error.place) > len(place)]
+    if deeper:
+        raise deeper[0]
+    expected = [error.message.removeprefix("expected ").partition(", found ")[0] for error in wrong]
+    raise SettingError(place, f"expected {' or '.join(dict.fromkeys(expected))}, found {show(value)}.")
 
 
-def _convert_sequence(value: Any, arguments: tuple[Any, ...], kind: type) -> Any:
-    if not isinstance(value, (list, tuple)):
-        raise _WrongTypeError(f"expected a list, found {value!r}.")
-    if not arguments:
+def _read_sequence(hints: tuple[Any, ...], value: Any, kind: type, place: Place) -> Any:
+    if not isinstance(value, list | tuple):
+        raise SettingError(place, f"expected a list, found {show(value)}.")
+    if not hints:
         return kind(value)
-    if len(arguments) == 1 or arguments[-1] is Ellipsis:
-        return kind(_convert(item, arguments[0]) for item in value)
-    if len(arguments) != len(value):
-        raise _WrongTypeError(f"expected a list of {len(arguments)} values, found {value!r}.")
-    return kind(_convert(item, hint) for item, hint in zip(value, arguments, strict=True))
+    if len(hints) == 1 or hints[-1] is Ellipsis:
+        hints = hints[:1] * len(value)
+    if len(hints) != len(value):
+        raise SettingError(place, f"expected a list of {len(hints)} values, found {show(value)}.")
+    pairs = enumerate(zip(hints, value, strict=True))
+    return kind(read(hint, item, (*place, index)) for index, (hint, item) in pairs)
 
 
-def _convert_dataclass(value: Any, kind: type) -> Any:
+def _read_dataclass(kind: type[T], value: Any, place: Place) -> T:
     if isinstance(value, kind):
         return value
+    from_plain = getattr(kind, "from_plain", None)
+    if from_plain is not None:
+        value = _made(lambda: from_plain(value), {}, place)
+        if isinstance(value, kind):
+            return value
     if not isinstance(value, Mapping):
-        raise _WrongTypeError(f"expected a mapping with {', '.join(_hints(kind))}, found {value!r}.")
+        raise SettingError(place, f"expected a mapping with {', '.join(_hints(kind))}, found {show(value)}.")
+    given = _read_fields(kind, value, place)
+    for item in fields(kind):  # type: ignore[arg-type]
+        if item.init and _default(item) is MISSING and item.name not in given:
+            raise SettingError(place, f"{item.name!r} is missing.")
+    return _made(lambda: kind(**given), value, place)
+
+
+def _read_fields(kind: type, values: Mapping[str, Any], place: Place) -> dict[str, Any]:
     hints = _hints(kind)
-    unknown = [key for key in value if key not in hints]
-    missing = [item.name for item in fields(kind) if item.init and _required(item) and item.name not in value]
-    if unknown or missing:
-        raise _WrongTypeError(f"expected a mapping with {', '.join(hints)}, found {dict(value)!r}.")
-    return kind(**{key: _convert(item, hints[key]) for key, item in value.items()})
+    for key in values:
+        if key not in hints:
+            raise SettingError((*place, str(key)), str(unknown_name("setting", str(key), hints)))
+    return {key: read(hints[key], item, (*place, key)) for key, item in values.items()}
 
 
-def _required(item: "Field[Any]") -> bool:
-    return item.default is MISSING and item.default_factory is MISSING
+def _made(make: Callable[[], T], given: Mapping[str, Any], place: Place) -> T:
+    """Make something, and say of a mistake where it stands: at its only setting, or at all of them."""
+    try:
+        return make()
+    except SettingError as error:
+        raise error.inside(*place) from None
+    except WarmstartError as error:
+        raise SettingError((*place, *given) if len(given) == 1 else place, str(error)) from None
 
 
-def raw_algorithm(value: Any) -> str | dict[str, Any]:
-    """A name, or a mapping of settings."""
-    if isinstance(value, str):
-        return value
-    if isinstance(value, Mapping):
-        return dict(value)
-    raise TypeError(f"expected a name or a mapping with `name` and settings, found {value!r}.")
-
-
-def raw_list(value: Any) -> tuple[Any, ...]:
-    """A list of methods."""
-    if not isinstance(value, (list, tuple)):
-        raise TypeError(f"expected a list of methods, found {value!r}.")
-    return tuple(value)
-
-
-def raw_seeds(value: Any) -> int | tuple[int, ...]:
-    """A number of seeds, or a list of them."""
-    if isinstance(value, int) and not isinstance(value, bool):
-        return value
-    if not isinstance(value, (list, tuple)):
-        raise TypeError(f"expected a number of seeds or a list of seeds, found {value!r}.")
-    return tuple(value)
-
-
-def raw_mapping(value: Any) -> dict[str, Any]:
-    """A mapping."""
-    if not isinstance(value, Mapping):
-        raise TypeError(f"expected a mapping, found {value!r}.")
-    return dict(value)
+def _default(item: "Field[Any]") -> Any:
+    return item.default if item.default_factory is MISSING else item.default_factory()

@@ -5,7 +5,6 @@ hash of it all). What acts in it gets what a robot gives: observations, rewards 
 positions and velocities; no parameters, and no start but its own. May import envs and agents.
 """
 
-import hashlib
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -18,7 +17,7 @@ from numpy.typing import NDArray
 
 from warmstart.core.documents import dump_yaml, parse_yaml, read_yaml
 from warmstart.core.errors import WarmstartError, unknown_name
-from warmstart.core.files import canonical
+from warmstart.core.files import json_hash
 from warmstart.envs.tasks.hooks import Perturbation
 from warmstart.envs.tasks.layouts import Layout
 from warmstart.envs.tasks.task import Task
@@ -65,7 +64,7 @@ class Reality:
     @property
     def sha256(self) -> str:
         """Hash of everything in it."""
-        return hashlib.sha256(canonical(self.to_json())).hexdigest()
+        return json_hash(self.to_json())
 
     def to_json(self) -> dict[str, Any]:
         """Plain values, hidden ones among them."""

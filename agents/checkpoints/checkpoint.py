@@ -25,7 +25,7 @@ from warmstart.agents.checkpoints.policy import Policy
 from warmstart.agents.checkpoints.spaces import space_from_json, space_to_json
 from warmstart.agents.observing.base import ENCODER_FILE, FrozenVision, Vision, read_vision
 from warmstart.core.errors import WarmstartError
-from warmstart.core.files import canonical, file_hash, sync_directory, write_synced
+from warmstart.core.files import canonical_json, file_hash, json_hash, sync_directory, write_synced
 from warmstart.envs.tasks.layouts import Layout
 
 if TYPE_CHECKING:
@@ -95,7 +95,7 @@ class Checkpoint:
                 value.view(torch.uint8).numpy().tobytes() if value.ndim else value.numpy().tobytes()
             )
         if self.normalizer is not None:
-            digest.update(canonical(self.normalizer.to_json()))
+            digest.update(canonical_json(self.normalizer.to_json()).encode())
         return digest.hexdigest()
 
 
@@ -260,7 +260,7 @@ def read_directory(directory: Path) -> Checkpoint:
         raise WarmstartError(
             f"{directory / METADATA} is truncated or not a checkpoint's: {error}."
         ) from error
-    if hashlib.sha256(canonical(values)).hexdigest() != stated:
+    if json_hash(values) != stated:
         raise WarmstartError(f"{directory / METADATA} was changed after it was written: its sha256 differs.")
     if file_hash(directory / TENSORS) != values["tensors_sha256"]:
         raise WarmstartError(f"{directory / TENSORS} is truncated or was changed: its sha256 differs.")
@@ -297,7 +297,7 @@ def metadata_bytes(checkpoint: Checkpoint, tensors_sha256: str) -> bytes:
         "normalizer": None if checkpoint.normalizer is None else checkpoint.normalizer.to_json(),
         "tensors_sha256": tensors_sha256,
     }
-    values["sha256"] = hashlib.sha256(canonical(values)).hexdigest()
+    values["sha256"] = json_hash(values)
     return (json.dumps(values, indent=1, allow_nan=False) + "\n").encode()
 
 

@@ -19,7 +19,7 @@ from warmstart.agents.encoders.config import EncoderConfig, Precision
 from warmstart.agents.encoders.preprocessing import Preprocessing, with_changes
 from warmstart.agents.encoders.readouts import Readout, build_readout
 from warmstart.core.errors import WarmstartError
-from warmstart.core.files import canonical, replace_file
+from warmstart.core.files import canonical_json, replace_file
 
 __all__ = ["Encoder", "EncoderConfig", "Precision", "load_encoder", "make_encoder"]
 
@@ -140,7 +140,7 @@ class Encoder(nn.Module):
         values = {name: settings[name] for name in IDENTITY}
         values |= {"architecture": self.backbone.name, "tap": self.backbone.tap}
         values |= {"preprocessing": self.preprocessing.to_json(), "frame_shape": list(self.frame_shape)}
-        digest = hashlib.sha256(canonical(values))
+        digest = hashlib.sha256(canonical_json(values).encode())
         for name, tensor in sorted(self.state_dict().items()):
             digest.update(f"{name}{tuple(tensor.shape)}{tensor.dtype}".encode())
             digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 
-from warmstart.experiments.records.records import as_disk_full
+from warmstart.core.files import as_disk_full
 
 CLAIM = "claim.lock"
 HEARTBEAT_SECONDS = 5.0

@@ -3,7 +3,6 @@
 Holds whatever decides the result and nothing else: no paths, worker counts or hosts.
 """
 
-import hashlib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from functools import cache
@@ -12,8 +11,9 @@ from pathlib import Path
 from typing import Any, Literal
 
 from warmstart.core.errors import WarmstartError
+from warmstart.core.files import json_hash, read_json, write_json
 from warmstart.core.plain import to_plain
-from warmstart.experiments.records.records import CONFIG, canonical_json, read_json, write_json
+from warmstart.experiments.records.records import CONFIG
 
 Kind = Literal["encoder", "identify", "source", "target", "random"]
 TRIALS = "trials"
@@ -97,7 +97,7 @@ class TrialConfig:
     @property
     def hash(self) -> str:
         """First 16 hex digits of the sha256 of the configuration's canonical JSON."""
-        return hashlib.sha256(canonical_json(self.to_json()).encode()).hexdigest()[:16]
+        return json_hash(self.to_json())[:16]
 
     @property
     def grid(self) -> tuple[int, ...]:

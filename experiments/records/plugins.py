@@ -12,8 +12,8 @@ from importlib import metadata
 from pathlib import Path
 
 from warmstart.core.errors import WarmstartError
+from warmstart.core.files import as_disk_full, write_text
 from warmstart.core.plugins import GROUP, load_plugin
-from warmstart.experiments.records.records import as_disk_full, write_text
 
 FOLDER = "plugins"
 """Folder of a run directory that keeps a copy of each plugin file."""

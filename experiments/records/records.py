@@ -3,16 +3,14 @@
 `records.jsonl` holds only what is the same whenever the trial is run; times go to `times.jsonl`.
 """
 
-import errno
 import json
 import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from warmstart.core.errors import WarmstartError
+from warmstart.core.files import as_disk_full, canonical_json
 
 RECORDS = "records.jsonl"
 TIMES = "times.jsonl"
@@ -27,86 +25,6 @@ ERROR = "error.txt"
 LOG = "log.txt"
 FILM = "rollout.mp4"
 FRAMES = "frames.png"
-
-
-class DiskFullError(WarmstartError):
-    """No space is left to write to."""
-
-    def __init__(self, path: Path) -> None:
-        super().__init__(
-            f"The disk is full: {path} could not be written. Nothing recorded is lost: free some space "
-            "and run the same command again, it continues."
-        )
-
-
-def canonical_json(data: Any) -> str:
-    """Write plain data as JSON in one way only: sorted keys, no spaces, no NaN."""
-    return json.dumps(data, sort_keys=True, separators=(",", ":"), allow_nan=False)
-
-
-def plain(state: Any) -> Any:
-    """A state without NumPy's types: its arrays as lists."""
-    if isinstance(state, Mapping):
-        return {str(key): plain(value) for key, value in state.items()}
-    if isinstance(state, list | tuple):
-        return [plain(value) for value in state]
-    return state.tolist() if isinstance(state, np.ndarray | np.generic) else state
-
-
-def write_json(path: Path, data: Any, durable: bool = False) -> None:
-    """Replace a JSON file in one step, so that a reader sees the old or the new one.
-
-    Args:
-        path: The file; its folder exists.
-        data: Plain data.
-        durable: Whether to wait until the disk has it.
-
-    Raises:
-        DiskFullError: No space is left.
-    """
-    write_text(path, json.dumps(data, indent=1) + "\n", durable)
-
-
-def write_text(path: Path, text: str, durable: bool = False) -> None:
-    """Replace a text file in one step; see `write_json`."""
-    staged = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        with staged.open("w", encoding="utf-8") as file:
-            file.write(text)
-            if durable:
-                file.flush()
-                os.fsync(file.fileno())
-        staged.replace(path)
-    except OSError as error:
-        staged.unlink(missing_ok=True)
-        raise as_disk_full(error, path) from None
-
-
-def as_disk_full(error: OSError, path: Path) -> Exception:
-    """Turn "no space left" and "quota exceeded" into `DiskFullError`; leave other errors as they are."""
-    return DiskFullError(path) if error.errno in (errno.ENOSPC, errno.EDQUOT) else error
-
-
-def is_disk_full(error: BaseException | None) -> bool:
-    """Say whether an error, or what it came from, is a full disk (torch and safetensors wrap it)."""
-    seen: set[int] = set()
-    while error is not None and id(error) not in seen:
-        seen.add(id(error))
-        if isinstance(error, DiskFullError) or getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT):
-            return True
-        if "No space left on device" in str(error) or "Disk quota exceeded" in str(error):
-            return True
-        error = error.__cause__ or error.__context__
-    return False
-
-
-def read_json(path: Path) -> dict[str, Any] | None:
-    """Read a JSON object; None where there is no such file or it isn't one."""
-    try:
-        data = json.loads(path.read_text(encoding="utf-8"))
-    except (FileNotFoundError, NotADirectoryError, json.JSONDecodeError, UnicodeDecodeError):
-        return None
-    return data if isinstance(data, dict) else None
 
 
 class RecordWriter:

@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-from warmstart.experiments.records.records import read_json, write_json
+from warmstart.core.files import read_json, write_json
 
 State = Literal["waiting", "running", "done", "failed", "interrupted"]
 STATUS = "status.json"

@@ -9,8 +9,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO, Protocol
 
+from warmstart.core.files import as_disk_full
 from warmstart.core.threads import POOL_VARIABLES
-from warmstart.experiments.records.records import LOG, as_disk_full
+from warmstart.experiments.records.records import LOG
 
 PLATFORM = sys.platform
 EXIT_LOST = 71

@@ -10,20 +10,11 @@ from numpy.typing import NDArray
 
 from warmstart.core.documents import read_yaml
 from warmstart.core.errors import WarmstartError
+from warmstart.core.files import read_json
 from warmstart.experiments.analysis.curves import Curve, Failure, RunData
 from warmstart.experiments.records.claims import holder
 from warmstart.experiments.records.config import TRIALS, Kind, TrialConfig
-from warmstart.experiments.records.records import (
-    ERROR,
-    FILM,
-    GAP,
-    MAP,
-    RECORDS,
-    TIMES,
-    TRANSFER,
-    read_json,
-    read_jsonl,
-)
+from warmstart.experiments.records.records import ERROR, FILM, GAP, MAP, RECORDS, TIMES, TRANSFER, read_jsonl
 from warmstart.experiments.records.status import Status, read_status
 
 STUDY_FILE = "study.yaml"

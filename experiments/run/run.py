@@ -8,18 +8,12 @@ from pathlib import Path
 
 from warmstart.core.documents import Document, read_yaml
 from warmstart.core.errors import WarmstartError
+from warmstart.core.files import as_disk_full, read_json, write_json, write_text
 from warmstart.experiments.analysis.curves import Failure, RunData
 from warmstart.experiments.analysis.summary import Summary, summarise, write_summary
 from warmstart.experiments.records.config import TRIALS, PlannedTrial
 from warmstart.experiments.records.plugins import load_plugins, store_plugins
-from warmstart.experiments.records.records import (
-    CHECKPOINT,
-    CONFIG,
-    as_disk_full,
-    read_json,
-    write_json,
-    write_text,
-)
+from warmstart.experiments.records.records import CHECKPOINT, CONFIG
 from warmstart.experiments.records.tensorboard import link_runs
 from warmstart.experiments.report.report import write_report
 from warmstart.experiments.run.progress import Mode, TrialProgress, make_progress

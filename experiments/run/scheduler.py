@@ -13,10 +13,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from types import FrameType
 
+from warmstart.core.files import DiskFullError, write_text
 from warmstart.core.threads import available_cores
 from warmstart.experiments.records.claims import holder
 from warmstart.experiments.records.config import TRIALS, PlannedTrial
-from warmstart.experiments.records.records import ERROR, LOG, DiskFullError, write_text
+from warmstart.experiments.records.records import ERROR, LOG
 from warmstart.experiments.records.status import (
     EXIT_CLAIMED,
     EXIT_DISK_FULL,

@@ -7,9 +7,8 @@ from typing import Any
 from warmstart.agents.settings.config import AlgorithmConfig, config_class
 from warmstart.agents.settings.defaults import default_config
 from warmstart.agents.settings.vision import VisionConfig
-from warmstart.core.documents import Place
 from warmstart.core.errors import WarmstartError, unknown_name
-from warmstart.core.plain import override, setting_names, to_plain
+from warmstart.core.plain import Place, replaced, setting_names, to_plain
 from warmstart.envs.frames.options import sees_pixels, state_task
 from warmstart.envs.tasks.task import Task
 from warmstart.experiments.study.study import ARM_KEYS, WORLD_KEYS, Arm, Study, StudyError, checked
@@ -102,7 +101,7 @@ def resolve_arm(study: Study, arm: Arm, place: Place, target: Task, source: Task
 
 def _world(study: Study, arm: Arm, place: Place, seen: Task) -> WorldConfig:
     """The simulation that an arm trains in."""
-    world = override(WorldConfig(), arm.world, lambda key, text: StudyError((*place, key), text))
+    world = checked(place, lambda: replaced(WorldConfig(), arm.world))
     if world.needs_reality and study.reality is None:
         key = "identify" if world.identify else "reality_steps"
         raise StudyError((*place, key), "is done in a reality: name one under `reality`.")
@@ -127,7 +126,7 @@ def _vision(written: str | Mapping[str, Any] | None, place: Place) -> VisionConf
         return checked(place, lambda: VisionConfig(encoder=written))
     if not isinstance(written.get("encoder"), str):
         raise StudyError(place, "expected the encoder's text under the key `encoder`.")
-    return override(VisionConfig(), written, lambda key, text: StudyError((*place, key), text))
+    return checked(place, lambda: replaced(VisionConfig(), written))
 
 
 def resolve_algorithm(
@@ -158,8 +157,8 @@ def resolve_algorithm(
     base = default_config(kind.algorithm, task)
     known = setting_names(kind)
     shared = {key: value for key, value in unless_written.items() if key in known and key not in settings}
-    config = override(base, {**shared, **settings}, lambda key, text: StudyError((*place, key), text))
-    return override(config, of_arm, lambda key, text: StudyError((*arm_place, "algorithm", key), text))
+    config = checked(place, lambda: replaced(base, {**shared, **settings}))
+    return checked((*arm_place, "algorithm"), lambda: replaced(config, of_arm))
 
 
 def resolve_method(

@@ -12,8 +12,8 @@ from warmstart.agents.encoders.config import EncoderConfig
 from warmstart.agents.encoders.encoder import make_encoder
 from warmstart.agents.observing.frames import frame_space
 from warmstart.agents.settings.config import AlgorithmConfig
-from warmstart.core.documents import Place
 from warmstart.core.errors import unknown_name
+from warmstart.core.plain import Place
 from warmstart.envs.frames.options import sees_pixels
 from warmstart.envs.tasks.layouts import Layout
 from warmstart.envs.tasks.task import Task

@@ -6,10 +6,9 @@ from pathlib import Path
 from typing import Any
 
 from warmstart.agents.encoders.config import EncoderConfig
-from warmstart.core.documents import Place
 from warmstart.core.errors import WarmstartError
 from warmstart.core.files import content_hash
-from warmstart.core.plain import override, to_plain
+from warmstart.core.plain import Place, replaced, to_plain
 from warmstart.experiments.records.config import ENCODER_ARM, PlannedTrial, TrialConfig
 from warmstart.experiments.study.arms import ResolvedArm
 from warmstart.experiments.study.study import StudyError, checked
@@ -115,4 +114,4 @@ def pretraining_of(arm: ResolvedArm) -> PretrainingConfig:
     for name, why in _DECIDED.items():
         if name in arm.vision.pretrain:
             raise WarmstartError(f"pretrain: {name} can't be set in a study: {why}.")
-    return override(PretrainingConfig(), arm.vision.pretrain)
+    return replaced(PretrainingConfig(), arm.vision.pretrain)

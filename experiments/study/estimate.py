@@ -9,10 +9,10 @@ from warmstart.agents.checkpoints.policy import Policy
 from warmstart.agents.encoders.config import EncoderConfig
 from warmstart.agents.evaluation import evaluate
 from warmstart.agents.settings.config import AlgorithmConfig, PPOConfig, config_from_json
+from warmstart.core.files import canonical_json
 from warmstart.core.threads import available_cores
 from warmstart.envs.tasks.task import Task
 from warmstart.experiments.records.config import TrialConfig
-from warmstart.experiments.records.records import canonical_json
 from warmstart.experiments.study.plan import Plan
 from warmstart.experiments.trial.seeing import make_sight
 

@@ -10,9 +10,9 @@ from importlib import resources
 from pathlib import Path
 from typing import Any, TypeVar
 
-from warmstart.core.documents import Document, Place, Section, dump_yaml, parse_yaml, read_yaml
+from warmstart.core.documents import Document, dump_yaml, parse_yaml, read_yaml
 from warmstart.core.errors import WarmstartError, unknown_name
-from warmstart.core.plain import override, raw_algorithm, raw_list, raw_mapping, raw_seeds, to_plain
+from warmstart.core.plain import Place, SettingError, replaced, to_plain
 
 T = TypeVar("T")
 _PRESETS = "warmstart.experiments.presets"
@@ -31,12 +31,8 @@ ARM_KEYS = ("obs", "vision", "algorithm", "optional", *WORLD_KEYS)
 """What an arm may say beside its name, its method and the method's options."""
 
 
-class StudyError(WarmstartError):
+class StudyError(SettingError):
     """A mistake in one field of a study; `place` leads to it."""
-
-    def __init__(self, place: Place, message: str) -> None:
-        self.place, self.message = place, message
-        super().__init__(str(Document(None).error(place, message)))
 
 
 @dataclass(frozen=True)
@@ -195,7 +191,8 @@ class Study:
         """The evaluation with its intervals filled in."""
         written = self.evaluation
         if not isinstance(written, Evaluation):
-            written = override(Evaluation(), written, lambda key, text: StudyError(("evaluation", key), text))
+            values = written
+            written = checked(("evaluation",), lambda: replaced(Evaluation(), values))
         every = written.every or max(1, self.target_steps // 20)
         return Evaluation(every, written.episodes, written.seed, written.source_every or every)
 
@@ -247,43 +244,7 @@ class Study:
             WarmstartError: Unknown key (with its line and the nearest match), wrong type, missing or unsound
                 value.
         """
-        section = Section(document, valid=[item.name for item in fields(cls)])
-        values: dict[str, Any] = {key: section.text(key) for key in ("name", "target")}
-        for key, default in (("source_steps", 0), ("target_steps", None), ("torch_threads", 1)):
-            values[key] = section.integer(key, default)
-        for key in (
-            "source",
-            "baseline",
-            "device",
-            "source_task",
-            "source_normalizer",
-            "reality",
-            "judge_range",
-        ):
-            if section.data.get(key) is not None:
-                values[key] = section.text(key)
-        for key in ("observation_map", "action_map"):
-            values[key] = section.name_map(key)
-        for key in ("source_observation_names", "source_action_names"):
-            values[key] = section.list_of_text(key)
-        values["map"] = section.list_of_text("map") or ()
-        for key, read in (
-            ("algorithm", raw_algorithm),
-            ("source_algorithm", raw_algorithm),
-            ("arms", raw_list),
-            ("vision", raw_algorithm),
-            ("seeds", raw_seeds),
-            ("evaluation", raw_mapping),
-        ):
-            if section.data.get(key) is not None:
-                try:
-                    values[key] = read(section.data[key])
-                except TypeError as wrong:
-                    raise section.error(key, str(wrong)) from None
-        try:
-            return cls(**values)
-        except StudyError as wrong:
-            raise document.error(wrong.place, wrong.message) from None
+        return document.read(cls)
 
 
 def checked(place: Place, make: Callable[[], T]) -> T:
@@ -292,6 +253,8 @@ def checked(place: Place, make: Callable[[], T]) -> T:
         return make()
     except StudyError:
         raise
+    except SettingError as error:
+        raise StudyError((*place, *error.place), error.message) from None
     except WarmstartError as error:
         raise StudyError(place, str(error)) from None
 

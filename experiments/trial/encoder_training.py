@@ -6,11 +6,12 @@ from pathlib import Path
 from typing import Any
 
 from warmstart.agents.observing.base import ENCODER_FILE
-from warmstart.core.plain import override
+from warmstart.core.files import write_json
+from warmstart.core.plain import replaced
 from warmstart.envs.tasks.task import Task
 from warmstart.experiments.records.config import TrialConfig
 from warmstart.experiments.records.recorder import Recorder
-from warmstart.experiments.records.records import TRANSFER, write_json
+from warmstart.experiments.records.records import TRANSFER
 from warmstart.experiments.trial.seeing import randomized_looks, trial_encoder, vision_config
 from warmstart.transfer.pretraining.pretraining import PretrainingConfig, pretrain
 from warmstart.transfer.pretraining.tasks import SourceTasks
@@ -33,7 +34,7 @@ def train_encoder(config: TrialConfig, directory: Path, recorder: Recorder) -> N
         WarmstartError: The encoder or the objective doesn't fit the task's frames.
     """
     recorder.start(0)
-    settings = override(PretrainingConfig(), config.vision["pretrain"])
+    settings = replaced(PretrainingConfig(), config.vision["pretrain"])
     settings = replace(settings, seed=config.seed, device=config.device)
     encoder, _ = trial_encoder(config, directory)
     looks = randomized_looks(vision_config(config.vision), config.seed)

@@ -5,10 +5,10 @@ from pathlib import Path
 from typing import Any
 
 from warmstart.core.errors import WarmstartError
+from warmstart.core.files import write_json
 from warmstart.envs.tasks.task import Task
 from warmstart.experiments.records.config import TrialConfig
 from warmstart.experiments.records.recorder import Recorder
-from warmstart.experiments.records.records import write_json
 from warmstart.experiments.trial.worlds import IDENTIFICATION, trial_reality
 from warmstart.sim2real.identification.result import DELAY, SECONDS, WINDOW
 

@@ -21,13 +21,14 @@ from warmstart.agents.evaluation import EvaluationCallback, EvaluationResult, ev
 from warmstart.agents.extractors.seams import merge
 from warmstart.agents.settings.config import config_from_json
 from warmstart.core.errors import WarmstartError
+from warmstart.core.files import without_numpy, write_json
 from warmstart.envs.tasks.layouts import Layout
 from warmstart.envs.tasks.task import Task
 from warmstart.envs.vector import make_vec
 from warmstart.experiments.records.claims import Claim, ClaimedError
 from warmstart.experiments.records.config import TrialConfig
 from warmstart.experiments.records.recorder import Recorder
-from warmstart.experiments.records.records import CHECKPOINT, CURRICULUM, TRANSFER, plain, write_json
+from warmstart.experiments.records.records import CHECKPOINT, CURRICULUM, TRANSFER
 from warmstart.experiments.records.status import StatusWriter
 from warmstart.experiments.trial.drawn import DrawnRecorder
 from warmstart.experiments.trial.identifying import identification_notes, identify_physics
@@ -119,9 +120,8 @@ class _Training:
                 report.add_notes([proof.note(), precision_note(in_use)])
             save_checkpoint(model, self.directory / CHECKPOINT, task=self.task, steps=model.num_timesteps)
             if self.world.curriculum is not None:
-                write_json(
-                    self.directory / CURRICULUM, plain(self.world.curriculum.state_dict()), durable=True
-                )
+                state = without_numpy(self.world.curriculum.state_dict())
+                write_json(self.directory / CURRICULUM, state, durable=True)
             self.diverged += int(env_attribute(model.get_env(), "n_diverged") or 0)
             if self.diverged:
                 report.add_notes([f"{self.diverged:,} simulations diverged in training and were begun anew."])

@@ -8,17 +8,10 @@ from typing import TYPE_CHECKING, Any
 from warmstart.agents.checkpoints.checkpoint import Checkpoint, checkpoint_of
 from warmstart.core.documents import dump_yaml
 from warmstart.core.errors import WarmstartError
+from warmstart.core.files import read_json, write_json
 from warmstart.envs.tasks.task import Task
 from warmstart.experiments.records.config import TRIALS, TrialConfig
-from warmstart.experiments.records.records import (
-    CHECKPOINT,
-    CONFIG,
-    CURRICULUM,
-    GAP,
-    MAP,
-    read_json,
-    write_json,
-)
+from warmstart.experiments.records.records import CHECKPOINT, CONFIG, CURRICULUM, GAP, MAP
 from warmstart.sim2real.world import TrainingWorld, around_identified, training_world, with_identified
 
 if TYPE_CHECKING:

@@ -11,16 +11,9 @@ from pathlib import Path
 import pytest
 
 from warmstart.core.errors import WarmstartError
+from warmstart.core.files import DiskFullError, canonical_json, is_disk_full, read_json, write_json
 from warmstart.experiments.records.claims import CLAIM, STALE_SECONDS, Claim, ClaimedError, holder
-from warmstart.experiments.records.records import (
-    DiskFullError,
-    RecordWriter,
-    canonical_json,
-    is_disk_full,
-    read_json,
-    read_jsonl,
-    write_json,
-)
+from warmstart.experiments.records.records import RecordWriter, read_jsonl
 from warmstart.experiments.records.status import Status, StatusWriter, read_status
 
 needs_full_device = pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full on this system")

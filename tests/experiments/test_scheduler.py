@@ -12,10 +12,10 @@ from typing import Any
 
 import pytest
 
+from warmstart.core.files import DiskFullError
 from warmstart.experiments.records.claims import holder
 from warmstart.experiments.records.config import PlannedTrial
 from warmstart.experiments.records.plugins import load_plugins, store_plugins
-from warmstart.experiments.records.records import DiskFullError
 from warmstart.experiments.records.status import Status, read_status, write_status
 from warmstart.experiments.run import launcher
 from warmstart.experiments.run.progress import TrialProgress

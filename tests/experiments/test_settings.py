@@ -6,7 +6,7 @@ from typing import Any, Literal
 import pytest
 
 from warmstart.core.errors import WarmstartError
-from warmstart.core.plain import override, setting_names, to_plain
+from warmstart.core.plain import replaced, setting_names, to_plain
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ class Config:
     ],
 )
 def test_values_take_the_fields_type(key: str, value: Any, expected: Any) -> None:
-    found = getattr(override(Config(), {key: value}), key)
+    found = getattr(replaced(Config(), {key: value}), key)
     assert found == expected
     assert type(found) is type(expected)
 
@@ -69,12 +69,12 @@ def test_values_take_the_fields_type(key: str, value: Any, expected: Any) -> Non
 )
 def test_other_values_are_refused(key: str, value: Any, message: str) -> None:
     with pytest.raises(WarmstartError, match=message):
-        override(Config(), {key: value})
+        replaced(Config(), {key: value})
 
 
 def test_plain_values_read_back() -> None:
     config = Config(widths=(5,), inner=Inner(-1.0, 2.0), names={"x": 3})
-    assert override(Config(), to_plain(config)) == config
+    assert replaced(Config(), to_plain(config)) == config
     assert set(to_plain(config)) == set(setting_names(Config))
     with pytest.raises(WarmstartError, match="plain data"):
         to_plain({"a": object()})

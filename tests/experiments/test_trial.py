@@ -12,9 +12,10 @@ import torch
 from safetensors.torch import load_file
 
 from warmstart.core.errors import WarmstartError
+from warmstart.core.files import canonical_json, read_json, write_json
 from warmstart.experiments.records.claims import Claim, ClaimedError
 from warmstart.experiments.records.config import TrialConfig
-from warmstart.experiments.records.records import canonical_json, read_json, read_jsonl, write_json
+from warmstart.experiments.records.records import read_jsonl
 from warmstart.experiments.records.status import Status, read_status, write_status
 from warmstart.experiments.run.run import prepare
 from warmstart.experiments.study.plan import make_plan

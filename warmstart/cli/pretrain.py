@@ -85,7 +85,7 @@ class Pretrain(Command):
 
     def _settings(self) -> "PretrainingConfig":
         """Settings of training and of the objective, names and types checked."""
-        from warmstart.core.plain import override, setting_names
+        from warmstart.core.plain import SettingError, replaced, setting_names
         from warmstart.transfer.pretraining.pretraining import PretrainingConfig
         from warmstart.transfer.pretraining.table import make_objective
 
@@ -103,14 +103,14 @@ class Pretrain(Command):
                 )
             (options if name in own else values)[name] = value
 
-        def mistake(key: str, message: str) -> WarmstartError:
-            if key == flags[0]:  # what doesn't go together is blamed on the first setting, and says its name
-                return WarmstartError(message)
-            return WarmstartError(f"{'--' if key in flags else '--option '}{key}: {message}")
-
-        checked = override(objective, options, mistake)
-        values["options"] = {name: getattr(checked, name) for name in options}
-        return override(PretrainingConfig(), values, mistake)
+        try:
+            checked = replaced(objective, options)
+            values["options"] = {name: getattr(checked, name) for name in options}
+            return replaced(PretrainingConfig(), values)
+        except SettingError as wrong:
+            if not wrong.place:
+                raise
+            raise WarmstartError(f"{'--' if wrong.place[0] in flags else '--option '}{wrong}") from None
 
     def _pretrain(self, meter: Meter) -> dict[str, Any]:
         """Everything between the checks and the report; the file is written last."""
