@@ -3,6 +3,8 @@
 Importing this package is light: it loads neither torch nor mujoco, so that threads and ``MUJOCO_GL`` can
 still be chosen. The names below are loaded when they are first used. Gymnasium learns of ``warmstart/…`` ids
 (``gymnasium.make_vec("warmstart/HalfCheetah-v5", num_envs=64)``).
+
+May import: core, envs, agents, transfer, sim2real, experiments.
 """
 
 from importlib import import_module
