@@ -16,6 +16,10 @@ from warmstart.core.errors import WarmstartError, unknown_name
 T = TypeVar("T")
 Place = tuple[str | int, ...]
 """Keys and indices that lead from the outermost value to one inside it."""
+Settings = Mapping[str, Any]
+"""Plain values by name, as a file or a person wrote them, before they are read."""
+State = dict[str, Any]
+"""What a ``state_dict`` returns: plain values and arrays from which ``load_state_dict`` restores."""
 
 
 class SettingError(WarmstartError):

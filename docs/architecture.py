@@ -1,6 +1,6 @@
 """What imports what, read from the code itself: for the tests, and to draw `docs/images/architecture.svg`.
 
-Every folder's ``__init__.py`` says what lives there and, after "May import:", from which folders it may import.
+Every folder's ``__init__.py`` says what lives there and, after "May import:", which folders it imports from.
 """
 
 import ast
