@@ -1,0 +1,66 @@
+"""A run directory and a zip that be725d8 made, before the rooms had rooms: reported and used as ever.
+
+The study of `tests/data/old_run` has a fine-tuned arm, and arms with randomization, imperfections and a
+curriculum, a privileged critic and a history, judged in a reality. Reports, films and logs are left out.
+"""
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import warmstart
+from warmstart.__main__ import main
+
+DATA = Path(__file__).parents[1] / "data"
+RETURNS = {
+    "26d28fc6c8ba71c9": [25.0, 26.0, 28.0],
+    "49235512eb684ba8": [38.0, 33.0, 23.0],
+    "5aafa6ece2d63f8f": [32.0, 37.0, 21.0],
+    "cd39d9213d64d6da": [31.0, 28.0, 25.0],
+    "db2a5a5dfd45635c": [21.0, 19.0, 36.0],
+    "ff925d254e83bf57": [38.0, 33.0, 23.0],
+}
+"""What each trial's checkpoint reached in three episodes, evaluated by be725d8 with the seed 7."""
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Path:
+    """A copy of the old run, which may be written to."""
+    return Path(shutil.copytree(DATA / "old_run", tmp_path / "old"))
+
+
+def test_it_is_reported_with_the_same_numbers(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    before = json.loads((run / "summary.json").read_text())
+    assert main(["report", str(run)]) == 0
+    assert (run / "report.html").stat().st_size > 100_000
+    after = json.loads((run / "summary.json").read_text())
+    assert [arm["name"] for arm in after["arms"]] == [arm["name"] for arm in before["arms"]]
+    assert after["arms"] == before["arms"]
+    assert after["notes"] == before["notes"]
+
+
+@pytest.mark.parametrize("trial", RETURNS)
+def test_its_checkpoints_act_as_they_did(trial: str) -> None:
+    checkpoint = warmstart.load(DATA / "old_run" / "trials" / trial / "checkpoint")
+    found = warmstart.evaluate(checkpoint.policy(), "InvertedPendulum-v5", episodes=3, seed=7)
+    np.testing.assert_array_equal(found.returns, RETURNS[trial])
+
+
+def test_a_zip_that_was_written_for_plain_sb3_is_read() -> None:
+    checkpoint = warmstart.load(DATA / "old_run_source.zip")
+    found = warmstart.evaluate(checkpoint.policy(), "InvertedPendulum-v5", episodes=3, seed=7)
+    np.testing.assert_array_equal(found.returns, [37.0, 28.0, 19.0])  # the source's, without its normaliser
+
+
+def test_an_agent_starts_from_a_trial_of_it(run: Path, tmp_path: Path) -> None:
+    source = run / "trials" / "49235512eb684ba8"
+    words = ["transfer", str(source), "InvertedPendulum-v5@pole.mass=x2", "--steps", "512"]
+    options = ["--option", "critic_fit_steps=0", "--out", str(tmp_path / "new")]
+    assert main([*words, *options]) == 0
+
+
+def test_it_can_be_run_again(run: Path) -> None:
+    assert main(["compare", str(run), "--dry-run"]) == 0
