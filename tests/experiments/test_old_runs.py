@@ -55,11 +55,22 @@ def test_a_zip_that_was_written_for_plain_sb3_is_read() -> None:
     np.testing.assert_array_equal(found.returns, [37.0, 28.0, 19.0])  # the source's, without its normaliser
 
 
+STUDY = """\
+name: new
+source: {source}
+target: InvertedPendulum-v5@pole.mass=x2
+target_steps: 512
+seeds: 1
+algorithm: {{name: ppo, n_envs: 8, n_steps: 32, batch_size: 64, n_epochs: 2, net_arch: [8]}}
+arms: [scratch, {{method: fine_tune, critic_fit_steps: 0}}]
+evaluation: {{every: 256, episodes: 2}}
+"""
+
+
 def test_an_agent_starts_from_a_trial_of_it(run: Path, tmp_path: Path) -> None:
-    source = run / "trials" / "49235512eb684ba8"
-    words = ["transfer", str(source), "InvertedPendulum-v5@pole.mass=x2", "--steps", "512"]
-    options = ["--option", "critic_fit_steps=0", "--out", str(tmp_path / "new")]
-    assert main([*words, *options]) == 0
+    study = tmp_path / "new.yaml"
+    study.write_text(STUDY.format(source=run / "trials" / "49235512eb684ba8" / "checkpoint"))
+    assert main(["compare", str(study), "--out", str(tmp_path / "new")]) == 0
 
 
 def test_it_can_be_run_again(run: Path) -> None:
