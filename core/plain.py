@@ -208,6 +208,15 @@ def check(config: Any) -> None:
             bounds.check(getattr(config, name), (name,))
 
 
+def placed(place: Place, make: Callable[[], T]) -> T:
+    """Do something, and say of a mistake where among the settings it stands.
+
+    Raises:
+        SettingError: `make` raised a `WarmstartError`; a place that it names lies inside `place`.
+    """
+    return _made(make, {}, place)
+
+
 def to_plain(value: Any, defaults: bool = True) -> Any:
     """Turn a dataclass (or a value inside one) into what JSON and YAML hold; tuples become lists.
 
