@@ -82,7 +82,7 @@ def test_plain_values_read_back() -> None:
 
 def test_a_mistake_is_told_from_further_out() -> None:
     with pytest.raises(SettingError, match=r"^arms\[1\]\.count: expected a whole number"):
-        placed(("arms", 1), lambda: replaced(Config(), {"count": "x"}))
+        placed(("arms", 1), replaced, Config(), {"count": "x"})
 
     def refuse() -> None:
         raise WarmstartError("no such task")
