@@ -3,7 +3,6 @@
 May import from `warmstart.envs` only.
 """
 
-import os
 from collections.abc import Sequence
 from typing import Any, Protocol, runtime_checkable
 
@@ -11,6 +10,7 @@ import gymnasium
 from gymnasium.vector import VectorEnv
 
 from warmstart.core.errors import WarmstartError, unknown_name
+from warmstart.core.threads import available_cores
 from warmstart.envs.batched import BatchedEnv
 from warmstart.envs.frames.options import split_options
 from warmstart.envs.gymnasium_vector import GymnasiumVectorEnv
@@ -139,7 +139,7 @@ def _register_atari() -> None:
 
 def _threads(n_threads: int | None, n_envs: int) -> int:
     if n_threads is None:
-        n_threads = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+        n_threads = available_cores()
     if n_threads < 1:
         raise WarmstartError(f"Expected at least one thread, found n_threads={n_threads}.")
     return min(n_threads, n_envs)

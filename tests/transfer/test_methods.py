@@ -212,9 +212,9 @@ class Mine(FineTune):
 def test_plugin_file(tmp_path, envs, table):
     path = tmp_path / "plugin.py"
     path.write_text(PLUGIN)
-    digest = load_plugin(path)
-    assert len(digest) == 64
-    assert load_plugin(path) == digest
+    plugin = load_plugin(path)
+    assert len(plugin.sha256) == 64
+    assert load_plugin(path) == plugin
     source, target = pair("ppo", envs)
     assert warm_start(target, source, "mine").steps == 0
     path.write_text("1 / 0")

@@ -14,7 +14,7 @@ import tyro
 from warmstart.cli.console import Command, Words, console, note, print_json, print_table
 from warmstart.cli.policy import check_fit
 from warmstart.core.errors import WarmstartError
-from warmstart.core.progress import Advance, Meter
+from warmstart.core.progress import Advance, make_progress
 
 if TYPE_CHECKING:
     from warmstart.agents.checkpoints.checkpoint import Checkpoint
@@ -74,8 +74,8 @@ class Gap(Command):
         ]
         began = time.perf_counter()
         found: list[tuple[str, GapFigures]] = []
-        with Meter(quiet=self.json) as meter:
-            update = meter.stage("Playing")
+        with make_progress("none" if self.json else "auto") as progress:
+            update = progress.stage("Playing")
             for index, each in enumerate((*named, *oracles)):
                 gap = measure_gap(
                     each.name,
@@ -182,7 +182,7 @@ class Robustness(Command):
         began = time.perf_counter()
         given = trained_on(sweeps, trained, task)
         maps: list[RobustnessMap] = []
-        with Meter(quiet=self.json) as meter:
+        with make_progress("none" if self.json else "auto") as progress:
             maps.extend(
                 robustness_map(
                     each.name,
@@ -191,7 +191,7 @@ class Robustness(Command):
                     sweeps,
                     episodes=self.episodes,
                     seed=self.seed,
-                    progress=meter.stage(each.name),
+                    progress=progress.stage(each.name),
                 )
                 for each in named
             )
