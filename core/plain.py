@@ -98,6 +98,14 @@ def listed(value: Any) -> Any:
     return value if isinstance(value, list | tuple) else [value]
 
 
+def unquoted(value: Any) -> Any:
+    """A number that YAML 1.1 takes for text, such as ``1e-3``, is one; see `Before`."""
+    try:
+        return float(value) if isinstance(value, str) else value
+    except ValueError:
+        return value
+
+
 def paired(value: Any) -> Any:
     """One number stands for that number twice: ``[low, high]``; see `Before`."""
     return value if isinstance(value, list | tuple) else [value, value]
