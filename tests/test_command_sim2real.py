@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 
 from warmstart.__main__ import main
+from warmstart.core.plain import read
 from warmstart.sim2real.identification.recording import record
-from warmstart.sim2real.imperfections.challenges import read_imperfections
+from warmstart.sim2real.imperfections.imperfections import Imperfections
 from warmstart.sim2real.imperfections.paths import perturbations
 
 FIT = ("identify", "Hopper-v5", "--reality", "hopper-worn", "--fit", "torso.mass=x0.5:x2")
@@ -165,7 +166,7 @@ def test_identify_from_a_file(capsys, tmp_path):
 
 
 def test_a_delay_that_changes_is_printed_and_a_rejected_fit_is_not(capsys, tmp_path):
-    late = perturbations(read_imperfections({"action_delay": [0, 1]}), 0)
+    late = perturbations(read(Imperfections, {"action_delay": [0, 1]}), 0)
     task = "InvertedPendulum-v5@gear=x0.8"
     recorded = record(task, 300, noise_std=0.002, amplitude=0.3, perturbations=late)
     words = (
