@@ -62,6 +62,8 @@ class Bounds:
     def __str__(self) -> str:
         least = f"above {self.low:g}" if self.above else f"at least {self.low:g}"
         most = f"below {self.high:g}" if self.below else f"at most {self.high:g}"
+        if math.isinf(self.low) and math.isinf(self.high):
+            return "that is finite"
         if math.isinf(self.high):
             return least + (" and finite" if self.below else "")
         if math.isinf(self.low):
@@ -115,6 +117,8 @@ Count = Annotated[int, Bounds(1)]
 """A whole number of at least 1."""
 Natural = Annotated[int, Bounds(0)]
 """A whole number of at least 0."""
+Finite = Annotated[float, Bounds(above=True, below=True)]
+"""A finite number."""
 Positive = Annotated[float, Bounds(0, above=True, below=True)]
 """A finite number above 0."""
 NonNegative = Annotated[float, Bounds(0, below=True)]
