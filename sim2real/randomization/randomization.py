@@ -1,12 +1,9 @@
-"""Domain randomization as data: terms over physical and visual parameters, drawn by key.
-
-May import envs, agents and transfer.
-"""
+"""Domain randomization: draws of terms over physical and visual parameters, by key."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,15 +11,15 @@ from scipy.special import ndtr, ndtri
 
 from warmstart.core.errors import WarmstartError, unknown_name
 from warmstart.core.keyed import keys_of, uniforms
+from warmstart.core.plain import Before, Bounds, Settings, State, check, read, unquoted
 from warmstart.envs.physics.parameters import Operation, Parameters
 from warmstart.sim2real.randomization.distributions import Uniform
-from warmstart.sim2real.randomization.terms import Term, number, read_term
+from warmstart.sim2real.randomization.terms import Term, read_term
 
 Floats = NDArray[np.float64]
 Ids = NDArray[Any]
 _NEUTRAL: Mapping[Operation, float] = {"scale": 1.0, "add": 0.0, "set": np.nan}
 """What leaves a parameter as it is."""
-_EXAMPLE = "{between: [a, b], r: 0.5}"
 
 
 @dataclass(frozen=True)
@@ -31,14 +28,13 @@ class Correlation:
 
     between: tuple[str, str]
     """Names of the terms."""
-    r: float
-    """Correlation of the Gaussian copula that joins them, from -1 to 1."""
+    r: Annotated[float, Before(unquoted), Bounds(-1, 1)]
+    """Correlation of the Gaussian copula that joins them."""
 
     def __post_init__(self) -> None:
-        if len(self.between) != 2 or self.between[0] == self.between[1]:
+        check(self)
+        if self.between[0] == self.between[1]:
             raise WarmstartError(f"A correlation is between two terms, found {list(self.between)}.")
-        if not -1 <= self.r <= 1:
-            raise WarmstartError(f"Expected a correlation from -1 to 1, found {self.r:g}.")
 
 
 class Randomization:
@@ -223,49 +219,33 @@ class Randomization:
         ends = np.cumsum([0, *(len(term.parameters) for term in self.randomized)]).tolist()
         return [found[start:end] for start, end in pairwise(ends)]
 
-    def state_dict(self) -> dict[str, Any]:
+    def state_dict(self) -> State:
         """State to store in a checkpoint: nothing but the seed, since draws are keyed."""
         return {"seed": self.seed}
 
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+    def load_state_dict(self, state: State) -> None:
         """Restore ``state_dict()``."""
         self.seed = int(state["seed"])
 
 
-def read_terms(written: Mapping[str, Any]) -> tuple[tuple[Term, ...], tuple[Correlation, ...]]:
-    """Read terms by name, as in YAML, and their ``correlations``.
+def read_terms(written: Settings) -> tuple[tuple[Term, ...], tuple[Correlation, ...]]:
+    """Read terms by name, as in YAML, and their ``correlations``, ``[{between: [a, b], r: 0.5}]``.
 
     Raises:
         WarmstartError: A term or correlation is not one; the message names it.
     """
     if not isinstance(written, Mapping):
         raise WarmstartError(f"Expected terms by name, {{torso.mass: x0.5:x2}}, found {written!r}.")
-    terms = {
-        str(name): read_term(str(name), value) for name, value in written.items() if name != "correlations"
-    }
-    together = written.get("correlations") or ()
-    if not isinstance(together, list | tuple):
-        raise WarmstartError(f"Expected a list of correlations, [{_EXAMPLE}], found {together!r}.")
-    correlations = tuple(_correlation(each, terms) for each in together)
-    _copula(tuple(terms.values()), correlations)  # what can't be drawn together is refused here already
-    return tuple(terms.values()), correlations
-
-
-def _correlation(written: Any, terms: Mapping[str, Term]) -> Correlation:
-    """Read a correlation between two of the terms by name."""
-    if not isinstance(written, Mapping) or set(written) != {"between", "r"}:
-        raise WarmstartError(f"Expected a correlation {_EXAMPLE}, found {written!r}.")
-    between = written["between"]
-    if not isinstance(between, list | tuple) or len(between) != 2:
-        raise WarmstartError(f"Expected a correlation between two terms, [a, b], found {between!r}.")
-    for name in map(str, between):
+    terms = {str(key): read_term(str(key), value) for key, value in written.items() if key != "correlations"}
+    listed = written.get("correlations") or ()
+    together: tuple[Correlation, ...] = read(tuple[Correlation, ...], listed, ("correlations",))
+    for name in (name for each in together for name in each.between):
         if name not in terms:
             raise unknown_name("term to correlate", name, terms)
-    first, second = (terms[str(name)].name for name in between)
-    try:
-        return Correlation((first, second), number("r", written["r"]))
-    except WarmstartError as error:
-        raise WarmstartError(f"correlation of {first} and {second}: {error}") from None
+    pairs = [(terms[each.between[0]].name, terms[each.between[1]].name) for each in together]
+    correlations = tuple(Correlation(pair, each.r) for pair, each in zip(pairs, together, strict=True))
+    _copula(tuple(terms.values()), correlations)  # what can't be drawn together is refused here already
+    return tuple(terms.values()), correlations
 
 
 def _deciding(name: str, became: Mapping[str, Sequence[int]]) -> Sequence[int]:

@@ -279,7 +279,7 @@ def test_other_steps_are_taken_in_the_reality_in_the_same_share():
         ("gear: x0.8:x1.2", "gear: x1.2:x0.8", "found 1.2 to 0.8: swap them"),
         ("method: paced", "method: pased", "Did you mean 'paced'"),
         ("action_delay: 1", "action_dely: 1", "Did you mean 'action_delay'"),
-        ("force: 0.1", "force: -0.1", "force from low to high"),
+        ("force: 0.1", "force: -0.1", r"disturbances.push.force\[0\]: expected a number at least 0"),
         (
             ", seconds: 12}, randomize: identified",
             ", secs: 4}, randomize: identified",

@@ -485,7 +485,7 @@ def test_a_state_of_other_imperfections_is_refused():
 
 
 def test_delays_are_whole_and_ordered():
-    assert Delay().is_off
+    assert Delay(0, 0).is_off
     assert not Delay(0, 1).is_off
     with pytest.raises(WarmstartError, match="high: expected a number of at least 2, found 1"):
         Delay(2, 1)

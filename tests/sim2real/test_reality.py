@@ -176,7 +176,7 @@ def test_an_edited_reality_is_noticed(mine):
         ("x1.3", "x-1", "torso.mass"),
         ("Euler", "Oiler", "Did you mean 'Euler'"),
         ("noise: 0.1", "noize: 0.1", "Did you mean 'noise'"),
-        ("force: 0.1", "force: -1", "force from low to high"),
+        ("force: 0.1", "force: -1", r"line 6: disturbances.push.force\[0\]: expected a number at least 0"),
         ("timestep=x0.5", "timestep=x0.7", "control period"),
         ("task: Hopper-v5", "task: Hopper-v5:obs=pixels", r"mine\.yaml: .*[Ff]rames"),
     ],

@@ -88,12 +88,12 @@ def test_rates_and_policies():
     with pytest.raises(WarmstartError, match=r"rate of 20 Hz .*found 15 Hz; 20 Hz would do"):
         record("HalfCheetah-v5", 40, rate=15)
     for settings, said in (
-        ({"rate": 0.0}, "rate: expected a number above 0 and finite or nothing .*, found 0"),
+        ({"rate": 0.0}, "rate: expected a number above 0 and finite, found 0"),
         ({"seed": -1}, "seed: expected a number at least 0, found -1"),
-        ({"noise_std": np.nan}, "noise_std: expected a number at least 0 and finite or .*, found nan"),
+        ({"noise_std": np.nan}, "noise_std: expected a number at least 0 and finite, found nan"),
         ({"amplitude": 0.0}, "amplitude: expected a number above 0 and at most 1, found 0"),
         ({"amplitude": 1.5}, "amplitude: expected a number above 0 and at most 1, found 1.5"),
-        ({"noise_std": -0.1}, "noise_std: expected a number at least 0 and finite or .*, found -0.1"),
+        ({"noise_std": -0.1}, "noise_std: expected a number at least 0 and finite, found -0.1"),
     ):
         with pytest.raises(WarmstartError, match=said):
             record("HalfCheetah-v5", 40, **settings)
