@@ -14,7 +14,7 @@ from warmstart.core.keyed import keys_of, uniforms
 from warmstart.core.plain import Before, Bounds, Settings, State, check, read, unquoted
 from warmstart.envs.physics.parameters import Operation, Parameters
 from warmstart.sim2real.randomization.distributions import Uniform
-from warmstart.sim2real.randomization.terms import Term, read_term
+from warmstart.sim2real.randomization.terms import Term, TermSource, read_term
 
 Floats = NDArray[np.float64]
 Ids = NDArray[Any]
@@ -37,7 +37,7 @@ class Correlation:
             raise WarmstartError(f"A correlation is between two terms, found {list(self.between)}.")
 
 
-class Randomization:
+class Randomization(TermSource):
     """A `ContextSource` that draws the physics of every episode from terms.
 
     Draws are looked up by key: the same (seed, term, environment, episode) gives the same value whatever the
@@ -62,18 +62,13 @@ class Randomization:
         *,
         drawn_as: Sequence[str] | None = None,
     ) -> None:
-        self.randomized, self.seed = tuple(terms), seed
+        super().__init__(terms)
+        self.seed = seed
         self.correlations = tuple(correlations)
         self._copula = _copula(self.randomized, self.correlations)
         self._drawn_as = tuple(_distinct(self.randomized) if drawn_as is None else drawn_as)
         self._keys = keys_of(self._drawn_as)
         self._chances = keys_of([f"{name}|applied" for name in self._drawn_as])
-        self._columns = np.repeat(
-            np.arange(len(self.randomized)), [len(term.parameters) for term in self.randomized]
-        )
-        self.terms: Sequence[tuple[str, Operation]] = tuple(
-            (parameter, term.operation) for term in self.randomized for parameter in term.parameters
-        )
         self._startup = np.array([term.when.kind == "startup" for term in self.randomized], dtype=bool)
         self._probability = np.array([term.probability for term in self.randomized])
         self._by_chance = bool((self._probability < 1).any())
@@ -86,14 +81,9 @@ class Randomization:
         self.changes_within = any(term.when.kind in ("steps", "seconds") for term in self.randomized)
 
     @property
-    def names(self) -> tuple[str, ...]:
-        """Names of the columns of what is drawn: one for each parameter."""
-        return tuple(parameter for parameter, _ in self.terms)
-
-    @property
     def bounds(self) -> tuple[Floats, Floats]:
         """Smallest and largest numbers that can be drawn. Shapes: (n_terms,)."""
-        low, high = self._bounds[self._columns].T
+        low, high = self._bounds[self.columns].T
         return low, high
 
     def draw(self, env_ids: Ids, episode_ids: Ids) -> Floats:
@@ -148,8 +138,7 @@ class Randomization:
         if self._by_chance:
             chances = self._shares(self._chances, envs, episodes, rounds)
             values = np.where(chances < self._probability, values, self._neutral)
-        drawn: Floats = values[:, self._columns]
-        return drawn
+        return np.asarray(values[:, self.columns])
 
     def _shares(self, keys: Any, envs: Ids, episodes: Ids, rounds: NDArray[np.int64]) -> Floats:
         """A uniform number for each environment and term; startup terms know of no episodes."""

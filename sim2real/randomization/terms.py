@@ -1,9 +1,11 @@
 """Terms of a randomization, as they are written: which parameters, what values, when they are drawn."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar
+
+import numpy as np
 
 from warmstart.core.errors import WarmstartError, unknown_name
 from warmstart.core.plain import (
@@ -185,7 +187,7 @@ class _WrittenTerm:
     def operation(self) -> Operation:
         """What its values do."""
         values = (*(self.range or ()), *(self.values or ()), *(() if self.mean is None else (self.mean,)))
-        found = {value.operation for value in values}
+        found: set[Operation] = {value.operation for value in values}
         if len(found) != 1:
             raise WarmstartError(
                 f"expected values that all scale, all add or all set, such as {_EXAMPLES}, found "
@@ -243,3 +245,27 @@ def read_term(name: str, written: Any) -> Term:
         raise error.inside(name) from None
     except WarmstartError as error:
         raise SettingError((name,), str(error)) from None
+
+
+class TermSource:
+    """Terms and the parameters that they draw: what a context source of them knows.
+
+    Attributes:
+        randomized: The terms.
+        terms: Selector and operation of every parameter that is drawn, as `ContextSource` has them.
+        columns: Index of the term of each. Shape: (n_terms,).
+    """
+
+    def __init__(self, terms: Sequence[Term]) -> None:
+        self.randomized = tuple(terms)
+        self.terms: Sequence[tuple[str, Operation]] = tuple(
+            (parameter, term.operation) for term in self.randomized for parameter in term.parameters
+        )
+        self.columns = np.repeat(
+            np.arange(len(self.randomized)), [len(term.parameters) for term in self.randomized]
+        )
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Names of the columns of what is drawn: one for each parameter."""
+        return tuple(parameter for parameter, _ in self.terms)
