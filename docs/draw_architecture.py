@@ -1,7 +1,7 @@
 """Draws `docs/images/architecture.svg` from the code's own imports: ``python -m docs.draw_architecture``.
 
-A room is a band; what is higher imports from what is lower. Within a room, an arrow leads from a folder to one
-that it imports from; arrows that follow from others are left out.
+A room is a band; what is higher imports from what is lower. Within a room, arrows lead from a folder to those
+it imports from; arrows that follow from others are left out.
 """
 
 from collections import Counter
@@ -49,8 +49,9 @@ def _band(room: str, graph: Graph, files: Counter[str], top: int, colour: str) -
     height = HEAD + rows * (HEIGHT + 14) + 6
     used = sorted({t.partition(".")[0] for name in inner for t in graph[name]} - {room}, key=ROOMS.index)
     below = f"imports {', '.join(used)}" if used else "imports nothing of ours"
+    wide = WIDTH - 2 * MARGIN
     parts = [
-        f'<rect x="{MARGIN}" y="{top}" width="{WIDTH - 2 * MARGIN}" height="{height}" rx="10" fill="{colour}"/>',
+        f'<rect x="{MARGIN}" y="{top}" width="{wide}" height="{height}" rx="10" fill="{colour}"/>',
         f'<text class="room" x="{MARGIN + 14}" y="{top + 28}">{room}/</text>',
         f'<text class="small" x="{MARGIN + 150}" y="{top + 27}">{escape(purpose(room))} · {below}</text>',
     ]

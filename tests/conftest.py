@@ -1,9 +1,13 @@
 """What tests of every room share."""
 
+import contextlib
 import functools
+import signal
 import subprocess
 import sys
 import warnings
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
 
@@ -34,3 +38,25 @@ def box2d() -> None:
     with warnings.catch_warnings(action="ignore"):  # a warning turned into an error there crashes the process
         pytest.importorskip("Box2D", reason="Box2D is not installed: pip install 'gymnasium[box2d]'")
         pytest.importorskip("pygame", reason="pygame is not installed")
+
+
+@pytest.fixture
+def start_process() -> Iterator[Callable[..., "subprocess.Popen[str]"]]:
+    """Starts a process that Ctrl-C reaches, in a session of its own; its standard error is piped.
+
+    A shell has its background jobs ignore SIGINT, and whatever they start inherits that: while a test runs
+    it doesn't hold. What a failing test leaves running is killed.
+    """
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    with contextlib.ExitStack() as processes:
+
+        def start(command: list[str], **options: Any) -> "subprocess.Popen[str]":
+            process = subprocess.Popen(
+                command, stderr=subprocess.PIPE, text=True, start_new_session=True, **options
+            )
+            processes.enter_context(process)
+            processes.callback(process.kill)
+            return process
+
+        yield start
+    signal.signal(signal.SIGINT, before)

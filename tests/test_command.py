@@ -204,12 +204,10 @@ def test_dry_run_writes_nothing(tmp_path, monkeypatch, capsys, preset):
     assert not list(tmp_path.iterdir())
 
 
-def test_ctrl_c_says_how_to_continue_and_loses_nothing(tmp_path):
+def test_ctrl_c_says_how_to_continue_and_loses_nothing(tmp_path, start_process):
     (tmp_path / "study.yaml").write_text(STUDY.replace("target_steps: 512", "target_steps: 400_000"))
     command = [sys.executable, "-m", "warmstart", "compare", "study.yaml", "--workers", "1"]
-    process = subprocess.Popen(
-        command, cwd=tmp_path, stderr=subprocess.PIPE, text=True, start_new_session=True
-    )
+    process = start_process(command, cwd=tmp_path)
     deadline = time.monotonic() + 90
     while time.monotonic() < deadline:
         states = [json.loads(p.read_text()) for p in tmp_path.glob("runs/tiny/trials/*/status.json")]

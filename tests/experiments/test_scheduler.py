@@ -266,7 +266,10 @@ def wait_until(condition: Callable[[], bool], seconds: float = 60.0) -> None:
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL], ids=lambda n: n.name)
 def test_an_interrupted_study_leaves_nothing_behind_and_continues(
-    tmp_path: Path, plugin: Path, number: signal.Signals
+    tmp_path: Path,
+    plugin: Path,
+    number: signal.Signals,
+    start_process: Callable[..., "subprocess.Popen[str]"],
 ) -> None:
     path, run, gate = tmp_path / "study.yaml", tmp_path / "run", tmp_path / "gate"
     path.write_text(tiny(arms=("scratch", "waits")).to_yaml())
@@ -274,17 +277,13 @@ def test_an_interrupted_study_leaves_nothing_behind_and_continues(
     def trial(arm: str) -> TrialState:
         return next(row for row in statuses(run) if row.arm == arm)
 
-    with subprocess.Popen(
-        [sys.executable, "-c", SCRIPT, str(path), str(run), str(plugin)],
-        env=os.environ | {"TEST_GATE": str(gate)},
-        stderr=subprocess.PIPE,
-        text=True,
-    ) as process:
-        wait_until(lambda: (run / "trials.json").exists() and trial("scratch").status.state == "done")
-        wait_until(lambda: trial("waits").status.state == "running")
-        assert holder(trial("waits").directory) is not None
-        process.send_signal(number)
-        _, message = process.communicate(timeout=30)
+    command = [sys.executable, "-c", SCRIPT, str(path), str(run), str(plugin)]
+    process = start_process(command, env=os.environ | {"TEST_GATE": str(gate)})
+    wait_until(lambda: (run / "trials.json").exists() and trial("scratch").status.state == "done")
+    wait_until(lambda: trial("waits").status.state == "running")
+    assert holder(trial("waits").directory) is not None
+    process.send_signal(number)
+    _, message = process.communicate(timeout=30)
     assert process.returncode != 0
     wait_until(lambda: holder(trial("waits").directory) is None)
     assert trial("waits").status.state == "interrupted"
