@@ -262,10 +262,6 @@ class BatchedEnv(VectorEnv[Array, Array, Array]):
         """Current physical values of `context_names`, in their units. Shape: (n, k)."""
         return self._contexts.values()
 
-    def observation_groups(self) -> dict[str, Array]:
-        """Current observations by who may see them: ``policy``, and ``privileged`` (the physical context)."""
-        return {"policy": self._observations.copy(), "privileged": self.context_values()}
-
     def render(self, env_ids: Sequence[int] | None = None) -> tuple[Frame, ...] | None:
         """Draw environments, by default all; None without ``render_mode="rgb_array"``.
 

@@ -101,7 +101,7 @@ def test_context_takes_effect_at_the_next_reset() -> None:
     np.testing.assert_allclose(env.sim.model_field("body_mass")[1], 2 * nominal)
     np.testing.assert_array_equal(env.sim.model_field("body_mass")[[0, 2]], [nominal, nominal])
     assert [len(context) for context in env.contexts] == [0, 1, 0]
-    privileged = env.observation_groups()["privileged"]
+    privileged = env.context_values()
     assert privileged.shape == (3, len(env.context_names)) == (3, 7)
     np.testing.assert_allclose(privileged[1], 2 * privileged[0])
     env.set_context((), [1])
