@@ -14,7 +14,7 @@ from PIL import Image
 
 from warmstart.core.errors import WarmstartError, unknown_name
 from warmstart.core.files import replace_file
-from warmstart.envs.tasks.layouts import Dimension
+from warmstart.envs.simulation.layouts import Dimension
 from warmstart.experiments.report.figures import FORMATS
 from warmstart.transfer.frames.data import FrameData
 from warmstart.transfer.probing.probe import EncoderProbe, ProbeColumn, grouped

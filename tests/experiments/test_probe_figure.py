@@ -5,7 +5,7 @@ import pytest
 from PIL import Image
 
 from warmstart.core.errors import WarmstartError
-from warmstart.envs.tasks.layouts import Dimension
+from warmstart.envs.simulation.layouts import Dimension
 from warmstart.experiments.report.probe_figure import (
     check_picture,
     draw_probe,
