@@ -131,6 +131,11 @@ class BatchedEnv(VectorEnv[Array, Array, Array]):
         return action_layout(self.sim.model)
 
     @property
+    def in_frames(self) -> bool:
+        """Whether it is observed in frames."""
+        return self.visuals is not None
+
+    @property
     def simulations(self) -> Stepper:
         """What steps the simulations: their whole state and the fields of their models."""
         return self._stepper

@@ -14,9 +14,8 @@ from numpy.typing import NDArray
 
 from warmstart.core.errors import WarmstartError, unknown_name
 from warmstart.core.keyed import keys_of, uniforms
-from warmstart.envs.batched import BatchedEnv
 from warmstart.envs.simulation.names import PartNames
-from warmstart.envs.tasks.hooks import Perturbation
+from warmstart.envs.tasks.hooks import Perturbation, PerturbedEnv
 
 Array = NDArray[Any]
 GRAVITY = 9.81
@@ -126,7 +125,7 @@ class NoisyStart(Perturbation):
     def __init__(self, settings: StartNoise, seed: int) -> None:
         self.settings, self.seed = settings, seed
 
-    def on_reset(self, env: BatchedEnv, ids: Ids) -> None:
+    def on_reset(self, env: PerturbedEnv, ids: Ids) -> None:
         """See `Perturbation.on_reset`."""
         sim, model = env.sim, env.sim.model
         names = [f"start|{kind}|{dof}" for kind in ("position", "velocity") for dof in range(model.nv)]
@@ -156,7 +155,7 @@ class Pushes(Perturbation):
         self._start: Array = np.zeros(0)
         self._force: Array = np.zeros((0, 3))
 
-    def _find_body(self, env: BatchedEnv) -> int:
+    def _find_body(self, env: PerturbedEnv) -> int:
         """The pushed body; an environment's model stays the same."""
         if self._body >= 0:
             return self._body
@@ -172,7 +171,7 @@ class Pushes(Perturbation):
         self._weight = float(model.body_subtreemass[model.body_rootid[self._body]]) * GRAVITY
         return self._body
 
-    def on_reset(self, env: BatchedEnv, ids: Ids) -> None:
+    def on_reset(self, env: PerturbedEnv, ids: Ids) -> None:
         """Plan the episode's first push."""
         self._find_body(env)
         if len(self._number) != env.num_envs:
@@ -181,7 +180,7 @@ class Pushes(Perturbation):
         self._number[ids], self._start[ids] = -1, 0.0
         self._next(env, ids)
 
-    def _next(self, env: BatchedEnv, ids: Ids) -> None:
+    def _next(self, env: PerturbedEnv, ids: Ids) -> None:
         """Look up the next push of some environments."""
         self._number[ids] += 1
         drawn = uniforms(self.seed, self._keys, ids, env.episode_ids[ids], self._number[ids])
@@ -195,7 +194,7 @@ class Pushes(Perturbation):
         self._start[ids] += gap
         self._force[ids] = self._weight * size[:, None] * direction
 
-    def before_step(self, env: BatchedEnv, actions: Array) -> Array:
+    def before_step(self, env: PerturbedEnv, actions: Array) -> Array:
         """Let forces begin and end."""
         time = env.elapsed * env.sim.dt
         now = time - self._start

@@ -9,7 +9,7 @@ from dataclasses import dataclass, fields
 from typing import Any, ClassVar
 
 from warmstart.core.errors import WarmstartError, unknown_name
-from warmstart.envs.physics.parameters import Operation
+from warmstart.envs.tasks.contexts import Operation
 from warmstart.sim2real.randomization.distributions import (
     Beta,
     Categorical,

@@ -269,5 +269,7 @@ def test_an_integrator_of_ones_own_changes_the_motion_and_an_unknown_one_is_name
     own, euler, rk4 = (end(f"Hopper-v5{option}") for option in ("", ":integrator=Euler", ":integrator=RK4"))
     assert (own == rk4).all()
     assert (own != euler).any()
-    with pytest.raises(WarmstartError, match=r"integrator of Hopper-v5: Unknown integrator 'rk4'\. Valid: Euler, RK4"):
+    with pytest.raises(
+        WarmstartError, match=r"integrator of Hopper-v5: Unknown integrator 'rk4'\. Valid: Euler, RK4"
+    ):
         make_vec("Hopper-v5:integrator=rk4")
