@@ -9,11 +9,12 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import MISSING, Field, dataclass, fields, is_dataclass, replace
 from functools import cache
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, Literal, ParamSpec, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from warmstart.core.errors import WarmstartError, unknown_name
 
 T = TypeVar("T")
+P = ParamSpec("P")
 Place = tuple[str | int, ...]
 """Keys and indices that lead from the outermost value to one inside it."""
 Settings = Mapping[str, Any]
@@ -206,6 +207,15 @@ def check(config: Any) -> None:
     for name, hint in _hints(type(config)).items():
         for bounds in _all_bounds(hint):
             bounds.check(getattr(config, name), (name,))
+
+
+def placed(place: Place, make: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+    """Call something, and say of a mistake where among the settings it stands.
+
+    Raises:
+        SettingError: `make` raised a `WarmstartError`; a place that it names lies inside `place`.
+    """
+    return _made(lambda: make(*args, **kwargs), {}, place)
 
 
 def to_plain(value: Any, defaults: bool = True) -> Any:

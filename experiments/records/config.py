@@ -3,7 +3,7 @@
 Holds whatever decides the result and nothing else: no paths, worker counts or hosts.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from functools import cache
 from importlib import metadata
@@ -77,9 +77,9 @@ class TrialConfig:
     """Target observation name to source observation name, where they differ."""
     action_map: Mapping[str, str | None] = field(default_factory=dict)
     """The same for actions."""
-    source_observation_names: tuple[str, ...] | None = None
+    source_observation_names: Sequence[str] | None = None
     """Observation names of a foreign checkpoint; None where it brings its own."""
-    source_action_names: tuple[str, ...] | None = None
+    source_action_names: Sequence[str] | None = None
     """Action names of a foreign checkpoint; None where it brings its own."""
     source_task: str = ""
     """Task with the names of a foreign checkpoint's dimensions; empty for none."""
@@ -133,8 +133,6 @@ class TrialConfig:
             raise WarmstartError(
                 f"{directory / CONFIG} was written by another version of warmstart (differs in: {odd})."
             )
-        for key in ("source_observation_names", "source_action_names"):
-            data[key] = None if data[key] is None else tuple(data[key])
         return cls(**data)
 
 

@@ -6,9 +6,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from warmstart.core.documents import Document, read_yaml
+from warmstart.core.documents import read_yaml
 from warmstart.core.errors import WarmstartError
 from warmstart.core.files import as_disk_full, read_json, write_json, write_text
+from warmstart.core.plain import read
 from warmstart.experiments.analysis.curves import Failure, RunData
 from warmstart.experiments.analysis.summary import Summary, summarise, write_summary
 from warmstart.experiments.records.config import TRIALS, PlannedTrial
@@ -21,7 +22,7 @@ from warmstart.experiments.run.reading import STUDY_FILE, TRIALS_FILE, TrialStat
 from warmstart.experiments.run.scheduler import Scheduler, StudyInterruptedError
 from warmstart.experiments.study.checks import check_buildable
 from warmstart.experiments.study.plan import Plan, make_plan
-from warmstart.experiments.study.study import Study, StudyError, study_document
+from warmstart.experiments.study.study import Study, study_document
 from warmstart.experiments.trial.seeing import WEIGHTS
 from warmstart.experiments.trial.training import CHECKPOINTS, normalizer_copy
 from warmstart.experiments.trial.worlds import keep_reality
@@ -72,16 +73,16 @@ def plan(study: Study | str | Path, *, plugins: Iterable[str | Path] = ()) -> Pl
         WarmstartError: Whatever is wrong with the study, with file and line where it has them.
     """
     loaded = load_plugins(plugins)
-    document: Document | None = None
-    if not isinstance(study, Study):
-        document = study_document(study)
-        study = Study.from_document(document)
-    try:
+
+    def make(study: Study) -> Plan:
         made = make_plan(study, loaded)
         check_buildable(made)
-    except StudyError as wrong:
-        raise (wrong if document is None else document.error(wrong.place, wrong.message)) from None
-    return made
+        return made
+
+    if isinstance(study, Study):
+        return make(study)
+    document = study_document(study)
+    return document.checked(lambda: make(read(Study, document.data)))
 
 
 def run_study(

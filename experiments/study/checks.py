@@ -13,14 +13,14 @@ from warmstart.agents.encoders.encoder import make_encoder
 from warmstart.agents.observing.frames import frame_space
 from warmstart.agents.settings.config import AlgorithmConfig
 from warmstart.core.errors import unknown_name
-from warmstart.core.plain import Place
+from warmstart.core.plain import Place, SettingError, placed
 from warmstart.envs.frames.options import sees_pixels
 from warmstart.envs.simulation.layouts import Layout
 from warmstart.envs.tasks.task import Task
 from warmstart.envs.vector import make_vec
 from warmstart.experiments.study.arms import ResolvedArm
 from warmstart.experiments.study.plan import Plan
-from warmstart.experiments.study.study import Study, StudyError, checked
+from warmstart.experiments.study.study import Study
 from warmstart.experiments.trial.seeing import randomized_looks
 from warmstart.sim2real.world import check_identify, check_world, resolved
 from warmstart.transfer.carry.carrying import CarryingMethod
@@ -45,9 +45,9 @@ def check_buildable(plan: Plan) -> None:
     """Build each environment once; see that the algorithm fits its actions and that warm starts can be made.
 
     Raises:
-        StudyError: An unknown environment, option or physical parameter, an algorithm that can't act there, a
-            name in a map that neither side has, or a source whose algorithm, dimensions or normaliser don't
-            go with the target's.
+        SettingError: An unknown environment, option or physical parameter, an algorithm that can't act there,
+            a name in a map that neither side has, or a source whose algorithm, dimensions or normaliser
+            don't go with the target's.
     """
     study = plan.study
     given = None
@@ -71,12 +71,12 @@ def check_buildable(plan: Plan) -> None:
 def _check_world(arm: ResolvedArm) -> None:
     """See that the simulation that an arm trains in can be made."""
     place = ("arms", arm.name)
-    world = checked(place, lambda: resolved(arm.world, arm.target))
+    world = placed(place, resolved, arm.world, arm.target)
     looks = {} if arm.vision is None else arm.vision.randomize
     if world:
-        checked(place, lambda: check_world(world, arm.target, looks))
+        placed(place, check_world, world, arm.target, looks)
     if arm.world.identify:
-        checked(place, lambda: check_identify(arm.world.identify, arm.target))
+        placed(place, check_identify, arm.world.identify, arm.target)
 
 
 def _check_looks(arm: ResolvedArm) -> None:
@@ -88,7 +88,7 @@ def _check_looks(arm: ResolvedArm) -> None:
     for option, default in (("visuals", "lean"), ("size", 84)):
         theirs, ours = (task.option(option, default) for task in (arm.source, arm.target))
         if theirs != ours:
-            raise StudyError(
+            raise SettingError(
                 ("target",),
                 f"its frames have {option}={ours}, the source's {option}={theirs}: the encoder would see "
                 "other pixels than it learned from. Give both tasks the same.",
@@ -103,9 +103,9 @@ def _check_encoder(arm: ResolvedArm, target: _Side) -> None:
     config = EncoderConfig.parse(settings.encoder)
     if not config.file:
         config = replace(config, weights="random")  # the network's shape is what matters
-    checked(("vision",), lambda: make_encoder(config, frames.shape))
-    looks = checked(("vision", "randomize"), lambda: randomized_looks(settings, 0))
-    checked(
+    placed(("vision",), make_encoder, config, frames.shape)
+    looks = placed(("vision", "randomize"), randomized_looks, settings, 0)
+    placed(
         ("vision", "randomize"), lambda: make_vec(arm.target, 1, n_threads=1, context_source=looks).close()
     )
 
@@ -118,7 +118,7 @@ def _check_pair(study: Study, source: _Side, target: _Side, arm: ResolvedArm) ->
     assert isinstance(arm.method, CarryingMethod)
     needs_normalizer = arm.method.missing_normalizer == "error"
     if source.algorithm != target.algorithm:
-        raise StudyError(
+        raise SettingError(
             ("algorithm",),
             f"the source was trained by {source.algorithm}, and the target is {target.algorithm}: their "
             f"networks mean different things. Use {source.algorithm}.",
@@ -139,19 +139,21 @@ def _check_pair(study: Study, source: _Side, target: _Side, arm: ResolvedArm) ->
             for name, where, layout in sides:
                 if name is not None and layout is not None and name not in layout.names:
                     wrong = unknown_name(f"dimension of {where}", name, layout.names)
-                    raise StudyError((f"{kind}_map", ours), str(wrong))
-        matching = checked(
+                    raise SettingError((f"{kind}_map", ours), str(wrong))
+        matching = placed(
             (f"{kind}_map",) if mapping else place,
             lambda: match(theirs, target.layouts[index], sizes, mapping, kind),  # noqa: B023 (called here)
         )
         if kind == "action" and not matching.matched and names is not None:
-            raise StudyError(
+            raise SettingError(
                 place, f"none of {', '.join(names)} is an action of {study.target}: give an action_map."
             )
     if type(source.spaces[1]) is not type(target.spaces[1]):
-        raise StudyError(("source",), f"its actions are {source.spaces[1]}, the target's {target.spaces[1]}.")
+        raise SettingError(
+            ("source",), f"its actions are {source.spaces[1]}, the target's {target.spaces[1]}."
+        )
     if source.activation != target.activation:
-        raise StudyError(
+        raise SettingError(
             ("algorithm",),
             f"the source's networks use {source.activation}, the target's {target.activation}: set "
             f"`activation: {source.activation}` under `algorithm`.",
@@ -159,14 +161,14 @@ def _check_pair(study: Study, source: _Side, target: _Side, arm: ResolvedArm) ->
     if not isinstance(source.spaces[0], Box) or arm.vision is not None:
         return
     if target.standardises and not source.standardises:
-        raise StudyError(
+        raise SettingError(
             ("algorithm",),
             "the target standardises its observations (normalize_obs), but the source has no statistics of "
             "its own. If it was trained with VecNormalize, give that file as source_normalizer; else set "
             "`normalize_obs: false` under `algorithm`.",
         )
     if source.standardises and not target.standardises and needs_normalizer:
-        raise StudyError(
+        raise SettingError(
             ("algorithm",),
             "the source was trained on standardised observations, but the target's are as they are: set "
             "`normalize_obs: true` under `algorithm`, or the arm's option `missing_normalizer: fold`.",
@@ -175,14 +177,14 @@ def _check_pair(study: Study, source: _Side, target: _Side, arm: ResolvedArm) ->
 
 def _built_side(text: str, place: Place, config: AlgorithmConfig) -> _Side:
     """Build an environment of a task, to see what it is."""
-    env: Any = checked(place, lambda: make_vec(text, 1, seed=0, n_threads=1))
+    env: Any = placed(place, make_vec, text, 1, seed=0, n_threads=1)
     try:
         if sees_pixels(Task.parse(text)):
-            checked(place, lambda: frame_space(env.single_observation_space))
-            checked(place, env.reset)  # draws a frame: without OpenGL this fails here, not in every trial
+            placed(place, frame_space, env.single_observation_space)
+            placed(place, env.reset)  # draws a frame: without OpenGL this fails here, not in every trial
         spaces = (env.single_observation_space, env.single_action_space)
         if config.algorithm != "ppo" and not isinstance(spaces[1], Box):
-            raise StudyError(
+            raise SettingError(
                 ("algorithm",),
                 f"{config.algorithm} acts in continuous spaces, but {text} has {spaces[1]}; use ppo.",
             )
@@ -194,9 +196,9 @@ def _built_side(text: str, place: Place, config: AlgorithmConfig) -> _Side:
 
 def _given_side(path: Path, study: Study, normalizer: Path | None) -> _Side:
     """Read a given checkpoint; its names may come from a task."""
-    checked(("source_normalizer",), lambda: load_checkpoint(path, trust_normalizer=normalizer))
+    placed(("source_normalizer",), load_checkpoint, path, trust_normalizer=normalizer)
     place = ("source",) if study.source_task is None else ("source_task",)
-    found = checked(
+    found = placed(
         place, lambda: read_source(path, source_task=study.source_task, trust_normalizer=normalizer)
     )
     assert found is not None

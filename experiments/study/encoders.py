@@ -8,10 +8,9 @@ from typing import Any
 from warmstart.agents.encoders.config import EncoderConfig
 from warmstart.core.errors import WarmstartError
 from warmstart.core.files import content_hash
-from warmstart.core.plain import Place, replaced, to_plain
+from warmstart.core.plain import Place, SettingError, placed, replaced, to_plain
 from warmstart.experiments.records.config import ENCODER_ARM, PlannedTrial, TrialConfig
 from warmstart.experiments.study.arms import ResolvedArm
-from warmstart.experiments.study.study import StudyError, checked
 from warmstart.transfer.encoders.sources import MissingWeightsError, find_weights, locate
 from warmstart.transfer.frames.source import seen_task
 from warmstart.transfer.pretraining.pretraining import PretrainingConfig
@@ -28,22 +27,22 @@ def weights_missing(arm: ResolvedArm, place: Place) -> str:
     """Why an optional arm can't run here, in one sentence; empty if it can.
 
     Raises:
-        StudyError: The encoder isn't known, or the weights of an arm that isn't optional are missing.
+        SettingError: The encoder isn't known, or the weights of an arm that isn't optional are missing.
     """
     if arm.vision is None:
         return ""
     text = arm.vision.encoder
-    config = checked((*place, "vision"), lambda: EncoderConfig.parse(text))
+    config = placed((*place, "vision"), EncoderConfig.parse, text)
     if arm.vision.pretrain:
-        checked((*place, "vision", "pretrain"), lambda: pretraining_of(arm))
+        placed((*place, "vision", "pretrain"), pretraining_of, arm)
     try:
         find_weights(config)
     except MissingWeightsError as missing:
         if arm.optional:
             return str(missing)
-        raise StudyError((*place, "vision"), str(missing)) from None
+        raise SettingError((*place, "vision"), str(missing)) from None
     except WarmstartError as wrong:
-        raise StudyError((*place, "vision"), str(wrong)) from None
+        raise SettingError((*place, "vision"), str(wrong)) from None
     return ""
 
 

@@ -3,17 +3,14 @@
 Nothing is written or trained here.
 """
 
-import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from functools import partial
 from pathlib import Path
-from typing import Any
 
 from warmstart.agents.checkpoints.checkpoint import load_checkpoint
 from warmstart.agents.settings.config import ALGORITHMS, AlgorithmConfig
-from warmstart.core.files import content_hash
-from warmstart.core.plain import to_plain
+from warmstart.core.files import content_hash, file_hash
+from warmstart.core.plain import SettingError, placed, to_plain
 from warmstart.envs.frames.options import sees_pixels, state_task
 from warmstart.envs.tasks.task import Task
 from warmstart.envs.vector import make_vec
@@ -27,14 +24,14 @@ from warmstart.experiments.records.config import (
     engine_versions,
 )
 from warmstart.experiments.records.plugins import Plugin
-from warmstart.experiments.study.arms import ResolvedArm, resolve_algorithm, resolve_arm
+from warmstart.experiments.study.arms import ResolvedArm, resolve_algorithms, resolve_arm
 from warmstart.experiments.study.encoders import (
     encoder_trial,
     licence_notes,
     planned_vision,
     weights_missing,
 )
-from warmstart.experiments.study.study import Study, StudyError, checked
+from warmstart.experiments.study.study import Study
 from warmstart.sim2real.randomization.recipes import randomize_terms
 from warmstart.sim2real.reality import Reality, load_reality, reality_names
 from warmstart.sim2real.robustness import Sweep
@@ -91,7 +88,7 @@ def make_plan(study: Study, plugins: tuple[Plugin, ...] = ()) -> Plan:
         plugins: Loaded plugins, for the record.
 
     Raises:
-        StudyError: An unknown task, algorithm, setting, method or option, or a source that can't be read.
+        SettingError: An unknown task, algorithm, setting, method or option, or a source that can't be read.
     """
     study, arms, left_out = resolve(study)
     notes = (*left_out, *licence_notes(arms))
@@ -112,7 +109,7 @@ def make_plan(study: Study, plugins: tuple[Plugin, ...] = ()) -> Plan:
     )
     shared = replace(chance, device=study.device, torch_threads=study.torch_threads)
     scratch = to_plain(make_method("scratch").to_json())
-    worlds = {arm.name: checked(("arms",), partial(resolved, arm.world, arm.target)) for arm in arms}
+    worlds = {arm.name: placed(("arms",), resolved, arm.world, arm.target) for arm in arms}
     weights: dict[str, Path] = {}
     before: list[PlannedTrial] = []
     targets: list[PlannedTrial] = []
@@ -153,8 +150,8 @@ def make_plan(study: Study, plugins: tuple[Plugin, ...] = ()) -> Plan:
                 evaluation_every=protocol.every,
                 observation_map=dict(study.observation_map) if warm else {},
                 action_map=dict(study.action_map) if warm else {},
-                source_observation_names=_names(study.source_observation_names) if warm else None,
-                source_action_names=_names(study.source_action_names) if warm else None,
+                source_observation_names=study.source_observation_names if warm else None,
+                source_action_names=study.source_action_names if warm else None,
                 source_task=(study.source_task or "") if warm else "",
                 source_normalizer=normalizer_hash if warm else "",
             )
@@ -173,22 +170,21 @@ def given_reality(study: Study) -> Reality | None:
     if study.reality is None:
         for key, idle in (("map", not study.map), ("judge_range", study.judge_range == "medium")):
             if not idle:
-                raise StudyError((key,), "is for studies with a reality: name one under `reality`.")
+                raise SettingError((key,), "is for studies with a reality: name one under `reality`.")
         return None
-    name = study.reality
-    reality = checked(("reality",), lambda: load_reality(name))
+    reality = placed(("reality",), load_reality, study.reality)
     if str(reality.task) != str(Task.parse(study.target)):
-        raise StudyError(
+        raise SettingError(
             ("reality",), f"{reality.name} stands for {reality.task}, and the target is {study.target}."
         )
     if len(study.map) > 2:
-        raise StudyError(("map",), f"expected one or two sweeps, found {len(study.map)}.")
+        raise SettingError(("map",), f"expected one or two sweeps, found {len(study.map)}.")
     for index, text in enumerate(study.map):
-        sweep = checked(("map", index), partial(Sweep.parse, text))
+        sweep = placed(("map", index), Sweep.parse, text)
         task = reality.task.with_context(sweep.changes()[0])
-        checked(("map", index), lambda t=task: make_vec(t, 1, n_threads=1).close())  # type: ignore[misc]
+        placed(("map", index), make_vec, task, 1, n_threads=1).close()
     if study.judge_range != "none":
-        checked(("judge_range",), lambda: randomize_terms(study.judge_range, reality.task))
+        placed(("judge_range",), randomize_terms, study.judge_range, reality.task)
     return reality
 
 
@@ -210,14 +206,13 @@ def resolve(study: Study) -> tuple[Study, tuple[ResolvedArm, ...], tuple[str, ..
         The study with all settings explicit, its arms, and why optional ones are left out.
 
     Raises:
-        StudyError: An unknown task, algorithm, setting, method or option.
+        SettingError: An unknown task, algorithm, setting, method or option.
     """
-    target = checked(("target",), lambda: Task.parse(study.target))
+    target = placed(("target",), Task.parse, study.target)
     given = study.source_checkpoint
-    text = study.source
     source = None
-    if text is not None and given is None:
-        source = checked(("source",), lambda: Task.parse(text))
+    if study.source is not None and given is None:
+        source = placed(("source",), Task.parse, study.source)
     arms: list[ResolvedArm] = []
     left_out: list[str] = []
     for index, written in enumerate(study.arm_list):
@@ -228,17 +223,16 @@ def resolve(study: Study) -> tuple[Study, tuple[ResolvedArm, ...], tuple[str, ..
             left_out.append(f"The arm {arm.name} is left out: {missing}")
             continue
         if arm.method.needs_source and study.source is None:
-            raise StudyError(("source",), f"missing: {arm.name} starts from a source task or a checkpoint.")
+            raise SettingError(("source",), f"missing: {arm.name} starts from a source task or a checkpoint.")
         if arm.vision is not None and arm.vision.pretrain and arm.source is None:
-            raise StudyError(("source",), f"missing: {arm.name} pretrains its encoder on frames of a task.")
+            raise SettingError(("source",), f"missing: {arm.name} pretrains its encoder on frames of a task.")
         arms.append(arm)
     if study.baseline not in [arm.name for arm in arms]:
-        raise StudyError(("baseline",), f"{study.baseline!r} is among the arms that are left out here.")
-    config, source_config = _shared_algorithms(study, target, source)
+        raise SettingError(("baseline",), f"{study.baseline!r} is among the arms that are left out here.")
+    config, source_config = resolve_algorithms(study, target, source, {}, ())
     source_task, normalizer = study.source_task, study.source_normalizer
     if source_task is not None:
-        known = source_task
-        source_task = str(checked(("source_task",), lambda: Task.parse(known)))
+        source_task = str(placed(("source_task",), Task.parse, source_task))
     source_text = str(source) if source is not None else str(given.resolve()) if given is not None else None
     explicit = replace(
         study,
@@ -264,19 +258,7 @@ def _located(reality: str | None) -> str | None:
     return str(Path(reality).expanduser().resolve())
 
 
-def _shared_algorithms(
-    study: Study, target: Task, source: Task | None
-) -> tuple[AlgorithmConfig, AlgorithmConfig]:
-    """The settings that arms share unless they say otherwise, of target and source agents."""
-    config = resolve_algorithm(study.algorithm, target, ("algorithm",), {}, {}, ())
-    own = study.source_algorithm if study.source_algorithm is not None else study.algorithm
-    place = "algorithm" if study.source_algorithm is None else "source_algorithm"
-    same_networks = {key: getattr(config, key) for key in ("net_arch", "critic_net_arch", "activation")}
-    trained = source if source is not None else target
-    return config, resolve_algorithm(own, trained, (place,), same_networks, {}, ())
-
-
-def _explicit(arm: ResolvedArm, shared: AlgorithmConfig) -> dict[str, Any]:
+def _explicit(arm: ResolvedArm, shared: AlgorithmConfig) -> dict[str, object]:
     """An arm as YAML, with the settings in which its algorithm differs from the study's."""
     written = arm.to_mapping()
     theirs, ours = arm.algorithm.to_json(), shared.to_json()
@@ -288,13 +270,9 @@ def _explicit(arm: ResolvedArm, shared: AlgorithmConfig) -> dict[str, Any]:
     return written
 
 
-def _written(config: AlgorithmConfig) -> dict[str, Any]:
+def _written(config: AlgorithmConfig) -> dict[str, object]:
     settings = config.to_json()
     return {"name": settings.pop("algorithm"), **settings}
-
-
-def _names(names: Any) -> tuple[str, ...] | None:
-    return None if names is None else tuple(names)
 
 
 def _given_checkpoint(study: Study) -> tuple[Path | None, str]:
@@ -302,9 +280,11 @@ def _given_checkpoint(study: Study) -> tuple[Path | None, str]:
     path = study.source_checkpoint
     if path is None:
         return None, ""
-    loaded = checked(("source",), lambda: load_checkpoint(path))
+    loaded = placed(("source",), load_checkpoint, path)
     if loaded.algorithm not in ALGORITHMS:
-        raise StudyError(("source",), f"{path} holds an agent of {loaded.algorithm}, which isn't supported.")
+        raise SettingError(
+            ("source",), f"{path} holds an agent of {loaded.algorithm}, which isn't supported."
+        )
     return path, content_hash(path)[:16]
 
 
@@ -314,7 +294,7 @@ def _given_normalizer(study: Study) -> tuple[Path | None, str]:
         return None, ""
     path = Path(study.source_normalizer)
     try:
-        return path, hashlib.sha256(path.read_bytes()).hexdigest()
+        return path, file_hash(path)
     except OSError as error:
         message = f"expected a file that VecNormalize.save wrote; {path} can't be read: {error.strerror}."
-        raise StudyError(("source_normalizer",), message) from None
+        raise SettingError(("source_normalizer",), message) from None

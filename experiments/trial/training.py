@@ -4,6 +4,7 @@ Training and evaluation share nothing but the policy: the same bits come out wit
 """
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -306,8 +307,8 @@ def _check_hash(path: Path, sha256: str) -> None:
         )
 
 
-def _layout(names: tuple[str, ...] | None, kind: Kind) -> Layout | None:
-    return None if names is None else named(names, kind)
+def _layout(names: Sequence[str] | None, kind: Kind) -> Layout | None:
+    return None if names is None else named(tuple(names), kind)
 
 
 def _evaluate_random(config: TrialConfig, recorder: Recorder, reality: "Reality | None") -> None:

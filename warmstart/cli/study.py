@@ -250,14 +250,14 @@ class Report(Command):
 
 
 def _run_single(make_study: "Callable[[], Study]", options: _Training) -> int:
+    from warmstart.core.plain import SettingError
     from warmstart.experiments.records.plugins import load_plugins
     from warmstart.experiments.run.run import find_checkpoints, run_study
-    from warmstart.experiments.study.study import StudyError
 
     load_plugins(options.plugin)
     try:
         result = run_study(make_study(), options.out, workers=options.workers, plugins=options.plugin)
-    except StudyError as wrong:
+    except SettingError as wrong:
         raise WarmstartError(_in_words_of_the_command(wrong)) from None
     status = _show(result, options.json)
     if not options.json:

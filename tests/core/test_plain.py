@@ -6,7 +6,7 @@ from typing import Any, Literal
 import pytest
 
 from warmstart.core.errors import WarmstartError
-from warmstart.core.plain import replaced, setting_names, to_plain
+from warmstart.core.plain import SettingError, placed, replaced, setting_names, to_plain
 
 
 @dataclass(frozen=True)
@@ -62,9 +62,9 @@ def test_values_take_the_fields_type(key: str, value: Any, expected: Any) -> Non
         ("choice", "auot", "expected true or false or one of 'auto', found 'auot'"),
         ("widths", 3, "expected a list, found 3"),
         ("pair", [1], "expected a list of 2 values"),
-        ("inner", {"hgh": 1}, "expected a mapping with low, high"),
-        ("inner", {"high": 1}, "expected a mapping with low, high"),
-        ("names", {"a": "b"}, "expected a whole number or nothing"),
+        ("inner", {"hgh": 1}, r"inner\.hgh: Unknown setting 'hgh'.*'high'"),
+        ("inner", {"high": 1}, "inner: 'low' is missing"),
+        ("names", {"a": "b"}, r"names\.a: expected a whole number, found 'b'"),
     ],
 )
 def test_other_values_are_refused(key: str, value: Any, message: str) -> None:
@@ -78,3 +78,14 @@ def test_plain_values_read_back() -> None:
     assert set(to_plain(config)) == set(setting_names(Config))
     with pytest.raises(WarmstartError, match="plain data"):
         to_plain({"a": object()})
+
+
+def test_a_mistake_is_told_from_further_out() -> None:
+    with pytest.raises(SettingError, match=r"^arms\[1\]\.count: expected a whole number"):
+        placed(("arms", 1), replaced, Config(), {"count": "x"})
+
+    def refuse() -> None:
+        raise WarmstartError("no such task")
+
+    with pytest.raises(SettingError, match=r"^target: no such task"):
+        placed(("target",), refuse)

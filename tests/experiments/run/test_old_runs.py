@@ -14,7 +14,7 @@ import pytest
 import warmstart
 from warmstart.__main__ import main
 
-DATA = Path(__file__).parents[1] / "data"
+DATA = Path(__file__).parents[2] / "data"
 RETURNS = {
     "26d28fc6c8ba71c9": [25.0, 26.0, 28.0],
     "49235512eb684ba8": [38.0, 33.0, 23.0],

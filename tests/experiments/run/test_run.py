@@ -12,13 +12,14 @@ from stable_baselines3.common.vec_env import VecNormalize
 from warmstart.agents.checkpoints.checkpoint import load_checkpoint
 from warmstart.agents.checkpoints.sb3_zip import write_sb3_zip
 from warmstart.core.errors import WarmstartError
+from warmstart.core.plain import SettingError
 from warmstart.envs.sb3 import as_sb3
 from warmstart.envs.vector import make_vec
 from warmstart.experiments.records.status import Status
 from warmstart.experiments.run.progress import LiveProgress, PlainProgress, make_progress
 from warmstart.experiments.run.run import StudyResult, conclude, load_run, plan, prepare, run_study, statuses
 from warmstart.experiments.study.estimate import estimate_seconds
-from warmstart.experiments.study.study import Study, StudyError, load_study
+from warmstart.experiments.study.study import Study, load_study
 from warmstart.experiments.trial.trial import run_trial
 
 ALGORITHM = {"name": "ppo", "n_envs": 4, "n_steps": 16, "batch_size": 32, "n_epochs": 2, "net_arch": [8]}
@@ -216,7 +217,7 @@ def test_a_checkpoint_that_does_not_fit_is_refused_before_anything_runs(
         ),
         ({"source_normalizer": str(tmp_path / "no.pkl")}, "source_normalizer: .*can't be read"),
     ):
-        with pytest.raises(StudyError, match=message):
+        with pytest.raises(SettingError, match=message):
             plan(replace(study, **changes))
     assert plan(replace(study, **plain)).trials
     assert plan(replace(study, **plain, source_task="InvertedPendulum-v5", target=double)).trials

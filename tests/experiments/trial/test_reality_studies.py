@@ -9,11 +9,12 @@ from warmstart.agents.checkpoints.checkpoint import load_checkpoint
 from warmstart.agents.evaluation import evaluate
 from warmstart.core.documents import parse_yaml
 from warmstart.core.errors import WarmstartError
+from warmstart.core.plain import SettingError
 from warmstart.envs.vector import make_vec
 from warmstart.experiments.records.records import CURRICULUM, GAP, MAP, RECORDS, read_jsonl
 from warmstart.experiments.run.run import conclude, plan, prepare
 from warmstart.experiments.study.plan import make_plan
-from warmstart.experiments.study.study import Study, StudyError, load_study
+from warmstart.experiments.study.study import Study, load_study
 from warmstart.experiments.trial.trial import run_trial
 from warmstart.experiments.trial.worlds import IDENTIFICATION, terms_of, training_task, trial_world
 from warmstart.sim2real.reality import load_reality
@@ -243,7 +244,9 @@ def test_what_is_about_a_reality_needs_one(key):
     arm = {"name": "scratch", "method": "scratch", "reality_steps": 10}
     given = {"arms": [arm]} if key == "reality_steps" else {"arms": ["scratch"]}
     given |= {"map": {"map": ["pole.mass=x0.5:x2:2"]}, "judge_range": {"judge_range": "light"}}.get(key, {})
-    with pytest.raises(StudyError, match=f"{key}.* in a reality: name one|{key}.* with a reality: name one"):
+    with pytest.raises(
+        SettingError, match=f"{key}.* in a reality: name one|{key}.* with a reality: name one"
+    ):
         plan(Study("tiny", "InvertedPendulum-v5", 512, **given))
 
 
@@ -256,7 +259,7 @@ def test_other_steps_are_taken_in_the_reality_in_the_same_share():
     assert shorter.protocol.episodes == load_study("pendulum-reality").protocol.episodes
     usual = Study("tiny", "InvertedPendulum-v5", 1_000, arms=["scratch"]).with_steps(500)
     assert (usual.protocol.every, usual.protocol.source_every) == (25, 50)
-    with pytest.raises(StudyError, match="at least 1 step, found 0"):
+    with pytest.raises(SettingError, match="target_steps: expected a number at least 1, found 0"):
         shorter.with_steps(0)
 
 

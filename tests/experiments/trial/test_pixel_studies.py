@@ -163,7 +163,11 @@ def test_trials_repeat_bit_for_bit(made, tmp_path):
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [
-        ("obs: state", "obs: pixels", "line .*obs: expected `state`"),
+        (
+            "obs: state",
+            "obs: pixels",
+            "line .*obs: expected one of 'state' or nothing .*, found 'pixels'",
+        ),
         ('"nature_cnn:frames=2"', "nature_cn", "Did you mean 'nature_cnn'"),
         ("train: staged", "train: stagged", "expected one of 'frozen', 'fine_tuned', 'staged'"),
         (", unfreeze_at: 128", "", "staged encoder needs unfreeze_at"),
