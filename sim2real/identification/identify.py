@@ -19,7 +19,8 @@ from scipy.stats import t as student
 from warmstart.core.errors import WarmstartError
 from warmstart.core.plain import Bounds, Natural, read
 from warmstart.envs.batched import BatchedEnv
-from warmstart.envs.physics.parameters import BatchParameters, Parameters
+from warmstart.envs.physics.batch import BatchParameters
+from warmstart.envs.physics.parameters import Parameters
 from warmstart.envs.simulation.fields import ModelFields
 from warmstart.envs.tasks.contexts import Change, Context
 from warmstart.envs.tasks.task import Task

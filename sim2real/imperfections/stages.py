@@ -26,9 +26,8 @@ from warmstart.core.keyed import (
     start,
     uniforms,
 )
-from warmstart.envs.batched import BatchedEnv
-from warmstart.envs.tasks.hooks import Ids
-from warmstart.envs.tasks.layouts import Layout
+from warmstart.envs.simulation.layouts import Layout
+from warmstart.envs.tasks.hooks import Ids, PerturbedEnv
 from warmstart.sim2real.imperfections.settings import Delay, Setting
 
 Array = NDArray[Any]
@@ -70,7 +69,7 @@ class Numbers:
         env: The environment.
     """
 
-    def __init__(self, seed: int, env: BatchedEnv) -> None:
+    def __init__(self, seed: int, env: PerturbedEnv) -> None:
         self.env, self._seed = env, seed
         self._uniform: list[str] = []
         self._normal: list[str] = []

@@ -12,7 +12,8 @@ from scipy.special import ndtr, ndtri
 from warmstart.core.errors import WarmstartError, unknown_name
 from warmstart.core.keyed import keys_of, uniforms
 from warmstart.core.plain import Before, Bounds, Settings, State, check, read, unquoted
-from warmstart.envs.physics.parameters import Operation, Parameters
+from warmstart.envs.physics.parameters import Parameters
+from warmstart.envs.tasks.contexts import Operation
 from warmstart.sim2real.randomization.distributions import Uniform
 from warmstart.sim2real.randomization.terms import Term, TermSource, read_term
 

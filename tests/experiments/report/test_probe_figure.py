@@ -5,9 +5,13 @@ import pytest
 from PIL import Image
 
 from warmstart.core.errors import WarmstartError
-from warmstart.envs.tasks.layouts import Dimension
+from warmstart.envs.simulation.layouts import Dimension
 from warmstart.experiments.report.canvas import check_picture, save_figure
-from warmstart.experiments.report.probe_figure import draw_probe, overlay, telling_frames
+from warmstart.experiments.report.probe_figure import (
+    draw_probe,
+    overlay,
+    telling_frames,
+)
 from warmstart.transfer.frames.data import FrameData
 from warmstart.transfer.probing.probe import EncoderProbe, ProbeColumn
 from warmstart.transfer.probing.saliency import Saliency
