@@ -1,6 +1,6 @@
 """Proximal policy optimisation: SB3's, with seams, and the same results sooner."""
 
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import stable_baselines3
@@ -16,39 +16,21 @@ from warmstart.agents.algorithms.base import SeamAgent
 from warmstart.agents.algorithms.off_policy import any_trains
 from warmstart.agents.algorithms.ppo_terms import train_with_terms
 from warmstart.agents.algorithms.seams import GuideActions, Seams
-from warmstart.agents.fast.compilation import compilation_wanted
 from warmstart.agents.fast.flat_adam import is_plain_adam
 from warmstart.agents.fast.mlp import LossSettings, MlpActor, is_plain_mlp
 from warmstart.agents.fast.update import MlpUpdate
 from warmstart.core.errors import WarmstartError
 
-Compile = bool | Literal["auto"]
-
 
 class PPO(SeamAgent, stable_baselines3.PPO):
     """SB3's PPO (Schulman et al. 2017, 1707.06347) whose seams a transfer method can use.
 
-    The constructor takes what SB3's takes, and ``seams`` and ``compile``: whether minibatch updates go
-    through ``torch.compile``, which is faster and no longer bit-identical to SB3.
+    The constructor takes what SB3's takes, and ``seams``.
     """
 
-    def __init__(
-        self,
-        policy: Any,
-        env: Any,
-        *args: Any,
-        seams: Seams | None = None,
-        compile: Compile = False,
-        **kwargs: Any,
-    ) -> None:
-        self.compile: Compile = compile
+    def __init__(self, policy: Any, env: Any, *args: Any, seams: Seams | None = None, **kwargs: Any) -> None:
         self._update: MlpUpdate | None = None
         super().__init__(policy, env, *args, seams=seams, **kwargs)
-
-    @property
-    def wants_compilation(self) -> bool:
-        """Whether minibatch updates are to be compiled; ``auto`` weighs it against the length of training."""
-        return compilation_wanted(self.compile, self._total_timesteps, self.n_epochs)
 
     def collect_rollouts(
         self, env: VecEnv, callback: BaseCallback, rollout_buffer: RolloutBuffer, n_rollout_steps: int

@@ -154,7 +154,7 @@ def test_a_saved_environment_goes_on_bit_for_bit():
 @pytest.mark.parametrize(
     "config",
     [
-        PPOConfig(n_envs=2, n_steps=16, batch_size=16, n_epochs=1, net_arch=(8,), compile=False),
+        PPOConfig(n_envs=2, n_steps=16, batch_size=16, n_epochs=1, net_arch=(8,)),
         SACConfig(n_envs=2, buffer_size=100, learning_starts=8, batch_size=8, net_arch=(8,)),
     ],
     ids=["ppo", "sac"],

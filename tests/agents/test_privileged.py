@@ -28,7 +28,7 @@ from warmstart.transfer.carry.source import environment_layouts
 
 TASK = "InvertedPendulum-v5"
 CONFIGS = {
-    "ppo": PPOConfig(n_envs=4, n_steps=16, batch_size=32, n_epochs=2, net_arch=(8,), compile=False),
+    "ppo": PPOConfig(n_envs=4, n_steps=16, batch_size=32, n_epochs=2, net_arch=(8,)),
     "sac": SACConfig(n_envs=4, buffer_size=200, learning_starts=16, batch_size=8, net_arch=(8,)),
     "td3": TD3Config(
         n_envs=4, buffer_size=200, learning_starts=16, batch_size=8, net_arch=(8,), normalize_obs=True
@@ -305,7 +305,6 @@ def relative_value_error(vision, seed):
         net_arch=(32,),
         log_std_init=-3.0,
         normalize_reward=False,
-        compile=False,
     )
     env = make_training_env(config, TASK, seed, context_source=Randomization(terms, seed), vision=vision)
     model = build_agent(config, env, seed, seams=Seams(trainability=Trainability.frozen("@actor")))

@@ -18,7 +18,7 @@ from warmstart.agents.settings.vision import VisionConfig
 from warmstart.core.errors import WarmstartError
 from warmstart.envs.vector import make_vec
 
-PPO = PPOConfig(n_envs=2, n_steps=16, batch_size=16, n_epochs=1, net_arch=(8,), compile=False)
+PPO = PPOConfig(n_envs=2, n_steps=16, batch_size=16, n_epochs=1, net_arch=(8,))
 
 
 def fitted(task, **settings):

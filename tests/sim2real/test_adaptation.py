@@ -21,7 +21,7 @@ from warmstart.sim2real.reality import load_reality
 
 TASK = "InvertedPendulum-v5"
 TERMS = {"gear": "x0.3:x1.2", "pole.mass": "x0.5:x3"}
-CONFIG = PPOConfig(n_envs=8, n_steps=64, batch_size=64, n_epochs=4, net_arch=(16,), compile=False)
+CONFIG = PPOConfig(n_envs=8, n_steps=64, batch_size=64, n_epochs=4, net_arch=(16,))
 SMALL = {"seed": 0, "steps": 1600, "iterations": 2, "frames": 4, "n_envs": 8, "hidden": (16,)}
 
 

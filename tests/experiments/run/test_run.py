@@ -29,7 +29,7 @@ ALGORITHM = {"name": "ppo", "n_envs": 4, "n_steps": 16, "batch_size": 32, "n_epo
 def tiny(**changes: Any) -> Study:
     study = replace(
         load_study("smoke"),
-        algorithm=ALGORITHM | {"compile": False},
+        algorithm=ALGORITHM,
         source_steps=64,
         target_steps=128,
         seeds=2,
