@@ -1,7 +1,4 @@
-"""Published weights: read without running anything, unwrapped, and matched with a network by name.
-
-May import envs and agents.
-"""
+"""Published weights: read without running anything, unwrapped, and matched with a network by name."""
 
 import argparse
 import pickle

@@ -1,6 +1,6 @@
 """Frames of a task beside its state, acted in at random or by a policy that sees in its own way.
 
-May import envs and agents. For probing encoders, and for pretraining them from several tasks.
+For probing encoders, and for pretraining them from several tasks.
 """
 
 from collections.abc import Callable, Sequence

@@ -1,6 +1,6 @@
 """Let a policy act in a task that shows frames and state, whichever of them it takes.
 
-May import envs and agents. What is collected are the task's own frames, whatever the policy makes of them.
+What is collected are the task's own frames, whatever the policy makes of them.
 """
 
 from typing import Any

@@ -1,7 +1,4 @@
-"""The tasks that an encoder is pretrained in: frames to learn from, and others that it is probed on.
-
-May import envs and agents.
-"""
+"""The tasks that an encoder is pretrained in: frames to learn from, and others that it is probed on."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass

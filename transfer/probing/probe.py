@@ -1,7 +1,7 @@
 """Is an encoder good? What a linear map tells of the state: from its features, raw pixels, random weights.
 
-May import envs and agents. A look before any training: linear probes of rewards and actions rank encoders
-much as training does (2208.12345), and in simulation there is the state itself, dimension by dimension.
+A look before any training: linear probes of rewards and actions rank encoders much as training does
+(2208.12345), and in simulation there is the state itself, dimension by dimension.
 """
 
 import hashlib
