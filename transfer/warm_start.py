@@ -13,7 +13,7 @@ from warmstart.agents.algorithms.base import SeamAgent
 from warmstart.agents.algorithms.seams import Seams
 from warmstart.core.errors import WarmstartError, unknown_name
 from warmstart.core.plain import Settings, setting_names
-from warmstart.envs.tasks.layouts import Layout
+from warmstart.envs.simulation.layouts import Layout
 from warmstart.transfer.carry.carrying import TransferContext
 from warmstart.transfer.carry.matching import DimensionMap, Kind, named
 from warmstart.transfer.carry.report import TransferReport

@@ -15,7 +15,7 @@ from warmstart.agents.checkpoints.normalization import read, write
 from warmstart.agents.checkpoints.policy import load_tensors
 from warmstart.core.errors import WarmstartError
 from warmstart.core.plain import Count, NonNegative
-from warmstart.envs.tasks.layouts import Layout
+from warmstart.envs.simulation.layouts import Layout
 from warmstart.transfer.carry.alignment import Alignment, align
 from warmstart.transfer.carry.exploration import Exploration, set_exploration
 from warmstart.transfer.carry.matching import DimensionMap, Matching, match

@@ -18,7 +18,9 @@ from warmstart.agents.checkpoints.checkpoint import (
     load_checkpoint,
 )
 from warmstart.core.errors import WarmstartError
-from warmstart.envs.tasks.layouts import Layout, action_layout, observation_layout
+from warmstart.envs.robots.table import observation_layout
+from warmstart.envs.simulation.dimensions import action_layout
+from warmstart.envs.simulation.layouts import Layout
 from warmstart.envs.vector import make_vec
 
 Source = str | Path | Checkpoint | BaseAlgorithm | None

@@ -10,7 +10,7 @@ from warmstart.agents.encoders.backbones import BACKBONES, BackboneKind, registe
 from warmstart.agents.encoders.encoder import EncoderConfig, load_encoder, make_encoder
 from warmstart.core.errors import WarmstartError
 from warmstart.core.plain import to_plain
-from warmstart.envs.tasks.layouts import Dimension
+from warmstart.envs.simulation.layouts import Dimension
 from warmstart.transfer.frames.collect import collect_frames
 from warmstart.transfer.frames.data import FrameData
 from warmstart.transfer.pretraining.pretraining import (

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 
+from tests.transfer.conftest import ALGORITHMS, assert_tensors, build, disturb, tensors
 from warmstart.agents.algorithms import ppo
 from warmstart.agents.algorithms.seams import LossTerm, Seams
 from warmstart.agents.algorithms.trainability import Rule, Trainability
@@ -19,8 +20,6 @@ from warmstart.transfer.methods.base import TransferMethod, register_method
 from warmstart.transfer.methods.fine_tuning import FineTune
 from warmstart.transfer.methods.table import METHODS, make_method
 from warmstart.transfer.warm_start import warm_start
-
-from .conftest import ALGORITHMS, assert_tensors, build, disturb, tensors
 
 TASK = "InvertedPendulum-v5"
 BUILT_IN = {"scratch", "zero_shot", "fine_tune", "feature_extraction", "shuffled"}
@@ -221,9 +220,9 @@ class Mine(FineTune):
 def test_plugin_file(tmp_path, envs, table):
     path = tmp_path / "plugin.py"
     path.write_text(PLUGIN)
-    digest = load_plugin(path)
-    assert len(digest) == 64
-    assert load_plugin(path) == digest
+    plugin = load_plugin(path)
+    assert len(plugin.sha256) == 64
+    assert load_plugin(path) == plugin
     source, target = pair("ppo", envs)
     assert warm_start(target, source, "mine").steps == 0
     path.write_text("1 / 0")
