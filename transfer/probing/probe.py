@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from warmstart.agents.encoders.encoder import Encoder, make_encoder
 from warmstart.agents.encoders.fast_encoding import fast
 from warmstart.core.errors import WarmstartError
+from warmstart.core.plain import State
 from warmstart.envs.simulation.layouts import Dimension
 from warmstart.transfer.frames.data import FrameData
 from warmstart.transfer.probing.ridge import folds_of, histories_at, unseen_r2, with_history
@@ -54,7 +55,7 @@ class ProbeColumn:
         varying = [value for value in self.r2 if not np.isnan(value)]
         return float(np.mean(varying)) if varying else float("nan")
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> State:
         """Plain values."""
         values = {"source": self.source, "frames": self.frames, "inputs": self.inputs}
         return {**values, "mean": self.mean, "r2": list(self.r2)}
@@ -82,7 +83,7 @@ class EncoderProbe:
                 return column
         raise WarmstartError(f"There is no column {source!r} from {frames} frames.")
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> State:
         """Plain values."""
         return {
             "encoder": self.encoder,
