@@ -11,8 +11,8 @@ from warmstart.agents.encoders.encoder import Encoder
 from warmstart.core.errors import WarmstartError
 from warmstart.envs.tasks.hooks import ContextSource
 from warmstart.envs.tasks.task import Task
+from warmstart.transfer.frames.acting import frame_size, scattered_frames, source_frames
 from warmstart.transfer.frames.data import FrameData, join_frames
-from warmstart.transfer.frames.source import frame_size, scattered_frames, source_frames
 from warmstart.transfer.pretraining.pretraining import PretrainingConfig
 from warmstart.transfer.probing.probe import probe_encoder, windows_of
 

@@ -20,9 +20,9 @@ from warmstart.envs.single_pixels import is_frame
 from warmstart.envs.tasks.hooks import ContextSource
 from warmstart.envs.tasks.task import Task
 from warmstart.envs.vector import make_vec
+from warmstart.transfer.frames.actor import actor_in, state_dimensions
 from warmstart.transfer.frames.collect import collect_frames
 from warmstart.transfer.frames.data import FrameData, join_frames
-from warmstart.transfer.frames.watching import actor_in, state_dimensions
 
 Env = VectorEnv[Any, Any, Any]
 SIZE = 84
