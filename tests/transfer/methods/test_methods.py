@@ -104,6 +104,20 @@ def test_wrong_options(arguments, message, envs):
         warm_start(target, source, **arguments)
 
 
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"reward_statistics": "kept"}, "reward_statistics: expected one of 'keep', 'reset', found 'kept'"),
+        ({"normalizer_count": 0}, "normalizer_count: expected a number at least 1, found 0"),
+        ({"widening_noise": float("nan")}, "widening_noise: expected a number at least 0"),
+    ],
+)
+def test_options_are_checked_however_a_method_is_made(options, message):
+    for make in (FineTune, lambda **given: make_method("fine_tune", **given)):
+        with pytest.raises(WarmstartError, match=message):
+            make(**options)
+
+
 def test_yaml_form():
     method = make_method({"method": "fine_tune", "exploration": {"floor": -1.0}, "critic_fit_steps": 0})
     assert method == FineTune(critic_fit_steps=0, exploration=Floor(-1.0))
