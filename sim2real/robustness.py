@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 from warmstart.agents.checkpoints.checkpoint import Checkpoint
 from warmstart.agents.evaluation import generators_kept, play_once
 from warmstart.core.errors import WarmstartError
-from warmstart.envs.physics.catalogue import Parameter
 from warmstart.envs.physics.parameters import Parameters
+from warmstart.envs.physics.quantity import Parameter
 from warmstart.envs.tasks.contexts import Change, Context, Operation
 from warmstart.envs.tasks.task import Task
 from warmstart.envs.vector import make_vec
