@@ -138,7 +138,8 @@ def _register_atari() -> None:
 
 
 def _threads(n_threads: int | None, n_envs: int) -> int:
-    n_threads = available_cores() if n_threads is None else n_threads
+    if n_threads is None:
+        n_threads = available_cores()
     if n_threads < 1:
         raise WarmstartError(f"Expected at least one thread, found n_threads={n_threads}.")
     return min(n_threads, n_envs)

@@ -6,10 +6,7 @@ Positions and velocities are MuJoCo's `qpos` and `qvel` (m, rad, quaternions; m/
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from math import isfinite
-from numbers import Real
 from pathlib import Path
-from typing import Any
 
 import mujoco
 import numpy as np
@@ -125,11 +122,6 @@ class Trajectories:
         episode = np.repeat(np.arange(len(self.items)), [len(item) for item in self.items])
         np.savez_compressed(target, episode=episode, **parts)  # type: ignore[arg-type]
         return target
-
-
-def finite(value: Any) -> bool:
-    """Whether a value is a finite number, and not true or false."""
-    return not isinstance(value, bool) and isinstance(value, Real) and isfinite(value)
 
 
 def robot_of(task: Task) -> MujocoTask:

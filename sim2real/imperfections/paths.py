@@ -1,10 +1,10 @@
-"""Lets actions and observations of a batched environment pass what goes wrong with them. May import envs."""
-
-from typing import Any
+"""Lets actions and observations of a batched environment pass what goes wrong with them."""
 
 import numpy as np
+from typing_extensions import override
 
 from warmstart.core.errors import WarmstartError
+from warmstart.core.plain import State
 from warmstart.envs.tasks.hooks import Ids, Perturbation, PerturbedEnv
 from warmstart.sim2real.imperfections.actuators import action_stages
 from warmstart.sim2real.imperfections.imperfections import Imperfections
@@ -40,16 +40,16 @@ class SignalPaths(Perturbation):
         self._acting: list[Stage] = []
         self._sensing: list[Stage] = []
 
+    @override
     def before_step(self, env: PerturbedEnv, actions: Array) -> Array:
-        """See `Perturbation.before_step`."""
         if env is not self._env:
             self._join(env)
         if not self._acting:
             return actions
         return self._pass(self._acting, actions, self._everyone, self._everyone[env.elapsed == 0], True)
 
+    @override
     def on_observations(self, env: PerturbedEnv, observations: Array, ids: Ids) -> Array:
-        """See `Perturbation.on_observations`."""
         if env is not self._env:
             self._join(env)
         begins = not env.elapsed[ids[0]]
@@ -59,8 +59,8 @@ class SignalPaths(Perturbation):
             return observations
         return self._pass(self._sensing, observations, ids, begun, not begins)
 
-    def state_dict(self) -> dict[str, Any]:
-        """See `Perturbation.state_dict`."""
+    @override
+    def state_dict(self) -> State:
         if self._env is None:
             arrays = self._saved
         else:
@@ -68,12 +68,8 @@ class SignalPaths(Perturbation):
             arrays = [{key: a.copy() for key, a in stage.arrays.items()} for stage in stages]
         return {"seed": self.seed, "imperfections": self.imperfections.to_json(), "arrays": arrays}
 
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """See `Perturbation.load_state_dict`.
-
-        Raises:
-            WarmstartError: The state is of other imperfections.
-        """
+    @override
+    def load_state_dict(self, state: State) -> None:
         if state["imperfections"] != self.imperfections.to_json():
             raise WarmstartError(
                 f"Expected the state of the imperfections {self.imperfections.to_json()}, found that of "

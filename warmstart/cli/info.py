@@ -201,8 +201,8 @@ def _realities() -> list[dict[str, str]]:
 
 def _recipes() -> list[dict[str, Any]]:
     from warmstart.envs.tasks.task import Task
-    from warmstart.sim2real.curricula.table import KINDS
-    from warmstart.sim2real.imperfections.challenges import CHALLENGES
+    from warmstart.sim2real.curricula.table import CURRICULA
+    from warmstart.sim2real.imperfections.imperfections import CHALLENGES
     from warmstart.sim2real.randomization.recipes import LEVELS, ranges, recipe_tasks
 
     def first_line(kind: type) -> str:
@@ -232,7 +232,7 @@ def _recipes() -> list[dict[str, Any]]:
             "use": f"curriculum: {{method: {name}, …}}",
             "what": first_line(kind),
         }
-        for name, kind in KINDS.items()
+        for name, kind in CURRICULA.items()
     ]
     return rows
 
