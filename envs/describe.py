@@ -9,6 +9,7 @@ from gymnasium import spaces
 
 from warmstart.envs.batched import box_spaces
 from warmstart.envs.frames.options import split_options
+from warmstart.envs.physics.cameras import pixel_camera
 from warmstart.envs.physics.parameters import Parameters
 from warmstart.envs.pixels import DEFAULT_SIZE, frame_space
 from warmstart.envs.robots.base import MujocoTask
@@ -33,6 +34,8 @@ class TaskDescription:
         action_layout: Name, unit and range of every action.
         period: Seconds of a control step; None where the environment doesn't say.
         time_limit: Control steps after which an episode is truncated; None is never.
+        parameters: The model's physical parameters, and the visual ones where frames are observed; None
+            where the model isn't MuJoCo's.
     """
 
     task: Task
@@ -42,6 +45,7 @@ class TaskDescription:
     action_layout: Layout
     period: float | None
     time_limit: int | None
+    parameters: Parameters | None
 
     @property
     def control_rate(self) -> float | None:
@@ -62,8 +66,9 @@ def describe(task: str | Task) -> TaskDescription:
         return _made_once(task)
     robot = known.with_options(task.id, options)
     model = robot.model()
-    if pixels is None:
-        Parameters(model).check(task.context)
+    seen = None if pixels is None else pixel_camera(model, pixels.camera, robot.pixel_view, robot.follows)
+    parameters = Parameters(model, camera=seen)
+    parameters.check(task.context)
     size = _observation_size(robot, model)
     observation_space: spaces.Space[Any]
     observation_space, action_space = box_spaces(model, size)
@@ -74,7 +79,14 @@ def describe(task: str | Task) -> TaskDescription:
         layout = None
     period = float(model.opt.timestep) * robot.frame_skip
     return TaskDescription(
-        task, observation_space, action_space, layout, action_layout(model), period, robot.time_limit
+        task,
+        observation_space,
+        action_space,
+        layout,
+        action_layout(model),
+        period,
+        robot.time_limit,
+        parameters,
     )
 
 
@@ -103,6 +115,7 @@ def _made_once(task: Task) -> TaskDescription:
             env.action_layout,
             next(iter(env.call("dt")), None) if env.parameters is not None else None,
             limit if isinstance(limit, int) else None,
+            env.parameters,
         )
     finally:
         env.close()

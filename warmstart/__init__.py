@@ -62,8 +62,8 @@ _HOME = {
     "write_report": "experiments.report.report",
     "Randomization": "sim2real.randomization.randomization",
     "read_terms": "sim2real.randomization.randomization",
-    "TransferMethod": "transfer.methods.table",
-    "register_method": "transfer.methods.table",
+    "TransferMethod": "transfer.methods.base",
+    "register_method": "transfer.methods.base",
     "TransferReport": "transfer.carry.report",
     "warm_start": "transfer.warm_start",
 }

@@ -27,6 +27,8 @@ def test_it_agrees_with_the_environment(task: str) -> None:
     assert found.action_space == env.single_action_space
     assert found.observation_layout == made.observation_layout
     assert found.action_layout == made.action_layout
+    names = None if found.parameters is None else found.parameters.names
+    assert names == (None if made.parameters is None else made.parameters.names)
     if hasattr(made, "sim"):
         assert found.period == made.sim.dt[0] == 1 / (found.control_rate or 0)
         assert found.time_limit == made.robot.time_limit
