@@ -1,7 +1,4 @@
-"""Files that recorded motion comes in: NumPy archives, CSV, Minari and LeRobot datasets.
-
-May import envs.
-"""
+"""Files that recorded motion comes in: NumPy archives, CSV, Minari and LeRobot datasets."""
 
 import csv
 import difflib

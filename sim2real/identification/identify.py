@@ -5,7 +5,7 @@ estimated along (multiple shooting without continuity; the start states are elim
 so that their number costs no memory). `mujoco.sysid` (Gauss-Newton, too, with the same kind of intervals)
 isn't used: it rolls out from start states that are taken as exact, has one dense Jacobian for all unknowns,
 and compiles a model for each changed parameter, where `mujoco.batch` takes parameters per simulation with
-the semantics of a task's text. May import envs.
+the semantics of a task's text.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -25,8 +25,7 @@ from warmstart.envs.tasks.contexts import Change, Context
 from warmstart.envs.tasks.task import Task
 from warmstart.envs.vector import make_vec
 from warmstart.sim2real.identification.excitation import WEAK, Excitation, nominal_information
-from warmstart.sim2real.identification.fit import Fit, estimate_noise, fit
-from warmstart.sim2real.identification.normal_equations import Normal, window_losses
+from warmstart.sim2real.identification.fit import Fit, Normal, estimate_noise, fit, window_losses
 from warmstart.sim2real.identification.replay import LAG, Replay, read_parameters
 from warmstart.sim2real.identification.result import Estimate, Identification, Losses
 from warmstart.sim2real.identification.settings import DELAY, WINDOW, FitSettings
@@ -140,44 +139,44 @@ def identify(
         best = min(best, other, key=lambda each: each.loss)
 
     full = replay_of(train.spread(MOST))
-    full.delay, places = chosen, best.places
+    full.delay, normalised = chosen, best.normalised
     while True:
         for _ in range(ROUNDS):  # start states begin anew: they have grown used to earlier parameters
-            fitted = fit(full, places, free)
-            full.noise, places = estimate_noise(full, fitted), fitted.places
+            fitted = fit(full, normalised, free)
+            full.noise, normalised = estimate_noise(full, fitted), fitted.normalised
             say(f"fit of {full.windows.samples} samples: loss {fitted.loss:.4g}")
-        fitted = fit(full, places, free)
-        normal = Normal.of(full.windows, *full.linearize(fitted.places, fitted.starts))
+        fitted = fit(full, normalised, free)
+        normal = Normal.of(full.windows, *full.linearize(fitted.normalised, fitted.starts))
         known = normal.information[np.ix_(free, free)]
         again = Excitation.of([names[i] for i in np.flatnonzero(free)], known, weak)
         if again.identifiable.all():
             break
         judged = judged.updated(again)
         _check_identifiable(judged)
-        free, places = judged.identifiable, np.where(judged.identifiable, fitted.places, full.nominal)
+        free, normalised = judged.identifiable, np.where(judged.identifiable, fitted.normalised, full.nominal)
     told = replay_of(train.spread(TELLING))
     told.noise = coarse.noise = full.noise
-    late = _delay_range(told, fitted.places, chosen, range(low, high + 1))
+    late = _delay_range(told, fitted.normalised, chosen, range(low, high + 1))
     errors = np.zeros(len(names))
     # a fit anew ends elsewhere where contacts make the loss rough: that is part of the uncertainty
-    errors[free] = np.sqrt(np.diag(normal.covariance(free)) + (fitted.places - places)[free] ** 2)
+    errors[free] = np.sqrt(np.diag(normal.covariance(free)) + (fitted.normalised - normalised)[free] ** 2)
     checked = replay_of(held.spread(MOST // 3))
     checked.noise = full.noise
     losses = Losses(
         _replayed(coarse, full.nominal, low),
         fitted.loss,
         _replayed(checked, full.nominal, low),
-        _replayed(checked, fitted.places, chosen),
+        _replayed(checked, fitted.normalised, chosen),
     )
     spread = float(student.ppf(0.975, max(1, len(full.windows) - int(free.sum()))))
-    estimates = _estimates(task, full, fitted.places, spread * errors, free)
+    estimates = _estimates(task, full, fitted.normalised, spread * errors, free)
     return Identification(
         str(task),
         estimates,
         {row.name: row.verdict for row in judged.rows if not row.identifiable},
         None if delay is None else chosen,
         None if delay is None else late,
-        full.lag(fitted.places[-1]) if lag else None,
+        full.lag(fitted.normalised[-1]) if lag else None,
         _sensor_noise(task, full),
         {steps: each.loss for steps, each in delays.items()},
         losses,
@@ -208,18 +207,18 @@ def fitted_context(task: Task, estimates: Sequence[Estimate]) -> Context:
     return task.context + tuple(written)
 
 
-def _replayed(replay: Replay, places: Floats, delay: int) -> float:
+def _replayed(replay: Replay, normalised: Floats, delay: int) -> float:
     """Loss of given physics on the windows, with the start states that suit it best."""
     replay.delay = delay
-    return fit(replay, places, np.zeros(len(places), dtype=bool)).loss
+    return fit(replay, normalised, np.zeros(len(normalised), dtype=bool)).loss
 
 
-def _delay_range(replay: Replay, places: Floats, chosen: int, delays: range) -> tuple[int, int]:
+def _delay_range(replay: Replay, normalised: Floats, chosen: int, delays: range) -> tuple[int, int]:
     """Fewest and most control steps by which commands are late, where that changes from window to window."""
-    losses, none = [], np.zeros(len(places), dtype=bool)
+    losses, none = [], np.zeros(len(normalised), dtype=bool)
     for replay.delay in delays:
-        starts = fit(replay, places, none).starts
-        losses.append(window_losses(replay.windows, replay.residuals(places[None], starts[None]))[0])
+        starts = fit(replay, normalised, none).starts
+        losses.append(window_losses(replay.windows, replay.residuals(normalised[None], starts[None]))[0])
     numbers = replay.windows.valid.sum(axis=1) * replay.windows.span.size
     own, least = losses[delays.index(chosen)], np.min(losses, axis=0)
     told = ((own - least) * numbers > SURE) & (least < CLEARLY * own)
@@ -261,19 +260,19 @@ def _split(
 
 
 def _estimates(
-    task: Task, replay: Replay, places: Floats, widths: Floats, free: NDArray[np.bool_]
+    task: Task, replay: Replay, normalised: Floats, widths: Floats, free: NDArray[np.bool_]
 ) -> tuple[Estimate, ...]:
     parameters = Parameters(replay.model)
     resolved = parameters.resolve(task.context)
-    numbers = replay.values(places)
+    numbers = replay.values(normalised)
     found = []
     for i in np.flatnonzero(free):
         if replay.names[i] == LAG:
             now, low, high = (
                 replay.lag(min(max(place, 0.0), 1.0))
-                for place in (places[i], places[i] - widths[i], places[i] + widths[i])
+                for place in (normalised[i], normalised[i] - widths[i], normalised[i] + widths[i])
             )
-            found.append(Estimate(LAG, "set", now, low, high, "s", 0.0, now, bool(places[i] >= 1 - 1e-6)))
+            found.append(Estimate(LAG, "set", now, low, high, "s", 0.0, now, bool(normalised[i] >= 1 - 1e-6)))
             continue
         term, number = replay.terms[i], float(numbers[i])
         low, high = term.distribution.bounds
@@ -284,7 +283,7 @@ def _estimates(
         component = int(np.abs(resolved[column]).argmax())
         nominal = float(resolved[column][component])
         value = {"scale": nominal * number, "add": nominal + number}.get(term.operation, number)
-        at_bound = bool(places[i] <= 1e-6 or places[i] >= 1 - 1e-6)
+        at_bound = bool(normalised[i] <= 1e-6 or normalised[i] >= 1 - 1e-6)
         found.append(
             Estimate(
                 term.parameters[0],

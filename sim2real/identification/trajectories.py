@@ -1,7 +1,7 @@
 """Recorded motion of a robot, real or simulated, and its checks.
 
 Positions and velocities are MuJoCo's `qpos` and `qvel` (m, rad, quaternions; m/s, rad/s), controls its
-`ctrl`. May import envs.
+`ctrl`.
 """
 
 from collections.abc import Iterator, Mapping
