@@ -13,6 +13,8 @@ from warmstart.core.errors import WarmstartError, unknown_name
 from warmstart.core.keyed import keys_of, uniforms
 from warmstart.core.plain import Before, Bounds, Settings, State, check, read, unquoted
 from warmstart.envs.physics.parameters import Operation, Parameters
+from warmstart.envs.tasks.task import Task
+from warmstart.envs.vector import make_vec
 from warmstart.sim2real.randomization.distributions import Uniform
 from warmstart.sim2real.randomization.terms import Term, TermSource, read_term
 
@@ -35,6 +37,18 @@ class Correlation:
         check(self)
         if self.between[0] == self.between[1]:
             raise WarmstartError(f"A correlation is between two terms, found {list(self.between)}.")
+
+
+def parameters_of(task: Task) -> Parameters | None:
+    """The physical parameters of a task's model; None where it isn't MuJoCo's.
+
+    Raises:
+        WarmstartError: The task can't be made.
+    """
+    env = make_vec(task, 1, n_threads=1)
+    found: Parameters | None = getattr(env, "parameters", None)
+    env.close()
+    return found
 
 
 class Randomization(TermSource):

@@ -1,4 +1,4 @@
-"""Named randomizations for the tasks: ``light``, ``medium`` and ``heavy``. May import envs.
+"""Named randomizations for the tasks: ``light``, ``medium`` and ``heavy``.
 
 Few of the ranges have a source, which is named beside them. The others are our own choice, since nobody has
 measured how wrong Gymnasium's models are:
@@ -11,29 +11,28 @@ measured how wrong Gymnasium's models are:
 """
 
 from collections.abc import Mapping
-from typing import Any
 
 from warmstart.core.errors import WarmstartError, unknown_name
+from warmstart.core.plain import Settings
 from warmstart.envs.tasks.task import Task
 from warmstart.sim2real.randomization.randomization import Correlation, read_terms
 from warmstart.sim2real.randomization.terms import Term
 
 LEVELS = ("light", "medium", "heavy")
-Terms = Mapping[str, Any]
 
 
-def _each(text: str) -> dict[str, Any]:
+def _each(text: str) -> Settings:
     return {"range": text, "each": True}
 
 
-def _log(text: str) -> dict[str, Any]:
+def _log(text: str) -> Settings:
     return {"range": text, "distribution": "log_uniform"}
 
 
 # Medium's friction: mujoco_playground's Go1 tasks set it uniformly from 0.4 to 1.0, ±43% about the middle.
 # The others are ours. Contacts (solref: the time constant) get softer by more than harder, since time
 # constants of few timesteps make simulations unstable.
-_TOUCHING: Mapping[str, Terms] = {
+_TOUCHING: Mapping[str, Settings] = {
     "light": {"friction": "x0.8:x1.2"},
     "medium": {"friction": "x0.6:x1.4", "solref": "x0.7:x1.5"},
     "heavy": {"friction": _log("x0.33:x2"), "solref": "x0.6:x2", "gravity": "x0.9:x1.1"},
@@ -41,14 +40,14 @@ _TOUCHING: Mapping[str, Terms] = {
 """Of robots that touch the ground."""
 # Light's masses: mujoco_playground's Go1 tasks scale every link's by 0.9 to 1.1. The others are ours; motors
 # are weaker sooner than stronger, as batteries sag.
-_DRIVEN: Mapping[str, Terms] = {
+_DRIVEN: Mapping[str, Settings] = {
     "light": {"body.*.mass": _each("x0.9:x1.1"), "gear": "x0.95:x1.05"},
     "medium": {"body.*.mass": _each("x0.75:x1.3"), "gear": "x0.8:x1.1"},
     "heavy": {"body.*.mass": _each("x0.6:x1.5"), "gear": "x0.7:x1.2"},
 }
 """Of every robot."""
 # Light's: mujoco_playground's Leap hand tasks scale damping by 0.8 to 1.2. The others are ours.
-_DAMPED: Mapping[str, Terms] = {
+_DAMPED: Mapping[str, Settings] = {
     "light": {"damping": "x0.8:x1.2"},
     "medium": {"damping": _log("x0.67:x1.5")},
     "heavy": {"damping": _log("x0.5:x2")},
@@ -56,7 +55,7 @@ _DAMPED: Mapping[str, Terms] = {
 """Of robots whose model has joint damping."""
 # All ours: the inertia of a rotor behind a gear is seldom on a data sheet. (mujoco_playground's Go1 tasks
 # scale it by 1.0 to 1.05 only.)
-_ARMATURE: Mapping[str, Terms] = {
+_ARMATURE: Mapping[str, Settings] = {
     "light": {"armature": "x0.9:x1.1"},
     "medium": {"armature": "x0.7:x1.3"},
     "heavy": {"armature": _log("x0.5:x2")},
@@ -67,7 +66,7 @@ _ARMATURE: Mapping[str, Terms] = {
 # absolute), two legs of Ant (0.01 to 3 kg, where they have 0.04), HumanoidStandup's masses, and adversarial
 # forces; for these the terms above stand. Hopper's own torso (3.67 kg) and thigh (4.06 kg) are heavier than
 # any that is drawn, as they are there.
-_RRLS: Mapping[str, Terms] = {
+_RRLS: Mapping[str, Settings] = {
     "HalfCheetah-v5": {"torso.mass": "0.1:7", "bthigh.mass": "0.1:3"},
     "Hopper-v5": {"torso.mass": "0.1:3", "thigh.mass": "0.1:4"},
     "Walker2d-v5": {"torso.mass": "0.1:5", "thigh.mass": "0.1:6"},
@@ -76,7 +75,7 @@ _RRLS: Mapping[str, Terms] = {
 }
 """Masses of the Robust RL suite (RRLS, 2406.08406), kg; other bodies have those of `_DRIVEN`."""
 
-_PARTS: Mapping[str, tuple[Mapping[str, Terms], ...]] = {
+_PARTS: Mapping[str, tuple[Mapping[str, Settings], ...]] = {
     "HalfCheetah-v5": (_DRIVEN, _TOUCHING, _DAMPED),
     "Hopper-v5": (_DRIVEN, _TOUCHING, _DAMPED, _ARMATURE),
     "Walker2d-v5": (_DRIVEN, _TOUCHING, _DAMPED, _ARMATURE),
@@ -111,7 +110,7 @@ RECIPE_TASKS = tuple(_PARTS)
 """Tasks for which there are recipes."""
 
 
-def recipe(task: Task, level: str) -> dict[str, Any]:
+def recipe(task: Task, level: str) -> Settings:
     """A named randomization of a task's physics, as `read_terms` takes it.
 
     Args:
@@ -129,7 +128,7 @@ def recipe(task: Task, level: str) -> dict[str, Any]:
             f"There is no recipe for {task.id}: write terms such as {{torso.mass: x0.8:x1.2}} instead. "
             f"Recipes exist for {', '.join(_PARTS)}."
         )
-    terms: dict[str, Any] = {}
+    terms: dict[str, object] = {}
     for part in _PARTS[task_id]:
         terms |= part[level]
     return {**terms, **_RRLS.get(task_id, {})} if level == "heavy" else terms
@@ -149,9 +148,7 @@ def ranges(task: Task, level: str) -> dict[str, str]:
     return found
 
 
-def randomize_terms(
-    written: str | Mapping[str, Any], task: Task
-) -> tuple[tuple[Term, ...], tuple[Correlation, ...]]:
+def randomize_terms(written: str | Settings, task: Task) -> tuple[tuple[Term, ...], tuple[Correlation, ...]]:
     """Read a randomization: a recipe's name, or terms, on top of a recipe where they name one.
 
     ``medium``, ``{torso.mass: x0.5:x2}`` and ``{recipe: light, torso.mass: x0.5:x2}`` are such.

@@ -102,8 +102,7 @@ class Gap(Command):
         good = max(float(row.nominal.mean()) for row in rows)
         if self.json:
             plain = [
-                gap.to_json()
-                | {"kept": gap.kept(chance, good)}
+                {**gap.to_json(), "kept": gap.kept(chance, good)}
                 | ({} if oracle is None else {"below_oracle": gap.distance(oracle)})
                 for gap in rows
             ]
