@@ -3,10 +3,9 @@
 RMA (Kumar et al. 2021, 2107.04034) has two phases. A teacher is trained whose actor reads a code
 z = mu(context) of the true physics; then an adaptation module phi learns to tell z from the last observations
 and actions, on rollouts of the policy that acts by phi's own guesses. What results needs no privileged input.
-May import envs, agents and transfer.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -32,6 +31,7 @@ from warmstart.agents.observing.privileged import (
     PrivilegedVision,
 )
 from warmstart.core.errors import WarmstartError
+from warmstart.core.plain import Settings
 from warmstart.envs.tasks.hooks import Perturbation
 from warmstart.envs.tasks.task import Task
 from warmstart.envs.vector import make_vec
@@ -77,7 +77,7 @@ def teacher_seams(latent_dim: int = 8, hidden: Sequence[int] = (64, 32)) -> Seam
 def distill(
     teacher: Checkpoint,
     task: Task | str,
-    randomize: str | Mapping[str, Any],
+    randomize: str | Settings,
     *,
     seed: int,
     steps: int = 400_000,
@@ -149,15 +149,15 @@ def distill(
         with generators_kept():
             torch.manual_seed(seed)
             student = student_of(teacher, history.single_observation_space, frames, hidden)
-            apprentice = _Apprentice(teacher, student, env, frames, seed, learning_rate)
+            pupil = _Student(teacher, student, env, frames, seed, learning_rate)
             for iteration in range(1, iterations + 1):
-                inputs, codes = apprentice.act(length)
+                inputs, codes = pupil.act(length)
                 if progress is not None:
-                    error = apprentice.error(inputs, codes)
+                    error = pupil.error(inputs, codes)
                     variance = float(codes.var(dim=0, correction=0).mean())
                     taken = iteration * length * n_envs
                     progress(Adapted(iteration, iterations, taken, error, error / max(variance, 1e-12)))
-                apprentice.fit(max(1, round(epochs * len(inputs) / batch_size)), batch_size)
+                pupil.fit(max(1, round(epochs * len(inputs) / batch_size)), batch_size)
     finally:
         simulated.close()
     return replace(
@@ -166,7 +166,7 @@ def distill(
         observation_space=student.observation_space,
         policy_kwargs=student_kwargs(teacher, frames, hidden),
         observation_layout=layout,
-        normalizer=apprentice.normalizer,
+        normalizer=pupil.normalizer,
         task=str(task),
         steps=teacher.steps + iterations * length * n_envs,
         trainability=None,
@@ -177,7 +177,7 @@ def distill(
     )
 
 
-class _Apprentice:
+class _Student:
     """A student that acts, beside the teacher's encoder that knows the codes.
 
     Args:

@@ -12,7 +12,8 @@ from warmstart.agents.checkpoints.checkpoint import Checkpoint
 from warmstart.core.errors import WarmstartError
 from warmstart.core.plain import Settings
 from warmstart.envs.vector import make_vec
-from warmstart.sim2real.randomization.randomization import Correlation, Randomization, parameters_of
+from warmstart.sim2real.randomization.correlations import Correlation
+from warmstart.sim2real.randomization.randomization import Randomization, parameters_of
 from warmstart.sim2real.randomization.terms import Term
 from warmstart.sim2real.reality import Reality
 from warmstart.sim2real.robustness import play_episodes

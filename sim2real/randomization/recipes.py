@@ -15,7 +15,8 @@ from collections.abc import Mapping
 from warmstart.core.errors import WarmstartError, unknown_name
 from warmstart.core.plain import Settings
 from warmstart.envs.tasks.task import Task
-from warmstart.sim2real.randomization.randomization import Correlation, read_terms
+from warmstart.sim2real.randomization.correlations import Correlation
+from warmstart.sim2real.randomization.randomization import read_terms
 from warmstart.sim2real.randomization.terms import Term
 
 LEVELS = ("light", "medium", "heavy")

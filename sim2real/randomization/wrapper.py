@@ -14,7 +14,8 @@ from warmstart.core.errors import WarmstartError
 from warmstart.core.plain import Settings
 from warmstart.envs.single_env import AttributePhysics, ModelPhysics, SingleEnv
 from warmstart.envs.tasks.task import Task
-from warmstart.sim2real.randomization.randomization import Correlation, Randomization, read_terms
+from warmstart.sim2real.randomization.correlations import Correlation
+from warmstart.sim2real.randomization.randomization import Randomization, read_terms
 from warmstart.sim2real.randomization.recipes import randomize_terms
 from warmstart.sim2real.randomization.terms import Term, When
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from warmstart.agents.checkpoints.checkpoint import Checkpoint
     from warmstart.envs.tasks.task import Task
     from warmstart.sim2real.gap import Gap as GapFigures
-    from warmstart.sim2real.randomization.randomization import Correlation
+    from warmstart.sim2real.randomization.correlations import Correlation
     from warmstart.sim2real.randomization.terms import Term
     from warmstart.sim2real.reality import Reality
     from warmstart.sim2real.robustness import RobustnessMap
