@@ -20,8 +20,8 @@ from warmstart.core.documents import dump_yaml, parse_yaml, read_yaml
 from warmstart.core.errors import WarmstartError, unknown_name
 from warmstart.core.files import json_hash
 from warmstart.core.plain import Before, Natural, Settings, check
+from warmstart.envs.simulation.layouts import Layout
 from warmstart.envs.tasks.hooks import Perturbation
-from warmstart.envs.tasks.layouts import Layout
 from warmstart.envs.tasks.task import Task
 from warmstart.envs.vector import make_vec
 from warmstart.sim2real.identification.recording import record, recording_steps

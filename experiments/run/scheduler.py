@@ -14,6 +14,7 @@ from pathlib import Path
 from types import FrameType
 
 from warmstart.core.files import DiskFullError, write_text
+from warmstart.core.progress import Progress, Work
 from warmstart.core.threads import available_cores
 from warmstart.experiments.records.claims import holder
 from warmstart.experiments.records.config import TRIALS, PlannedTrial
@@ -27,7 +28,6 @@ from warmstart.experiments.records.status import (
     write_status,
 )
 from warmstart.experiments.run.launcher import EXIT_LOST, Launcher, TrialProcess
-from warmstart.experiments.run.progress import TrialProgress
 from warmstart.experiments.trial.trial import EXIT_REFUSED
 
 _POLL_SECONDS = 0.1
@@ -49,7 +49,7 @@ class Scheduler:
     """Runs a plan's trials to their ends."""
 
     def __init__(
-        self, run: Path, trials: Sequence[PlannedTrial], workers: int | None, progress: TrialProgress
+        self, run: Path, trials: Sequence[PlannedTrial], workers: int | None, progress: Progress
     ) -> None:
         """Prepare to run.
 
@@ -179,7 +179,7 @@ class Scheduler:
             status = replace(status, state="running", step=0)
         elif state == "waiting" and status.state not in ("waiting", "running"):
             status = replace(status, state="waiting", step=0)
-        self.progress.update(trial, replace(status, total=trial.steps))
+        self.progress.show(trial.label, shown(replace(status, total=trial.steps)))
 
     def _traceback_of(self, trial: str | None) -> str:
         try:
@@ -229,6 +229,20 @@ def _tail(path: Path, lines: int = 40) -> str:
         return "\n".join(path.read_text(encoding="utf-8", errors="replace").splitlines()[-lines:])
     except OSError:
         return ""
+
+
+def shown(status: Status) -> Work:
+    """What progress shows of a trial's status."""
+    return Work(
+        state=status.state,
+        done=status.step,
+        total=status.total,
+        seconds=status.updated - status.started,
+        note="" if status.last_return is None else f"return {status.last_return:.1f}",
+        unit="steps",
+        speed=status.steps_per_second,
+        error=status.error,
+    )
 
 
 @contextlib.contextmanager

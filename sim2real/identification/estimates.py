@@ -8,7 +8,8 @@ from numpy.typing import NDArray
 
 from warmstart.core.plain import Settings
 from warmstart.envs.batched import BatchedEnv
-from warmstart.envs.physics.parameters import BatchParameters, Parameters
+from warmstart.envs.physics.batch import BatchParameters
+from warmstart.envs.physics.parameters import Parameters
 from warmstart.envs.simulation.fields import ModelFields
 from warmstart.envs.tasks.contexts import Change, Context
 from warmstart.envs.tasks.task import Task

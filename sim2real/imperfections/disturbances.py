@@ -11,9 +11,8 @@ from typing_extensions import override
 from warmstart.core.errors import WarmstartError, unknown_name
 from warmstart.core.keyed import keys_of, uniforms
 from warmstart.core.plain import Bounds, Pair, SettingError, Settings, State, check, to_plain
-from warmstart.envs.batched import BatchedEnv
 from warmstart.envs.simulation.names import PartNames
-from warmstart.envs.tasks.hooks import Perturbation
+from warmstart.envs.tasks.hooks import Perturbation, PerturbedEnv
 
 Array = NDArray[Any]
 GRAVITY = 9.81
@@ -92,7 +91,7 @@ class NoisyStart(Perturbation):
         self.settings, self.seed = settings, seed
 
     @override
-    def on_reset(self, env: BatchedEnv, ids: Ids) -> None:
+    def on_reset(self, env: PerturbedEnv, ids: Ids) -> None:
         sim, model = env.sim, env.sim.model
         names = [f"start|{kind}|{dof}" for kind in ("position", "velocity") for dof in range(model.nv)]
         drawn = 2 * uniforms(self.seed, keys_of(names), ids, env.episode_ids[ids]) - 1
@@ -121,7 +120,7 @@ class Pushes(Perturbation):
         self._start: Array = np.zeros(0)
         self._force: Array = np.zeros((0, 3))
 
-    def _find_body(self, env: BatchedEnv) -> int:
+    def _find_body(self, env: PerturbedEnv) -> int:
         """The pushed body; an environment's model stays the same."""
         if self._body >= 0:
             return self._body
@@ -138,7 +137,7 @@ class Pushes(Perturbation):
         return self._body
 
     @override
-    def on_reset(self, env: BatchedEnv, ids: Ids) -> None:
+    def on_reset(self, env: PerturbedEnv, ids: Ids) -> None:
         self._find_body(env)
         if len(self._number) != env.num_envs:
             self._number = np.zeros(env.num_envs, dtype=np.int64)
@@ -146,7 +145,7 @@ class Pushes(Perturbation):
         self._number[ids], self._start[ids] = -1, 0.0
         self._next(env, ids)
 
-    def _next(self, env: BatchedEnv, ids: Ids) -> None:
+    def _next(self, env: PerturbedEnv, ids: Ids) -> None:
         """Look up the next push of some environments."""
         self._number[ids] += 1
         drawn = uniforms(self.seed, self._keys, ids, env.episode_ids[ids], self._number[ids])
@@ -161,7 +160,7 @@ class Pushes(Perturbation):
         self._force[ids] = self._weight * size[:, None] * direction
 
     @override
-    def before_step(self, env: BatchedEnv, actions: Array) -> Array:
+    def before_step(self, env: PerturbedEnv, actions: Array) -> Array:
         time = env.elapsed * env.sim.dt
         now = time - self._start
         half = 0.5 * env.sim.dt  # a control step counts for the push that it mostly lies in

@@ -17,8 +17,7 @@ from warmstart.core.keyed import (
     start,
     uniforms,
 )
-from warmstart.envs.batched import BatchedEnv
-from warmstart.envs.tasks.hooks import Ids
+from warmstart.envs.tasks.hooks import Ids, PerturbedEnv
 
 Floats = NDArray[np.float64]
 Steps = NDArray[np.int64]
@@ -36,7 +35,7 @@ class Numbers:
         env: The environment.
     """
 
-    def __init__(self, seed: int, env: BatchedEnv) -> None:
+    def __init__(self, seed: int, env: PerturbedEnv) -> None:
         self.env, self._seed = env, seed
         self._uniform: list[str] = []
         self._normal: list[str] = []

@@ -5,8 +5,7 @@ from typing_extensions import override
 
 from warmstart.core.errors import WarmstartError
 from warmstart.core.plain import State
-from warmstart.envs.batched import BatchedEnv
-from warmstart.envs.tasks.hooks import Ids, Perturbation
+from warmstart.envs.tasks.hooks import Ids, Perturbation, PerturbedEnv
 from warmstart.sim2real.imperfections.actuators import action_stages
 from warmstart.sim2real.imperfections.imperfections import Imperfections
 from warmstart.sim2real.imperfections.numbers import Numbers
@@ -37,13 +36,13 @@ class SignalPaths(Perturbation):
 
     def __init__(self, imperfections: Imperfections, seed: int) -> None:
         self.imperfections, self.seed = imperfections, seed
-        self._env: BatchedEnv | None = None
+        self._env: PerturbedEnv | None = None
         self._saved: list[dict[str, Array]] | None = None
         self._acting: list[Stage] = []
         self._sensing: list[Stage] = []
 
     @override
-    def before_step(self, env: BatchedEnv, actions: Array) -> Array:
+    def before_step(self, env: PerturbedEnv, actions: Array) -> Array:
         if env is not self._env:
             self._join(env)
         if not self._acting:
@@ -51,7 +50,7 @@ class SignalPaths(Perturbation):
         return self._pass(self._acting, actions, self._everyone, self._everyone[env.elapsed == 0], True)
 
     @override
-    def on_observations(self, env: BatchedEnv, observations: Array, ids: Ids) -> Array:
+    def on_observations(self, env: PerturbedEnv, observations: Array, ids: Ids) -> Array:
         if env is not self._env:
             self._join(env)
         begins = not env.elapsed[ids[0]]
@@ -100,13 +99,13 @@ class SignalPaths(Perturbation):
             values = stage.apply(values, now)
         return values
 
-    def _join(self, env: BatchedEnv) -> None:
+    def _join(self, env: PerturbedEnv) -> None:
         if self._env is not None:
             raise WarmstartError(
                 "Expected one environment for each set of imperfections, found a second one: make "
                 "perturbations for each environment."
             )
-        if env.visuals is not None and not self.imperfections.observations_are_true:
+        if env.in_frames and not self.imperfections.observations_are_true:
             raise WarmstartError(
                 f"{env.task} is seen in frames, which noise, delays and failures of sensors leave alone: "
                 "give imperfections of actions, and change what is seen by visual parameters."

@@ -15,8 +15,8 @@ from typing_extensions import override
 
 from warmstart.core.errors import unknown_name
 from warmstart.core.keyed import Coarse, Keys, keys_of
+from warmstart.envs.simulation.layouts import Layout
 from warmstart.envs.tasks.hooks import Ids
-from warmstart.envs.tasks.layouts import Layout
 from warmstart.sim2real.imperfections.numbers import Numbers
 from warmstart.sim2real.imperfections.settings import Delay, Setting
 

@@ -12,7 +12,8 @@ from scipy.special import ndtr, ndtri
 from warmstart.core.errors import WarmstartError, unknown_name
 from warmstart.core.keyed import keys_of, uniforms
 from warmstart.core.plain import Settings, State, read
-from warmstart.envs.physics.parameters import Operation, Parameters
+from warmstart.envs.physics.parameters import Parameters
+from warmstart.envs.tasks.contexts import Operation
 from warmstart.envs.tasks.task import Task
 from warmstart.envs.vector import make_vec
 from warmstart.sim2real.randomization.correlations import Correlation, copula

@@ -20,7 +20,7 @@ from warmstart.core.plain import (
     to_plain,
     unquoted,
 )
-from warmstart.envs.physics.parameters import Operation
+from warmstart.envs.tasks.contexts import Operation
 from warmstart.sim2real.randomization.distributions import DISTRIBUTIONS, Distribution, Number
 
 _NUMBER = r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?"
