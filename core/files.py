@@ -112,6 +112,29 @@ def write_json(path: Path, data: Any, durable: bool = False) -> None:
     write_text(path, json.dumps(data, indent=1) + "\n", durable)
 
 
+def save_file(path: Path, content: bytes) -> Path:
+    """Write a file that a person asked for, entirely or not at all; its folder is made.
+
+    Args:
+        path: The file.
+        content: What to write.
+
+    Returns:
+        The path.
+
+    Raises:
+        WarmstartError: It can't be written (no space, no permission).
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        replace_file(path, content, durable=False)
+    except OSError as error:
+        raise WarmstartError(
+            f"Can't write {path}: {error.strerror or error}. Free space or choose another folder."
+        ) from error
+    return path
+
+
 def as_disk_full(error: OSError, path: Path) -> Exception:
     """Turn "no space left" and "quota exceeded" into `DiskFullError`; leave other errors as they are."""
     return DiskFullError(path) if error.errno in (errno.ENOSPC, errno.EDQUOT) else error

@@ -1,7 +1,4 @@
-"""Figures for papers and READMEs: convergence curves and the differences to the cold arm, with matplotlib.
-
-Draws on figures of its own (Agg, no pyplot, no change of global settings). Imports summary, formatting.
-"""
+"""Figures for papers and READMEs: convergence curves and the differences to the cold arm, with matplotlib."""
 
 import textwrap
 from collections.abc import Sequence
@@ -11,18 +8,17 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from warmstart.core.errors import WarmstartError, unknown_name
-from warmstart.experiments.analysis.summary import ArmSummary, CurveSummary, Summary
+from warmstart.core.errors import unknown_name
+from warmstart.core.files import save_file
+from warmstart.experiments.analysis.curves import Curve
+from warmstart.experiments.analysis.summary import ArmSummary, Summary
+from warmstart.experiments.report.pictures import COLOURS, FORMATS, MUTED, add_grid, new_figure, picture
 
 if TYPE_CHECKING:
-    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 Axis = Literal["steps", "steps_with_source", "seconds", "seconds_with_source"]
 
-FORMATS = ("png", "pdf", "svg")
-COLOURS = ("#4a5361", "#0068b8", "#c8500a", "#00805e", "#a3498f", "#8f6c00", "#2b86ad", "#7d4b39")
-"""Cold arm first; the others can be told apart with any colour vision, as in the report."""
 MARKERS = ("o", "D", "s", "^", "X", "P", "v", "*")
 
 _LABELS: dict[Axis, str] = {
@@ -31,7 +27,6 @@ _LABELS: dict[Axis, str] = {
     "seconds": "Training wall-clock in the target (s)",
     "seconds_with_source": "Training wall-clock, the source's counted in (s)",
 }
-_MUTED = "#5a6577"
 
 
 def draw_curves(
@@ -54,11 +49,13 @@ def draw_curves(
     Returns:
         A figure with one axes; ``figure.savefig(path)`` writes it.
     """
-    figure, axes = _figure(size)
+    figure = new_figure(size)
+    axes = figure.subplots()
     arms = [arm for arm in summary.arms if aggregate in arm.bands]
     end = max((_positions(arm, summary, axis)[-1] for arm in arms if not arm.constant), default=1.0)
     for arm in arms:
-        colour, marker = _style(summary, arm.name)
+        index = summary.colour(arm.name)
+        colour, marker = COLOURS[index], MARKERS[index]
         band = arm.bands[aggregate]
         x = _positions(arm, summary, axis)
         if arm.constant:
@@ -79,26 +76,24 @@ def draw_curves(
     if seeds:
         for curve in summary.curves:
             if not curve.constant:
-                colour, _ = _style(summary, curve.arm)
-                axes.plot(
-                    _seed_positions(curve, axis), curve.returns, color=colour, alpha=0.35, linewidth=0.7
-                )
+                colour = COLOURS[summary.colour(curve.arm)]
+                x = _positions(curve, summary, axis)
+                axes.plot(x, curve.returns, color=colour, alpha=0.35, linewidth=0.7)
     if np.isfinite(summary.threshold):
-        axes.axhline(summary.threshold, color=_MUTED, linewidth=0.9, linestyle=":")
+        axes.axhline(summary.threshold, color=MUTED, linewidth=0.9, linestyle=":")
         axes.annotate(
             "θ",
             (1, summary.threshold),
             xycoords=("axes fraction", "data"),
             xytext=(4, -3),
             textcoords="offset points",
-            color=_MUTED,
+            color=MUTED,
         )
     axes.set_xlabel(_LABELS[axis])
     axes.set_ylabel("Return in the target")
     if axis.startswith("steps"):
         axes.xaxis.set_major_formatter(_short_steps)
-    axes.grid(color="#e0e4ea", linewidth=0.6)
-    axes.set_axisbelow(True)
+    add_grid(axes)
     if arms:
         columns = min(len(arms), max(1, int(size[0] / (0.6 + 0.085 * max(len(arm.name) for arm in arms)))))
         figure.legend(
@@ -126,11 +121,13 @@ def draw_differences(summary: Summary, *, size: tuple[float, float] | None = Non
         A figure with one axes: arms from top to bottom, zero is no difference.
     """
     arms = [arm for arm in summary.compared if arm.verdict and np.isfinite(arm.verdict.difference.estimate)]
-    figure, axes = _figure(size or (6.4, 1.1 + 0.48 * max(len(arms), 1)))
-    axes.axvline(0, color=_MUTED, linewidth=1)
+    figure = new_figure(size or (6.4, 1.1 + 0.48 * max(len(arms), 1)))
+    axes = figure.subplots()
+    axes.axvline(0, color=MUTED, linewidth=1)
     for row, arm in enumerate(arms):
         assert arm.verdict is not None
-        colour, marker = _style(summary, arm.name)
+        index = summary.colour(arm.name)
+        colour, marker = COLOURS[index], MARKERS[index]
         difference = arm.verdict.difference
         if np.isfinite([difference.low, difference.high]).all():
             axes.plot([difference.low, difference.high], [row, row], color=colour, linewidth=2.2)
@@ -143,13 +140,12 @@ def draw_differences(summary: Summary, *, size: tuple[float, float] | None = Non
             textcoords="offset points",
             va="center",
             fontsize="small",
-            color=_MUTED,
+            color=MUTED,
         )
     axes.set_yticks(range(len(arms)), [arm.name for arm in arms])
     axes.set_ylim(len(arms) - 0.4, -0.6)
     axes.set_xlabel(f"Normalised area under the curve, difference to {summary.baseline}")
-    axes.grid(axis="x", color="#e0e4ea", linewidth=0.6)
-    axes.set_axisbelow(True)
+    add_grid(axes, "x")
     return figure
 
 
@@ -169,61 +165,22 @@ def save_figures(
     Raises:
         WarmstartError: Unknown format, or the files can't be written.
     """
-    from matplotlib import rc_context
-
-    for format_name in formats:
-        if format_name not in FORMATS:
-            raise unknown_name("figure format", format_name, FORMATS)
-    directory = Path(directory)
-    paths = []
-    metadata = {"png": {"Software": None}, "pdf": {"CreationDate": None}, "svg": {"Date": None}}
-    for name, figure in (("curves", draw_curves(summary)), ("differences", draw_differences(summary))):
-        for format_name in dict.fromkeys(formats):
-            path = directory / f"{name}.{format_name}"
-            try:
-                directory.mkdir(parents=True, exist_ok=True)
-                with rc_context({"pdf.fonttype": 42, "svg.hashsalt": "warmstart"}):
-                    figure.savefig(path, dpi=200, metadata=metadata[format_name])
-            except OSError as error:
-                raise WarmstartError(
-                    f"Can't write {path}: {error.strerror or error}. Free space or choose another folder."
-                ) from error
-            paths.append(path)
-    return tuple(paths)
+    for kind in formats:
+        if kind not in FORMATS:
+            raise unknown_name("figure format", kind, FORMATS)
+    return tuple(
+        save_file(Path(directory) / f"{name}.{kind}", picture(figure, kind, dpi=200))
+        for name, figure in (("curves", draw_curves(summary)), ("differences", draw_differences(summary)))
+        for kind in dict.fromkeys(formats)
+    )
 
 
-def _figure(size: tuple[float, float]) -> "tuple[Figure, Axes]":
-    """A figure that pyplot knows nothing of, and its axes."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=size, layout="constrained")
-    FigureCanvasAgg(figure)
-    axes = figure.subplots()
-    for side in ("top", "right"):
-        axes.spines[side].set_visible(False)
-    return figure, axes
-
-
-def _style(summary: Summary, name: str) -> tuple[str, str]:
-    """Colour and marker of an arm."""
-    others = [arm.name for arm in summary.arms if arm.name != summary.baseline]
-    index = 1 + others.index(name) % 7 if name in others else 0
-    return COLOURS[index], MARKERS[index]
-
-
-def _positions(arm: ArmSummary, summary: Summary, axis: Axis) -> NDArray[np.float64]:
-    """Where the grid points of an arm lie on an axis. Shape: (points,)."""
-    values = summary.steps if axis.startswith("steps") else arm.seconds
-    shift = {"steps_with_source": arm.source_steps, "seconds_with_source": arm.source_seconds}.get(axis, 0.0)
-    return np.asarray(values, dtype=np.float64) + shift
-
-
-def _seed_positions(curve: CurveSummary, axis: Axis) -> NDArray[np.float64]:
-    """Where the evaluations of one trial lie on an axis. Shape: (points,)."""
-    values = curve.steps if axis.startswith("steps") else curve.seconds
-    shifts = {"steps_with_source": curve.source_steps, "seconds_with_source": curve.source_seconds}
-    return np.asarray(values, dtype=np.float64) + shifts.get(axis, 0)
+def _positions(of: ArmSummary | Curve, summary: Summary, axis: Axis) -> NDArray[np.float64]:
+    """Where the evaluations of an arm or a trial lie on an axis. Shape: (points,)."""
+    steps = of.steps if isinstance(of, Curve) else summary.steps
+    values = np.asarray(steps if axis.startswith("steps") else of.seconds, dtype=np.float64)
+    shifts = {"steps_with_source": of.source_steps, "seconds_with_source": of.source_seconds}
+    return values + shifts.get(axis, 0.0)
 
 
 def _short_steps(value: float, _: object = None) -> str:

@@ -1,7 +1,7 @@
 """Curves that others recorded: SB3's evaluations.npz and monitor files, TensorBoard events, our own runs.
 
 ``read_runs(["cold=logs/a/evaluations.npz", "warm=logs/b"])`` gives a `RunData` like that of a study. Nothing
-is unpickled. Imports run_data, curves, foreign.
+is unpickled.
 """
 
 import dataclasses

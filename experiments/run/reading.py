@@ -1,9 +1,7 @@
 """Reads a run directory back: curves, transfer reports, failures and the state of every trial."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,6 +9,7 @@ from numpy.typing import NDArray
 from warmstart.core.documents import read_yaml
 from warmstart.core.errors import WarmstartError
 from warmstart.core.files import read_json
+from warmstart.core.plain import Settings, State
 from warmstart.experiments.analysis.curves import Curve, Failure, RunData
 from warmstart.experiments.records.claims import holder
 from warmstart.experiments.records.config import TRIALS, Kind, TrialConfig
@@ -32,7 +31,7 @@ class TrialState:
     status: Status
     directory: Path
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> State:
         """Give the row as plain data."""
         return {
             "hash": self.hash,
@@ -79,11 +78,11 @@ def load_run(directory: str | Path) -> RunData:
     study = read_yaml(directory / STUDY_FILE).data
     curves: list[Curve] = []
     sources: list[Curve] = []
-    transfers: dict[str, Mapping[str, Any]] = {}
+    transfers: dict[str, State] = {}
     media: dict[str, Path] = {}
-    gaps: dict[str, dict[int, Mapping[str, Any]]] = {}
-    drawn: dict[str, tuple[Mapping[str, Any], ...]] = {}
-    maps: dict[str, Mapping[str, Any]] = {}
+    gaps: dict[str, dict[int, State]] = {}
+    drawn: dict[str, tuple[State, ...]] = {}
+    maps: dict[str, State] = {}
     failures: list[Failure] = []
     versions: dict[str, str] = {}
     random_return: float | None = None
@@ -134,7 +133,7 @@ def load_run(directory: str | Path) -> RunData:
     )
 
 
-def _entries(directory: Path) -> list[dict[str, Any]]:
+def _entries(directory: Path) -> list[State]:
     data = read_json(directory / TRIALS_FILE)
     if data is None or not isinstance(data.get("trials"), list):
         raise WarmstartError(
@@ -144,7 +143,7 @@ def _entries(directory: Path) -> list[dict[str, Any]]:
     return list(data["trials"])
 
 
-def _curve(state: TrialState, config: TrialConfig, records: list[dict[str, Any]]) -> Curve:
+def _curve(state: TrialState, config: TrialConfig, records: list[State]) -> Curve:
     evaluations = [record for record in records if record["event"] == "evaluation"]
     times = {entry["step"]: entry["training_seconds"] for entry in read_jsonl(state.directory / TIMES)}
     end = next((record for record in records if record["event"] == "end"), None)
@@ -172,7 +171,7 @@ def _curve(state: TrialState, config: TrialConfig, records: list[dict[str, Any]]
     )
 
 
-def _means(records: list[dict[str, Any]], key: str) -> NDArray[np.float64]:
+def _means(records: list[State], key: str) -> NDArray[np.float64]:
     """Mean over episodes of each evaluation; NaN where an episode's return wasn't finite."""
     values = [record[key] for record in records if record["event"] == "evaluation"]
     return np.array([np.mean(np.array(episodes, dtype=np.float64)) for episodes in values])
@@ -186,7 +185,7 @@ def _source_seconds(state: TrialState, config: TrialConfig) -> float:
     return float(times[-1]["training_seconds"]) if times else 0.0
 
 
-def _notes(states: tuple[TrialState, ...], study: Mapping[str, Any]) -> tuple[str, ...]:
+def _notes(states: tuple[TrialState, ...], study: Settings) -> tuple[str, ...]:
     notes = []
     if len(study.get("seeds", ())) > 1 and not any(state.kind == "source" for state in states):
         warm = [arm for arm in study.get("arms", ()) if arm.get("method") != "scratch"]

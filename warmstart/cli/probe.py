@@ -56,7 +56,7 @@ class Probe(Command):
     def run(self) -> int:
         """Probe."""
         from warmstart.experiments.records.plugins import load_plugins
-        from warmstart.experiments.report.probe_figure import check_picture
+        from warmstart.experiments.report.pictures import check_picture
 
         began = time.perf_counter()
         if self.seed < 0 or self.frames < 1:
@@ -146,7 +146,8 @@ class Probe(Command):
     def _draw(
         self, found: "EncoderProbe", columns: "Sequence[ProbeColumn]", encoder: "Encoder", data: "FrameData"
     ) -> None:
-        from warmstart.experiments.report.probe_figure import draw_probe, save_picture, telling_frames
+        from warmstart.experiments.report.pictures import save_picture
+        from warmstart.experiments.report.probe_figure import draw_probe, telling_frames
         from warmstart.transfer.probing.saliency import saliency
 
         assert self.out is not None

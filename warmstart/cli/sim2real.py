@@ -152,7 +152,7 @@ class Robustness(Command):
         from warmstart.agents.evaluation import evaluate
         from warmstart.cli.console import pairs
         from warmstart.envs.tasks.task import Task
-        from warmstart.experiments.report.probe_figure import check_picture, save_picture
+        from warmstart.experiments.report.pictures import check_picture, save_picture
         from warmstart.experiments.report.robustness_figure import draw_maps
         from warmstart.experiments.trial.worlds import terms_of
         from warmstart.sim2real.randomization.randomization import read_terms

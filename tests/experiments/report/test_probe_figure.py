@@ -6,13 +6,8 @@ from PIL import Image
 
 from warmstart.core.errors import WarmstartError
 from warmstart.envs.tasks.layouts import Dimension
-from warmstart.experiments.report.probe_figure import (
-    check_picture,
-    draw_probe,
-    overlay,
-    save_picture,
-    telling_frames,
-)
+from warmstart.experiments.report.pictures import check_picture, save_picture
+from warmstart.experiments.report.probe_figure import draw_probe, overlay, telling_frames
 from warmstart.transfer.frames.data import FrameData
 from warmstart.transfer.probing.probe import EncoderProbe, ProbeColumn
 from warmstart.transfer.probing.saliency import Saliency
