@@ -102,6 +102,22 @@ def replace_file(path: Path, content: bytes, durable: bool = True) -> None:
         staged.unlink(missing_ok=True)
 
 
+def write_result(path: Path, content: bytes) -> Path:
+    """Replace a file that a person asked for, in a folder that is made where there is none; returns its path.
+
+    Raises:
+        WarmstartError: It can't be written (no space, no permission).
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        replace_file(path, content)
+    except OSError as error:
+        raise WarmstartError(
+            f"Can't write {path}: {error.strerror or error}. Free space or choose another folder."
+        ) from error
+    return path
+
+
 def write_text(path: Path, text: str, durable: bool = False) -> None:
     """Replace a text file in one step; see `replace_file`."""
     replace_file(path, text.encode(), durable)
@@ -110,29 +126,6 @@ def write_text(path: Path, text: str, durable: bool = False) -> None:
 def write_json(path: Path, data: Any, durable: bool = False) -> None:
     """Replace a JSON file in one step; see `replace_file`."""
     write_text(path, json.dumps(data, indent=1) + "\n", durable)
-
-
-def save_file(path: Path, content: bytes) -> Path:
-    """Write a file that a person asked for, entirely or not at all; its folder is made.
-
-    Args:
-        path: The file.
-        content: What to write.
-
-    Returns:
-        The path.
-
-    Raises:
-        WarmstartError: It can't be written (no space, no permission).
-    """
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        replace_file(path, content, durable=False)
-    except OSError as error:
-        raise WarmstartError(
-            f"Can't write {path}: {error.strerror or error}. Free space or choose another folder."
-        ) from error
-    return path
 
 
 def as_disk_full(error: OSError, path: Path) -> Exception:

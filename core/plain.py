@@ -3,6 +3,7 @@
 Names, types and bounds are those of the fields' annotations, ``Annotated[int, Bounds(1)]`` among them.
 """
 
+import difflib
 import math
 import types
 from collections.abc import Callable, Mapping, Sequence
@@ -63,6 +64,8 @@ class Bounds:
     def __str__(self) -> str:
         least = f"above {self.low:g}" if self.above else f"at least {self.low:g}"
         most = f"below {self.high:g}" if self.below else f"at most {self.high:g}"
+        if math.isinf(self.low) and math.isinf(self.high):
+            return "that is finite"
         if math.isinf(self.high):
             return least + (" and finite" if self.below else "")
         if math.isinf(self.low):
@@ -99,6 +102,14 @@ def listed(value: Any) -> Any:
     return value if isinstance(value, list | tuple) else [value]
 
 
+def unquoted(value: Any) -> Any:
+    """A number that YAML 1.1 takes for text, such as ``1e-3``, is one; see `Before`."""
+    try:
+        return float(value) if isinstance(value, str) else value
+    except ValueError:
+        return value
+
+
 def paired(value: Any) -> Any:
     """One number stands for that number twice: ``[low, high]``; see `Before`."""
     return value if isinstance(value, list | tuple) else [value, value]
@@ -108,6 +119,8 @@ Count = Annotated[int, Bounds(1)]
 """A whole number of at least 1."""
 Natural = Annotated[int, Bounds(0)]
 """A whole number of at least 0."""
+Finite = Annotated[float, Bounds(above=True, below=True)]
+"""A finite number."""
 Positive = Annotated[float, Bounds(0, above=True, below=True)]
 """A finite number above 0."""
 NonNegative = Annotated[float, Bounds(0, below=True)]
@@ -144,7 +157,10 @@ def read(kind: Any, value: Any, place: Place = ()) -> Any:
     if origin is Literal:
         if any(value == option and type(value) is type(option) for option in arguments):
             return value
-        raise SettingError(place, f"expected one of {', '.join(map(repr, arguments))}, found {value!r}.")
+        close = difflib.get_close_matches(value, map(str, arguments), n=1) if isinstance(value, str) else []
+        hint = f" Did you mean {close[0]!r}?" if close else ""
+        expected = ", ".join(map(repr, arguments))
+        raise SettingError(place, f"expected one of {expected}, found {value!r}.{hint}")
     if origin in (tuple, list, Sequence) or kind in (tuple, list):
         return _read_sequence(arguments, value, list if origin is list or kind is list else tuple, place)
     if origin in (dict, Mapping) or kind in (dict, Mapping):

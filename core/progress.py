@@ -1,49 +1,98 @@
-"""Progress of a command that works through a few stages: bars on a terminal, plain lines elsewhere."""
+"""Progress of long work, on standard error: a live table on a terminal, plain lines elsewhere."""
 
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from types import TracebackType
+from typing import Literal, Self
 
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.console import Console, Group
+from rich.live import Live
+from rich.progress import BarColumn, TaskID, TextColumn
+from rich.progress import Progress as Bars
+from typing_extensions import override
 
+Mode = Literal["auto", "live", "plain", "none"]
+State = Literal["waiting", "running", "done", "failed", "interrupted"]
 Advance = Callable[..., None]
 """Called with what is done, what there is in all, and a word on how it goes."""
 SECONDS_BETWEEN_LINES = 15.0
+_COLUMNS = ("amount", "rate", "note", "end")
+"""What the live table shows of each `Work`."""
+_MARKS: dict[State, tuple[str, str]] = {
+    "running": ("▶", "cyan"),
+    "failed": ("✗", "red"),
+    "interrupted": ("‖", "yellow"),
+    "done": ("✓", "green"),
+    "waiting": ("·", "dim"),
+}
+"""Mark and colour of each state, those first that are shown where not all fit."""
 
 
-class Meter:
-    """Shows how far each stage is, on standard error. A context manager.
+@dataclass(frozen=True)
+class Work:
+    """How far one piece of work is."""
 
-    Args:
-        quiet: Show nothing.
-    """
+    state: State = "running"
+    done: int = 0
+    total: int = 0
+    """What there is in all; 0 where nobody knows yet."""
+    seconds: float = 0.0
+    """Time since it began."""
+    note: str = ""
+    """How it goes."""
+    unit: str = ""
+    """What is counted."""
+    speed: float = 0.0
+    """What was done per second lately; 0 shows none."""
+    error: str = ""
+    """Why it failed."""
 
-    def __init__(self, quiet: bool = False) -> None:
-        self._console = Console(stderr=True)
-        self._quiet = quiet
-        self._bars: Progress | None = None
-        if not quiet and self._console.is_terminal and not self._console.is_dumb_terminal:
-            self._bars = Progress(
-                TextColumn("{task.description:<26}"),
-                BarColumn(bar_width=28),
-                MofNCompleteColumn(),
-                TimeRemainingColumn(),
-                TextColumn("{task.fields[word]}"),
-                console=self._console,
-            )
+    @property
+    def amount(self) -> str:
+        """What is done of all, briefly."""
+        return f"{_short(self.done)}/{_short(self.total)}" if self.total else ""
 
-    def __enter__(self) -> "Meter":
-        if self._bars is not None:
-            self._bars.start()
+    @property
+    def rate(self) -> str:
+        """Its speed in words."""
+        return f"{_short(self.speed)} {self.unit}/s" if self.speed else ""
+
+    @property
+    def end(self) -> str:
+        """Time left in words, estimated from the time since it began; or how it ended, if it isn't done."""
+        if self.state not in ("running", "done"):
+            return self.state
+        if self.state != "running" or self.done <= 0 or self.seconds <= 0 or self.total <= self.done:
+            return ""
+        minutes, seconds = divmod(round(self.seconds / self.done * (self.total - self.done)), 60)
+        hours, minutes = divmod(minutes, 60)
+        return f"{hours}:{minutes:02}:{seconds:02} left" if hours else f"{minutes}:{seconds:02} left"
+
+    def __str__(self) -> str:
+        amount = f"{self.done:,}/{self.total:,} {self.unit}".rstrip() if self.total and self.done else ""
+        return ", ".join(
+            filter(None, (amount, self.rate, self.note, self.end if self.state == "running" else ""))
+        )
+
+
+class Progress:
+    """Shows nothing; the base of those that do. A context manager."""
+
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._bars is not None:
-            self._bars.stop()
+        return None
+
+    def show(self, name: str, work: Work) -> None:
+        """Show how far some work is; may be called many times per second."""
+
+    def message(self, text: str) -> None:
+        """Show one line that stays."""
 
     def stage(self, name: str) -> Advance:
         """Begin a stage.
@@ -54,36 +103,122 @@ class Meter:
         Returns:
             A function to call with steps done, steps in all and, if there is something to say, a few words.
         """
-        if self._quiet:
-            return _silent
-        if self._bars is None:
-            return _Lines(name)
-        bars, row = self._bars, self._bars.add_task(name, total=None, word="")
+        began = time.monotonic()
 
         def advance(done: int, total: int, word: str = "") -> None:
-            bars.update(row, completed=done, total=total, word=word)
+            seconds = time.monotonic() - began
+            state: State = "running" if done < total else "done"
+            took = f"{seconds:.0f} s" if state == "done" else ""
+            self.show(name, Work(state, done, total, seconds, ", ".join(filter(None, (word, took)))))
 
+        self.show(name, Work())
         return advance
 
 
-def _silent(done: int, total: int, word: str = "") -> None:
-    """Show nothing."""
+class Lines(Progress):
+    """Lines: when work starts and ends, and how far it is every quarter of a minute."""
 
+    def __init__(self, trials: Iterable[str] = ()) -> None:
+        self._total = len(tuple(trials))
+        self._states: dict[str, State] = {}
+        self._spoken: dict[str, float] = {}
 
-class _Lines:
-    """A line when a stage begins, every quarter of a minute, and at its end."""
-
-    def __init__(self, name: str) -> None:
-        self._name, self._spoken = name, time.monotonic()
-        self._began = self._spoken
-        print(f"{name} …", file=sys.stderr, flush=True)
-
-    def __call__(self, done: int, total: int, word: str = "") -> None:
-        now = time.monotonic()
-        if done < total and now - self._spoken < SECONDS_BETWEEN_LINES:
+    @override
+    def show(self, name: str, work: Work) -> None:
+        now, state = time.monotonic(), work.state
+        changed = self._states.get(name) != state
+        self._states[name] = state
+        late = state == "running" and now - self._spoken.get(name, 0.0) > SECONDS_BETWEEN_LINES
+        if state == "waiting" or not (changed or late):
             return
-        self._spoken = now
-        tail = f", {word}" if word else ""
-        print(
-            f"{self._name}: {done:,}/{total:,}{tail} ({now - self._began:.0f} s)", file=sys.stderr, flush=True
+        self._spoken[name] = now
+        if not changed:
+            self.message(f"{name}: {work}")
+        elif state == "running":
+            self.message(f"{name}: started")
+        elif state == "failed":
+            self.message(f"{name}: failed: {work.error}")
+        else:
+            done = sum(other == "done" for other in self._states.values())
+            tail = f" [{done}/{self._total} trials done]" if self._total and state == "done" else ""
+            self.message(f"{name}: {state} {work}".rstrip() + tail)
+
+    @override
+    def message(self, text: str) -> None:
+        print(text, file=sys.stderr, flush=True)
+
+
+class LiveTable(Progress):
+    """One row for each piece of work, redrawn in place; trials beyond the terminal's height are summed up."""
+
+    def __init__(self, trials: Iterable[str], console: Console) -> None:
+        self.console = console
+        self._bars = Bars(
+            TextColumn("[{task.fields[style]}]{task.fields[mark]} {task.description}"),
+            BarColumn(bar_width=24),
+            *(TextColumn(f"{{task.fields[work].{name}}}", justify="right") for name in _COLUMNS),
+            console=console,
+            auto_refresh=False,
         )
+        self._rows: dict[str, TaskID] = {}
+        self._states: dict[str, State] = {}
+        for name in trials:
+            self.show(name, Work("waiting"))
+        self._total = len(self._rows)
+        self._live = Live(console=console, refresh_per_second=4, get_renderable=self._render)
+
+    def __enter__(self) -> Self:
+        self._live.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._live.stop()
+
+    @override
+    def show(self, name: str, work: Work) -> None:
+        if name not in self._rows:
+            self._rows[name] = self._bars.add_task(name, visible=False)
+        self._states[name] = work.state
+        mark, style = _MARKS[work.state]
+        total = max(work.total, 1)
+        done = total if work.state == "done" else work.done
+        self._bars.update(self._rows[name], total=total, completed=done, mark=mark, style=style, work=work)
+
+    @override
+    def message(self, text: str) -> None:
+        self.console.print(text, markup=False, highlight=False)
+
+    def _render(self) -> Group:
+        """Choose the rows that fit: running first, then failed, the latest done, the next waiting."""
+        room, order, states = max(self.console.height - 3, 4), list(_MARKS), dict(self._states)
+        shown = sorted(states, key=lambda name: order.index(states[name]))[:room]
+        for name in states:
+            self._bars.update(self._rows[name], visible=name in shown)
+        counts = ((list(states.values()).count(state), state) for state in _MARKS)
+        words = ", ".join(f"{count} {state}" for count, state in counts if count)
+        summary = [f"{self._total} trials: {words}"] if self._total else []
+        return Group(self._bars.get_renderable(), *summary)
+
+
+def make_progress(mode: Mode = "auto", trials: Iterable[str] = ()) -> Progress:
+    """Choose how progress is shown.
+
+    Args:
+        mode: `auto` is live on a terminal and plain lines elsewhere.
+        trials: Names of a study's trials, which are counted; none where stages follow one another.
+    """
+    console = Console(stderr=True)
+    if mode == "none":
+        return Progress()
+    if mode == "live" or (mode == "auto" and console.is_terminal and not console.is_dumb_terminal):
+        return LiveTable(trials, console)
+    return Lines(trials)
+
+
+def _short(number: float) -> str:
+    for size, unit in ((1e6, "M"), (1e3, "k")):
+        if abs(number) >= size:
+            return f"{number / size:.3g}{unit}"
+    return f"{number:.0f}"

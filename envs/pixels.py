@@ -1,27 +1,25 @@
-"""Frames as observations of the batched tasks, drawn by several threads with an OpenGL context each.
+"""Frames as observations of the batched tasks, drawn by several threads with an OpenGL context each."""
 
-May import from `warmstart.envs` only.
-"""
-
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from functools import partial
 from typing import Any
 
 import mujoco
 import numpy as np
 from gymnasium import spaces
-from gymnasium.vector.utils import batch_space
 from numpy.typing import NDArray
+from typing_extensions import override
 
+from warmstart.core.plain import State
 from warmstart.envs.batched import BatchedEnv
 from warmstart.envs.frames.options import PixelOptions
 from warmstart.envs.frames.painters import Painter
 from warmstart.envs.frames.rendering import QUALITIES, FrameRenderer
 from warmstart.envs.physics.cameras import Camera
+from warmstart.envs.simulation.layouts import Layout
 from warmstart.envs.simulation.steppers import STATE
-from warmstart.envs.tasks.hooks import Ids, Perturbation
-from warmstart.envs.tasks.layouts import Layout
-from warmstart.envs.wrappers import PassingWrapper
+from warmstart.envs.tasks.hooks import Perturbation, PerturbedEnv
+from warmstart.envs.wrappers import Ids, ObservationWrapper
 
 Array = NDArray[Any]
 Frames = NDArray[np.uint8]
@@ -110,7 +108,7 @@ def compute_positions(model: mujoco.MjModel, data: mujoco.MjData) -> None:
         mujoco.mj_tendon(model, data)
 
 
-class PixelEnv(PassingWrapper):
+class PixelEnv(ObservationWrapper):
     """A batched task that is seen in frames, alone or beside its state.
 
     Observations are uint8 frames (n, height, width, 3), or a dict of them under ``pixels`` and of the state
@@ -122,18 +120,12 @@ class PixelEnv(PassingWrapper):
     def __init__(
         self, env: BatchedEnv, watcher: "FrameWatcher", drawer: FrameDrawer, with_state: bool
     ) -> None:
-        super().__init__(env)
-        self._watcher, self._drawer, self._with_state = watcher, drawer, with_state
         shape = (drawer.height, drawer.width, 3)
+        frame, state = spaces.Box(0, 255, shape, np.uint8), env.single_observation_space
+        super().__init__(env, spaces.Dict({"pixels": frame, "state": state}) if with_state else frame)
+        self._watcher, self._drawer, self._with_state = watcher, drawer, with_state
         watcher.frames = np.zeros((env.num_envs, *shape), dtype=np.uint8)
         watcher.drawer = drawer
-        frame_space = spaces.Box(0, 255, shape, np.uint8)
-        self.single_observation_space = (
-            spaces.Dict({"pixels": frame_space, "state": env.single_observation_space})
-            if with_state
-            else frame_space
-        )
-        self.observation_space = batch_space(self.single_observation_space, env.num_envs)
 
     @property
     def observation_layout(self) -> Layout | None:
@@ -145,44 +137,32 @@ class PixelEnv(PassingWrapper):
         """Name, unit and range of every number of the state."""
         return self.env.observation_layout
 
-    def reset(
-        self, *, seed: int | Sequence[int | None] | None = None, options: dict[str, Any] | None = None
-    ) -> tuple[Any, dict[str, Any]]:
-        """Begin new episodes; see `BatchedEnv.reset`."""
-        state, infos = self.env.reset(seed=seed, options=options)
-        return self._observation(state), infos
+    @override
+    def observed(self, observations: Array, ids: Ids) -> Any:
+        frames = self._watcher.frames.copy() if ids is self._everyone else self._watcher.frames[ids]
+        return self._joined(frames, observations)
 
-    def step(self, actions: Array) -> tuple[Any, Array, Array, Array, dict[str, Any]]:
-        """Take one control step in every environment; see `BatchedEnv.step`."""
-        state, rewards, terminations, truncations, infos = self.env.step(actions)
-        if "final_obs" in infos:
-            infos["final_obs"] = self._final(infos)
-        return self._observation(state), rewards, terminations, truncations, infos
+    @override
+    def final(self, observations: Array, ids: Ids, infos: dict[str, Any]) -> Any:
+        diverged = infos["final_info"].get("diverged", np.zeros(self.num_envs, dtype=bool))[ids]
+        frames = self._watcher.final[ids]
+        frames[diverged] = self._watcher.before[ids[diverged]]  # the last sound ones
+        return self._joined(frames, observations)
 
-    def _observation(self, state: Array) -> Any:
-        frames = self._watcher.frames.copy()
+    def _joined(self, frames: Frames, state: Array) -> Any:
         return {"pixels": frames, "state": state} if self._with_state else frames
 
-    def _final(self, infos: dict[str, Any]) -> Array:
-        """Final observations of ended episodes; of a diverged one the last sound frame."""
-        final = np.full(self.num_envs, None, dtype=object)
-        diverged = infos["final_info"].get("diverged", np.zeros(self.num_envs, dtype=bool))
-        for env in np.flatnonzero(infos["_final_obs"]):
-            frame = (self._watcher.before if diverged[env] else self._watcher.final)[env].copy()
-            final[env] = {"pixels": frame, "state": infos["final_obs"][env]} if self._with_state else frame
-        return final
+    @override
+    def state_dict(self) -> State:
+        return {**super().state_dict(), "frames": self._watcher.frames.copy()}
 
-    def state_dict(self) -> dict[str, Any]:
-        """State of the simulations, and the frames that were last seen."""
-        return {"env": self.env.state_dict(), "frames": self._watcher.frames.copy()}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Restore what `state_dict` returned."""
-        self.env.load_state_dict(state["env"])
+    @override
+    def load_state_dict(self, state: State) -> None:
+        super().load_state_dict(state)
         self._watcher.frames[...] = state["frames"]
 
+    @override
     def close(self, **kwargs: Any) -> None:
-        """Stop the threads that draw and those that simulate."""
         self._drawer.close()
         self.env.close(**kwargs)
 
@@ -205,13 +185,13 @@ class FrameWatcher(Perturbation):
         self.before: Frames = self.final
         self._stepping = False
 
-    def before_step(self, env: BatchedEnv, actions: Array) -> Array:
+    def before_step(self, env: PerturbedEnv, actions: Array) -> Array:
         """Note that the next observations are a step's, not those of episodes that begin."""
         del env
         self._stepping = True
         return actions
 
-    def on_observations(self, env: BatchedEnv, observations: Array, ids: Ids) -> Array:
+    def on_observations(self, env: PerturbedEnv, observations: Array, ids: Ids) -> Array:
         """Draw the frames of the environments whose observations are being made."""
         del env
         if self._stepping:

@@ -3,7 +3,6 @@
 May import from `warmstart.envs` only.
 """
 
-import os
 from collections.abc import Sequence
 from typing import Any, Protocol, runtime_checkable
 
@@ -11,12 +10,13 @@ import gymnasium
 from gymnasium.vector import VectorEnv
 
 from warmstart.core.errors import WarmstartError, unknown_name
+from warmstart.core.threads import available_cores
 from warmstart.envs.batched import BatchedEnv
 from warmstart.envs.frames.options import split_options
 from warmstart.envs.gymnasium_vector import GymnasiumVectorEnv
 from warmstart.envs.physics.cameras import pixel_camera
 from warmstart.envs.pixels import FrameDrawer, FrameWatcher, PixelEnv
-from warmstart.envs.robots.table import GYMNASIUM_TASKS, robots
+from warmstart.envs.robots.table import GYMNASIUM_TASKS, named_targets, robots
 from warmstart.envs.tasks.hooks import ContextSource, Perturbation
 from warmstart.envs.tasks.task import Task
 
@@ -88,7 +88,7 @@ def make_vec(
         camera = None
         watchers: tuple[FrameWatcher, ...] = ()
         if pixels is not None:
-            camera = pixel_camera(robot.model(), pixels.camera, robot.pixel_camera, robot.follows)
+            camera = pixel_camera(robot.model(), pixels.camera, robot.pixel_view, robot.follows)
             watchers = (FrameWatcher(),)
         threads = _threads(n_threads, n_envs)
         env = BatchedEnv(
@@ -109,7 +109,7 @@ def make_vec(
     if task_id.startswith("ALE/"):
         _register_atari()
     if task_id not in gymnasium.registry and ":" not in task_id:
-        raise unknown_name("environment", task.id, [*known, *gymnasium.registry])
+        raise unknown_name("environment", task.id, [*known, *named_targets(), *gymnasium.registry])
     if task_id in known and task_id not in GYMNASIUM_TASKS:
         raise WarmstartError(f"{task.id} is a MujocoTask; it has no Gymnasium environment of its own.")
     if perturbations:
@@ -139,7 +139,7 @@ def _register_atari() -> None:
 
 def _threads(n_threads: int | None, n_envs: int) -> int:
     if n_threads is None:
-        n_threads = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+        n_threads = available_cores()
     if n_threads < 1:
         raise WarmstartError(f"Expected at least one thread, found n_threads={n_threads}.")
     return min(n_threads, n_envs)

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from warmstart.experiments.study.study import Study
     from warmstart.sim2real.randomization.randomization import Randomization, read_terms
     from warmstart.transfer.carry.report import TransferReport
-    from warmstart.transfer.methods.table import TransferMethod, register_method
+    from warmstart.transfer.methods.base import TransferMethod, register_method
     from warmstart.transfer.warm_start import warm_start
 
 _HOME = {

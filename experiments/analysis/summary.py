@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from warmstart.core.files import save_file, without_numpy
+from warmstart.core.files import without_numpy, write_result
 from warmstart.core.plain import Settings, State
 from warmstart.experiments.analysis.curves import Curve, Failure, RunData
 from warmstart.experiments.analysis.grids import Gridded, GriddedArm, to_grid
@@ -239,7 +239,7 @@ def write_summary(summary: Summary, path: str | Path) -> Path:
         WarmstartError: The file can't be written.
     """
     text = json.dumps(summary.to_json(), indent=1, ensure_ascii=False, allow_nan=False) + "\n"
-    return save_file(Path(path), text.encode())
+    return write_result(Path(path), text.encode())
 
 
 def _threshold(cold: GriddedArm | None, baseline: str, given: float | None) -> tuple[float, str]:

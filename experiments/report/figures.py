@@ -9,17 +9,24 @@ import numpy as np
 from numpy.typing import NDArray
 
 from warmstart.core.errors import unknown_name
-from warmstart.core.files import save_file
+from warmstart.core.files import write_result
 from warmstart.experiments.analysis.curves import Curve
 from warmstart.experiments.analysis.summary import ArmSummary, Summary
-from warmstart.experiments.report.pictures import COLOURS, FORMATS, MUTED, add_grid, new_figure, picture
+from warmstart.experiments.report.canvas import (
+    COLOURS,
+    FORMATS,
+    MARKERS,
+    MUTED,
+    add_grid,
+    figure_bytes,
+    new_figure,
+)
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 Axis = Literal["steps", "steps_with_source", "seconds", "seconds_with_source"]
 
-MARKERS = ("o", "D", "s", "^", "X", "P", "v", "*")
 
 _LABELS: dict[Axis, str] = {
     "steps": "Training steps in the target",
@@ -169,7 +176,7 @@ def save_figures(
         if kind not in FORMATS:
             raise unknown_name("figure format", kind, FORMATS)
     return tuple(
-        save_file(Path(directory) / f"{name}.{kind}", picture(figure, kind, dpi=200))
+        write_result(Path(directory) / f"{name}.{kind}", figure_bytes(figure, kind, dpi=200))
         for name, figure in (("curves", draw_curves(summary)), ("differences", draw_differences(summary)))
         for kind in dict.fromkeys(formats)
     )

@@ -7,8 +7,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from warmstart.envs.tasks.layouts import Dimension
-from warmstart.experiments.report.pictures import GRID, INK, MUTED, new_figure
+from warmstart.envs.simulation.layouts import Dimension
+from warmstart.experiments.report.canvas import GRID, INK, MUTED, new_figure
 from warmstart.transfer.frames.data import FrameData
 from warmstart.transfer.probing.probe import EncoderProbe, ProbeColumn, grouped
 from warmstart.transfer.probing.saliency import Saliency

@@ -13,8 +13,8 @@ from warmstart.core.plain import State
 from warmstart.experiments.analysis.curves import RunData
 from warmstart.experiments.analysis.statistics import Interval, paired_t
 from warmstart.experiments.analysis.summary import Summary
+from warmstart.experiments.report.canvas import figure_bytes
 from warmstart.experiments.report.formatting import Row, data_uri, number, position
-from warmstart.experiments.report.pictures import picture
 from warmstart.experiments.report.robustness_figure import draw_maps
 from warmstart.sim2real.gap import SKILLED
 from warmstart.sim2real.robustness import RobustnessMap, Sweep
@@ -101,7 +101,7 @@ def map_pictures(run: RunData, summary: Summary) -> list[Row]:
         pictures.append(
             {
                 "arm": name,
-                "picture": data_uri(picture(figure, "png", dpi=110), "image/png"),
+                "picture": data_uri(figure_bytes(figure, "png", dpi=110), "image/png"),
                 "good": f"{100 * each.area_above(threshold):.0f}",
                 "worst": number(each.worst[0]),
             }

@@ -16,7 +16,7 @@ import jinja2
 import yaml
 from markupsafe import Markup
 
-from warmstart.core.files import save_file
+from warmstart.core.files import write_result
 from warmstart.core.plain import State
 from warmstart.experiments.analysis.curves import RunData
 from warmstart.experiments.analysis.summary import Summary
@@ -39,7 +39,7 @@ def write_report(run: RunData, summary: Summary, path: str | Path) -> Path:
     Raises:
         WarmstartError: The file can't be written.
     """
-    return save_file(Path(path), render_report(run, summary).encode())
+    return write_result(Path(path), render_report(run, summary).encode())
 
 
 def render_report(run: RunData, summary: Summary) -> str:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from warmstart.core.errors import WarmstartError
-from warmstart.experiments.report.pictures import COLOURS, INK, MUTED, add_grid, new_figure
+from warmstart.experiments.report.canvas import COLOURS, INK, MUTED, add_grid, new_figure
 from warmstart.sim2real.robustness import RobustnessMap, Span, Sweep
 
 if TYPE_CHECKING:

@@ -14,8 +14,8 @@ from pathlib import Path
 from warmstart.core.errors import WarmstartError, unknown_name
 from warmstart.experiments.analysis.curves import Curve, RunData
 from warmstart.experiments.analysis.summary import Summary, summarise, write_summary
+from warmstart.experiments.report.canvas import FORMATS
 from warmstart.experiments.report.figures import save_figures
-from warmstart.experiments.report.pictures import FORMATS
 from warmstart.experiments.report.report import write_report
 from warmstart.experiments.run.foreign import (
     Recording,

@@ -10,14 +10,14 @@ from warmstart.core.documents import read_yaml
 from warmstart.core.errors import WarmstartError
 from warmstart.core.files import as_disk_full, read_json, write_json, write_text
 from warmstart.core.plain import read
+from warmstart.core.plugins import load_plugins, store_plugins
+from warmstart.core.progress import Mode, Progress, make_progress
 from warmstart.experiments.analysis.curves import Failure, RunData
 from warmstart.experiments.analysis.summary import Summary, summarise, write_summary
 from warmstart.experiments.records.config import TRIALS, PlannedTrial
-from warmstart.experiments.records.plugins import load_plugins, store_plugins
 from warmstart.experiments.records.records import CHECKPOINT, CONFIG
 from warmstart.experiments.records.tensorboard import link_runs
 from warmstart.experiments.report.report import write_report
-from warmstart.experiments.run.progress import Mode, TrialProgress, make_progress
 from warmstart.experiments.run.reading import STUDY_FILE, TRIALS_FILE, TrialState, load_run, statuses
 from warmstart.experiments.run.scheduler import Scheduler, StudyInterruptedError
 from warmstart.experiments.study.checks import check_buildable
@@ -91,7 +91,7 @@ def run_study(
     workers: int | None = None,
     *,
     plugins: Iterable[str | Path] = (),
-    progress: Mode | TrialProgress = "auto",
+    progress: Mode | Progress = "auto",
 ) -> StudyResult:
     """Run a study, or continue it: finished trials are not repeated.
 
@@ -115,7 +115,8 @@ def run_study(
     loaded = load_plugins(plugins)
     made = plan(study, plugins=plugins)
     directory = Path(out).expanduser() if out is not None else RUNS / made.study.name
-    shown = progress if isinstance(progress, TrialProgress) else make_progress(made.trials, progress)
+    labels = [trial.label for trial in made.trials]
+    shown = progress if isinstance(progress, Progress) else make_progress(progress, labels)
     difference = prepare(made, directory)
     store_plugins(loaded, directory)
     try:

@@ -15,6 +15,7 @@ from pathlib import Path
 from types import FrameType
 
 from warmstart.core.files import DiskFullError, write_text
+from warmstart.core.progress import Progress, Work
 from warmstart.core.threads import available_cores
 from warmstart.experiments.records.claims import holder
 from warmstart.experiments.records.config import TRIALS, PlannedTrial
@@ -28,7 +29,6 @@ from warmstart.experiments.records.status import (
     write_status,
 )
 from warmstart.experiments.run.processes import EXIT_LOST, Launcher, TrialProcess
-from warmstart.experiments.run.progress import TrialProgress
 from warmstart.experiments.trial.trial import EXIT_REFUSED
 
 _POLL_SECONDS = 0.1
@@ -46,7 +46,7 @@ class Scheduler:
     """Runs a plan's trials to their ends."""
 
     def __init__(
-        self, run: Path, trials: Sequence[PlannedTrial], workers: int | None, progress: TrialProgress
+        self, run: Path, trials: Sequence[PlannedTrial], workers: int | None, progress: Progress
     ) -> None:
         """Prepare to run.
 
@@ -174,7 +174,7 @@ class Scheduler:
             status = replace(status, state="running", step=0)
         elif state == "waiting" and status.state not in ("waiting", "running"):
             status = replace(status, state="waiting", step=0)
-        self.progress.update(trial, replace(status, total=trial.steps))
+        self.progress.show(trial.label, shown(replace(status, total=trial.steps)))
 
     def _stop(self) -> None:
         """End running processes: politely, then after a while, or at a second Ctrl-C, by force."""
@@ -211,6 +211,20 @@ def _death(code: int) -> str:
         name = f"signal {-code}"
     why = " (out of memory, or killed by hand)" if -code == signal.SIGKILL else ""
     return f"the process was killed by {name}{why}"
+
+
+def shown(status: Status) -> Work:
+    """What progress shows of a trial's status."""
+    return Work(
+        state=status.state,
+        done=status.step,
+        total=status.total,
+        seconds=status.updated - status.started,
+        note="" if status.last_return is None else f"return {status.last_return:.1f}",
+        unit="steps",
+        speed=status.steps_per_second,
+        error=status.error,
+    )
 
 
 @contextlib.contextmanager

@@ -11,6 +11,7 @@ from warmstart.agents.checkpoints.checkpoint import load_checkpoint
 from warmstart.agents.settings.config import ALGORITHMS, AlgorithmConfig
 from warmstart.core.files import content_hash, file_hash
 from warmstart.core.plain import SettingError, placed, to_plain
+from warmstart.core.plugins import Plugin
 from warmstart.envs.frames.options import sees_pixels, state_task
 from warmstart.envs.tasks.task import Task
 from warmstart.envs.vector import make_vec
@@ -23,7 +24,6 @@ from warmstart.experiments.records.config import (
     TrialConfig,
     engine_versions,
 )
-from warmstart.experiments.records.plugins import Plugin
 from warmstart.experiments.study.arms import ResolvedArm, resolve_algorithms, resolve_arm
 from warmstart.experiments.study.encoders import (
     encoder_trial,

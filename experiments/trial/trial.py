@@ -16,10 +16,10 @@ from types import FrameType
 
 from warmstart.core.errors import WarmstartError
 from warmstart.core.files import DiskFullError, is_disk_full, write_text
+from warmstart.core.plugins import load_stored_plugins
 from warmstart.core.threads import decide_threads
 from warmstart.experiments.records.claims import Claim, ClaimedError
 from warmstart.experiments.records.config import TrialConfig, engine_versions
-from warmstart.experiments.records.plugins import load_stored_plugins
 from warmstart.experiments.records.records import ERROR
 from warmstart.experiments.records.status import (
     EXIT_CLAIMED,

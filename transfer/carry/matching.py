@@ -1,7 +1,4 @@
-"""Which dimension of the source is which dimension of the target: by name, by the user's map, or by place.
-
-May import ``envs``.
-"""
+"""Which dimension of the source is which dimension of the target: by name, by the user's map, or by place."""
 
 import math
 import re
@@ -14,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from warmstart.core.errors import WarmstartError, unknown_name
-from warmstart.envs.tasks.layouts import Dimension, Layout
+from warmstart.envs.simulation.layouts import Dimension, Layout
 
 Kind = Literal["observation", "action"]
 DimensionMap = Mapping[str, str | None]

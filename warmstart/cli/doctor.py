@@ -9,6 +9,8 @@ from dataclasses import asdict, dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
+from warmstart.core.threads import available_cores
+
 _RENDER_PROBE = """
 from warmstart.envs.vector import make_vec
 env = make_vec("InvertedPendulum-v5:obs=pixels", 1, n_threads=1)
@@ -67,10 +69,11 @@ def _packages() -> Iterator[Check]:
 
 
 def _cores() -> Iterator[Check]:
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     threads = os.environ.get("OMP_NUM_THREADS", "not set")
     yield Check(
-        "cores", True, f"{cores} (OMP_NUM_THREADS {threads}); studies run one single-threaded trial per core"
+        "cores",
+        True,
+        f"{available_cores()} (OMP_NUM_THREADS {threads}); studies run one single-threaded trial per core",
     )
 
 

@@ -128,20 +128,19 @@ def _short(value: object) -> str:
 
 
 def _tasks() -> list[dict[str, str]]:
-    from warmstart.envs.robots.table import robots
-    from warmstart.envs.tasks.targets import targets
+    from warmstart.envs.robots.table import named_targets, robots
+    from warmstart.envs.tasks.task import Task
 
+    targets = [(Task.parse(target.changes).id, target) for target in named_targets().values()]
     rows = []
-    for task_id in robots():
-        rows.append({"name": task_id, "task": task_id, "what": "Gymnasium's own"})
-        rows.extend(
-            {"name": t.name, "task": str(t.task), "what": f"{t.description} ({t.source})"}
-            for t in targets(task_id)
-        )
-    rows.extend(
-        {"name": t.name, "task": str(t.task), "what": f"{t.description} ({t.source})"}
-        for t in targets("CartPole-v1")
-    )
+    for task_id in dict.fromkeys([*robots(), *(of for of, _ in targets)]):
+        if task_id in robots():
+            rows.append({"name": task_id, "task": task_id, "what": "Gymnasium's own"})
+        rows += [
+            {"name": target.name, "task": target.changes, "what": f"{target.description} ({target.source})"}
+            for of, target in targets
+            if of == task_id
+        ]
     return rows
 
 
@@ -202,15 +201,15 @@ def _realities() -> list[dict[str, str]]:
 
 def _recipes() -> list[dict[str, Any]]:
     from warmstart.envs.tasks.task import Task
-    from warmstart.sim2real.curricula.table import KINDS
-    from warmstart.sim2real.imperfections.challenges import CHALLENGES
-    from warmstart.sim2real.randomization.recipes import LEVELS, RECIPE_TASKS, ranges
+    from warmstart.sim2real.curricula.table import CURRICULA
+    from warmstart.sim2real.imperfections.imperfections import CHALLENGES
+    from warmstart.sim2real.randomization.recipes import LEVELS, ranges, recipe_tasks
 
     def first_line(kind: type) -> str:
         return (kind.__doc__ or "").strip().split("\n\n")[0].replace("\n", " ")
 
     rows: list[dict[str, Any]] = []
-    for task, level in product(RECIPE_TASKS, LEVELS):
+    for task, level in product(recipe_tasks(), LEVELS):
         found = ranges(Task(task), level)
         what = ", ".join(f"{name} {text}" for name, text in found.items())
         use = {"task": task, "use": f"randomize: {level}"}
@@ -233,7 +232,7 @@ def _recipes() -> list[dict[str, Any]]:
             "use": f"curriculum: {{method: {name}, …}}",
             "what": first_line(kind),
         }
-        for name, kind in KINDS.items()
+        for name, kind in CURRICULA.items()
     ]
     return rows
 

@@ -12,7 +12,7 @@ import tyro
 from warmstart.cli.console import Command, console, pairs, print_json, print_table
 from warmstart.cli.console import values as read_values
 from warmstart.core.errors import WarmstartError, unknown_name
-from warmstart.core.progress import Meter
+from warmstart.core.progress import Progress, make_progress
 
 if TYPE_CHECKING:
     from warmstart.sim2real.randomization.randomization import Randomization
@@ -62,7 +62,7 @@ class Pretrain(Command):
 
     def run(self) -> int:
         """Pretrain."""
-        from warmstart.experiments.records.plugins import load_plugins
+        from warmstart.core.plugins import load_plugins
 
         check_target(self.out)
         if not self.tasks or self.seed < 0 or self.probe_frames < 0:
@@ -72,8 +72,8 @@ class Pretrain(Command):
             )
         load_plugins(self.plugin)
         try:
-            with Meter(quiet=self.json) as meter:
-                outcome = self._pretrain(meter)
+            with make_progress("none" if self.json else "auto") as progress:
+                outcome = self._pretrain(progress)
         except KeyboardInterrupt as stopped:
             said = str(stopped) or "Interrupted."
             raise KeyboardInterrupt(f"{said} No encoder was written.") from None
@@ -112,7 +112,7 @@ class Pretrain(Command):
                 raise
             raise WarmstartError(f"{'--' if wrong.place[0] in flags else '--option '}{wrong}") from None
 
-    def _pretrain(self, meter: Meter) -> dict[str, Any]:
+    def _pretrain(self, progress: Progress) -> dict[str, Any]:
         """Everything between the checks and the report; the file is written last."""
         import torch
 
@@ -137,16 +137,16 @@ class Pretrain(Command):
         start, _ = pretrained_encoder(EncoderConfig.parse(self.encoder), sources.frame_size)
         if self.probe_frames:
             windows_of(self.probe_frames, start.config.frames)
-        data = sources.to_learn_from(meter.stage)
+        data = sources.to_learn_from(progress.stage)
         before = deepcopy(start)
         before.fit(data.draw(before.config.fit_frames, self.seed))
-        update = meter.stage("Pretraining")
+        update = progress.stage("Pretraining")
         with self._logger() as log:
             result = pretrain(
                 start, data, settings, lambda done, total, loss: update(done, total, f"loss {loss:.4g}"), log
             )
             encoders = {"before": before, "after": result.encoder}
-            probes = sources.probed(encoders, self.probe_frames, meter.stage)
+            probes = sources.probed(encoders, self.probe_frames, progress.stage)
             for name, done in (("before", 0), ("after", settings.updates)):
                 if log is not None and probes:
                     log(done, {"probe_r2": sum(found[name] for found in probes.values()) / len(probes)})

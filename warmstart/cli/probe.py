@@ -12,7 +12,7 @@ from rich.text import Text
 
 from warmstart.cli.console import Command, console, note, print_json
 from warmstart.core.errors import WarmstartError
-from warmstart.core.progress import Meter
+from warmstart.core.progress import Progress, make_progress
 
 if TYPE_CHECKING:
     from warmstart.agents.encoders.encoder import Encoder
@@ -55,8 +55,8 @@ class Probe(Command):
 
     def run(self) -> int:
         """Probe."""
-        from warmstart.experiments.records.plugins import load_plugins
-        from warmstart.experiments.report.pictures import check_picture
+        from warmstart.core.plugins import load_plugins
+        from warmstart.experiments.report.canvas import check_picture
 
         began = time.perf_counter()
         if self.seed < 0 or self.frames < 1:
@@ -66,8 +66,8 @@ class Probe(Command):
         if self.out is not None:
             check_picture(self.out)
         load_plugins(self.plugin)
-        with Meter(quiet=self.json) as meter:
-            found, encoder, data, keys = self._probe(meter)
+        with make_progress("none" if self.json else "auto") as progress:
+            found, encoder, data, keys = self._probe(progress)
         columns = shown_columns(found, encoder.config.frames, self.history)
         if self.out is not None:
             self._draw(found, columns, encoder, data)
@@ -92,7 +92,7 @@ class Probe(Command):
         note(f"{seconds:.0f} s" + ("" if self.out is None else f"; picture: {self.out}"))
         return 0
 
-    def _probe(self, meter: Meter) -> "tuple[EncoderProbe, Encoder, FrameData, KeyTable | None]":
+    def _probe(self, progress: Progress) -> "tuple[EncoderProbe, Encoder, FrameData, KeyTable | None]":
         import numpy as np
 
         from warmstart.agents.encoders.config import EncoderConfig
@@ -117,9 +117,9 @@ class Probe(Command):
             1,
             np.random.default_rng([self.seed, _FITTING]),
             n_threads=cores,
-            progress=meter.stage("Drawing frames to fit on"),
+            progress=progress.stage("Drawing frames to fit on"),
         )
-        twin, fit = untrained(encoder), meter.stage("Fitting readouts")
+        twin, fit = untrained(encoder), progress.stage("Fitting readouts")
         for done, each in enumerate((encoder, twin), 1):
             if not each.fitted:
                 each.fit(fitting.draw(each.config.fit_frames, self.seed))
@@ -130,7 +130,7 @@ class Probe(Command):
             looks_back,
             np.random.default_rng([self.seed, _PROBING]),
             n_threads=cores,
-            progress=meter.stage("Drawing frames"),
+            progress=progress.stage("Drawing frames"),
         )
         found = probe_encoder(
             encoder,
@@ -139,14 +139,14 @@ class Probe(Command):
             task=str(asked),
             twin=twin,
             n_threads=cores,
-            progress=meter.stage("Probing"),
+            progress=progress.stage("Probing"),
         )
         return found, encoder, data, keys
 
     def _draw(
         self, found: "EncoderProbe", columns: "Sequence[ProbeColumn]", encoder: "Encoder", data: "FrameData"
     ) -> None:
-        from warmstart.experiments.report.pictures import save_picture
+        from warmstart.experiments.report.canvas import save_figure
         from warmstart.experiments.report.probe_figure import draw_probe, telling_frames
         from warmstart.transfer.probing.saliency import saliency
 
@@ -154,7 +154,7 @@ class Probe(Command):
         frames = telling_frames(data, found.dimensions, _PICTURES)
         flat = data.frames.reshape(-1, *data.frames.shape[2:])
         seen = saliency(encoder, frames, flat[:: max(1, len(flat) // _REFERENCE)])
-        save_picture(draw_probe(found, columns, frames, seen, encoder.config.readout), self.out)
+        save_figure(draw_probe(found, columns, frames, seen, encoder.config.readout), self.out)
 
 
 def shown_columns(probe: "EncoderProbe", frames: int, history: bool) -> "tuple[ProbeColumn, ...]":

@@ -14,7 +14,7 @@ import tyro
 from warmstart.cli.console import Command, Words, console, note, print_json, print_table
 from warmstart.cli.policy import check_fit
 from warmstart.core.errors import WarmstartError
-from warmstart.core.progress import Advance, Meter
+from warmstart.core.progress import Advance, make_progress
 
 if TYPE_CHECKING:
     from warmstart.agents.checkpoints.checkpoint import Checkpoint
@@ -74,8 +74,8 @@ class Gap(Command):
         ]
         began = time.perf_counter()
         found: list[tuple[str, GapFigures]] = []
-        with Meter(quiet=self.json) as meter:
-            update = meter.stage("Playing")
+        with make_progress("none" if self.json else "auto") as progress:
+            update = progress.stage("Playing")
             for index, each in enumerate((*named, *oracles)):
                 gap = measure_gap(
                     each.name,
@@ -152,7 +152,7 @@ class Robustness(Command):
         from warmstart.agents.evaluation import evaluate
         from warmstart.cli.console import pairs
         from warmstart.envs.tasks.task import Task
-        from warmstart.experiments.report.pictures import check_picture, save_picture
+        from warmstart.experiments.report.canvas import check_picture, save_figure
         from warmstart.experiments.report.robustness_figure import draw_maps
         from warmstart.experiments.trial.worlds import terms_of
         from warmstart.sim2real.randomization.randomization import read_terms
@@ -182,7 +182,7 @@ class Robustness(Command):
         began = time.perf_counter()
         given = trained_on(sweeps, trained, task)
         maps: list[RobustnessMap] = []
-        with Meter(quiet=self.json) as meter:
+        with make_progress("none" if self.json else "auto") as progress:
             maps.extend(
                 robustness_map(
                     each.name,
@@ -191,7 +191,7 @@ class Robustness(Command):
                     sweeps,
                     episodes=self.episodes,
                     seed=self.seed,
-                    progress=meter.stage(each.name),
+                    progress=progress.stage(each.name),
                 )
                 for each in named
             )
@@ -205,7 +205,7 @@ class Robustness(Command):
             paths = {each.name: each.checkpoint.path for each in reversed(named)}
             ranges = [given if trained else trained_on(sweeps, terms_of(paths[name]), task) for name in names]
             figure = draw_maps(maps, str(task), threshold, ranges)
-            save_picture(figure, self.out)
+            save_figure(figure, self.out)
         if self.json:
             print_json({"task": str(task), "maps": [each.to_json(threshold) for each in maps]})
             return 0

@@ -163,7 +163,7 @@ class Compare(_Training):
 
     def run(self) -> int:
         """Compare."""
-        from warmstart.experiments.records.plugins import load_plugins
+        from warmstart.core.plugins import load_plugins
         from warmstart.experiments.run.run import plan, run_study
         from warmstart.experiments.study.estimate import estimate_seconds
         from warmstart.experiments.study.study import load_study
@@ -251,7 +251,7 @@ class Report(Command):
 
 def _run_single(make_study: "Callable[[], Study]", options: _Training) -> int:
     from warmstart.core.plain import SettingError
-    from warmstart.experiments.records.plugins import load_plugins
+    from warmstart.core.plugins import load_plugins
     from warmstart.experiments.run.run import find_checkpoints, run_study
 
     load_plugins(options.plugin)

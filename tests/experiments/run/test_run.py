@@ -13,11 +13,12 @@ from warmstart.agents.checkpoints.checkpoint import load_checkpoint
 from warmstart.agents.checkpoints.sb3_zip import write_sb3_zip
 from warmstart.core.errors import WarmstartError
 from warmstart.core.plain import SettingError
+from warmstart.core.progress import Lines, LiveTable, make_progress
 from warmstart.envs.sb3 import as_sb3
 from warmstart.envs.vector import make_vec
 from warmstart.experiments.records.status import Status
-from warmstart.experiments.run.progress import LiveProgress, PlainProgress, make_progress
 from warmstart.experiments.run.run import StudyResult, conclude, load_run, plan, prepare, run_study, statuses
+from warmstart.experiments.run.scheduler import shown as shown_work
 from warmstart.experiments.study.estimate import estimate_seconds
 from warmstart.experiments.study.study import Study, load_study
 from warmstart.experiments.trial.trial import run_trial
@@ -310,20 +311,21 @@ def test_progress_is_shown_in_lines_and_live(capsys: pytest.CaptureFixture[str])
     running = Status(
         "running", step=32, total=64, steps_per_second=1234, last_return=5.0, started=1, updated=3
     )
-    lines = make_progress(made.trials)
-    assert isinstance(lines, PlainProgress)
+    labels = [each.label for each in made.trials]
+    lines = make_progress(trials=labels)
+    assert isinstance(lines, Lines)
     with lines:
         for status in (Status(), running, running, replace(running, state="done", step=64)):
-            lines.update(trial, status)
+            lines.show(trial.label, shown_work(status))
     shown = capsys.readouterr().err.splitlines()
     assert shown[0] == "source · seed 0: started"
     assert shown[1].startswith("source · seed 0: done 64/64 steps, 1.23k steps/s, return 5.0 [1/9")
     assert len(shown) == 2
-    live = make_progress(made.trials, "live")
-    assert isinstance(live, LiveProgress)
+    live = make_progress("live", labels)
+    assert isinstance(live, LiveTable)
     live.console.width, live.console.height = 120, 10
     with live:
-        live.update(trial, running)
+        live.show(trial.label, shown_work(running))
         live.message("hello")
     shown_live = capsys.readouterr().err
     assert "hello" in shown_live

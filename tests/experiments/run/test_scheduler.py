@@ -13,12 +13,11 @@ from typing import Any
 import pytest
 
 from warmstart.core.files import DiskFullError
+from warmstart.core.plugins import load_plugins, store_plugins
+from warmstart.core.progress import Progress, Work
 from warmstart.experiments.records.claims import holder
-from warmstart.experiments.records.config import PlannedTrial
-from warmstart.experiments.records.plugins import load_plugins, store_plugins
 from warmstart.experiments.records.status import Status, read_status, write_status
 from warmstart.experiments.run import processes
-from warmstart.experiments.run.progress import TrialProgress
 from warmstart.experiments.run.reading import TrialState, load_run, statuses
 from warmstart.experiments.run.run import prepare, run_study
 from warmstart.experiments.run.scheduler import Scheduler
@@ -36,8 +35,8 @@ from pathlib import Path
 from typing import ClassVar
 
 from warmstart.core.errors import WarmstartError
-from warmstart.transfer.methods.controls import Scratch
-from warmstart.transfer.methods.table import register_method
+from warmstart.transfer.methods.scratch import Scratch
+from warmstart.transfer.methods.base import register_method
 
 
 @register_method
@@ -82,16 +81,16 @@ class Waits(Scratch):
 ALGORITHM = {"name": "ppo", "n_envs": 4, "n_steps": 16, "batch_size": 32, "n_epochs": 2, "net_arch": [8]}
 
 
-class Seen(TrialProgress):
+class Seen(Progress):
     """Keeps what was shown."""
 
     def __init__(self) -> None:
         self.states: list[tuple[str, str]] = []
         self.messages: list[str] = []
 
-    def update(self, trial: PlannedTrial, status: Status) -> None:
-        if not self.states or self.states[-1] != (trial.label, status.state):
-            self.states.append((trial.label, status.state))
+    def show(self, name: str, work: Work) -> None:
+        if not self.states or self.states[-1] != (name, work.state):
+            self.states.append((name, work.state))
 
     def message(self, text: str) -> None:
         self.messages.append(text)
@@ -215,9 +214,9 @@ def test_a_killed_process_is_noticed_and_its_trial_started_again(
     class Kill(Seen):
         """Kills the waiting trial, or what it was forked from, once; then lets it go."""
 
-        def update(self, trial: PlannedTrial, status: Status) -> None:
+        def show(self, name: str, work: Work) -> None:
             owner = holder(waiting)
-            if trial.arm == "waits" and status.state == "running" and owner and not killed:
+            if name == "waits · seed 0" and work.state == "running" and owner and not killed:
                 parent = Path(f"/proc/{owner.pid}/stat").read_text().rpartition(")")[2].split()[1]
                 killed.append(owner.pid if victim == "trial" else int(parent))
                 os.kill(killed[0], signal.SIGKILL)

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from warmstart.core import plugins
 from warmstart.core.errors import WarmstartError
-from warmstart.experiments.records import plugins
 from warmstart.experiments.study.plan import make_plan
 from warmstart.experiments.study.study import load_study
 from warmstart.transfer.methods.table import METHODS
@@ -15,8 +15,8 @@ METHOD = """
 from dataclasses import dataclass
 from typing import ClassVar
 
-from warmstart.transfer.methods.controls import Scratch
-from warmstart.transfer.methods.table import register_method
+from warmstart.transfer.methods.scratch import Scratch
+from warmstart.transfer.methods.base import register_method
 
 
 @register_method
@@ -64,7 +64,7 @@ def test_installed_plugins_are_loaded_and_named(monkeypatch: pytest.MonkeyPatch)
     good = EntryPoint("good", "json", plugins.GROUP)
     monkeypatch.setattr(plugins.metadata, "entry_points", lambda group: [good])
     (plugin,) = plugins.load_plugins()
-    assert (plugin.name, plugin.text, len(plugin.sha256)) == ("good", "", 64)
+    assert (plugin.name, plugin.source, len(plugin.sha256)) == ("good", b"", 64)
     bad = EntryPoint("bad", "no_such_module_here", plugins.GROUP)
     monkeypatch.setattr(plugins.metadata, "entry_points", lambda group: [bad])
     with pytest.raises(WarmstartError, match=r"plugin bad .*ModuleNotFoundError.*uninstall"):
