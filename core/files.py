@@ -102,8 +102,8 @@ def replace_file(path: Path, content: bytes, durable: bool = True) -> None:
         staged.unlink(missing_ok=True)
 
 
-def write_result(path: Path, content: bytes) -> None:
-    """Replace a file that a person asked for, in a folder that is made where there is none.
+def write_result(path: Path, content: bytes) -> Path:
+    """Replace a file that a person asked for, in a folder that is made where there is none; returns its path.
 
     Raises:
         WarmstartError: It can't be written (no space, no permission).
@@ -115,6 +115,7 @@ def write_result(path: Path, content: bytes) -> None:
         raise WarmstartError(
             f"Can't write {path}: {error.strerror or error}. Free space or choose another folder."
         ) from error
+    return path
 
 
 def write_text(path: Path, text: str, durable: bool = False) -> None:

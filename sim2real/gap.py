@@ -11,9 +11,10 @@ from numpy.typing import NDArray
 from warmstart.agents.checkpoints.checkpoint import Checkpoint
 from warmstart.core.errors import WarmstartError
 from warmstart.core.plain import Settings
+from warmstart.envs.describe import describe
 from warmstart.envs.vector import make_vec
 from warmstart.sim2real.randomization.correlations import Correlation
-from warmstart.sim2real.randomization.randomization import Randomization, parameters_of
+from warmstart.sim2real.randomization.randomization import Randomization
 from warmstart.sim2real.randomization.terms import Term
 from warmstart.sim2real.reality import Reality
 from warmstart.sim2real.robustness import play_episodes
@@ -127,7 +128,7 @@ def measure_gap(
     if terms:
         say("range")
         source = Randomization(terms, seed ^ _RANGE_STREAM, correlations)
-        parameters = parameters_of(reality.task)
+        parameters = describe(reality.task).parameters
         assert parameters is not None  # a reality is of a MuJoCo robot
         source = source.expanded(parameters)
         in_range = play(make_vec(reality.task, CONTEXTS, n_threads=n_threads, context_source=source))[None]

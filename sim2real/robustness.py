@@ -13,12 +13,12 @@ from warmstart.agents.checkpoints.checkpoint import Checkpoint
 from warmstart.agents.evaluation import generators_kept, play_once
 from warmstart.core.errors import WarmstartError
 from warmstart.core.plain import Settings
+from warmstart.envs.describe import describe
 from warmstart.envs.physics.parameters import Parameters
 from warmstart.envs.physics.quantity import Parameter
 from warmstart.envs.tasks.contexts import Change, Context, Operation
 from warmstart.envs.tasks.task import Task
 from warmstart.envs.vector import make_vec
-from warmstart.sim2real.randomization.randomization import parameters_of
 from warmstart.sim2real.randomization.terms import Term, read_term
 
 Floats = NDArray[np.float64]
@@ -223,7 +223,7 @@ def _check_different(sweeps: Sequence[Sweep], task: Task) -> None:
     names = [sweep.selector for sweep in sweeps]
     if len(set(names)) < len(names):
         raise WarmstartError(f"Expected two different parameters to sweep, found {names[0]} twice.")
-    parameters = parameters_of(task) if len(sweeps) > 1 else None
+    parameters = describe(task).parameters if len(sweeps) > 1 else None
     if parameters is not None:
         first, second = ({parameter.name for parameter in parameters.select(name)} for name in names)
         if first & second:
@@ -263,7 +263,7 @@ def play_episodes(
 
 def trained_on(sweeps: Sequence[Sweep], terms: Sequence[Term], task: Task) -> tuple[Span | None, ...]:
     """The range of each sweep's parameter that a policy was trained on."""
-    parameters = parameters_of(task)
+    parameters = describe(task).parameters
     return tuple(None if parameters is None else sweep.trained(terms, parameters) for sweep in sweeps)
 
 

@@ -13,6 +13,7 @@ from warmstart.agents.observing.history import HistoryVision
 from warmstart.agents.observing.privileged import PrivilegedVision
 from warmstart.core.errors import WarmstartError
 from warmstart.core.plain import Natural, SettingError, Settings, check, read
+from warmstart.envs.describe import describe
 from warmstart.envs.tasks.hooks import ContextSource, Perturbation
 from warmstart.envs.tasks.task import Task
 from warmstart.envs.vector import make_vec
@@ -187,7 +188,7 @@ def training_world(world: Settings, task: Task, seed: int, looks: Settings | Non
     from warmstart.sim2real.imperfections.disturbances import Disturbances
     from warmstart.sim2real.imperfections.imperfections import Imperfections
     from warmstart.sim2real.imperfections.paths import perturbations
-    from warmstart.sim2real.randomization.randomization import Randomization, parameters_of, read_terms
+    from warmstart.sim2real.randomization.randomization import Randomization, read_terms
 
     disturbing = read(Disturbances, world.get("disturbances", {})).perturbations(seed)
     acting = (*disturbing, *perturbations(read(Imperfections, world.get("imperfections", {})), seed))
@@ -197,7 +198,7 @@ def training_world(world: Settings, task: Task, seed: int, looks: Settings | Non
         return TrainingWorld(None, acting)
     drawn = Randomization((*terms, *seen), seed, (*correlations, *together))
     if len(drawn.randomized) > 1 or drawn.randomized[0].each:
-        parameters = parameters_of(task)
+        parameters = describe(task).parameters
         if parameters is None:
             raise WarmstartError(f"{task} has no physical parameters that could be randomized.")
         drawn = drawn.expanded(parameters)

@@ -1,16 +1,15 @@
 """What a study measured, in memory: convergence curves, transfer reports, failures.
 
-`run.load_run` and the importers fill these classes; statistics, figures and the report read them. Imports
-nothing of ours.
+`reading.load_run` and the importers fill these classes; statistics, figures and the report read them.
 """
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from warmstart.core.plain import Settings, State
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,26 +57,26 @@ class RunData:
     """A run directory read back, or curves that others made."""
 
     name: str
-    study: Mapping[str, Any] = field(default_factory=dict)
+    study: Settings = field(default_factory=dict)
     """The resolved study; empty for foreign curves."""
     curves: tuple[Curve, ...] = ()
     """Curves of the target trials."""
     source_curves: tuple[Curve, ...] = ()
     """Curves of the source agents."""
-    transfers: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    transfers: dict[str, State] = field(default_factory=dict)
     """Transfer report (`TransferReport.to_json()`) per arm: that of its first seed."""
-    media: Mapping[str, Path] = field(default_factory=dict)
+    media: dict[str, Path] = field(default_factory=dict)
     """Directory of the first finished trial of each arm (and of `source`) that kept frames and a film."""
-    gaps: Mapping[str, Mapping[int, Mapping[str, Any]]] = field(default_factory=dict)
+    gaps: dict[str, dict[int, State]] = field(default_factory=dict)
     """What each arm's final agents keep in the study's reality, by arm and seed; empty without one."""
-    maps: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    maps: dict[str, State] = field(default_factory=dict)
     """Robustness map of each arm's first seed, with the terms that it was trained on."""
-    drawn: Mapping[str, tuple[Mapping[str, Any], ...]] = field(default_factory=dict)
+    drawn: dict[str, tuple[State, ...]] = field(default_factory=dict)
     """Records of what the first seed of each arm drew in training."""
     failures: tuple[Failure, ...] = ()
     random_return: float | None = None
     """Mean return of uniformly random actions where arms are evaluated, to normalise with."""
-    versions: Mapping[str, str] = field(default_factory=dict)
+    versions: dict[str, str] = field(default_factory=dict)
     """Versions of the libraries that computed the records."""
     baseline: str = "scratch"
     """Arm that the others are compared with."""

@@ -1,10 +1,10 @@
 """Curves of one run brought onto one grid of steps, so that arms and seeds can be compared point by point.
 
 A study evaluates every trial on the same grid and nothing changes; curves that others made are interpolated
-linearly within the range that all of them cover, never beyond it. Imports curves.
+linearly within the range that all of them cover, never beyond it.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -130,17 +130,12 @@ def _finite(curve: Curve, notes: list[str]) -> Curve:
             f"{curve.arm}, seed {curve.seed}: {np.count_nonzero(~good)} of {len(good)} evaluations gave no "
             "finite return and are skipped."
         )
-    return Curve(
-        arm=curve.arm,
-        seed=curve.seed,
+    return replace(
+        curve,
         steps=steps[keep],
         returns=curve.returns[good][order][keep],
         seconds=curve.seconds[good][order][keep],
-        source_steps=curve.source_steps,
-        source_seconds=curve.source_seconds,
-        constant=curve.constant,
-        complete=curve.complete,
-        path=curve.path,
+        lengths=np.zeros(0),
     )
 
 

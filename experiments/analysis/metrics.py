@@ -1,7 +1,6 @@
 """Transfer metrics of one arm against the cold one (Taylor & Stone 2009), paired by seed.
 
-What each of them means is written in `metric_kinds`, how to read them in ``docs/metrics.md``. Imports grids,
-metric_kinds and statistics.
+What each of them means is written in `metric_kinds`, how to read them in ``docs/metrics.md``.
 """
 
 from collections.abc import Callable

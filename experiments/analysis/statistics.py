@@ -1,7 +1,7 @@
 """The few statistics that comparing trials takes: robust means, paired tests, censored times.
 
 Follows Agarwal et al. 2021 (2108.13264) for aggregate scores. Whatever draws at random takes a
-`numpy.random.Generator`. Imports nothing of ours. Bootstrap intervals are for pictures only: with few seeds
+`numpy.random.Generator`. Bootstrap intervals are for pictures only: with few seeds
 their false-verdict rate is far above nominal (24% instead of 5% with three seeds), so `verdict` uses the
 paired t interval and the sign-flip test.
 """

@@ -1,23 +1,24 @@
 """Every number of the report in one JSON-able dataclass: `summarise` a run, `write_summary` to a file.
 
-Deterministic: the same run gives the same summary. Imports the rest of the statistics in this room.
+Deterministic: the same run gives the same summary.
 """
 
 import dataclasses
 import json
+import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from warmstart.core.files import write_result
-from warmstart.core.plain import State
+from warmstart.core.files import without_numpy, write_result
+from warmstart.core.plain import Settings, State
 from warmstart.experiments.analysis.curves import Curve, Failure, RunData
 from warmstart.experiments.analysis.grids import Gridded, GriddedArm, to_grid
-from warmstart.experiments.analysis.headlines import Headline, headline
 from warmstart.experiments.analysis.metrics import (
     Metric,
     Normalisation,
@@ -37,7 +38,7 @@ from warmstart.experiments.analysis.statistics import (
     pooled_mean,
     stratified_bootstrap,
 )
-from warmstart.experiments.analysis.verdict import ALPHA, Verdict, judge
+from warmstart.experiments.analysis.verdict import ALPHA, Headline, Verdict, headline, judge_arms
 
 Floats = NDArray[np.float64]
 
@@ -62,31 +63,31 @@ class ArmSummary:
     name: str
     method: str
     """Transfer method; empty where the study isn't known."""
-    seeds: tuple[int, ...]
+    seeds: tuple[int, ...] = ()
     """Seeds whose curves are compared."""
-    failed_seeds: tuple[int, ...]
-    constant: bool
+    failed_seeds: tuple[int, ...] = ()
+    constant: bool = False
     """Whether nothing trained."""
-    verdict: Verdict | None
+    verdict: Verdict | None = None
     """None for the cold arm."""
-    headline: Headline | None
+    headline: Headline | None = None
     """The verdict in plain words; None for the cold arm."""
-    metrics: Mapping[str, Metric]
+    metrics: Mapping[str, Metric] = field(default_factory=dict)
     """By key of `metric_kinds.METRICS`."""
-    time_to_threshold: Mapping[str, TimeToThreshold]
+    time_to_threshold: Mapping[str, TimeToThreshold] = field(default_factory=dict)
     """By clock: steps, steps_with_source, seconds, seconds_with_source; empty without a threshold."""
-    final_iqm: Interval
+    final_iqm: Interval = field(default_factory=partial(Interval, math.nan))
     """Interquartile mean of the seeds' final returns with a stratified bootstrap interval."""
-    improvement: Mapping[str, Interval]
+    improvement: Mapping[str, Interval] = field(default_factory=dict)
     """Probability that a random seed of this arm beats a random one of the cold arm, by `area` and `final`,
     with bootstrap intervals; empty for the cold arm."""
-    bands: Mapping[str, Band]
+    bands: Mapping[str, Band] = field(default_factory=dict)
     """By aggregate: `iqm`, `mean`."""
-    seconds: tuple[float, ...]
+    seconds: tuple[float, ...] = ()
     """Mean training wall-clock over seeds at each grid point, in s."""
-    source_steps: float
+    source_steps: float = 0.0
     """Mean training steps of the source agents."""
-    source_seconds: float
+    source_seconds: float = 0.0
     """Mean training wall-clock of the source agents, in s."""
 
 
@@ -96,7 +97,7 @@ class Summary:
 
     format: int
     name: str
-    study: Mapping[str, Any]
+    study: Settings
     """The resolved study; empty for curves that others made."""
     baseline: str
     """The cold arm."""
@@ -122,15 +123,22 @@ class Summary:
         """The summary of one arm."""
         return next(arm for arm in self.arms if arm.name == name)
 
+    def colour(self, name: str) -> int:
+        """Number of an arm's colour: 0 for the cold arm, 1 … 7 for the others in the order of the study."""
+        others = [arm.name for arm in self.arms if arm.name != self.baseline]
+        return 1 + others.index(name) % 7 if name in others else 0
+
     @property
     def compared(self) -> tuple[ArmSummary, ...]:
         """The arms that have a verdict."""
         return tuple(arm for arm in self.arms if arm.verdict is not None)
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> State:
         """The summary as plain JSON values; what isn't finite becomes None."""
-        left_out = {Curve: ("lengths", "path"), Failure: ("traceback",)}
-        data: State = _plain(self, left_out)
+        data: State = _finite(without_numpy(dataclasses.asdict(self)))
+        for row in (*data["curves"], *data["source_curves"], *data["failures"]):
+            for key in {"lengths", "path", "traceback"} & row.keys():
+                del row[key]
         return data
 
 
@@ -178,7 +186,7 @@ def summarise(
     differences = {
         name: paired[name]["area_difference"].values if paired.get(name) else () for name in others
     }
-    verdicts = judge(differences, generator)
+    verdicts = judge_arms(differences, generator)
     times = times_to_threshold(grid, theta) if grid.arms else {}
     summary = Summary(
         format=FORMAT,
@@ -231,8 +239,7 @@ def write_summary(summary: Summary, path: str | Path) -> Path:
         WarmstartError: The file can't be written.
     """
     text = json.dumps(summary.to_json(), indent=1, ensure_ascii=False, allow_nan=False) + "\n"
-    write_result(Path(path), text.encode())
-    return Path(path)
+    return write_result(Path(path), text.encode())
 
 
 def _threshold(cold: GriddedArm | None, baseline: str, given: float | None) -> tuple[float, str]:
@@ -260,11 +267,8 @@ def _arm(
     failed = tuple(sorted(failure.seed for failure in run.failures if failure.arm == name))
     methods = {arm["name"]: str(arm.get("method", "")) for arm in run.study.get("arms", ())}
     arm, cold = grid.arms.get(name), grid.arms.get(run.baseline)
-    nothing = Interval(float("nan"))
     if arm is None or scale is None:
-        return ArmSummary(
-            name, methods.get(name, ""), (), failed, False, None, None, {}, {}, nothing, {}, {}, (), 0.0, 0.0
-        )
+        return ArmSummary(name, methods.get(name, ""), failed_seeds=failed)
     finals, areas = final_return(arm.returns), area(grid.steps, scale(arm.returns))
     improvement = {}
     if cold is not None and cold is not arm:
@@ -278,8 +282,6 @@ def _arm(
         seeds=arm.seeds,
         failed_seeds=failed,
         constant=arm.constant,
-        verdict=None,
-        headline=None,
         metrics={**paired, **absolute_metrics(grid, arm, scale)},
         time_to_threshold=dict(times),
         final_iqm=stratified_bootstrap(finals, pooled_iqm, rng),
@@ -298,23 +300,12 @@ def _floats(values: Floats) -> tuple[float, ...]:
     return tuple(float(value) for value in values)
 
 
-def _plain(value: Any, left_out: Mapping[type, tuple[str, ...]]) -> Any:
-    """Plain JSON values: dataclasses become objects, tuples and arrays lists, what isn't finite None.
-
-    Args:
-        value: What to turn.
-        left_out: Fields of dataclasses that aren't written.
-    """
-    if dataclasses.is_dataclass(value):
-        names = [item.name for item in dataclasses.fields(value)]
-        kept = [name for name in names if name not in left_out.get(type(value), ())]
-        return {name: _plain(getattr(value, name), left_out) for name in kept}
+def _finite(value: Any) -> Any:
+    """Plain JSON values with None for what isn't finite."""
     if isinstance(value, Mapping):
-        return {str(key): _plain(item, left_out) for key, item in value.items()}
-    if isinstance(value, list | tuple | np.ndarray):
-        return [_plain(item, left_out) for item in value]
-    if isinstance(value, (float, np.floating)):
-        return float(value) if np.isfinite(value) else None
-    if isinstance(value, np.integer):
-        return int(value)
-    return value if value is None or isinstance(value, (bool, int, str)) else str(value)
+        return {str(key): _finite(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(item) for item in value]
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    return value if value is None or isinstance(value, bool | int | str) else str(value)

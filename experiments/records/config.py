@@ -136,7 +136,7 @@ class TrialConfig:
         return cls(**data)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class PlannedTrial:
     """One trial and its place in the study."""
 

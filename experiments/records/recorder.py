@@ -4,15 +4,16 @@ import math
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from stable_baselines3.common.logger import KVWriter, Logger
 
 from warmstart.agents.algorithms.seams import EvaluationResult
+from warmstart.agents.evaluation import EvaluationResult
+from warmstart.core.plain import Settings, State
 from warmstart.experiments.records.config import TrialConfig
 from warmstart.experiments.records.records import RECORDS, TIMES, RecordWriter
 from warmstart.experiments.records.status import StatusWriter
-from warmstart.experiments.records.tensorboard import TensorboardMirror
+from warmstart.experiments.records.tensorboard import FINAL_RETURN, LENGTH, RETURN, TensorboardMirror
 
 _POINTS_PER_EVALUATION = 4
 """Training metrics are recorded at most so often between two evaluations."""
@@ -53,27 +54,16 @@ class Recorder:
         step, timesteps = int(result.step), int(result.timesteps)
         finite = [_finite(value) for value in result.returns]
         lengths = [int(length) for length in result.lengths]
-        self.records.append(
-            {
-                "event": "evaluation",
-                "step": step,
-                "timesteps": timesteps,
-                "returns": finite,
-                "lengths": lengths,
-            }
-        )
-        self.times.append(
-            {
-                "step": step,
-                "training_seconds": round(training_seconds, 6),
-                "evaluation_seconds": round(result.seconds, 6),
-                "time": round(time.time(), 3),
-            }
-        )
+        played = {"returns": finite, "lengths": lengths}
+        self.records.append({"event": "evaluation", "step": step, "timesteps": timesteps, **played})
+        seconds = {"training": training_seconds, "evaluation": result.seconds}
+        rounded = {f"{name}_seconds": round(value, 6) for name, value in seconds.items()}
+        self.times.append({"step": step, **rounded, "time": round(time.time(), 3)})
         known = [value for value in finite if value is not None]
         self._last_return = sum(known) / len(known) if known else None
         if self.mirror is not None and known:
-            self.mirror.evaluation(step, known, lengths)
+            means = {RETURN: sum(known) / len(known), LENGTH: sum(lengths) / len(lengths)}
+            self.mirror.write(step, means)
         self.status.progress(timesteps, self._last_return)
 
     def training(self, step: int, metrics: Mapping[str, float]) -> None:
@@ -83,9 +73,9 @@ class Recorder:
         self._last_training = step
         self.records.append({"event": "training", "step": int(step), "metrics": dict(metrics)})
         if self.mirror is not None:
-            self.mirror.training(step, metrics)
+            self.mirror.write(step, metrics)
 
-    def drawn(self, step: int, summary: Mapping[str, Any]) -> bool:
+    def drawn(self, step: int, summary: Settings) -> bool:
         """Record what randomized episodes were begun with, unless the last record of it is recent.
 
         Returns:
@@ -102,7 +92,7 @@ class Recorder:
                 for name, value in summary.get("curriculum", {}).items()
                 if value is not None
             }
-            self.mirror.training(step, {**medians, **curriculum})
+            self.mirror.write(step, {**medians, **curriculum})
         return True
 
     def progress(self, timesteps: int) -> None:
@@ -112,8 +102,8 @@ class Recorder:
 
     def end(self, steps: int, timesteps: int, constant: bool = False) -> None:
         """Record that the trial came to its end, and wait until the disk has everything."""
-        if self.mirror is not None:
-            self.mirror.end(steps, self._last_return)
+        if self.mirror is not None and self._last_return is not None:
+            self.mirror.write(steps, {FINAL_RETURN: self._last_return})
         self.records.append(
             {"event": "end", "steps": int(steps), "timesteps": int(timesteps), "constant": constant}
         )
@@ -139,7 +129,7 @@ class _MetricWriter(KVWriter):
 
     def write(
         self,
-        key_values: dict[str, Any],
+        key_values: State,
         key_excluded: dict[str, tuple[str, ...]],
         step: int = 0,
     ) -> None:

@@ -27,6 +27,14 @@ FILM = "rollout.mp4"
 FRAMES = "frames.png"
 
 
+def text_of(path: Path) -> str:
+    """Read a text file; empty where it can't be read."""
+    try:
+        return path.read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return ""
+
+
 class RecordWriter:
     """Appends one JSON object per line to a trial's file; each line reaches the file whole or torn last."""
 

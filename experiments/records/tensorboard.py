@@ -10,12 +10,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from warmstart.core.plain import State
 from warmstart.experiments.records.config import PlannedTrial, TrialConfig
 from warmstart.experiments.records.records import TENSORBOARD
 
 RETURN = "evaluation/return"
 LENGTH = "evaluation/length"
-_METRICS = (RETURN, "evaluation/final_return")
+FINAL_RETURN = "evaluation/final_return"
 
 
 class TensorboardMirror:
@@ -36,44 +37,28 @@ class TensorboardMirror:
         self._writer = SummaryWriter(str(folder), max_queue=100, flush_secs=10)
         values = hyperparameters(config)
         file: Any = self._writer.file_writer
-        for summary in hparams(values, dict.fromkeys(_METRICS, 0.0)):  # type: ignore[no-untyped-call]
+        for summary in hparams(values, dict.fromkeys((RETURN, FINAL_RETURN), 0.0)):  # type: ignore[no-untyped-call]
             file.add_summary(summary)
 
-    def evaluation(self, step: int, returns: Sequence[float], lengths: Sequence[int]) -> None:
-        """Mirror an evaluation: means over its episodes."""
-        self._scalars(
-            {RETURN: sum(returns) / len(returns), LENGTH: sum(lengths) / len(lengths)},
-            step,
-        )
-
-    def training(self, step: int, metrics: Mapping[str, float]) -> None:
-        """Mirror training metrics."""
-        self._scalars(metrics, step)
-
-    def end(self, step: int, final_return: float | None) -> None:
-        """Write the hyperparameters' result and close the file."""
-        if final_return is not None:
-            self._scalars({_METRICS[1]: final_return}, step)
-        self.close()
+    def write(self, step: int, values: Mapping[str, float]) -> None:
+        """Mirror some numbers."""
+        for name, value in values.items():
+            self._writer.add_scalar(name, value, step)
 
     def close(self) -> None:
         """Close the file."""
         self._writer.close()
 
-    def _scalars(self, values: Mapping[str, float], step: int) -> None:
-        for name, value in values.items():
-            self._writer.add_scalar(name, value, step)
-
 
 def hyperparameters(config: TrialConfig) -> dict[str, bool | int | float | str]:
     """Give a trial's settings as one flat mapping of what TensorBoard can show."""
-    flat: dict[str, Any] = {
+    flat: State = {
         "task": config.task,
         "kind": config.kind,
         "seed": config.seed,
         "steps": config.steps,
         **{f"method.{key}": value for key, value in config.method.items()},
-        **{key: value for key, value in config.algorithm.items()},
+        **config.algorithm,
     }
     return {k: v if isinstance(v, (bool, int, float, str)) else str(v) for k, v in flat.items()}
 

@@ -28,7 +28,7 @@ def new_figure(size: tuple[float, float], **settings: Any) -> "Figure":
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=size, **settings)
+    figure = Figure(figsize=size, **{"layout": "constrained", **settings})
     FigureCanvasAgg(figure)
     return figure
 

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from warmstart.core.errors import unknown_name
+from warmstart.core.files import write_result
 from warmstart.experiments.analysis.curves import Curve
 from warmstart.experiments.analysis.summary import ArmSummary, Summary
 from warmstart.experiments.report.canvas import (
@@ -17,14 +18,15 @@ from warmstart.experiments.report.canvas import (
     MARKERS,
     MUTED,
     add_grid,
+    figure_bytes,
     new_figure,
-    save_figure,
 )
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 Axis = Literal["steps", "steps_with_source", "seconds", "seconds_with_source"]
+
 
 _LABELS: dict[Axis, str] = {
     "steps": "Training steps in the target",
@@ -54,12 +56,13 @@ def draw_curves(
     Returns:
         A figure with one axes; ``figure.savefig(path)`` writes it.
     """
-    figure = new_figure(size, layout="constrained")
+    figure = new_figure(size)
     axes = figure.subplots()
     arms = [arm for arm in summary.arms if aggregate in arm.bands]
     end = max((_positions(arm, summary, axis)[-1] for arm in arms if not arm.constant), default=1.0)
     for arm in arms:
-        colour, marker = _style(summary, arm.name)
+        index = summary.colour(arm.name)
+        colour, marker = COLOURS[index], MARKERS[index]
         band = arm.bands[aggregate]
         x = _positions(arm, summary, axis)
         if arm.constant:
@@ -80,10 +83,9 @@ def draw_curves(
     if seeds:
         for curve in summary.curves:
             if not curve.constant:
-                colour, _ = _style(summary, curve.arm)
-                axes.plot(
-                    _seed_positions(curve, axis), curve.returns, color=colour, alpha=0.35, linewidth=0.7
-                )
+                colour = COLOURS[summary.colour(curve.arm)]
+                x = _positions(curve, summary, axis)
+                axes.plot(x, curve.returns, color=colour, alpha=0.35, linewidth=0.7)
     if np.isfinite(summary.threshold):
         axes.axhline(summary.threshold, color=MUTED, linewidth=0.9, linestyle=":")
         axes.annotate(
@@ -126,12 +128,13 @@ def draw_differences(summary: Summary, *, size: tuple[float, float] | None = Non
         A figure with one axes: arms from top to bottom, zero is no difference.
     """
     arms = [arm for arm in summary.compared if arm.verdict and np.isfinite(arm.verdict.difference.estimate)]
-    figure = new_figure(size or (6.4, 1.1 + 0.48 * max(len(arms), 1)), layout="constrained")
+    figure = new_figure(size or (6.4, 1.1 + 0.48 * max(len(arms), 1)))
     axes = figure.subplots()
     axes.axvline(0, color=MUTED, linewidth=1)
     for row, arm in enumerate(arms):
         assert arm.verdict is not None
-        colour, marker = _style(summary, arm.name)
+        index = summary.colour(arm.name)
+        colour, marker = COLOURS[index], MARKERS[index]
         difference = arm.verdict.difference
         if np.isfinite([difference.low, difference.high]).all():
             axes.plot([difference.low, difference.high], [row, row], color=colour, linewidth=2.2)
@@ -169,36 +172,22 @@ def save_figures(
     Raises:
         WarmstartError: Unknown format, or the files can't be written.
     """
-    for format_name in formats:
-        if format_name not in FORMATS:
-            raise unknown_name("figure format", format_name, FORMATS)
-    paths = []
-    for name, figure in (("curves", draw_curves(summary)), ("differences", draw_differences(summary))):
-        for format_name in dict.fromkeys(formats):
-            paths.append(Path(directory) / f"{name}.{format_name}")
-            save_figure(figure, paths[-1], dpi=200)
-    return tuple(paths)
+    for kind in formats:
+        if kind not in FORMATS:
+            raise unknown_name("figure format", kind, FORMATS)
+    return tuple(
+        write_result(Path(directory) / f"{name}.{kind}", figure_bytes(figure, kind, dpi=200))
+        for name, figure in (("curves", draw_curves(summary)), ("differences", draw_differences(summary)))
+        for kind in dict.fromkeys(formats)
+    )
 
 
-def _style(summary: Summary, name: str) -> tuple[str, str]:
-    """Colour and marker of an arm."""
-    others = [arm.name for arm in summary.arms if arm.name != summary.baseline]
-    index = 1 + others.index(name) % 7 if name in others else 0
-    return COLOURS[index], MARKERS[index]
-
-
-def _positions(arm: ArmSummary, summary: Summary, axis: Axis) -> NDArray[np.float64]:
-    """Where the grid points of an arm lie on an axis. Shape: (points,)."""
-    values = summary.steps if axis.startswith("steps") else arm.seconds
-    shift = {"steps_with_source": arm.source_steps, "seconds_with_source": arm.source_seconds}.get(axis, 0.0)
-    return np.asarray(values, dtype=np.float64) + shift
-
-
-def _seed_positions(curve: Curve, axis: Axis) -> NDArray[np.float64]:
-    """Where the evaluations of one trial lie on an axis. Shape: (points,)."""
-    values = curve.steps if axis.startswith("steps") else curve.seconds
-    shifts = {"steps_with_source": curve.source_steps, "seconds_with_source": curve.source_seconds}
-    return np.asarray(values, dtype=np.float64) + shifts.get(axis, 0)
+def _positions(of: ArmSummary | Curve, summary: Summary, axis: Axis) -> NDArray[np.float64]:
+    """Where the evaluations of an arm or a trial lie on an axis. Shape: (points,)."""
+    steps = of.steps if isinstance(of, Curve) else summary.steps
+    values = np.asarray(steps if axis.startswith("steps") else of.seconds, dtype=np.float64)
+    shifts = {"steps_with_source": of.source_steps, "seconds_with_source": of.source_seconds}
+    return values + shifts.get(axis, 0.0)
 
 
 def _short_steps(value: float, _: object = None) -> str:

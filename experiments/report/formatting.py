@@ -1,13 +1,17 @@
-"""Numbers as a reader wants them: few digits, thousands apart, a true minus sign. Imports statistics."""
+"""Numbers as a reader wants them: few digits, thousands apart, a true minus sign."""
 
+import base64
 import math
-from typing import Literal
+from dataclasses import dataclass
+from typing import Any, Literal
 
 from warmstart.experiments.analysis.statistics import Interval
 
 Unit = Literal["return", "normalised", "steps", "s", "ratio", "probability"]
 
 UNKNOWN = "—"
+Row = dict[str, Any]
+"""What the template shows in one row: values by the names that it knows them by."""
 
 
 def number(value: float, unit: Unit = "return", *, sign: bool = False) -> str:
@@ -55,8 +59,41 @@ def duration(seconds: float) -> str:
     return f"{seconds / 60:.1f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
 
 
+def data_uri(content: bytes, kind: str) -> str:
+    """Put a file's content into a link: ``data:image/png;base64,…``."""
+    return f"data:{kind};base64,{base64.b64encode(content).decode()}"
+
+
+def median(value: float, unit: Unit) -> str:
+    """Format a median time, which is infinite where fewer than half get there."""
+    return "not reached" if value == math.inf else number(value, unit)
+
+
 def shape(sizes: "list[int] | tuple[int, ...] | None") -> str:
     """Format a tensor's shape: ``64×17``, ``scalar``, a dash where there is none."""
     if sizes is None:
         return UNKNOWN
     return "×".join(str(size) for size in sizes) if sizes else "scalar"
+
+
+@dataclass(frozen=True)
+class Strip:
+    """An interval on a scale from 0 to 100 (percent of the width)."""
+
+    centre: float
+    low: float | None
+    high: float | None
+
+
+def strip(interval: Interval, low: float, high: float) -> Strip | None:
+    """Place an interval on a scale from `low` to `high`; None without an estimate."""
+    if not math.isfinite(interval.estimate):
+        return None
+    ends = [position(end, low, high) if math.isfinite(end) else None for end in (interval.low, interval.high)]
+    return Strip(position(interval.estimate, low, high), *(ends if None not in ends else (None, None)))
+
+
+def position(value: float, low: float, high: float) -> float:
+    """Position in percent of the width, with a margin of 4% at either end."""
+    share = (value - low) / (high - low) if high > low else 0.5
+    return round(4 + 92 * min(max(share, 0.0), 1.0), 2)

@@ -17,7 +17,11 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-COLOURS = {"encoder": ("#8fc1e8", "#0068b8"), "pixels": ("#b9bfc8",) * 2, "random weights": ("#c8500a",) * 2}
+_BARS = {
+    "encoder": ("#8fc1e8", "#0068b8"),
+    "pixels": ("#b9bfc8",) * 2,
+    "random weights": ("#c8500a",) * 2,
+}
 """Of a source, from one frame and from a history."""
 MOST = 40
 """Dimensions that are drawn one by one."""
@@ -58,7 +62,7 @@ def draw_probe(
     strip = 2 * (width - 2 * _MARGIN) / len(frames) * frames.shape[1] / frames.shape[2] + _GAP
     below = 0.35 + 0.042 * max(map(len, names)) if turned else 0.45
     height = _HEAD + strip + _CHART + below
-    figure = new_figure((width, height))
+    figure = new_figure((width, height), layout=None)
 
     def write(text: str, inches: float, **style: Any) -> None:
         """Text so many inches below the top."""
@@ -105,7 +109,7 @@ def _bars(
         x = places + (index - (len(columns) - 1) / 2) * breadth
         shown = np.nan_to_num(np.clip(np.array([column.mean, *heights]), 0, 1))
         label = f"{column.label}: mean {column.mean:.2f}"
-        axes.bar(x, shown, breadth * 0.92, color=COLOURS[column.source][column.frames > 1], label=label)
+        axes.bar(x, shown, breadth * 0.92, color=_BARS[column.source][column.frames > 1], label=label)
     axes.axvline(0.7, color=GRID, linewidth=1.2)
     axes.set_xlim(-0.55, places[-1] + 0.55)
     axes.set_ylim(0, 1)

@@ -1,61 +1,53 @@
 """What the report says of a study with a reality: the gap of every arm, what was drawn, how curricula went.
 
-Plain values and small SVG charts that the template only has to place. Imports run data, summary, formatting.
+Plain values and small SVG charts that the template only has to place.
 """
 
-import base64
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
+from warmstart.core.plain import State
 from warmstart.experiments.analysis.curves import RunData
 from warmstart.experiments.analysis.statistics import Interval, paired_t
 from warmstart.experiments.analysis.summary import Summary
 from warmstart.experiments.report.canvas import figure_bytes
-from warmstart.experiments.report.formatting import UNKNOWN, bounds, number
+from warmstart.experiments.report.formatting import Row, data_uri, number, position
 from warmstart.experiments.report.robustness_figure import draw_maps
-from warmstart.experiments.report.sections import arm_index
 from warmstart.sim2real.gap import SKILLED
 from warmstart.sim2real.robustness import RobustnessMap, Sweep
 
-COLUMNS = ("nominal", "in_range", "worst_10_percent", "reality", "kept")
+Floats = NDArray[np.float64]
+COLUMNS = ("nominal", "in_range", "worst_10_percent", "reality")
 """Figures of a gap, in the order in which they are shown."""
+ENDS = ("nominal", "reality")
+"""Those whose difference is the gap."""
 _WIDTH, _HEIGHT, _PAD = 220, 64, 4
 """Of a small chart, in its own units."""
 
 
-def gap_table(run: RunData, summary: Summary) -> list[dict[str, Any]]:
+def gap_table(run: RunData, summary: Summary) -> list[Row]:
     """One row per arm: mean returns with 95% t intervals over seeds, and what is kept above the cold arm."""
-    gaps = _gaps(run, summary)
-    if not gaps:
-        return []
-    oracles = _oracles(summary)
-    best = max((_mean(gaps[name], "reality") for name in oracles if name in gaps), default=math.nan)
+    gaps = {arm.name: run.gaps[arm.name] for arm in summary.arms if run.gaps.get(arm.name)}
+    returns = [_mean(gap, key) for gap in gaps.values() for key in ENDS]
+    best = max((_mean(gaps[name], "reality") for name in _oracles(summary) if name in gaps), default=math.nan)
+    usual = _kept(summary.baseline, run)
     rows = []
     for name, by_seed in gaps.items():
-        cells = []
-        kept = _kept(name, run, summary)
-        for key in COLUMNS:
-            values = kept.values() if key == "kept" else [gap.get(key) for gap in by_seed.values()]
-            interval = _interval(list(values))
-            unit = "probability" if key == "kept" else "return"
-            cells.append({"value": number(interval.estimate, unit), "bounds": bounds(interval, unit)})  # type: ignore[arg-type]
-        usual = _kept(summary.baseline, run, summary)
+        kept = _kept(name, run)
         more = _interval([kept[seed] - usual[seed] for seed in kept if seed in usual])
-        own = name == summary.baseline
+        track = [position(_mean(by_seed, key), min(0.0, *returns), max(returns)) for key in ENDS]
+        cells = [(_interval([gap.get(key) for gap in by_seed.values()]), "return") for key in COLUMNS]
         rows.append(
             {
                 "arm": name,
-                "index": arm_index(summary, name),
-                "cells": cells,
-                "more": "" if own else number(more.estimate, "probability", sign=True),
-                "more_bounds": "" if own else bounds(more, "probability", sign=True),
-                "bold": not own and (more.low > 0 or more.high < 0),
-                "below": UNKNOWN if math.isnan(best) else number(best - _mean(by_seed, "reality")),
-                "interactions": f"{int(_mean(by_seed, 'interactions')):,}",
-                "bar": _bar(by_seed, gaps),
+                "cells": [*cells, (_interval([*kept.values()]), "probability")],
+                "more": None if name == summary.baseline else more,
+                "below": best - _mean(by_seed, "reality"),
+                "interactions": int(_mean(by_seed, "interactions")),
+                "track": track,
             }
         )
     return rows
@@ -67,32 +59,25 @@ def judged_diverged(run: RunData) -> int:
     return sum(int(each.get("diverged", 0)) for each in told)
 
 
-def drawn_charts(run: RunData, summary: Summary) -> list[dict[str, Any]]:
-    """For each arm that randomizes: one small chart per parameter of what was drawn over training."""
-    found = []
+def drawn_charts(run: RunData, summary: Summary) -> list[Row]:
+    """For each arm that randomizes: small charts of its curriculum, and of what its parameters were."""
+    found: list[Row] = []
     for arm in summary.arms:
         records = run.drawn.get(arm.name, ())
-        if not records:
-            continue
-        names = list(dict.fromkeys(name for record in records for name in record["quantiles"]))
-        charts = [chart for name in names if (chart := _spread(name, records)) is not None]
-        found.append(
-            {
-                "arm": arm.name,
-                "index": arm_index(summary, arm.name),
-                "charts": charts,
-                "curriculum": _curriculum(records),
-            }
-        )
+        names = dict.fromkeys(name for record in records for name in record["quantiles"])
+        charts = [_chart(label, records, "curriculum", key) for key, label in _CURRICULUM.items()]
+        charts += [_chart(name, records, "quantiles", name) for name in names]
+        if records:
+            found.append({"arm": arm.name, "charts": [chart for chart in charts if chart is not None]})
     return found
 
 
-def map_pictures(run: RunData, summary: Summary) -> list[dict[str, Any]]:
+def map_pictures(run: RunData, summary: Summary) -> list[Row]:
     """A robustness map of each arm that has learnt something in simulation as a picture, all on one scale."""
     found = {
         arm.name: run.maps[arm.name]
         for arm in summary.arms
-        if arm.name in run.maps and (arm.name not in run.gaps or _kept(arm.name, run, summary))
+        if arm.name in run.maps and (arm.name not in run.gaps or _kept(arm.name, run))
     }
     if not found:
         return []
@@ -113,12 +98,10 @@ def map_pictures(run: RunData, summary: Summary) -> list[dict[str, Any]]:
         threshold = float(found[name]["threshold"])
         spans = found[name].get("trained") or [None] * len(each.sweeps)
         figure = draw_maps([each], str(summary.study.get("target", "")), threshold, [spans], limits)
-        picture = base64.b64encode(figure_bytes(figure, dpi=110)).decode()
         pictures.append(
             {
                 "arm": name,
-                "index": arm_index(summary, name),
-                "picture": f"data:image/png;base64,{picture}",
+                "picture": data_uri(figure_bytes(figure, "png", dpi=110), "image/png"),
                 "good": f"{100 * each.area_above(threshold):.0f}",
                 "worst": number(each.worst[0]),
             }
@@ -126,87 +109,59 @@ def map_pictures(run: RunData, summary: Summary) -> list[dict[str, Any]]:
     return pictures
 
 
-def _curriculum(records: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """Success rate, width and entropy of a curriculum over training; empty where there is none."""
-    told = [(record["step"], record["curriculum"]) for record in records if "curriculum" in record]
-    labels = {"success_rate": "success rate", "width": "share of the range in use", "entropy": "entropy"}
-    charts = []
-    for key, label in labels.items():
-        points = [(step, each.get(key)) for step, each in told]
-        known = [(step, float(value)) for step, value in points if value is not None]
-        if len(known) > 1:
-            charts.append(_line(label, known))
-    return charts
+_CURRICULUM = {"success_rate": "success rate", "width": "share of the range in use", "entropy": "entropy"}
 
 
-def _spread(name: str, records: Sequence[Mapping[str, Any]]) -> dict[str, Any] | None:
-    rows = [(record["step"], record["quantiles"][name]) for record in records if name in record["quantiles"]]
-    if len(rows) < 2:
+def _chart(label: str, records: Sequence[State], part: str, key: str) -> Row | None:
+    """A small chart of a value over training, or of quantiles: a line of the middle one, areas around it.
+
+    Args:
+        label: What is shown.
+        records: What was drawn, by step.
+        part: Where in each record the value stands.
+        key: Its name there.
+
+    Returns:
+        SVG paths; None where fewer than two records know the value.
+    """
+    points = [(record["step"], record.get(part, {}).get(key)) for record in records]
+    known = [(step, np.atleast_1d(value)) for step, value in points if value is not None]
+    if len(known) < 2:
         return None
-    steps = [step for step, _ in rows]
-    quantiles = np.array([values for _, values in rows])
-    low, high = float(quantiles.min()), float(quantiles.max())
-    x = _scaled(steps, min(steps), max(steps), _WIDTH)
-    y = [[_HEIGHT - v for v in _scaled(column, low, high, _HEIGHT)] for column in quantiles.T]
-    wide, narrow = (_area(x, y[i], y[-1 - i]) for i in (0, 1))
+    steps, values = (np.array(column, dtype=np.float64) for column in zip(*known, strict=True))
+    x, y = _scaled(steps, _WIDTH), (_HEIGHT - _scaled(values, _HEIGHT)).T
+    middle = len(y) // 2
+    areas = [[*zip(x, y[-1 - i], strict=True), *zip(x[::-1], y[i][::-1], strict=True)] for i in range(middle)]
     return {
-        "label": name,
-        "areas": [wide, narrow],
-        "line": _path(x, y[2]),
-        "low": f"{low:.3g}",
-        "high": f"{high:.3g}",
+        "label": label,
+        "areas": [_path(area) + "Z" for area in areas],
+        "line": _path(list(zip(x, y[middle], strict=True))),
+        "low": f"{values.min():.3g}",
+        "high": f"{values.max():.3g}",
     }
 
 
-def _line(label: str, points: Sequence[tuple[int, float]]) -> dict[str, Any]:
-    steps, values = zip(*points, strict=True)
-    low, high = min(values), max(values)
-    x = _scaled(steps, min(steps), max(steps), _WIDTH)
-    y = [_HEIGHT - v for v in _scaled(values, low, high, _HEIGHT)]
-    return {"label": label, "areas": [], "line": _path(x, y), "low": f"{low:.3g}", "high": f"{high:.3g}"}
+def _scaled(values: Floats, size: int) -> Floats:
+    """Positions between the margins of a chart of that size."""
+    return np.asarray(_PAD + (size - 2 * _PAD) * (values - values.min()) / (np.ptp(values) or 1.0))
 
 
-def _scaled(values: Any, low: float, high: float, size: int) -> list[float]:
-    span = high - low if high > low else 1.0
-    return [round(_PAD + (size - 2 * _PAD) * (float(v) - low) / span, 1) for v in values]
+def _path(points: Sequence[tuple[float, float]]) -> str:
+    return "M" + "L".join(f"{x:.1f},{y:.1f}" for x, y in points)
 
 
-def _path(x: Sequence[float], y: Sequence[float]) -> str:
-    return "M" + "L".join(f"{a},{b}" for a, b in zip(x, y, strict=True))
-
-
-def _area(x: Sequence[float], low: Sequence[float], high: Sequence[float]) -> str:
-    back = zip(reversed(x), reversed(low), strict=True)
-    return _path(x, high) + "L" + "L".join(f"{a},{b}" for a, b in back) + "Z"
-
-
-def _bar(by_seed: Mapping[int, Mapping[str, Any]], gaps: Mapping[str, Mapping[int, Any]]) -> dict[str, float]:
-    """Where an arm's nominal and real returns lie between 0 and the best of any arm, in percent."""
-    values = [_mean(each, key) for each in gaps.values() for key in ("nominal", "reality")]
-    low, high = min(0.0, *values), max(values)
-    span = high - low if high > low else 1.0
-    places = {key: round(4 + 92 * (_mean(by_seed, key) - low) / span, 1) for key in ("nominal", "reality")}
-    return {**places, "left": min(places.values()), "width": abs(places["nominal"] - places["reality"])}
-
-
-def _mean(by_seed: Mapping[int, Mapping[str, Any]], key: str) -> float:
+def _mean(by_seed: Mapping[int, State], key: str) -> float:
     values = [float(gap[key]) for gap in by_seed.values() if gap.get(key) is not None]
     return float(np.mean(values)) if values else math.nan
 
 
-def _gaps(run: RunData, summary: Summary) -> dict[str, Mapping[int, Mapping[str, Any]]]:
-    """Gaps by arm and seed, in the order of the arms."""
-    return {arm.name: run.gaps[arm.name] for arm in summary.arms if run.gaps.get(arm.name)}
-
-
-def _kept(name: str | None, run: RunData, summary: Summary) -> dict[int, float]:
+def _kept(name: str, run: RunData) -> dict[int, float]:
     """Share of its return in simulation that each seed of an arm keeps in the reality, both above chance.
 
     Empty for an arm without any to speak of, next to the cold arm's; see `SKILLED`.
     """
-    gaps = _gaps(run, summary)
-    by_seed, chance = gaps.get(str(name), {}), run.random_return or 0.0
-    needed = SKILLED * (_mean(gaps.get(str(summary.baseline), by_seed), "nominal") - chance)
+    by_seed, chance = run.gaps.get(name, {}), run.random_return or 0.0
+    needed = SKILLED * (_mean(run.gaps.get(run.baseline, by_seed), "nominal") - chance)
     if not _mean(by_seed, "nominal") - chance > max(needed, 0.0):
         return {}
     shares = {}
@@ -216,7 +171,7 @@ def _kept(name: str | None, run: RunData, summary: Summary) -> dict[int, float]:
     return shares
 
 
-def _interval(values: Sequence[Any]) -> Interval:
+def _interval(values: Sequence[float | None]) -> Interval:
     """Mean and 95% t interval of what is known."""
     known = [float(v) for v in values if v is not None and not math.isnan(float(v))]
     if not known:
@@ -226,15 +181,12 @@ def _interval(values: Sequence[Any]) -> Interval:
 
 def _oracles(summary: Summary) -> list[str]:
     """Arms that are trained in the reality alone; none where others come from a source."""
-    total = int(summary.study.get("target_steps", 0))
+    study = summary.study
+    total = int(study.get("target_steps", 0))
+    if study.get("source") or not total:
+        return []
     return [
-        name
-        for name, arm in _written(summary).items()
-        if arm.get("reality_steps") == total > 0
-        and arm.get("method") == "scratch"
-        and not summary.study.get("source")
+        str(arm["name"])
+        for arm in study.get("arms", ())
+        if arm.get("reality_steps") == total and arm.get("method") == "scratch"
     ]
-
-
-def _written(summary: Summary) -> dict[str, Mapping[str, Any]]:
-    return {str(arm.get("name")): arm for arm in summary.study.get("arms", ()) if isinstance(arm, Mapping)}

@@ -1,7 +1,7 @@
 """The report: one HTML file that opens offline, without a single network request.
 
 Plotly is inlined; a content security policy in the page forbids any request. Whatever comes from a run is
-escaped. Imports run data, summary, report_sections and the files in ``templates``.
+escaped.
 """
 
 import json
@@ -17,10 +17,11 @@ import yaml
 from markupsafe import Markup
 
 from warmstart.core.files import write_result
+from warmstart.core.plain import State
 from warmstart.experiments.analysis.curves import RunData
 from warmstart.experiments.analysis.summary import Summary
-from warmstart.experiments.report import sections as sections
-from warmstart.experiments.report.formatting import number
+from warmstart.experiments.analysis.verdict import p_text
+from warmstart.experiments.report import formatting, sections
 from warmstart.experiments.report.reality import drawn_charts, gap_table, judged_diverged, map_pictures
 
 
@@ -38,8 +39,7 @@ def write_report(run: RunData, summary: Summary, path: str | Path) -> Path:
     Raises:
         WarmstartError: The file can't be written.
     """
-    write_result(Path(path), render_report(run, summary).encode())
-    return Path(path)
+    return write_result(Path(path), render_report(run, summary).encode())
 
 
 def render_report(run: RunData, summary: Summary) -> str:
@@ -54,39 +54,29 @@ def render_report(run: RunData, summary: Summary) -> str:
     """
     from plotly.offline import get_plotlyjs
 
-    study = dict(summary.study)
+    study = json.loads(json.dumps(summary.study, default=str))
     return _template().render(
+        run=run,
         summary=summary,
-        title=summary.name,
         css=Markup(_asset("report.css")),
         script=Markup(_asset("report.js")),
         plotly=Markup(get_plotlyjs()),
         data=Markup(_json(chart_data(summary))),
-        route=sections.route(summary),
-        overview=sections.overview(summary),
-        verdicts=sections.verdicts(summary),
-        metric_groups=sections.metric_table(summary),
-        threshold_rows=sections.threshold_rows(summary),
-        improvement_rows=sections.improvement_rows(summary),
-        transfers=sections.transfers(run, summary),
-        media=sections.media(run, summary),
+        study=yaml.safe_dump(study, sort_keys=False, allow_unicode=True) if study else "",
+        has_source=any(arm.source_steps for arm in summary.arms),
+        has_clock=any(_known(arm.seconds) for arm in summary.arms),
         reality=str(study.get("reality") or ""),
         gaps=gap_table(run, summary),
         diverged=judged_diverged(run),
         maps=map_pictures(run, summary),
         drawn=drawn_charts(run, summary),
-        trials=sections.trials(summary),
-        failures=run.failures,
-        study=yaml.safe_dump(_plain(study), sort_keys=False, allow_unicode=True) if study else "",
-        threshold=number(summary.threshold),
-        number=number,
-        arms=[(arm.name, sections.arm_index(summary, arm.name)) for arm in summary.arms],
-        has_source=any(arm.source_steps for arm in summary.arms),
-        has_clock=any(_known(arm.seconds) for arm in summary.arms),
+        sections=sections,
+        text=formatting,
+        p_text=p_text,
     )
 
 
-def chart_data(summary: Summary) -> dict[str, Any]:
+def chart_data(summary: Summary) -> State:
     """What the curves are drawn from, as JSON values.
 
     Args:
@@ -105,27 +95,17 @@ def chart_data(summary: Summary) -> dict[str, Any]:
     )
     unit, scale = ("s", 1) if longest < 600 else ("min", 60) if longest < 3 * 3600 else ("h", 3600)
     plain = summary.to_json()
-    bands = {arm["name"]: arm for arm in plain["arms"]}
-    return {
-        "steps": plain["steps"],
-        "threshold": plain["threshold"],
-        "baseline": summary.baseline,
-        "time": {"unit": unit, "scale": scale},
-        "arms": [
-            {
-                "name": arm.name,
-                "index": sections.arm_index(summary, arm.name),
-                "constant": arm.constant,
-                "seconds": bands[arm.name]["seconds"],
-                "source_steps": arm.source_steps,
-                "source_seconds": arm.source_seconds,
-                "bands": bands[arm.name]["bands"],
-                "curves": [curve for curve in plain["curves"] if curve["arm"] == arm.name],
-            }
-            for arm in summary.arms
-        ],
-        "source_curves": plain["source_curves"],
-    }
+    kept = ("name", "constant", "seconds", "source_steps", "source_seconds", "bands")
+    arms = [
+        {
+            **{key: arm[key] for key in kept},
+            "index": summary.colour(arm["name"]),
+            "curves": [curve for curve in plain["curves"] if curve["arm"] == arm["name"]],
+        }
+        for arm in plain["arms"]
+    ]
+    shared = {key: plain[key] for key in ("steps", "threshold", "baseline", "source_curves")}
+    return {**shared, "time": {"unit": unit, "scale": scale}, "arms": arms}
 
 
 def _json(value: Any) -> str:
@@ -136,10 +116,6 @@ def _json(value: Any) -> str:
 
 def _known(values: Sequence[float]) -> bool:
     return bool(values) and math.isfinite(values[-1]) and values[-1] > 0
-
-
-def _plain(value: Any) -> Any:
-    return json.loads(json.dumps(value, default=str))
 
 
 @cache

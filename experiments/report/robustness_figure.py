@@ -45,7 +45,7 @@ def draw_maps(
     flat = len(sweeps) == 1
     columns, rows = (1, 1) if flat else (min(len(maps), _ABREAST), -(-len(maps) // _ABREAST))
     width = 7.5 if flat else max(5.6, 1.6 + 4.0 * columns)
-    figure = new_figure((width, 0.6 + 4.0 * rows), layout="constrained")
+    figure = new_figure((width, 0.6 + 4.0 * rows))
     figure.suptitle(f"Return in {task}", color=INK, fontsize=11, x=0.02, ha="left")
     if flat:
         _draw_curves(figure, maps, threshold, spans)
@@ -150,9 +150,10 @@ def _draw_trained(axes: Any, first: Sweep, second: Sweep, found: Sequence[Span |
             for sweep, span, place in zip((first, second), found, nominal, strict=True)
         ]
         (left, right), (bottom, top) = ((a - 0.15, b + 0.15) for a, b in ends)
-        for colour, width in (("#ffffff", 3.0), (_TRAINED, 1.5)):
-            style: dict[str, Any] = {"fill": False, "edgecolor": colour, "linewidth": width}
-            axes.add_patch(Rectangle((left, bottom), right - left, top - bottom, **style))
+        for colour, width in (("#ffffff", 3), (_TRAINED, 1.5)):
+            frame = Rectangle((left, bottom), right - left, top - bottom)
+            frame.set(fill=False, edgecolor=colour, linewidth=width)
+            axes.add_patch(frame)
 
 
 def _place(sweep: Sweep, value: float) -> float:

@@ -1,18 +1,22 @@
 """Curves that others recorded: SB3's evaluations.npz and monitor files, TensorBoard events, our own runs.
 
 ``read_runs(["cold=logs/a/evaluations.npz", "warm=logs/b"])`` gives a `RunData` like that of a study. Nothing
-is unpickled. Imports run_data, curves, foreign.
+is unpickled.
 """
 
-import dataclasses
 import fnmatch
 import os
 import re
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from warmstart.core.errors import WarmstartError, unknown_name
 from warmstart.experiments.analysis.curves import Curve, RunData
+from warmstart.experiments.analysis.summary import Summary, summarise, write_summary
+from warmstart.experiments.report.canvas import FORMATS
+from warmstart.experiments.report.figures import save_figures
+from warmstart.experiments.report.report import write_report
 from warmstart.experiments.run.foreign import (
     Recording,
     is_events,
@@ -24,6 +28,58 @@ from warmstart.experiments.run.reading import TRIALS_FILE, load_run
 
 _NUMBERED = re.compile(r"^(?P<name>.+?)[_-](?:seed[_-]?|s)?(?P<seed>\d+)$", re.IGNORECASE)
 _SEED_ONLY = re.compile(r"^(?:seed|run|s)?[_-]?(?P<seed>\d+)$", re.IGNORECASE)
+
+
+@dataclass(frozen=True, eq=False)
+class Compiled:
+    """What was written."""
+
+    run: RunData
+    summary: Summary
+    paths: tuple[Path, ...]
+    """report.html, summary.json, figures."""
+
+
+def compile_report(
+    runs: Sequence[str | Path],
+    *,
+    out: str | Path | None = None,
+    baseline: str | None = None,
+    tag: str | None = None,
+    figures: Sequence[str] = (),
+) -> Compiled:
+    """Write report, summary and figures of a run, or of curves that others made.
+
+    Args:
+        runs: A run's folder, or curves as ``PATH`` or ``ARM=PATH`` (see `read_runs`).
+        out: Folder to write to; by default that of a single run of ours, else the current one.
+        baseline: Arm that the others are compared with.
+        tag: Scalar to read from TensorBoard event files.
+        figures: Formats of the figures: any of png, pdf, svg.
+
+    Returns:
+        The numbers and the files.
+
+    Raises:
+        WarmstartError: Nothing to read, or nothing could be written.
+    """
+    for name in figures:
+        if name not in FORMATS:
+            raise unknown_name("figure format", name, FORMATS)
+    specs = [str(item) for item in runs]
+    run = read_runs(specs, baseline=baseline, tag=tag)
+    if not run.curves:
+        raise WarmstartError(f"{', '.join(specs)}: no trial was evaluated yet: nothing to report.")
+    own = len(specs) == 1 and bool(run.study)
+    folder = Path(out) if out is not None else Path(specs[0]) if own else Path()
+    summary = summarise(run)
+    paths = [
+        write_report(run, summary, folder / "report.html"),
+        write_summary(summary, folder / "summary.json"),
+    ]
+    if figures:
+        paths += save_figures(summary, folder, figures)
+    return Compiled(run, summary, tuple(paths))
 
 
 def read_runs(specs: Sequence[str], *, baseline: str | None = None, tag: str | None = None) -> RunData:
@@ -79,7 +135,7 @@ def _compared_with(run: RunData, baseline: str) -> RunData:
     """The run with another of its arms as the cold one."""
     if run.curves and baseline not in run.arms:
         raise unknown_name("baseline", baseline, run.arms)
-    return dataclasses.replace(run, baseline=baseline)
+    return replace(run, baseline=baseline)
 
 
 def _together(
@@ -125,7 +181,7 @@ def _renamed(run: RunData, name: str, *, several: bool) -> list[Curve]:
     prefix = name or run.name
     arms = {curve.arm for curve in run.curves}
     return [
-        dataclasses.replace(curve, arm=prefix if name and len(arms) == 1 else f"{prefix}: {curve.arm}")
+        replace(curve, arm=prefix if name and len(arms) == 1 else f"{prefix}: {curve.arm}")
         for curve in run.curves
     ]
 

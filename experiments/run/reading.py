@@ -1,9 +1,7 @@
 """Reads a run directory back: curves, transfer reports, failures and the state of every trial."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,10 +9,21 @@ from numpy.typing import NDArray
 from warmstart.core.documents import read_yaml
 from warmstart.core.errors import WarmstartError
 from warmstart.core.files import read_json
+from warmstart.core.plain import Settings, State
 from warmstart.experiments.analysis.curves import Curve, Failure, RunData
 from warmstart.experiments.records.claims import holder
 from warmstart.experiments.records.config import TRIALS, Kind, TrialConfig
-from warmstart.experiments.records.records import ERROR, FILM, GAP, MAP, RECORDS, TIMES, TRANSFER, read_jsonl
+from warmstart.experiments.records.records import (
+    ERROR,
+    FILM,
+    GAP,
+    MAP,
+    RECORDS,
+    TIMES,
+    TRANSFER,
+    read_jsonl,
+    text_of,
+)
 from warmstart.experiments.records.status import Status, read_status
 
 STUDY_FILE = "study.yaml"
@@ -32,7 +41,7 @@ class TrialState:
     status: Status
     directory: Path
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> State:
         """Give the row as plain data."""
         return {
             "hash": self.hash,
@@ -76,65 +85,51 @@ def load_run(directory: str | Path) -> RunData:
     """
     directory = Path(directory)
     states = statuses(directory)
-    study = read_yaml(directory / STUDY_FILE).data
-    curves: list[Curve] = []
-    sources: list[Curve] = []
-    transfers: dict[str, Mapping[str, Any]] = {}
-    media: dict[str, Path] = {}
-    gaps: dict[str, dict[int, Mapping[str, Any]]] = {}
-    drawn: dict[str, tuple[Mapping[str, Any], ...]] = {}
-    maps: dict[str, Mapping[str, Any]] = {}
-    failures: list[Failure] = []
-    versions: dict[str, str] = {}
-    random_return: float | None = None
-    for state in states:
-        if state.status.state == "failed":
-            trace = _text(state.directory / ERROR)
-            failures.append(Failure(state.arm, state.seed, state.status.error, trace))
-        records = read_jsonl(state.directory / RECORDS)
-        if not any(record["event"] == "evaluation" for record in records):
-            continue
-        config = TrialConfig.read(state.directory)
-        versions.update(config.versions)
-        if state.kind == "random":
-            random_return = float(_means(records, "returns")[0])
-            continue
-        if (state.directory / FILM).is_file():
-            media.setdefault(state.arm, state.directory)
-        curve = _curve(state, config, records)
-        if state.kind == "source":
-            sources.append(curve)
-            continue
-        curves.append(curve)
-        gap = read_json(state.directory / GAP)
-        if gap is not None:
-            gaps.setdefault(state.arm, {})[state.seed] = gap
-        mapped = read_json(state.directory / MAP)
-        if mapped is not None:
-            maps[state.arm] = mapped
-        drawn.setdefault(state.arm, tuple(record for record in records if record["event"] == "drawn"))
-        report = read_json(state.directory / TRANSFER)
-        if report is not None:
-            transfers.setdefault(state.arm, report)
-    return RunData(
+    study, planned = read_yaml(directory / STUDY_FILE).data, read_json(directory / TRIALS_FILE) or {}
+    run = RunData(
         name=str(study.get("name", directory.name)),
         study=study,
-        curves=tuple(curves),
-        source_curves=tuple(sources),
-        transfers=transfers,
-        media=media,
-        gaps=gaps,
-        maps=maps,
-        drawn={arm: told for arm, told in drawn.items() if told},
-        failures=tuple(failures),
-        random_return=random_return,
-        versions=versions,
         baseline=str(study.get("baseline", "scratch")),
-        notes=(*_notes(states, study), *_plan_notes(directory)),
+        notes=(*_notes(states, study), *map(str, planned.get("notes", ()))),
     )
+    curves: dict[str, list[Curve]] = {}
+    failures: list[Failure] = []
+    for state in states:
+        folder = state.directory
+        if state.status.state == "failed":
+            failures.append(Failure(state.arm, state.seed, state.status.error, text_of(folder / ERROR)))
+        records = read_jsonl(folder / RECORDS)
+        if not any(record["event"] == "evaluation" for record in records):
+            continue
+        config = TrialConfig.read(folder)
+        run.versions.update(config.versions)
+        if state.kind == "random":
+            run = replace(run, random_return=float(_means(records, "returns")[0]))
+            continue
+        if (folder / FILM).is_file():
+            run.media.setdefault(state.arm, folder)
+        curves.setdefault(state.kind, []).append(_curve(state, config, records))
+        if state.kind == "target":
+            _read_parts(run, state, records)
+    targets, sources = (tuple(curves.get(kind, ())) for kind in ("target", "source"))
+    return replace(run, curves=targets, source_curves=sources, failures=tuple(failures))
 
 
-def _entries(directory: Path) -> list[dict[str, Any]]:
+def _read_parts(run: RunData, state: TrialState, records: list[State]) -> None:
+    """Read what a target trial recorded beside its curve."""
+    gap, mapped, report = (read_json(state.directory / name) for name in (GAP, MAP, TRANSFER))
+    if gap is not None:
+        run.gaps.setdefault(state.arm, {})[state.seed] = gap
+    if mapped is not None:
+        run.maps[state.arm] = mapped
+    if report is not None:
+        run.transfers.setdefault(state.arm, report)
+    drawn = tuple(record for record in records if record["event"] == "drawn")
+    if drawn and state.arm not in run.drawn:
+        run.drawn[state.arm] = drawn
+
+
+def _entries(directory: Path) -> list[State]:
     data = read_json(directory / TRIALS_FILE)
     if data is None or not isinstance(data.get("trials"), list):
         raise WarmstartError(
@@ -144,7 +139,7 @@ def _entries(directory: Path) -> list[dict[str, Any]]:
     return list(data["trials"])
 
 
-def _curve(state: TrialState, config: TrialConfig, records: list[dict[str, Any]]) -> Curve:
+def _curve(state: TrialState, config: TrialConfig, records: list[State]) -> Curve:
     evaluations = [record for record in records if record["event"] == "evaluation"]
     times = {entry["step"]: entry["training_seconds"] for entry in read_jsonl(state.directory / TIMES)}
     end = next((record for record in records if record["event"] == "end"), None)
@@ -172,7 +167,7 @@ def _curve(state: TrialState, config: TrialConfig, records: list[dict[str, Any]]
     )
 
 
-def _means(records: list[dict[str, Any]], key: str) -> NDArray[np.float64]:
+def _means(records: list[State], key: str) -> NDArray[np.float64]:
     """Mean over episodes of each evaluation; NaN where an episode's return wasn't finite."""
     values = [record[key] for record in records if record["event"] == "evaluation"]
     return np.array([np.mean(np.array(episodes, dtype=np.float64)) for episodes in values])
@@ -186,7 +181,7 @@ def _source_seconds(state: TrialState, config: TrialConfig) -> float:
     return float(times[-1]["training_seconds"]) if times else 0.0
 
 
-def _notes(states: tuple[TrialState, ...], study: Mapping[str, Any]) -> tuple[str, ...]:
+def _notes(states: tuple[TrialState, ...], study: Settings) -> tuple[str, ...]:
     notes = []
     if len(study.get("seeds", ())) > 1 and not any(state.kind == "source" for state in states):
         warm = [arm for arm in study.get("arms", ()) if arm.get("method") != "scratch"]
@@ -199,16 +194,3 @@ def _notes(states: tuple[TrialState, ...], study: Mapping[str, Any]) -> tuple[st
     if open_:
         notes.append(f"{len(open_)} of {len(states)} trials are not done yet: the numbers are preliminary.")
     return tuple(notes)
-
-
-def _plan_notes(directory: Path) -> tuple[str, ...]:
-    """What the plan said: why optional arms are left out, what forbids commercial use."""
-    data = read_json(directory / TRIALS_FILE) or {}
-    return tuple(map(str, data.get("notes", ())))
-
-
-def _text(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8", errors="replace")
-    except OSError:
-        return ""

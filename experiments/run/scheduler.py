@@ -9,7 +9,8 @@ import signal
 import threading
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from types import FrameType
 
@@ -18,7 +19,7 @@ from warmstart.core.progress import Progress, Work
 from warmstart.core.threads import available_cores
 from warmstart.experiments.records.claims import holder
 from warmstart.experiments.records.config import TRIALS, PlannedTrial
-from warmstart.experiments.records.records import ERROR, LOG
+from warmstart.experiments.records.records import ERROR, LOG, text_of
 from warmstart.experiments.records.status import (
     EXIT_CLAIMED,
     EXIT_DISK_FULL,
@@ -27,22 +28,18 @@ from warmstart.experiments.records.status import (
     read_status,
     write_status,
 )
-from warmstart.experiments.run.launcher import EXIT_LOST, Launcher, TrialProcess
+from warmstart.experiments.run.processes import EXIT_LOST, Launcher, TrialProcess
 from warmstart.experiments.trial.trial import EXIT_REFUSED
 
 _POLL_SECONDS = 0.1
 _PATIENCE_SECONDS = 15.0
 """How long an interrupted process may take to end."""
+_LAST_LINES = 40
+"""Of the log of a process that left no word."""
 
 
 class StudyInterruptedError(KeyboardInterrupt):
     """The study was stopped; its message says how to continue."""
-
-
-@dataclass
-class _Running:
-    trial: PlannedTrial
-    process: TrialProcess
 
 
 class Scheduler:
@@ -65,8 +62,7 @@ class Scheduler:
         self.progress = progress
         self.states: dict[str, State] = {}
         self._chances: dict[str, int] = {}
-        self._running: list[_Running] = []
-        self._launcher: Launcher | None = None
+        self._running: dict[PlannedTrial, TrialProcess] = {}
 
     def run_all(self) -> dict[str, State]:
         """Run everything that isn't done.
@@ -89,11 +85,11 @@ class Scheduler:
 
     def _loop(self) -> None:
         threads = max(trial.config.torch_threads for trial in self.trials)
-        with _terminate_as_interrupt(), Launcher(threads) as self._launcher:
+        with _terminate_as_interrupt(), closing(Launcher(threads)) as launcher:
             try:
                 while self._is_open():
                     self._settle()
-                    self._start_ready()
+                    self._start_ready(launcher)
                     time.sleep(_POLL_SECONDS)
             except BaseException:
                 self._stop()
@@ -106,17 +102,19 @@ class Scheduler:
         """Directory of a trial."""
         return self.run / TRIALS / trial.hash
 
-    def _start_ready(self) -> None:
+    def _start_ready(self, launcher: Launcher) -> None:
         for trial in self.trials:
             if self.states[trial.hash] != "waiting":
                 continue
             needed = self.states[trial.needs] if trial.needs else "done"
             if needed == "failed":
-                self._fail(trial, "its source agent failed", self._traceback_of(trial.needs))
+                self._fail(
+                    trial, "its source agent failed", text_of(self.run / TRIALS / str(trial.needs) / ERROR)
+                )
             elif needed == "done" and len(self._running) < self.workers:
-                self._start(trial)
+                self._start(trial, launcher)
 
-    def _start(self, trial: PlannedTrial) -> None:
+    def _start(self, trial: PlannedTrial, launcher: Launcher) -> None:
         directory = self.directory(trial)
         if read_status(directory).state == "done":
             self._set(trial, "done")  # by another process since
@@ -124,21 +122,18 @@ class Scheduler:
         if holder(directory) is not None:
             self._show(trial)  # another process runs it: wait for its result
             return
-        assert self._launcher is not None
-        process = self._launcher.start(directory)
+        self._running[trial] = launcher.start(directory)
         self.states[trial.hash] = "running"
         self._chances[trial.hash] -= 1
-        self._running.append(_Running(trial, process))
 
     def _settle(self) -> None:
         """Take note of processes that ended, and show how far the others are."""
-        for running in tuple(self._running):
-            code = running.process.poll()
-            trial = running.trial
+        for trial, process in tuple(self._running.items()):
+            code = process.poll()
             if code is None:
                 self._show(trial)
                 continue
-            self._running.remove(running)
+            del self._running[trial]
             status = read_status(self.directory(trial))
             if code == 0 and status.state == "done":
                 self._set(trial, "done")
@@ -151,9 +146,9 @@ class Scheduler:
                 self._end_badly(trial, code, status)
 
     def _end_badly(self, trial: PlannedTrial, code: int, status: Status) -> None:
-        error, traceback = status.error, self._traceback_of(trial.hash)
+        error, traceback = status.error, text_of(self.directory(trial) / ERROR)
         if status.state != "failed":
-            traceback = _tail(self.directory(trial) / LOG)
+            traceback = "\n".join(text_of(self.directory(trial) / LOG).splitlines()[-_LAST_LINES:])
             lines = traceback.splitlines() if code == EXIT_REFUSED else []
             error = lines[-1].rpartition("WarmstartError: ")[2] if lines else _death(code)
         if self._chances[trial.hash] > 0 and code != EXIT_REFUSED:
@@ -181,30 +176,24 @@ class Scheduler:
             status = replace(status, state="waiting", step=0)
         self.progress.show(trial.label, shown(replace(status, total=trial.steps)))
 
-    def _traceback_of(self, trial: str | None) -> str:
-        try:
-            return (self.run / TRIALS / str(trial) / ERROR).read_text(encoding="utf-8")
-        except OSError:
-            return ""
-
     def _stop(self) -> None:
         """End running processes: politely, then after a while, or at a second Ctrl-C, by force."""
-        for running in self._running:
-            running.process.send_signal(signal.SIGTERM)
+        for process in self._running.values():
+            process.send_signal(signal.SIGTERM)
         deadline = time.monotonic() + _PATIENCE_SECONDS
         try:
-            while any(running.process.poll() is None for running in self._running):
+            while any(process.poll() is None for process in self._running.values()):
                 if time.monotonic() > deadline:
                     break
                 time.sleep(_POLL_SECONDS)
         except KeyboardInterrupt:
             pass
-        for running in self._running:
-            if running.process.poll() is None:
-                running.process.send_signal(signal.SIGKILL)
-                while running.process.poll() is None:
+        for trial, process in self._running.items():
+            if process.poll() is None:
+                process.send_signal(signal.SIGKILL)
+                while process.poll() is None:
                     time.sleep(_POLL_SECONDS)
-            directory = self.directory(running.trial)
+            directory = self.directory(trial)
             status = read_status(directory)
             if status.state == "running":
                 with contextlib.suppress(OSError, DiskFullError):
@@ -222,13 +211,6 @@ def _death(code: int) -> str:
         name = f"signal {-code}"
     why = " (out of memory, or killed by hand)" if -code == signal.SIGKILL else ""
     return f"the process was killed by {name}{why}"
-
-
-def _tail(path: Path, lines: int = 40) -> str:
-    try:
-        return "\n".join(path.read_text(encoding="utf-8", errors="replace").splitlines()[-lines:])
-    except OSError:
-        return ""
 
 
 def shown(status: Status) -> Work:

@@ -14,8 +14,6 @@ from warmstart.core.keyed import keys_of, uniforms
 from warmstart.core.plain import Settings, State, read
 from warmstart.envs.physics.parameters import Parameters
 from warmstart.envs.tasks.contexts import Operation
-from warmstart.envs.tasks.task import Task
-from warmstart.envs.vector import make_vec
 from warmstart.sim2real.randomization.correlations import Correlation, copula
 from warmstart.sim2real.randomization.distributions import Uniform
 from warmstart.sim2real.randomization.terms import Term, TermSource, read_term
@@ -24,18 +22,6 @@ Floats = NDArray[np.float64]
 Ids = NDArray[Any]
 _NEUTRAL: Mapping[Operation, float] = {"scale": 1.0, "add": 0.0, "set": np.nan}
 """What leaves a parameter as it is."""
-
-
-def parameters_of(task: Task) -> Parameters | None:
-    """The physical parameters of a task's model; None where it isn't MuJoCo's.
-
-    Raises:
-        WarmstartError: The task can't be made.
-    """
-    env = make_vec(task, 1, n_threads=1)
-    found: Parameters | None = getattr(env, "parameters", None)
-    env.close()
-    return found
 
 
 class Randomization(TermSource):

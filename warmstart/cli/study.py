@@ -233,7 +233,7 @@ class Report(Command):
 
     def run(self) -> int:
         """Write it."""
-        from warmstart.experiments.run.compile_report import compile_report
+        from warmstart.experiments.run.importers import compile_report
 
         if not self.runs:
             raise WarmstartError("Expected a run's folder, or curves as ARM=FILE; found nothing.")

@@ -3,11 +3,11 @@
 import numpy as np
 import pytest
 
-from warmstart.experiments.analysis.verdict import confirming_pairs, judge
+from warmstart.experiments.analysis.verdict import confirming_pairs, judge_arms
 
 
 def outcome(*differences, **others):
-    return judge({"warm": differences, **others})["warm"]
+    return judge_arms({"warm": differences, **others})["warm"]
 
 
 def test_three_clear_seeds_help_provisionally():
@@ -51,18 +51,18 @@ def test_more_arms_need_more_pairs_to_confirm():
 
 def test_holm_over_arms_takes_away_what_one_arm_alone_would_show():
     strong, weak = (1.0, 1.1, 0.9, 1.05), (1.0, 2.0, 0.6, 0.9)
-    assert judge({"weak": weak})["weak"].outcome == "helps"
+    assert judge_arms({"weak": weak})["weak"].outcome == "helps"
     # Beside a strong arm it is tested second, without a penalty; beside another weak one it isn't shown.
-    both = judge({"weak": weak, "strong": strong})
+    both = judge_arms({"weak": weak, "strong": strong})
     assert [both[arm].outcome for arm in ("weak", "strong")] == ["helps", "helps"]
-    two = judge({"weak": weak, "other": (0.1, -0.1, 0.2, 0.0)})
+    two = judge_arms({"weak": weak, "other": (0.1, -0.1, 0.2, 0.0)})
     assert two["weak"].outcome == "no difference shown"
     assert two["weak"].p_t_holm == pytest.approx(2 * two["weak"].p_t)
     assert two["weak"].difference.low < 0
 
 
 def test_without_pairs_nothing_is_compared():
-    verdicts = judge({"failed": (), "single": (3.0,), "warm": (1.0, 1.1, 0.9)})
+    verdicts = judge_arms({"failed": (), "single": (3.0,), "warm": (1.0, 1.1, 0.9)})
     assert verdicts["failed"].outcome == "not compared"
     assert verdicts["single"].outcome == "no difference shown"
     assert np.isnan(verdicts["single"].p_t)
@@ -94,7 +94,7 @@ def test_false_verdicts_are_as_rare_as_claimed(seeds, noise):
     differences = areas[:, 1:] - areas[:, :1]
     false = 0
     for study in differences:
-        verdicts = judge(dict(enumerate(study)))
+        verdicts = judge_arms(dict(enumerate(study)))
         false += any(verdict.outcome in ("helps", "hurts") for verdict in verdicts.values())
     assert false / studies <= 0.05 + 0.011
 

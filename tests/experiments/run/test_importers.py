@@ -8,9 +8,8 @@ from tests.experiments.synthetic import realistic
 from warmstart.core.errors import WarmstartError
 from warmstart.experiments.analysis.summary import summarise
 from warmstart.experiments.run import importers
-from warmstart.experiments.run.compile_report import compile_report
 from warmstart.experiments.run.foreign import read_evaluations, read_events, read_monitors
-from warmstart.experiments.run.importers import read_runs
+from warmstart.experiments.run.importers import compile_report, read_runs
 
 
 def npz(path: Path, returns, every=100):

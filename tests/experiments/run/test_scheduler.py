@@ -17,7 +17,7 @@ from warmstart.core.plugins import load_plugins, store_plugins
 from warmstart.core.progress import Progress, Work
 from warmstart.experiments.records.claims import holder
 from warmstart.experiments.records.status import Status, read_status, write_status
-from warmstart.experiments.run import launcher
+from warmstart.experiments.run import processes
 from warmstart.experiments.run.reading import TrialState, load_run, statuses
 from warmstart.experiments.run.run import prepare, run_study
 from warmstart.experiments.run.scheduler import Scheduler
@@ -148,8 +148,8 @@ def test_the_number_of_workers_changes_nothing(tmp_path: Path) -> None:
 def test_processes_started_directly_compute_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     study = tiny(arms=("scratch",))
     found = []
-    for platform in ("linux", "darwin"):  # elsewhere there is no nursery
-        monkeypatch.setattr(launcher, "PLATFORM", platform)
+    for platform in ("linux", "darwin"):  # elsewhere there is no fork server
+        monkeypatch.setattr(processes, "PLATFORM", platform)
         plan = lay_out(study, tmp_path / platform)
         Scheduler(tmp_path / platform, plan.trials, 2, Seen()).run_all()
         found.append(records(tmp_path / platform, plan))
@@ -200,8 +200,8 @@ def test_a_failed_source_is_reported_for_its_targets(tmp_path: Path) -> None:
     assert "another version of warmstart" in failures["zero_shot"].traceback
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="only Linux has a nursery to kill")
-@pytest.mark.parametrize("victim", ["trial", "nursery"])
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux has a fork server to kill")
+@pytest.mark.parametrize("victim", ["trial", "fork server"])
 def test_a_killed_process_is_noticed_and_its_trial_started_again(
     victim: str, tmp_path: Path, plugin: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
