@@ -8,22 +8,20 @@ from typing import Annotated, Any, Literal
 
 import tyro
 
-from warmstart.cli.console import Command, console, print_json, print_table
+from warmstart.cli.console import CheckpointPath, Printing, console, print_json, print_table
 from warmstart.core.errors import WarmstartError
 
 Topic = Literal["tasks", "methods", "presets", "encoders", "realities", "recipes", "all"]
 
 
 @dataclass(frozen=True)
-class List(Command):
+class List(Printing):
     """What there is: tasks, transfer methods, presets (studies that ship), encoders, realities, recipes."""
 
     what: tyro.conf.Positional[
         Annotated[Topic, tyro.conf.arg(metavar="[tasks|methods|presets|encoders|realities|recipes]")]
     ] = "all"
     """Which kind to list."""
-    json: bool = False
-    """Print JSON."""
 
     def run(self) -> int:
         """List them."""
@@ -40,13 +38,11 @@ class List(Command):
 
 
 @dataclass(frozen=True)
-class Inspect(Command):
+class Inspect(Printing):
     """What a checkpoint (our directory, or a stable-baselines3 zip) holds. Nothing is unpickled."""
 
-    path: tyro.conf.Positional[Annotated[Path, tyro.conf.arg(metavar="CHECKPOINT")]]
+    path: CheckpointPath
     """Checkpoint directory, SB3 zip, or a run (its trials' checkpoints are listed)."""
-    json: bool = False
-    """Print JSON."""
 
     def run(self) -> int:
         """Show it."""
@@ -77,13 +73,11 @@ class Inspect(Command):
 
 
 @dataclass(frozen=True)
-class Status(Command):
+class Status(Printing):
     """How far a run is: every trial with its state, step, speed and last return."""
 
     path: tyro.conf.Positional[Annotated[Path, tyro.conf.arg(metavar="RUN")]]
     """The run's folder."""
-    json: bool = False
-    """Print JSON."""
 
     def run(self) -> int:
         """Show it."""
@@ -99,11 +93,8 @@ class Status(Command):
 
 
 @dataclass(frozen=True)
-class Doctor(Command):
+class Doctor(Printing):
     """What this machine has and lacks for warmstart, and what to do about it."""
-
-    json: bool = False
-    """Print JSON."""
 
     def run(self) -> int:
         """Look, and say what was found."""

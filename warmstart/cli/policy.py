@@ -2,11 +2,18 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Any
 
-import tyro
-
-from warmstart.cli.console import Command, console, folder_name, note, print_json
+from warmstart.cli.console import (
+    CheckpointPath,
+    Command,
+    Printing,
+    TaskText,
+    console,
+    folder_name,
+    note,
+    print_json,
+)
 from warmstart.core.errors import WarmstartError
 
 if TYPE_CHECKING:
@@ -14,12 +21,9 @@ if TYPE_CHECKING:
     from warmstart.agents.checkpoints.policy import Policy
     from warmstart.envs.tasks.task import Task
 
-CheckpointPath = tyro.conf.Positional[Annotated[Path, tyro.conf.arg(metavar="CHECKPOINT")]]
-TaskText = tyro.conf.Positional[Annotated[str, tyro.conf.arg(metavar="TASK")]]
-
 
 @dataclass(frozen=True)
-class Evaluate(Command):
+class Evaluate(Printing):
     """How well a checkpoint does in a task: undiscounted return over episodes with fixed seeds."""
 
     checkpoint: CheckpointPath
@@ -36,8 +40,6 @@ class Evaluate(Command):
     """Where the network runs: cpu, cuda or auto."""
     trust_normalizer: Path | None = None
     """VecNormalize pickle of an SB3 zip. Loading a pickle runs code: name one only if you trust it."""
-    json: bool = False
-    """Print JSON."""
 
     def run(self) -> int:
         """Evaluate."""

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import tyro
 
-from warmstart.cli.console import Command, console, pairs, print_json, print_table
+from warmstart.cli.console import Extensible, OptionWords, console, pairs, print_json, print_table
 from warmstart.cli.console import values as read_values
 from warmstart.core.errors import WarmstartError, unknown_name
-from warmstart.core.progress import Progress, make_progress
+from warmstart.core.progress import Progress
 
 if TYPE_CHECKING:
     from warmstart.sim2real.randomization.randomization import Randomization
@@ -22,7 +22,7 @@ _SUFFIX = ".safetensors"
 
 
 @dataclass(frozen=True)
-class Pretrain(Command):
+class Pretrain(Extensible):
     """Pretrain a visual encoder on frames of one or several tasks, without rewards.
 
     Random actions, or a policy with random ones between, show the tasks; a probe says how much of the state
@@ -37,7 +37,7 @@ class Pretrain(Command):
     """Where training begins: an architecture, pretrained weights, or an encoder's file."""
     objective: str = "atc"
     """What it learns: `warmstart list encoders` shows the objectives."""
-    option: Annotated[tuple[str, ...], tyro.conf.arg(metavar="NAME=VALUE")] = ()
+    option: OptionWords = ()
     """Options of the objective or of training, such as lag=3 batch_size=128 learning_rate=3e-4."""
     updates: int = 1_000
     """Gradient steps."""
@@ -55,10 +55,6 @@ class Pretrain(Command):
     """Seed of every random draw."""
     device: Literal["cpu", "cuda"] = "cpu"
     """Where it is trained."""
-    plugin: tuple[Path, ...] = ()
-    """Python files that register tasks, encoders or objectives of your own."""
-    json: bool = False
-    """Print JSON."""
 
     def run(self) -> int:
         """Pretrain."""
@@ -72,7 +68,7 @@ class Pretrain(Command):
             )
         load_plugins(self.plugin)
         try:
-            with make_progress("none" if self.json else "auto") as progress:
+            with self.progress() as progress:
                 outcome = self._pretrain(progress)
         except KeyboardInterrupt as stopped:
             said = str(stopped) or "Interrupted."

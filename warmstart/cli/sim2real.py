@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
-from warmstart.cli.console import Command, Words, console, note, print_json, print_table
+from warmstart.cli.console import Command, Printing, Words, console, note, print_json, print_table
 from warmstart.cli.policy import check_fit
 from warmstart.core.errors import WarmstartError
-from warmstart.core.progress import Advance, make_progress
+from warmstart.core.progress import Advance
 
 if TYPE_CHECKING:
     from warmstart.agents.checkpoints.checkpoint import Checkpoint
@@ -29,7 +29,7 @@ Checkpoints = tyro.conf.Positional[Annotated[tuple[Path, ...], tyro.conf.arg(met
 
 
 @dataclass(frozen=True)
-class Gap(Command):
+class Gap(Printing):
     """How much of its return a policy keeps in a reality that was hidden from its training."""
 
     checkpoints: Checkpoints
@@ -46,8 +46,6 @@ class Gap(Command):
     """Episodes in the nominal task and in the reality."""
     seed: int = 10_000
     """Seed of the first episode."""
-    json: bool = False
-    """Print JSON."""
 
     def run(self) -> int:
         """Measure."""
@@ -74,7 +72,7 @@ class Gap(Command):
         ]
         began = time.perf_counter()
         found: list[tuple[str, GapFigures]] = []
-        with make_progress("none" if self.json else "auto") as progress:
+        with self.progress() as progress:
             update = progress.stage("Playing")
             for index, each in enumerate((*named, *oracles)):
                 gap = measure_gap(
@@ -124,7 +122,7 @@ class Gap(Command):
 
 
 @dataclass(frozen=True)
-class Robustness(Command):
+class Robustness(Printing):
     """A map of a policy's return over one or two physical parameters."""
 
     words: tyro.conf.Positional[Annotated[tuple[str, ...], tyro.conf.arg(metavar="CHECKPOINT... TASK")]]
@@ -144,8 +142,6 @@ class Robustness(Command):
     """Picture to write: NAME.png, .pdf or .svg."""
     seed: int = 10_000
     """Seed of the first episode; every cell has the same ones."""
-    json: bool = False
-    """Print JSON."""
 
     def run(self) -> int:
         """Play every cell."""
@@ -182,7 +178,7 @@ class Robustness(Command):
         began = time.perf_counter()
         given = trained_on(sweeps, trained, task)
         maps: list[RobustnessMap] = []
-        with make_progress("none" if self.json else "auto") as progress:
+        with self.progress() as progress:
             maps.extend(
                 robustness_map(
                     each.name,

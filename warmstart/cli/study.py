@@ -8,7 +8,20 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import tyro
 
-from warmstart.cli.console import Command, console, folder_name, note, pairs, print_json, print_table, values
+from warmstart.cli.console import (
+    CheckpointPath,
+    Command,
+    Extensible,
+    OptionWords,
+    TaskText,
+    console,
+    folder_name,
+    note,
+    pairs,
+    print_json,
+    print_table,
+    values,
+)
 from warmstart.core.errors import WarmstartError
 
 if TYPE_CHECKING:
@@ -19,24 +32,20 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Training(Command):
+class _Training(Extensible):
     """Options of everything that trains."""
 
     out: Path | None = None
     """Folder of the run; runs/NAME by default. Running the same command again continues it."""
     workers: int | None = None
     """Trials side by side; one per core by default."""
-    plugin: tuple[Path, ...] = ()
-    """Python files that register methods, tasks or encoders of your own; their hashes are recorded."""
-    json: bool = False
-    """Print JSON."""
 
 
 @dataclass(frozen=True)
 class Train(_Training):
     """Train an agent from scratch; its checkpoint can start others."""
 
-    task: tyro.conf.Positional[Annotated[str, tyro.conf.arg(metavar="TASK")]]
+    task: TaskText
     """For example HalfCheetah-v5 or Hopper-v5@torso.mass=x1.5."""
     algorithm: str = "ppo"
     """ppo, sac or td3."""
@@ -73,13 +82,13 @@ class Train(_Training):
 class Transfer(_Training):
     """Start an agent in a task from a checkpoint, and train it there."""
 
-    checkpoint: tyro.conf.Positional[Annotated[Path, tyro.conf.arg(metavar="CHECKPOINT")]]
+    checkpoint: CheckpointPath
     """Checkpoint directory, run, or SB3 zip."""
-    task: tyro.conf.Positional[Annotated[str, tyro.conf.arg(metavar="TASK")]]
+    task: TaskText
     """The target task."""
     method: str = "fine_tune"
     """Transfer method; `warmstart list methods` shows them."""
-    option: Annotated[tuple[str, ...], tyro.conf.arg(metavar="NAME=VALUE")] = ()
+    option: OptionWords = ()
     """Options of the method, such as critic_fit_steps=0 exploration={floor: -0.5}."""
     algorithm: str | None = None
     """ppo, sac or td3; the checkpoint's own by default."""
