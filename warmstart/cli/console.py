@@ -108,6 +108,14 @@ def values(flag: str, written: Sequence[str]) -> State:
     return {name: parse_yaml(text, f"{flag} {name}").data for name, text in pairs(flag, written).items()}
 
 
+def check_numbers(episodes: int, seed: int) -> None:
+    """Refuse fewer than one episode, and seeds below 0."""
+    if episodes < 1 or seed < 0:
+        raise WarmstartError(
+            f"Expected at least 1 episode and a seed of 0 or more, found {episodes} and {seed}."
+        )
+
+
 def folder_name(text: str) -> str:
     """A folder's name from a task's text."""
     return "".join(c if c.isalnum() or c in "-_.=@+" else "_" for c in Path(text).name).strip("_") or "run"
