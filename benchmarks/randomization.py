@@ -17,7 +17,7 @@ import numpy as np
 from warmstart.core.threads import available_cores
 from warmstart.envs.tasks.hooks import Perturbation
 from warmstart.envs.vector import make_vec
-from warmstart.sim2real.imperfections.challenges import challenge
+from warmstart.sim2real.imperfections.imperfections import challenge
 from warmstart.sim2real.imperfections.paths import perturbations
 from warmstart.sim2real.randomization.randomization import Randomization, read_terms
 

@@ -102,6 +102,21 @@ def replace_file(path: Path, content: bytes, durable: bool = True) -> None:
         staged.unlink(missing_ok=True)
 
 
+def write_result(path: Path, content: bytes) -> None:
+    """Replace a file that a person asked for, in a folder that is made where there is none.
+
+    Raises:
+        WarmstartError: It can't be written (no space, no permission).
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        replace_file(path, content)
+    except OSError as error:
+        raise WarmstartError(
+            f"Can't write {path}: {error.strerror or error}. Free space or choose another folder."
+        ) from error
+
+
 def write_text(path: Path, text: str, durable: bool = False) -> None:
     """Replace a text file in one step; see `replace_file`."""
     replace_file(path, text.encode(), durable)

@@ -63,6 +63,8 @@ class Bounds:
     def __str__(self) -> str:
         least = f"above {self.low:g}" if self.above else f"at least {self.low:g}"
         most = f"below {self.high:g}" if self.below else f"at most {self.high:g}"
+        if math.isinf(self.low) and math.isinf(self.high):
+            return "that is finite"
         if math.isinf(self.high):
             return least + (" and finite" if self.below else "")
         if math.isinf(self.low):
@@ -99,6 +101,14 @@ def listed(value: Any) -> Any:
     return value if isinstance(value, list | tuple) else [value]
 
 
+def unquoted(value: Any) -> Any:
+    """A number that YAML 1.1 takes for text, such as ``1e-3``, is one; see `Before`."""
+    try:
+        return float(value) if isinstance(value, str) else value
+    except ValueError:
+        return value
+
+
 def paired(value: Any) -> Any:
     """One number stands for that number twice: ``[low, high]``; see `Before`."""
     return value if isinstance(value, list | tuple) else [value, value]
@@ -108,6 +118,8 @@ Count = Annotated[int, Bounds(1)]
 """A whole number of at least 1."""
 Natural = Annotated[int, Bounds(0)]
 """A whole number of at least 0."""
+Finite = Annotated[float, Bounds(above=True, below=True)]
+"""A finite number."""
 Positive = Annotated[float, Bounds(0, above=True, below=True)]
 """A finite number above 0."""
 NonNegative = Annotated[float, Bounds(0, below=True)]

@@ -27,14 +27,15 @@ from warmstart.envs.physics.in_force import EnvContexts, read_contexts
 from warmstart.envs.physics.parameters import Parameters
 from warmstart.envs.physics.visuals import VisualFields
 from warmstart.envs.robots.base import INTEGRATORS, MujocoTask
+from warmstart.envs.simulation.dimensions import action_layout
 from warmstart.envs.simulation.infos import VectorInfos
+from warmstart.envs.simulation.layouts import Layout
 from warmstart.envs.simulation.models import send_engine_messages_to_logging
 from warmstart.envs.simulation.seeding import generators, masked_ids
 from warmstart.envs.simulation.simulation import Simulation
 from warmstart.envs.simulation.steppers import Stepper, make_stepper
 from warmstart.envs.tasks.contexts import Context
 from warmstart.envs.tasks.hooks import ContextSource, Ids, Perturbation
-from warmstart.envs.tasks.layouts import Layout, action_layout
 from warmstart.envs.tasks.task import Task
 
 Array = NDArray[Any]
@@ -128,6 +129,11 @@ class BatchedEnv(VectorEnv[Array, Array, Array]):
     def action_layout(self) -> Layout:
         """Name, unit and range of every action."""
         return action_layout(self.sim.model)
+
+    @property
+    def in_frames(self) -> bool:
+        """Whether it is observed in frames."""
+        return self.visuals is not None
 
     @property
     def simulations(self) -> Stepper:

@@ -19,13 +19,14 @@ from warmstart.core.errors import WarmstartError
 from warmstart.envs.frames.options import PixelOptions, split_options
 from warmstart.envs.physics.in_force import read_contexts
 from warmstart.envs.physics.parameters import Parameters
-from warmstart.envs.robots.table import GYMNASIUM_TASKS
+from warmstart.envs.robots.table import GYMNASIUM_TASKS, observation_layout
+from warmstart.envs.simulation.dimensions import action_layout
+from warmstart.envs.simulation.layouts import Layout, generic_layout
 from warmstart.envs.simulation.models import send_engine_messages_to_logging
 from warmstart.envs.single_env import AttributePhysics, SingleEnv
 from warmstart.envs.single_pixels import seen_in_frames
 from warmstart.envs.tasks.contexts import Context
 from warmstart.envs.tasks.hooks import ContextSource
-from warmstart.envs.tasks.layouts import Layout, action_layout, generic_layout, observation_layout
 from warmstart.envs.tasks.task import Task
 
 Array = NDArray[Any]

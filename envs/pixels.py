@@ -16,9 +16,9 @@ from warmstart.envs.frames.options import PixelOptions
 from warmstart.envs.frames.painters import Painter
 from warmstart.envs.frames.rendering import QUALITIES, FrameRenderer
 from warmstart.envs.physics.cameras import Camera
+from warmstart.envs.simulation.layouts import Layout
 from warmstart.envs.simulation.steppers import STATE
-from warmstart.envs.tasks.hooks import Perturbation
-from warmstart.envs.tasks.layouts import Layout
+from warmstart.envs.tasks.hooks import Perturbation, PerturbedEnv
 from warmstart.envs.wrappers import Ids, ObservationWrapper
 
 Array = NDArray[Any]
@@ -185,13 +185,13 @@ class FrameWatcher(Perturbation):
         self.before: Frames = self.final
         self._stepping = False
 
-    def before_step(self, env: BatchedEnv, actions: Array) -> Array:
+    def before_step(self, env: PerturbedEnv, actions: Array) -> Array:
         """Note that the next observations are a step's, not those of episodes that begin."""
         del env
         self._stepping = True
         return actions
 
-    def on_observations(self, env: BatchedEnv, observations: Array, ids: Ids) -> Array:
+    def on_observations(self, env: PerturbedEnv, observations: Array, ids: Ids) -> Array:
         """Draw the frames of the environments whose observations are being made."""
         del env
         if self._stepping:

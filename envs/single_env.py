@@ -13,7 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from warmstart.core.errors import WarmstartError, unknown_name
-from warmstart.envs.physics.parameters import BatchParameters, ModelFields, Parameters
+from warmstart.envs.physics.batch import BatchParameters
+from warmstart.envs.physics.parameters import Parameters
+from warmstart.envs.simulation.fields import ModelFields
 from warmstart.envs.tasks.contexts import Change, Context
 from warmstart.envs.tasks.hooks import ChangingSource, ContextSource
 

@@ -16,7 +16,7 @@ from warmstart.envs.frames.options import split_options
 from warmstart.envs.gymnasium_vector import GymnasiumVectorEnv
 from warmstart.envs.physics.cameras import pixel_camera
 from warmstart.envs.pixels import FrameDrawer, FrameWatcher, PixelEnv
-from warmstart.envs.robots.table import GYMNASIUM_TASKS, robots
+from warmstart.envs.robots.table import GYMNASIUM_TASKS, named_targets, robots
 from warmstart.envs.tasks.hooks import ContextSource, Perturbation
 from warmstart.envs.tasks.task import Task
 
@@ -88,7 +88,7 @@ def make_vec(
         camera = None
         watchers: tuple[FrameWatcher, ...] = ()
         if pixels is not None:
-            camera = pixel_camera(robot.model(), pixels.camera, robot.pixel_camera, robot.follows)
+            camera = pixel_camera(robot.model(), pixels.camera, robot.pixel_view, robot.follows)
             watchers = (FrameWatcher(),)
         threads = _threads(n_threads, n_envs)
         env = BatchedEnv(
@@ -109,7 +109,7 @@ def make_vec(
     if task_id.startswith("ALE/"):
         _register_atari()
     if task_id not in gymnasium.registry and ":" not in task_id:
-        raise unknown_name("environment", task.id, [*known, *gymnasium.registry])
+        raise unknown_name("environment", task.id, [*known, *named_targets(), *gymnasium.registry])
     if task_id in known and task_id not in GYMNASIUM_TASKS:
         raise WarmstartError(f"{task.id} is a MujocoTask; it has no Gymnasium environment of its own.")
     if perturbations:

@@ -2,38 +2,42 @@
 
 A reality is a file: the task that the training side believes in, what is different in truth, and a seal (a
 hash of it all). What acts in it gets what a robot gives: observations, rewards and recordings of its
-positions and velocities; no parameters, and no start but its own. May import envs and agents.
+positions and velocities; no parameters, and no start but its own.
 """
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 from gymnasium.vector import VectorEnv
 from numpy.typing import NDArray
+from typing_extensions import override
 
 from warmstart.core.documents import dump_yaml, parse_yaml, read_yaml
 from warmstart.core.errors import WarmstartError, unknown_name
 from warmstart.core.files import json_hash
+from warmstart.core.plain import Before, Natural, Settings, check
+from warmstart.envs.simulation.layouts import Layout
 from warmstart.envs.tasks.hooks import Perturbation
-from warmstart.envs.tasks.layouts import Layout
 from warmstart.envs.tasks.task import Task
 from warmstart.envs.vector import make_vec
 from warmstart.sim2real.identification.recording import record, recording_steps
 from warmstart.sim2real.identification.trajectories import Trajectories
-from warmstart.sim2real.imperfections.challenges import read_imperfections
-from warmstart.sim2real.imperfections.disturbances import Disturbances, read_disturbances
+from warmstart.sim2real.imperfections.disturbances import Disturbances
 from warmstart.sim2real.imperfections.imperfections import Imperfections
 from warmstart.sim2real.imperfections.paths import perturbations
 
 Array = NDArray[Any]
 _TRUE, _STILL = Imperfections(), Disturbances()
 _FILES = "warmstart.sim2real.realities"
-_KEYS = ("name", "description", "task", "context", "integrator", "imperfections", "disturbances", "seed")
 _SEAL = re.compile(r"^sha256:.*\n?", re.MULTILINE)
+
+
+def _task(written: Any) -> Any:
+    return Task.parse(written) if isinstance(written, str) else written
 
 
 @dataclass(frozen=True)
@@ -46,7 +50,7 @@ class Reality:
 
     name: str
     """What it is called."""
-    task: Task
+    task: Annotated[Task, Before(_task)]
     """The task as the training side knows it, nominal."""
     description: str = ""
     """One sentence for lists; it may say what kind of thing is wrong, not by how much."""
@@ -54,30 +58,41 @@ class Reality:
     """How the physics differs, as in a task's text."""
     integrator: str | None = None
     """MuJoCo's integrator, where it is another one than the task's."""
-    imperfections: Imperfections = field(default_factory=Imperfections)
+    imperfections: Imperfections = _TRUE
     """What sensors, actuators and links do wrong."""
-    disturbances: Disturbances = field(default_factory=Disturbances)
+    disturbances: Disturbances = _STILL
     """What happens from outside."""
-    seed: int = 0
+    seed: Natural = 0
     """Of noise, delays and pushes."""
+
+    def __post_init__(self) -> None:
+        check(self)
+        if not self.name:
+            raise WarmstartError("A reality needs a name.")
+
+    @classmethod
+    def from_plain(cls, value: Any) -> Any:
+        """Leave the seal of a file out, which is of the rest, and what it says nothing about."""
+        if not isinstance(value, Mapping):
+            return value
+        return {key: item for key, item in value.items() if key != "sha256" and item is not None}
 
     @property
     def sha256(self) -> str:
         """Hash of everything in it."""
         return json_hash(self.to_json())
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> Settings:
         """Plain values, hidden ones among them."""
-        values: dict[str, Any] = {"name": self.name, "description": self.description, "task": str(self.task)}
-        if self.context:
-            values["context"] = self.context
-        if self.integrator is not None:
-            values["integrator"] = self.integrator
-        if not self.imperfections.is_off:
-            values["imperfections"] = self.imperfections.to_json()
-        if self.disturbances != Disturbances():
-            values["disturbances"] = self.disturbances.to_json()
-        return {**values, "seed": self.seed}
+        optional = {
+            "context": self.context,
+            "integrator": self.integrator,
+            "imperfections": {} if self.imperfections.is_off else self.imperfections.to_json(),
+            "disturbances": self.disturbances.to_json(),
+        }
+        differing = {key: value for key, value in optional.items() if value}
+        task = {"name": self.name, "description": self.description, "task": str(self.task)}
+        return {**task, **differing, "seed": self.seed}
 
     def make(self, n_envs: int = 1, seed: int | None = None, *, n_threads: int | None = None) -> "RealityEnv":
         """Make environments in it; see `make_vec`."""
@@ -130,10 +145,7 @@ class Reality:
         return task.with_context(self.context) if self.context else task
 
     def _perturbations(self) -> Sequence[Perturbation]:
-        return (
-            *self.disturbances.perturbations(self.seed),
-            *perturbations(self.imperfections, self.seed),
-        )
+        return *self.disturbances.perturbations(self.seed), *perturbations(self.imperfections, self.seed)
 
 
 class RealityEnv(VectorEnv[Any, Any, Any]):
@@ -197,14 +209,14 @@ class RealityEnv(VectorEnv[Any, Any, Any]):
         observations, infos = self.__env.reset(seed=seed, options=options)  # type: ignore[arg-type]
         return observations, _public(infos)
 
+    @override
     def step(self, actions: Array) -> tuple[Any, Array, Array, Array, dict[str, Any]]:
-        """Take one step in every environment."""
         self.__interactions += self.num_envs
         observations, rewards, terminations, truncations, infos = self.__env.step(actions)
         return observations, rewards, terminations, truncations, _public(infos)
 
+    @override
     def close_extras(self, **kwargs: Any) -> None:
-        """Stop its threads."""
         self.__env.close(**kwargs)
 
 
@@ -214,47 +226,6 @@ def _public(infos: Mapping[str, Any]) -> dict[str, Any]:
     if "_final_obs" in found:
         found |= {"final_info": {}, "_final_info": found["_final_obs"]}
     return found
-
-
-def read_reality(values: Mapping[str, Any], source: str) -> Reality:
-    """Make a reality of plain values.
-
-    Args:
-        values: As in its file, with or without the seal.
-        source: What messages call it.
-
-    Raises:
-        WarmstartError: A key is unknown or missing, or a part isn't sound.
-    """
-    for key in values:
-        if key not in (*_KEYS, "sha256"):
-            raise unknown_name(f"key of the reality {source}", str(key), _KEYS)
-    for key in ("name", "task"):
-        if not isinstance(values.get(key), str) or not values[key]:
-            found = values.get(key)
-            raise WarmstartError(f"{source}: expected the reality's {key} as text, found {found!r}.")
-    context = values.get("context") or ""
-    if not isinstance(context, str):
-        raise WarmstartError(
-            f"{source}: expected the context as text such as torso.mass=x1.25,friction=x0.8, found "
-            f"{context!r}."
-        )
-    seed = values.get("seed", 0)
-    if isinstance(seed, bool) or not isinstance(seed, int) or seed < 0:
-        raise WarmstartError(f"{source}: expected a seed of 0 or more, found {seed!r}.")
-    try:
-        return Reality(
-            str(values["name"]),
-            Task.parse(values["task"]),
-            str(values.get("description", "")),
-            context,
-            values.get("integrator"),
-            read_imperfections(values.get("imperfections") or {}),
-            read_disturbances(values.get("disturbances") or {}),
-            seed,
-        )
-    except WarmstartError as error:
-        raise WarmstartError(f"{source}: {error}") from None
 
 
 def reality_names() -> tuple[str, ...]:
@@ -281,9 +252,7 @@ def load_reality(name: str | Path) -> Reality:
                 )
             raise unknown_name("reality", str(name), reality_names())
         document = read_yaml(path)
-    if not isinstance(document.data, Mapping):
-        raise WarmstartError(f"{document.source}: expected a mapping with the keys {', '.join(_KEYS)}.")
-    reality = read_reality(document.data, document.source)
+    reality = document.read(Reality)
     seal = document.data.get("sha256")
     if seal is None:
         raise WarmstartError(
@@ -305,10 +274,8 @@ def seal_reality(path: Path) -> Reality:
         WarmstartError: It can't be read, or a part isn't sound.
     """
     document = read_yaml(path)
-    if not isinstance(document.data, Mapping):
-        raise WarmstartError(f"{path}: expected a mapping with the keys {', '.join(_KEYS)}.")
-    reality = read_reality(document.data, document.source)
-    if reality == replace(reality, context="", integrator=None, imperfections=_TRUE, disturbances=_STILL):
+    reality = document.read(Reality)
+    if reality == Reality(reality.name, reality.task, reality.description, seed=reality.seed):
         raise WarmstartError(
             f"{document.source} differs in nothing from {reality.task}: expected a context, an integrator, "
             "imperfections or disturbances."

@@ -130,8 +130,7 @@ class RobustnessMap:
     @property
     def means(self) -> Floats:
         """Mean over episodes. Shape: that of the grid."""
-        means: Floats = self.returns.mean(axis=-1)
-        return means
+        return np.asarray(self.returns.mean(axis=-1))
 
     @property
     def worst(self) -> tuple[float, tuple[float, ...]]:

@@ -1,7 +1,6 @@
 """What the simulation that an agent trains in does beside its task, as settings and as the parts that do it.
 
-What draws and disturbs is imported when it is needed: every trial's process imports this module. May import
-envs and agents.
+What draws and disturbs is imported when it is needed: every trial's process imports this module.
 """
 
 from collections.abc import Mapping
@@ -12,19 +11,18 @@ from warmstart.agents.algorithms.seams import Feedback
 from warmstart.agents.observing.base import Vision
 from warmstart.agents.observing.history import HistoryVision
 from warmstart.agents.observing.privileged import PrivilegedVision
-from warmstart.core.errors import WarmstartError, unknown_name
+from warmstart.core.errors import WarmstartError
+from warmstart.core.plain import Natural, SettingError, Settings, check, read
 from warmstart.envs.physics.parameters import Parameters
 from warmstart.envs.tasks.hooks import ContextSource, Perturbation
 from warmstart.envs.tasks.task import Task
 from warmstart.envs.vector import make_vec
-from warmstart.sim2real.identification.result import SECONDS
+from warmstart.sim2real.identification.settings import IdentifySettings
 
 if TYPE_CHECKING:
     from warmstart.sim2real.curricula.base import Curriculum
     from warmstart.sim2real.randomization.terms import Term
 
-IDENTIFY_SETTINGS = ("parameters", "seconds", "signal", "amplitude", "noise_std", "delay", "lag", "window")
-"""What `WorldConfig.identify` may say."""
 IDENTIFIED = "identified"
 """As ``randomize``: what an identification left open."""
 
@@ -33,32 +31,31 @@ IDENTIFIED = "identified"
 class WorldConfig:
     """How the simulation in which an agent trains differs from its plain task; not at all by default."""
 
-    randomize: str | Mapping[str, Any] = field(default_factory=dict)
+    randomize: str | Settings = field(default_factory=dict)
     """Terms, a recipe's name (``light``, ``medium``, ``heavy``), ``{recipe: light, torso.mass: x0.5:x2}``, or
     ``identified``: ranges around what an identification found, in place of the identified task.
     ``{recipe: medium, identified: true}`` has them for what was identified, and the recipe's for the rest."""
-    curriculum: Mapping[str, Any] = field(default_factory=dict)
+    curriculum: Settings = field(default_factory=dict)
     """``method`` and settings of a curriculum that widens those terms; empty for none."""
-    imperfections: str | Mapping[str, Any] = field(default_factory=dict)
+    imperfections: str | Settings = field(default_factory=dict)
     """What sensors and actuators do wrong, or a challenge's name."""
-    disturbances: Mapping[str, Any] = field(default_factory=dict)
+    disturbances: Settings = field(default_factory=dict)
     """Pushes and noisy starts."""
-    identify: Mapping[str, Any] = field(default_factory=dict)
+    identify: Settings = field(default_factory=dict)
     """``parameters`` with their ranges, ``delay`` and ``lag``, and ``seconds`` of data to record in the
     reality: what is identified before training, which then is in the identified task, with the delay, lag and
     noise that were found where ``imperfections`` say nothing else; empty for nothing."""
     privileged: bool = False
     """Whether the critic sees the physics that was drawn, too (asymmetric actor-critic)."""
-    history: int = 0
+    history: Natural = 0
     """Observations that the agent looks back on, with the actions between them; 0 for the newest alone."""
-    reality_steps: int = 0
+    reality_steps: Natural = 0
     """Of the training steps, how many at the end are taken in the reality."""
 
     def __post_init__(self) -> None:
-        if self.reality_steps < 0:
-            raise WarmstartError(f"Expected reality_steps of at least 0, found {self.reality_steps}.")
-        if self.history < 0 or self.history == 1:
-            raise WarmstartError(f"Expected a history of 0 or of at least 2, found {self.history}.")
+        check(self)
+        if self.history == 1:
+            raise SettingError(("history",), "expected 0 or at least 2 observations, found 1.")
         if self.privileged and not self.randomize:
             raise WarmstartError("A privileged critic sees what is drawn: give randomize, too.")
         if self.privileged and self.history:
@@ -84,56 +81,52 @@ def around_identified(randomize: Any) -> bool:
     return randomize == IDENTIFIED or (isinstance(randomize, Mapping) and randomize.get(IDENTIFIED) is True)
 
 
-def resolved(config: WorldConfig, task: Task) -> dict[str, Any]:
+def resolved(config: WorldConfig, task: Task) -> Settings:
     """A world with its recipes written out, as plain values; what is off is left out.
 
     Raises:
         WarmstartError: A part isn't sound for the task.
     """
-    from warmstart.sim2real.imperfections.challenges import read_imperfections
-    from warmstart.sim2real.imperfections.disturbances import read_disturbances
-    from warmstart.sim2real.randomization.recipes import randomize_terms
+    from warmstart.sim2real.imperfections.disturbances import Disturbances
+    from warmstart.sim2real.imperfections.imperfections import Imperfections
 
-    found: dict[str, Any] = {}
-    if config.randomize == IDENTIFIED:
-        found["randomize"] = IDENTIFIED
-    elif config.randomize:
-        around = around_identified(config.randomize)
-        written = config.randomize
-        if isinstance(written, Mapping):
-            written = {key: value for key, value in written.items() if key != IDENTIFIED}
-        terms, correlations = randomize_terms(written, task)
-        found["randomize"] = {f"{index}": term.to_json() for index, term in enumerate(terms)}
-        if correlations:
-            index = {term.name: f"{i}" for i, term in enumerate(terms)}
-            found["randomize"]["correlations"] = [
-                {"between": [index[name] for name in each.between], "r": each.r} for each in correlations
-            ]
-        if around:
-            found["randomize"][IDENTIFIED] = True
-    if config.curriculum:
-        found["curriculum"] = dict(config.curriculum)
-    imperfections = read_imperfections(config.imperfections)
-    written_out = imperfections.to_json()
+    imperfections = read(Imperfections, config.imperfections, ("imperfections",))
+    imperfect: Settings = {} if imperfections.is_off and not config.identify else imperfections.to_json()
     if config.identify and isinstance(config.imperfections, Mapping):
         # what is off stands, too: it comes before what is identified
-        off = {k: v for k, v in config.imperfections.items() if k not in written_out and k != "challenge"}
-        written_out |= off
-    elif imperfections.is_off:
-        written_out = {}
-    if written_out:
-        found["imperfections"] = written_out
-    if config.disturbances:
-        found["disturbances"] = read_disturbances(config.disturbances).to_json()
-    if config.identify:
-        found["identify"] = dict(config.identify)
-    for key in ("privileged", "history", "reality_steps"):
-        if getattr(config, key):
-            found[key] = getattr(config, key)
-    return found
+        off = {k: v for k, v in config.imperfections.items() if k not in imperfect and k != "challenge"}
+        imperfect = {**imperfect, **off}
+    parts = {
+        "randomize": _randomize(config.randomize, task),
+        "curriculum": dict(config.curriculum),
+        "imperfections": imperfect,
+        "disturbances": read(Disturbances, config.disturbances, ("disturbances",)).to_json(),
+        "identify": dict(config.identify),
+        **{key: getattr(config, key) for key in ("privileged", "history", "reality_steps")},
+    }
+    return {key: value for key, value in parts.items() if value}
 
 
-def world_vision(world: Mapping[str, Any], *, drawn: bool) -> Vision | None:
+def _randomize(written: str | Settings, task: Task) -> str | Settings:
+    """A randomization with its recipe written out; see `WorldConfig.randomize`."""
+    from warmstart.sim2real.randomization.recipes import randomize_terms
+
+    if written == IDENTIFIED or not written:
+        return written
+    around = around_identified(written)
+    if isinstance(written, Mapping):
+        written = {key: value for key, value in written.items() if key != IDENTIFIED}
+    terms, correlations = randomize_terms(written, task)
+    found: dict[str, Any] = {f"{index}": term.to_json() for index, term in enumerate(terms)}
+    if correlations:
+        index = {term.name: f"{i}" for i, term in enumerate(terms)}
+        found["correlations"] = [
+            {"between": [index[name] for name in each.between], "r": each.r} for each in correlations
+        ]
+    return {**found, IDENTIFIED: True} if around else found
+
+
+def world_vision(world: Settings, *, drawn: bool) -> Vision | None:
     """How an agent of states observes in a world beside its plain observations; None for no other way.
 
     Args:
@@ -154,15 +147,13 @@ class TrainingWorld:
     """Draws physics and looks."""
     perturbations: tuple[Perturbation, ...] = ()
     """Change actions, simulations and observations."""
-    feedback: tuple[Feedback, ...] = ()
-    """Listen to how training goes."""
+    curriculum: "Curriculum | None" = None
+    """The context source, where its ranges widen."""
 
     @property
-    def curriculum(self) -> "Curriculum | None":
-        """The curriculum, if there is one."""
-        from warmstart.sim2real.curricula.base import Curriculum
-
-        return self.context_source if isinstance(self.context_source, Curriculum) else None
+    def feedback(self) -> tuple[Feedback, ...]:
+        """What listens to how training goes."""
+        return () if self.curriculum is None else (self.curriculum,)
 
     @property
     def terms(self) -> "tuple[Term, ...]":
@@ -170,18 +161,16 @@ class TrainingWorld:
         return tuple(getattr(self.context_source, "randomized", ()))
 
 
-def with_identified(world: Mapping[str, Any], recipe: Mapping[str, Any]) -> dict[str, Any]:
+def with_identified(world: Settings, recipe: Settings) -> dict[str, Any]:
     """A world with an identification's recipe in the place of ``identified``."""
     written = world.get("randomize")
     if not around_identified(written):
         return dict(world)
-    others = {} if written == IDENTIFIED else {k: v for k, v in dict(written).items() if k != IDENTIFIED}  # type: ignore[arg-type]
+    others = {k: v for k, v in written.items() if k != IDENTIFIED} if isinstance(written, Mapping) else {}
     return {**world, "randomize": {**others, **recipe}}
 
 
-def training_world(
-    world: Mapping[str, Any], task: Task, seed: int, looks: Mapping[str, Any] | None = None
-) -> TrainingWorld:
+def training_world(world: Settings, task: Task, seed: int, looks: Settings | None = None) -> TrainingWorld:
     """Make the parts of a world.
 
     Args:
@@ -196,72 +185,60 @@ def training_world(
     if not world and not looks:
         return TrainingWorld()
     from warmstart.sim2real.curricula.table import read_curriculum
-    from warmstart.sim2real.imperfections.challenges import read_imperfections
-    from warmstart.sim2real.imperfections.disturbances import read_disturbances
+    from warmstart.sim2real.imperfections.disturbances import Disturbances
+    from warmstart.sim2real.imperfections.imperfections import Imperfections
     from warmstart.sim2real.imperfections.paths import perturbations
     from warmstart.sim2real.randomization.randomization import Randomization, read_terms
 
-    disturbing = read_disturbances(world.get("disturbances", {})).perturbations(seed)
-    imperfect = perturbations(read_imperfections(world.get("imperfections", {})), seed)
+    disturbing = read(Disturbances, world.get("disturbances", {})).perturbations(seed)
+    acting = (*disturbing, *perturbations(read(Imperfections, world.get("imperfections", {})), seed))
     terms, correlations = read_terms(world.get("randomize", {}))
     seen, together = read_terms(looks or {})
     if not (terms or seen):
-        return TrainingWorld(None, (*disturbing, *imperfect))
+        return TrainingWorld(None, acting)
     drawn = Randomization((*terms, *seen), seed, (*correlations, *together))
     if len(drawn.randomized) > 1 or drawn.randomized[0].each:
         drawn = drawn.expanded(_parameters(task))
     if not world.get("curriculum"):
-        return TrainingWorld(drawn, (*disturbing, *imperfect))
+        return TrainingWorld(drawn, acting)
     if drawn.correlations:
         raise WarmstartError("A curriculum draws its terms independently: leave correlations out.")
     curriculum = read_curriculum(world["curriculum"], drawn.randomized, seed)
-    return TrainingWorld(curriculum, (*disturbing, *imperfect), (curriculum,))
+    return TrainingWorld(curriculum, acting, curriculum)
 
 
-def check_world(world: Mapping[str, Any], task: Task, looks: Mapping[str, Any] | None = None) -> None:
+def check_world(world: Settings, task: Task, looks: Settings | None = None) -> None:
     """See that a world can be made for a task.
 
     Raises:
         WarmstartError: It can't.
     """
     made = training_world(with_identified(world, {}), task, 0, looks)
-    env = make_vec(
-        task, 1, 0, n_threads=1, context_source=made.context_source, perturbations=made.perturbations
-    )
+    source, acting = made.context_source, made.perturbations
+    env = make_vec(task, 1, 0, n_threads=1, context_source=source, perturbations=acting)
     env.reset(seed=0)
     env.close()
 
 
-def check_identify(settings: Mapping[str, Any], task: Task) -> None:
+def check_identify(settings: Settings, task: Task) -> None:
     """See that an identification can be done for a task.
 
     Args:
-        settings: ``parameters`` with their ranges, and those of `IDENTIFY_SETTINGS` that are given.
+        settings: What `IdentifySettings` is read from.
         task: The nominal task.
 
     Raises:
-        WarmstartError: A setting or parameter is unknown, or a setting, range or parameter isn't sound.
+        SettingError: A setting or parameter is unknown, or a setting, range or parameter isn't sound.
     """
-    from warmstart.sim2real.identification.identify import check_settings
-    from warmstart.sim2real.identification.recording import check_recording, recording_steps
+    from warmstart.sim2real.identification.recording import recording_steps
     from warmstart.sim2real.identification.replay import check_parameters
 
-    for name in settings:
-        if name not in IDENTIFY_SETTINGS:
-            raise unknown_name("setting of identify:", str(name), IDENTIFY_SETTINGS)
-    written = settings.get("parameters")
-    if not isinstance(written, Mapping) or not written:
-        raise WarmstartError("identify: expected parameters with their ranges, {torso.mass: x0.5:x2}.")
+    config: IdentifySettings = read(IdentifySettings, settings, ("identify",))
     try:
-        for check, names in (
-            (check_recording, ("seconds", "signal", "amplitude", "noise_std")),
-            (check_settings, ("delay", "lag", "window")),
-        ):
-            check(**{name: settings[name] for name in names if name in settings})
-        check_parameters(task, written)
-        recording_steps(task, settings.get("seconds", SECONDS))
+        check_parameters(task, config.parameters)
+        recording_steps(task, config.seconds)
     except WarmstartError as error:
-        raise WarmstartError(f"identify: {error}") from None
+        raise SettingError(("identify",), str(error)) from None
 
 
 def _parameters(task: Task) -> Parameters:

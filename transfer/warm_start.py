@@ -14,7 +14,7 @@ from warmstart.agents.algorithms.base import SeamAgent
 from warmstart.agents.algorithms.seams import Seams
 from warmstart.agents.checkpoints.checkpoint import Checkpoint, checkpoint_of, load_checkpoint
 from warmstart.core.errors import WarmstartError, unknown_name
-from warmstart.envs.tasks.layouts import Layout
+from warmstart.envs.simulation.layouts import Layout
 from warmstart.transfer.carry.layouts import environment_layouts, environment_name, task_layouts
 from warmstart.transfer.carry.matching import DimensionMap, Kind, named
 from warmstart.transfer.carry.report import TransferReport

@@ -26,7 +26,7 @@ from warmstart.agents.checkpoints.spaces import space_from_json, space_to_json
 from warmstart.agents.observing.base import ENCODER_FILE, FrozenVision, Vision, read_vision
 from warmstart.core.errors import WarmstartError
 from warmstart.core.files import canonical_json, file_hash, json_hash, sync_directory, write_synced
-from warmstart.envs.tasks.layouts import Layout
+from warmstart.envs.simulation.layouts import Layout
 
 if TYPE_CHECKING:
     from warmstart.envs.tasks.task import Task

@@ -14,9 +14,9 @@ from gymnasium.vector.utils import batch_space
 from numpy.typing import NDArray
 
 from warmstart.core.errors import WarmstartError
+from warmstart.envs.simulation.layouts import Layout, generic_layout, opaque_block
 from warmstart.envs.simulation.seeding import masked_ids
 from warmstart.envs.single_pixels import is_frame
-from warmstart.envs.tasks.layouts import Layout, generic_layout, opaque_block
 from warmstart.envs.wrappers import PassingWrapper
 
 Array = NDArray[Any]

@@ -20,8 +20,8 @@ from torch import nn
 from warmstart.agents.observing.base import Vision
 from warmstart.agents.observing.privileged import multilayer, vector_space
 from warmstart.core.errors import WarmstartError
+from warmstart.envs.simulation.layouts import Layout, generic_layout
 from warmstart.envs.simulation.seeding import masked_ids
-from warmstart.envs.tasks.layouts import Layout, generic_layout
 from warmstart.envs.wrappers import PassingWrapper
 
 Array = NDArray[Any]

@@ -23,7 +23,7 @@ from warmstart.agents.observing.base import Vision
 from warmstart.core.errors import WarmstartError, unknown_name
 from warmstart.envs.batched import BatchedEnv
 from warmstart.envs.physics.parameters import Parameters
-from warmstart.envs.tasks.layouts import Dimension, Layout, generic_layout
+from warmstart.envs.simulation.layouts import Dimension, Layout, generic_layout
 from warmstart.envs.wrappers import PassingWrapper
 
 Array = NDArray[Any]

@@ -266,7 +266,8 @@ def film_camera(task: MujocoTask, model: mujoco.MjModel) -> mujoco.MjvCamera:
         camera.type = mujoco.mjtCamera.mjCAMERA_FIXED
         camera.fixedcamid = fixed
         return camera
-    config = task.camera if task.default_camera_config is None else task.default_camera_config
+    config = vars(task.film_view) if task.default_camera_config is None else task.default_camera_config
+    config = {name: value for name, value in config.items() if value is not None}
     for name, value in config.items():
         if isinstance(value, np.ndarray | tuple | list):
             getattr(camera, name)[:] = value

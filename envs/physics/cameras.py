@@ -1,14 +1,13 @@
 """How a task is looked at: a camera of its model, or a free one that may follow a body."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import mujoco
 import numpy as np
 from numpy.typing import NDArray
 
 from warmstart.core.errors import WarmstartError, unknown_name
+from warmstart.envs.robots.base import View
 
 Floats = NDArray[np.float64]
 
@@ -36,17 +35,14 @@ class Camera:
     fovy: float
 
 
-def pixel_camera(
-    model: mujoco.MjModel, choice: str | int | None, own: Mapping[str, Any], track: str | None
-) -> Camera:
+def pixel_camera(model: mujoco.MjModel, choice: str | int | None, view: View, follows: str | None) -> Camera:
     """Choose the camera of pixel observations.
 
     Args:
         model: The model.
         choice: Name or index of one of its cameras; None takes the task's own free camera.
-        own: Attributes of that (``distance``, ``azimuth``, ``elevation``, ``lookat``); MuJoCo's free camera
-            fills in the rest.
-        track: Body that it follows; None stands still.
+        view: That camera; MuJoCo's free one fills in the rest.
+        follows: Body that it follows; None stands still.
 
     Raises:
         WarmstartError: The model has no such camera.
@@ -64,17 +60,19 @@ def pixel_camera(
             raise unknown_name("camera", choice, names)
         fixed = names.index(choice) if isinstance(choice, str) else choice
         return Camera(fixed, -1, 0.0, 0.0, 0.0, (0.0, 0.0, 0.0), float(model.cam_fovy[fixed]))
-    if track is not None and mujoco.mj_name2id(model, mujoco.mjtObj.mjOBJ_BODY, track) < 0:
-        track = None  # a model file of the user's may name its bodies otherwise
-    x, y, z = map(float, own.get("lookat", free.lookat if track is None else (0.0, 0.0, free.lookat[2])))
+    # a model file of the user's may name its bodies otherwise
+    body = -1 if follows is None else mujoco.mj_name2id(model, mujoco.mjtObj.mjOBJ_BODY, follows)
+    x, y, z = map(float, free.lookat if view.lookat is None else view.lookat)
+    if body >= 0 and view.lookat is None:
+        x, y = 0.0, 0.0
     return Camera(
         -1,
-        -1 if track is None else model.body(track).id,
-        float(own.get("distance", free.distance)),
-        float(own.get("azimuth", free.azimuth)),
-        float(own.get("elevation", free.elevation)),
+        body,
+        float(free.distance if view.distance is None else view.distance),
+        float(free.azimuth if view.azimuth is None else view.azimuth),
+        float(free.elevation if view.elevation is None else view.elevation),
         (x, y, z),
-        float(own.get("fovy", model.vis.global_.fovy)),
+        float(model.vis.global_.fovy if view.fovy is None else view.fovy),
     )
 
 

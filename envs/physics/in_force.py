@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from warmstart.core.errors import WarmstartError
-from warmstart.envs.physics.parameters import BatchParameters, Parameters
+from warmstart.envs.physics.batch import BatchParameters
+from warmstart.envs.physics.parameters import Parameters
 from warmstart.envs.physics.visuals import RoutedFields, VisualFields
 from warmstart.envs.simulation.fields import Fields
 from warmstart.envs.simulation.simulation import Simulation

@@ -1,40 +1,24 @@
-"""Physical parameters applied to one MuJoCo model or, with a value each, to many simulations.
+"""The physical parameters of a MuJoCo model, and a context applied to one model.
 
-Values are always computed from the cached nominal (or, for :class:`Binding`, from what the context
-gives), never from the current value, so nothing compounds.
+Values are always computed from the cached nominal, never from the current value, so nothing compounds.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
 
 import mujoco
 import numpy as np
 from numpy.typing import NDArray
 
 from warmstart.core.errors import WarmstartError
-from warmstart.envs.physics.bindings import Binding
 from warmstart.envs.physics.cameras import Camera
 from warmstart.envs.physics.catalogue import Entry, Parameter, catalogue
 from warmstart.envs.physics.changes import FieldWrite, changed, check_sound
 from warmstart.envs.physics.effects import Effects
 from warmstart.envs.physics.selection import Selection
 from warmstart.envs.physics.visuals import visual_parameters
-from warmstart.envs.simulation.fields import BatchFields, Fields, Ids, ModelFields
+from warmstart.envs.simulation.fields import Ids, ModelFields
 from warmstart.envs.simulation.names import PartNames
-from warmstart.envs.tasks.contexts import Change, Context, Operation
-
-__all__ = [
-    "BatchFields",
-    "BatchParameters",
-    "Binding",
-    "Change",
-    "Context",
-    "Fields",
-    "ModelFields",
-    "Operation",
-    "Parameter",
-    "Parameters",
-]
+from warmstart.envs.tasks.contexts import Context
 
 Floats = NDArray[np.float64]
 _REMEMBERED = 4096  # resolved contexts: a curriculum may go through any number of them
@@ -254,106 +238,3 @@ class Parameters:
                     f"These parameters belong to a model with {size}={expected}, found {size}={found}; "
                     "make Parameters from this model."
                 )
-
-
-class BatchParameters:
-    """Physical parameters with a value per simulation.
-
-    ``mj_setConst`` overwrites qpos: apply before the start state is written.
-
-    Args:
-        parameters: The parameters of the simulations' model.
-        fields: A stepper, :class:`BatchFields` or :class:`ModelFields`, all nominal.
-    """
-
-    def __init__(self, parameters: Parameters, fields: Fields) -> None:
-        self.parameters = parameters
-        self._fields = fields
-        self._flat: dict[str, NDArray[Any]] = {}
-        self._plans: dict[bytes, tuple[FieldWrite, ...]] = {}
-        # what the contexts give, and what the simulations have (bindings included)
-        self._base = np.tile(parameters.nominal, (fields.nsim, 1))
-        self._current = self._base.copy()
-
-    def apply(self, ids: Sequence[int] | Ids, contexts: Sequence[Context]) -> None:
-        """Give simulations their contexts; whatever was changed there before goes back to nominal.
-
-        Args:
-            ids: The simulations, none twice. Shape: (n,).
-            contexts: The context of each of them.
-
-        Raises:
-            WarmstartError: As for :meth:`Parameters.check`; nothing has been changed then.
-        """
-        rows = np.asarray(ids, dtype=np.intp)
-        if len(rows) != len(contexts):
-            raise WarmstartError(
-                f"Expected a context for each of {len(rows)} simulations, found {len(contexts)}."
-            )
-        if len(rows):
-            self._set(rows, np.stack([self.parameters.resolve(context) for context in contexts]))
-
-    def _set(self, rows: Ids, values: Floats) -> None:
-        self._base[rows] = values
-        columns = np.flatnonzero((self._current[rows] != values).any(axis=0))
-        key = columns.tobytes()
-        if key not in self._plans:
-            self._plans[key] = self.parameters.compile(columns)
-        self.overwrite(rows, columns, values[:, columns], self._plans[key])
-
-    def base(self, rows: Ids, columns: Ids) -> Floats:
-        """Return what the contexts give, without bindings. Shape: (n, columns)."""
-        return self._base[rows[:, None], columns]
-
-    def overwrite(self, rows: Ids, columns: Ids, values: Floats, writes: Sequence[FieldWrite]) -> None:
-        """Give components (n, columns) of some simulations new values, by what was compiled for them."""
-        index, derived = rows[:, None], False
-        self._current[index, columns] = values
-        for write in writes:
-            self._row(write.field)[index, write.targets] = write.values(values)
-            derived |= write.derived
-        in_order = np.sort(rows)  # which mujoco.batch insists on
-        if derived:
-            self._fields.set_const(in_order)
-        elif writes:
-            self._fields.commit(in_order)
-
-    def _row(self, name: str) -> NDArray[Any]:
-        """Return a field's live values with one row per simulation. Shape: (nsim, elements)."""
-        if name not in self._flat:
-            field = self._fields.field(name)
-            flat = field.reshape(self._fields.nsim, -1)
-            if not np.shares_memory(flat, field):
-                raise TypeError(
-                    f"The field {name!r} is not laid out row by row, so it can't be written in place."
-                )
-            self._flat[name] = flat
-        return self._flat[name]
-
-    def bind(self, terms: Sequence[tuple[str, Operation]]) -> Binding:
-        """Prepare to write the same terms again and again, one number per term and simulation.
-
-        ``scale`` and ``add`` act on what the simulation's context gives, so a randomized target task
-        varies about the target. Where terms overlap, the more specific wins, then the later.
-
-        Raises:
-            WarmstartError: A name is unknown or a term takes a vector. That a term could have no effect
-                is noticed by the binding's first ``apply``, when the contexts are in force.
-        """
-        return Binding(self, terms)
-
-    def values(self, names: Sequence[str]) -> Floats:
-        """Return the current values of parameters given by name or selector. Shape: (nsim, total size)."""
-        found = [p.name for name in names for p in self.parameters.select(name)]
-        if not found:
-            return np.zeros((self._fields.nsim, 0))
-        return np.concatenate([self._current[:, self.parameters.columns[name]] for name in found], axis=1)
-
-    def state_dict(self) -> dict[str, Floats]:
-        """Return the values that the simulations have."""
-        return {"base": self._base.copy(), "current": self._current.copy()}
-
-    def load_state_dict(self, state: Mapping[str, Floats]) -> None:
-        """Give the simulations the values of an earlier :meth:`state_dict`, fields included."""
-        self._set(np.arange(self._fields.nsim), state["current"])
-        self._base[...] = state["base"]

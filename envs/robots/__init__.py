@@ -1,4 +1,6 @@
-"""The batched MuJoCo tasks, one file per kind of robot, and the table that users add theirs to.
+"""The batched MuJoCo tasks, one file per robot with all that is known of it, and the table of them.
 
-May import: core, envs.simulation, envs.tasks, envs.physics.
+Humanoid and HumanoidStandup share a file, as do the two pendulums, and Reacher and Pusher.
+
+May import: core, envs.simulation.
 """

@@ -1,15 +1,12 @@
 """The base class of every MuJoCo task: a model, observations, a reward, an end, all vectorised.
 
 Subclass it for a model of your own (``docs/examples/own_task.py``); the eleven Gymnasium tasks are subclasses
-too. May import from `warmstart.envs` only.
+too.
 """
 
-import dataclasses
-import types
-import typing
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
 import mujoco
 import numpy as np
@@ -17,9 +14,10 @@ from gymnasium import spaces
 from numpy.typing import NDArray
 
 from warmstart.core.errors import WarmstartError, unknown_name
+from warmstart.core.plain import Before, Bounds, SettingError, Settings, dotted, read, setting_names
+from warmstart.envs.simulation.layouts import Dimension, Layout, generic_layout
 from warmstart.envs.simulation.models import load_model
 from warmstart.envs.simulation.simulation import Simulation
-from warmstart.envs.tasks.layouts import Layout, generic_layout, observation_layout
 
 Array = NDArray[Any]
 INTEGRATORS = {
@@ -29,6 +27,50 @@ INTEGRATORS = {
     "implicitfast": mujoco.mjtIntegrator.mjINT_IMPLICITFAST,
 }
 """MuJoCo's numerical integrators by name."""
+
+
+def _integrator(name: Any) -> Any:
+    if name is not None and name not in INTEGRATORS:
+        raise unknown_name("integrator", str(name), INTEGRATORS)
+    return name
+
+
+@dataclass(frozen=True)
+class View:
+    """A free camera, as in `mujoco.MjvCamera`; None leaves what MuJoCo chooses for the model.
+
+    Attributes:
+        distance: From the point it looks at, m.
+        azimuth: Degrees about the vertical; 90 looks along y.
+        elevation: Degrees above the horizon, negative looking down.
+        lookat: The point it looks at, m; relative to the body's tree in x and y where it follows one.
+        fovy: Vertical field of view, degrees.
+        trackbodyid: Index of a body that the camera of films tracks.
+    """
+
+    distance: float | None = None
+    azimuth: float | None = None
+    elevation: float | None = None
+    lookat: tuple[float, float, float] | None = None
+    fovy: float | None = None
+    trackbodyid: int | None = None
+
+
+@dataclass(frozen=True)
+class Target:
+    """A target task with a name: a shift of a robot's own task.
+
+    Attributes:
+        name: What it is called, after the robot: ``heavy-torso``.
+        changes: What follows the id in the task's text: ``@torso.mass=x2`` or ``:without=[foot]``.
+        description: How it differs from the nominal task.
+        source: Where it comes from.
+    """
+
+    name: str
+    changes: str
+    description: str
+    source: str = "warmstart"
 
 
 @dataclass(frozen=True)
@@ -57,27 +99,36 @@ class MujocoTask:
     frame_skip: int = 1
     time_limit: int | None = None
     without: tuple[str, ...] = ()
-    integrator: str | None = None
+    integrator: Annotated[str | None, Before(_integrator)] = None
     width: int = 480
     height: int = 480
     camera_id: int | None = None
     camera_name: str | None = None
-    default_camera_config: Mapping[str, Any] | None = None
+    default_camera_config: Settings | None = None
     max_geom: int = 1000
     visual_options: Mapping[int, bool] | None = None
 
-    camera: ClassVar[Mapping[str, Any]] = {}
-    """Attributes of the free camera where `default_camera_config` is None."""
-
-    pixel_camera: ClassVar[Mapping[str, Any]] = {}
-    """Attributes of the free camera of pixel observations (``distance``, ``azimuth``, ``elevation``,
-    ``lookat``, ``fovy``); MuJoCo's free camera fills in the rest."""
-
+    gymnasium_id: ClassVar[str] = ""
+    """The Gymnasium task that it is equal to."""
+    film_view: ClassVar[View] = View()
+    """The camera of films where `default_camera_config` is None."""
+    pixel_view: ClassVar[View] = View()
+    """The camera of pixel observations."""
     follows: ClassVar[str | None] = None
-    """Body that this camera follows horizontally; None stands still."""
+    """Body that the camera of pixel observations follows horizontally; None stands still."""
+    short_name: ClassVar[str] = ""
+    """What the names of its targets begin with: ``hopper``."""
+    targets: ClassVar[tuple[Target, ...]] = ()
+    """Its named target tasks."""
+    rrls_masses: ClassVar[Mapping[str, tuple[float, float]]] = {}
+    """Smallest and largest mass of bodies in the Robust RL suite (arXiv 2406.08406), kg."""
+    recipe_parts: ClassVar[Mapping[str, str]] = {}
+    """What the named randomizations vary (a name in `sim2real.randomization.recipes.PARTS`), and the
+    selector of it."""
 
-    gymnasium_id: ClassVar[str | None] = None
-    """The Gymnasium task whose observation names `observe` follows."""
+    def __post_init__(self) -> None:
+        for name in ("frame_skip", "time_limit", "width", "height"):  # subclasses annotate them anew
+            Bounds(1).check(getattr(self, name), (name,))
 
     def model(self) -> mujoco.MjModel:
         """Load the nominal model."""
@@ -134,6 +185,15 @@ class MujocoTask:
         del sim
         return {}
 
+    def dimensions(self, model: mujoco.MjModel) -> Iterable[Dimension]:
+        """Name, unit and range of each number that `observe` returns; none leaves them numbered.
+
+        Args:
+            model: The nominal model.
+        """
+        del model
+        return ()
+
     def observation_layout(self, model: mujoco.MjModel, size: int) -> Layout:
         """Names, units and ranges of the observations; ``obs[0]`` and so on where nobody gives better ones.
 
@@ -141,55 +201,60 @@ class MujocoTask:
             model: The nominal model.
             size: How many numbers `observe` returns per environment.
         """
-        if self.gymnasium_id is not None:
-            options = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
-            layout = observation_layout(self.gymnasium_id, model, options)
-            if len(layout) == size:
-                return layout
-        return generic_layout(spaces.Box(-np.inf, np.inf, (size,)), "obs")
+        layout = Layout(tuple(self.dimensions(model)))
+        return layout if len(layout) == size else generic_layout(spaces.Box(-np.inf, np.inf, (size,)), "obs")
 
     @classmethod
-    def with_options(cls, task_id: str, options: Mapping[str, Any]) -> "MujocoTask":
+    def with_options(cls, task_id: str, options: Settings) -> "MujocoTask":
         """Make the task from options, checked by name and type.
 
         Raises:
             WarmstartError: An option isn't known or has the wrong type.
         """
-        fields = {field.name: field for field in dataclasses.fields(cls) if field.init}
-        hints = typing.get_type_hints(cls)
-        for name, value in options.items():
-            if name not in fields:
-                raise unknown_name(f"option of {task_id}", name, fields)
-            if not _accepts(hints[name], value):
-                raise WarmstartError(
-                    f"Option {name} of {task_id}: expected {_type_name(hints[name])}, found {value!r}."
-                )
-        arguments: dict[str, Any] = {n: tuple(v) if isinstance(v, list) else v for n, v in options.items()}
-        made = cls(**arguments)
-        if made.integrator is not None and made.integrator not in INTEGRATORS:
-            raise unknown_name(f"integrator of {task_id}", made.integrator, INTEGRATORS)
-        for name in ("frame_skip", "time_limit", "width", "height"):
-            value = getattr(made, name)
-            if value is not None and value < 1:
-                raise WarmstartError(
-                    f"Option {name} of {task_id}: expected a positive whole number, found {value}."
-                )
+        for name in options:
+            if name not in setting_names(cls):
+                raise unknown_name(f"option of {task_id}", name, setting_names(cls))
+        try:
+            made: MujocoTask = read(cls, options)
+        except SettingError as error:
+            raise WarmstartError(f"Option {dotted(error.place)} of {task_id}: {error.message}") from None
         return made
 
 
-def _accepts(hint: Any, value: Any) -> bool:
-    """Whether an option's value fits its type; whole numbers are also floats, lists also tuples."""
-    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
-    if origin in (types.UnionType, typing.Union):
-        return any(_accepts(argument, value) for argument in arguments)
-    if hint in (int, float):
-        numbers = (int, np.integer) if hint is int else (int, float, np.number)
-        return isinstance(value, numbers) and not isinstance(value, bool)
-    if origin is tuple:
-        fits = isinstance(value, tuple | list)
-        return fits and (Ellipsis in arguments or len(value) == len(arguments))
-    return isinstance(value, origin or hint)
+def uniform_noise(sim: Simulation, rng: np.random.Generator, scale: float) -> tuple[Array, Array]:
+    """The default pose and velocity, each with uniform noise in ±scale (m, rad; m/s, rad/s)."""
+    qpos = sim.initial_qpos + rng.uniform(-scale, scale, sim.initial_qpos.size)
+    qvel = sim.initial_qvel + rng.uniform(-scale, scale, sim.initial_qvel.size)
+    return qpos, qvel
 
 
-def _type_name(hint: Any) -> str:
-    return hint.__name__ if isinstance(hint, type) and not typing.get_args(hint) else str(hint)
+def normal_velocity_noise(sim: Simulation, rng: np.random.Generator, scale: float) -> tuple[Array, Array]:
+    """The default pose with uniform noise in ±scale and a normal velocity of that standard deviation."""
+    qpos = sim.initial_qpos + rng.uniform(-scale, scale, sim.initial_qpos.size)
+    qvel = sim.initial_qvel + scale * rng.standard_normal(sim.initial_qvel.size)
+    return qpos, qvel
+
+
+def row_sum_of_squares(values: Array) -> Array:
+    """Sum of squares of each row, everything after the first axis flattened. Shape: (n,)."""
+    squares: Array = np.square(values)
+    total: Array = squares.reshape(len(values), -1).sum(axis=1)
+    return total
+
+
+def rows_within(values: Array, low: Any, high: Any) -> NDArray[np.bool_]:
+    """Which rows lie strictly between two bounds, in every column. Shape: (n,)."""
+    inside: NDArray[np.bool_] = np.logical_and.reduce((low < values) & (values < high), axis=1)
+    return inside
+
+
+def rows_finite(values: Array) -> NDArray[np.bool_]:
+    """Which rows are finite in every column. Shape: (n,)."""
+    finite: NDArray[np.bool_] = np.logical_and.reduce(np.isfinite(values), axis=1)
+    return finite
+
+
+def planar_position(sim: Simulation) -> dict[str, Array]:
+    """The first two coordinates and their distance from the origin, as info entries."""
+    x, y = sim.qpos[:, 0].copy(), sim.qpos[:, 1].copy()
+    return {"x_position": x, "y_position": y, "distance_from_origin": np.sqrt(x * x + y * y)}

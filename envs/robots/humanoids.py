@@ -1,33 +1,43 @@
 """Gymnasium's humanoids: Humanoid and HumanoidStandup, as in its v5 environments."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar
 
+import mujoco
 import numpy as np
 from numpy.typing import NDArray
 from typing_extensions import override
 
-from warmstart.envs.robots.base import Array, MujocoTask
-from warmstart.envs.robots.locomotion import planar_position, row_sum_of_squares, uniform_noise
+from warmstart.envs.robots.base import (
+    Array,
+    Target,
+    View,
+    planar_position,
+    row_sum_of_squares,
+    uniform_noise,
+)
+from warmstart.envs.robots.legged import ROTOR_RECIPE, MovingRobot, range_target
+from warmstart.envs.simulation.dimensions import CONTACT_FORCE, INERTIA, MOTION, ModelDimensions
+from warmstart.envs.simulation.layouts import Dimension
 from warmstart.envs.simulation.simulation import Simulation
 
 _FREE_JOINT = 6  # degrees of freedom of the torso, which no actuator moves
 
 
 @dataclass(frozen=True)
-class _Humanoid(MujocoTask):
+class _Humanoid(MovingRobot):
     """Observations of a humanoid: its state and what acts on its bodies, one substep behind."""
 
     frame_skip: int = 5
-    time_limit: int | None = 1000
     ctrl_cost_weight: float = 0.1
     reset_noise_scale: float = 1e-2
-    exclude_current_positions_from_observation: bool = True
     include_cinert_in_observation: bool = True
     include_cvel_in_observation: bool = True
     include_qfrc_actuator_in_observation: bool = True
     include_cfrc_ext_in_observation: bool = True
+
+    recipe_parts: ClassVar[Mapping[str, str]] = ROTOR_RECIPE
 
     @override
     def reset_state(self, sim: Simulation, rng: np.random.Generator) -> tuple[Array, Array]:
@@ -51,7 +61,7 @@ class _Humanoid(MujocoTask):
 
     @override
     def observe(self, sim: Simulation) -> Array:
-        parts = [sim.qpos[:, 2:] if self.exclude_current_positions_from_observation else sim.qpos, sim.qvel]
+        parts = [sim.qpos[:, self._first_position :], sim.qvel]
         if self.include_cinert_in_observation:
             parts.append(sim.read("cinert")[:, 1:].reshape(sim.n, -1))
         if self.include_cvel_in_observation:
@@ -61,6 +71,19 @@ class _Humanoid(MujocoTask):
         if self.include_cfrc_ext_in_observation:
             parts.append(sim.read("cfrc_ext")[:, 1:].reshape(sim.n, -1))
         return np.concatenate(parts, axis=1)
+
+    @override
+    def dimensions(self, model: mujoco.MjModel) -> Iterable[Dimension]:
+        read = ModelDimensions(model)
+        yield from super().dimensions(model)
+        if self.include_cinert_in_observation:
+            yield from read.per_body(INERTIA)
+        if self.include_cvel_in_observation:
+            yield from read.per_body(MOTION)
+        if self.include_qfrc_actuator_in_observation:
+            yield from read.actuator_efforts()[_FREE_JOINT:]
+        if self.include_cfrc_ext_in_observation:
+            yield from read.per_body(CONTACT_FORCE)
 
     def _impact_cost(self, sim: Simulation, limits: tuple[float, float]) -> Array:
         cost = np.zeros(sim.n)
@@ -79,7 +102,6 @@ class _Humanoid(MujocoTask):
 class Humanoid(_Humanoid):
     """Humanoid-v5. Its velocity is that of its centre of mass, one substep behind the state."""
 
-    gymnasium_id: ClassVar[str | None] = "Humanoid-v5"
     xml_file: str = "humanoid.xml"
     forward_reward_weight: float = 1.25
     contact_cost_weight: float = 5e-7
@@ -88,19 +110,17 @@ class Humanoid(_Humanoid):
     terminate_when_unhealthy: bool = True
     healthy_z_range: tuple[float, float] = (1.0, 2.0)
 
-    camera: ClassVar[Mapping[str, Any]] = {
-        "trackbodyid": 1,
-        "distance": 4.0,
-        "lookat": np.array((0.0, 0.0, 2.0)),
-        "elevation": -20.0,
-    }
-    pixel_camera: ClassVar[Mapping[str, Any]] = {
-        "distance": 3.4,
-        "azimuth": 90.0,
-        "elevation": -15.0,
-        "lookat": (0.0, 0.0, 1.0),
-    }
-    follows: ClassVar[str | None] = "torso"
+    gymnasium_id: ClassVar[str] = "Humanoid-v5"
+    film_view: ClassVar[View] = View(4.0, elevation=-20.0, lookat=(0.0, 0.0, 2.0), trackbodyid=1)
+    pixel_view: ClassVar[View] = View(3.4, 90.0, -15.0, (0.0, 0.0, 1.0))
+    short_name: ClassVar[str] = "humanoid"
+    targets: ClassVar[tuple[Target, ...]] = (
+        Target("half-gravity", "@gravity=x0.5", "Gravity times 0.5."),
+        Target("heavy-torso", "@torso.mass=x2", "The torso twice as heavy."),
+        Target("weak-motors", "@motor=x0.7", "Motors of 70% strength."),
+        Target("half-friction", "@friction=x0.5", "Friction times 0.5."),
+        range_target(80),
+    )
 
     @property
     @override
@@ -160,25 +180,16 @@ class Humanoid(_Humanoid):
 class HumanoidStandup(_Humanoid):
     """HumanoidStandup-v5. Its height is rewarded per timestep, not per control step."""
 
-    gymnasium_id: ClassVar[str | None] = "HumanoidStandup-v5"
     xml_file: str = "humanoidstandup.xml"
     uph_cost_weight: float = 1
     impact_cost_weight: float = 0.5e-6
     impact_cost_range: tuple[float, float] = (-np.inf, 10.0)
 
-    camera: ClassVar[Mapping[str, Any]] = {
-        "trackbodyid": 1,
-        "distance": 4.0,
-        "lookat": np.array((0.0, 0.0, 0.8925)),
-        "elevation": -20.0,
-    }
-    pixel_camera: ClassVar[Mapping[str, Any]] = {
-        "distance": 3.4,
-        "azimuth": 135.0,
-        "elevation": -15.0,
-        "lookat": (0.0, 0.0, 0.6),
-    }
-    follows: ClassVar[str | None] = "torso"
+    gymnasium_id: ClassVar[str] = "HumanoidStandup-v5"
+    film_view: ClassVar[View] = View(4.0, elevation=-20.0, lookat=(0.0, 0.0, 0.8925), trackbodyid=1)
+    pixel_view: ClassVar[View] = View(3.4, 135.0, -15.0, (0.0, 0.0, 0.6))
+    short_name: ClassVar[str] = "humanoid-standup"
+    targets: ClassVar[tuple[Target, ...]] = (Target("weak-motors", "@motor=x0.7", "Motors of 70% strength."),)
 
     @property
     def _impact_weight(self) -> float:

@@ -1,15 +1,19 @@
 """Gymnasium's manipulation tasks: Reacher and Pusher, as in its v5 environments."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar
 
+import mujoco
 import numpy as np
 from typing_extensions import override
 
-from warmstart.envs.robots.base import Array, MujocoTask
-from warmstart.envs.robots.locomotion import row_sum_of_squares
+from warmstart.envs.robots.base import Array, MujocoTask, Target, View, row_sum_of_squares
+from warmstart.envs.simulation.dimensions import AXES, ModelDimensions, trigonometric
+from warmstart.envs.simulation.layouts import Dimension
 from warmstart.envs.simulation.simulation import Simulation
+
+_SEEN_BODIES = ("tips_arm", "object", "goal")
 
 
 @dataclass(frozen=True)
@@ -18,8 +22,6 @@ class _Arm(MujocoTask):
 
     reward_dist_weight: float = 1
     reward_control_weight: float = 1
-
-    camera: ClassVar[Mapping[str, Any]] = {"trackbodyid": 0}
 
     @property
     @override
@@ -38,17 +40,24 @@ class _Arm(MujocoTask):
 class Reacher(_Arm):
     """Reacher-v5."""
 
-    gymnasium_id: ClassVar[str | None] = "Reacher-v5"
     xml_file: str = "reacher.xml"
     frame_skip: int = 2
     time_limit: int | None = 50
 
-    camera: ClassVar[Mapping[str, Any]] = {"trackbodyid": 0, "distance": 0.8, "elevation": -60.0}
-    pixel_camera: ClassVar[Mapping[str, Any]] = {
-        "distance": 0.72,
-        "azimuth": 90.0,
-        "elevation": -90.0,
-        "lookat": (0.0, 0.0, 0.0),
+    gymnasium_id: ClassVar[str] = "Reacher-v5"
+    film_view: ClassVar[View] = View(0.8, elevation=-60.0, trackbodyid=0)
+    pixel_view: ClassVar[View] = View(0.72, 90.0, -90.0, (0.0, 0.0, 0.0))
+    short_name: ClassVar[str] = "reacher"
+    targets: ClassVar[tuple[Target, ...]] = (
+        Target("weak-motors", "@motor=x0.5", "Motors of half the strength."),
+        Target("stiff-joints", "@joint?.damping=x3", "Joints with 3 times the damping."),
+        Target("heavy-arm", "@body?.mass=x20", "Arm segments 20 times as heavy."),
+        Target("narrow-elbow", "@joint1.range=x0.5", "The elbow keeps half its range."),
+    )
+    recipe_parts: ClassVar[Mapping[str, str]] = {  # of the arm, not of the target
+        "mass": "body*.mass",
+        "motor": "gear",
+        "damping": "joint.joint*.damping",
     }
 
     @override
@@ -71,6 +80,13 @@ class Reacher(_Arm):
         )
 
     @override
+    def dimensions(self, model: mujoco.MjModel) -> Iterable[Dimension]:
+        read = ModelDimensions(model)
+        arm = read.joints[:2]
+        yield from trigonometric(arm, "cos") + trigonometric(arm, "sin") + read.qpos[2:] + read.qvel[:2]
+        yield from (Dimension(f"fingertip.from_target_{axis}", "m") for axis in "xy")
+
+    @override
     def reward(self, sim: Simulation, actions: Array) -> tuple[Array, dict[str, Array]]:
         to_target = self._body(sim, "fingertip") - self._body(sim, "target")
         reward_dist = -np.linalg.norm(to_target, axis=1) * self.reward_dist_weight
@@ -82,19 +98,24 @@ class Reacher(_Arm):
 class Pusher(_Arm):
     """Pusher-v5."""
 
-    gymnasium_id: ClassVar[str | None] = "Pusher-v5"
     xml_file: str = "pusher_v5.xml"
     frame_skip: int = 5
     time_limit: int | None = 100
     reward_near_weight: float = 0.5
     reward_control_weight: float = 0.1
 
-    camera: ClassVar[Mapping[str, Any]] = {"trackbodyid": -1, "distance": 4.0}
-    pixel_camera: ClassVar[Mapping[str, Any]] = {
-        "distance": 1.9,
-        "azimuth": 180.0,
-        "elevation": -50.0,
-        "lookat": (0.3, -0.25, -0.2),
+    gymnasium_id: ClassVar[str] = "Pusher-v5"
+    film_view: ClassVar[View] = View(4.0, trackbodyid=-1)
+    pixel_view: ClassVar[View] = View(1.9, 180.0, -50.0, (0.3, -0.25, -0.2))
+    short_name: ClassVar[str] = "pusher"
+    targets: ClassVar[tuple[Target, ...]] = (
+        Target("heavy-arm", "@r_*.mass=x2", "Arm segments twice as heavy."),
+        Target("sticky-object", "@obj_*.damping=x4", "The object slides 4 times as hard."),
+    )
+    recipe_parts: ClassVar[Mapping[str, str]] = {
+        "mass": "body.*.mass",
+        "motor": "gear",
+        "damping": "damping",
     }
 
     @override
@@ -113,8 +134,14 @@ class Pusher(_Arm):
 
     @override
     def observe(self, sim: Simulation) -> Array:
-        bodies = tuple(self._body(sim, name) for name in ("tips_arm", "object", "goal"))
+        bodies = tuple(self._body(sim, name) for name in _SEEN_BODIES)
         return np.concatenate((sim.qpos[:, :7], sim.qvel[:, :7], *bodies), axis=1)
+
+    @override
+    def dimensions(self, model: mujoco.MjModel) -> Iterable[Dimension]:
+        read = ModelDimensions(model)
+        yield from read.qpos[:7] + read.qvel[:7]
+        yield from (Dimension(f"{body}.{axis}", "m") for body in _SEEN_BODIES for axis in AXES)
 
     @override
     def reward(self, sim: Simulation, actions: Array) -> tuple[Array, dict[str, Array]]:

@@ -1,4 +1,4 @@
-"""MuJoCo itself: models, and many simulations of one of them stepped together.
+"""MuJoCo itself: models and the names of what is in them, and many simulations of one stepped together.
 
 May import: core.
 """

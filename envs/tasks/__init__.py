@@ -1,4 +1,4 @@
-"""What a task is: its text, its physical context, the names of its dimensions.
+"""What a task is: its text, its physical context, and where other rooms act inside an environment.
 
-May import: core, envs.simulation.
+May import: core, envs.simulation, envs.robots.
 """

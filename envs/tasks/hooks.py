@@ -1,18 +1,17 @@
-"""Where the rooms above act inside an environment: contexts of the next episodes, perturbations of a step.
-
-May import nothing of ours but contexts.
-"""
+"""Where the rooms above act inside an environment: contexts of the next episodes, perturbations of a step."""
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
 
+from warmstart.core.plain import State
+from warmstart.envs.robots.base import MujocoTask
+from warmstart.envs.simulation.layouts import Layout
+from warmstart.envs.simulation.simulation import Simulation
 from warmstart.envs.tasks.contexts import Operation
-
-if TYPE_CHECKING:
-    from warmstart.envs.batched import BatchedEnv
+from warmstart.envs.tasks.task import Task
 
 Array = NDArray[Any]
 Ids = NDArray[np.int32]
@@ -39,10 +38,10 @@ class ContextSource(Protocol):
             One value per environment and term; NaN leaves the parameter as it is. Shape: (n, n_terms).
         """
 
-    def state_dict(self) -> dict[str, Any]:
+    def state_dict(self) -> State:
         """Everything needed to draw the same values again."""
 
-    def load_state_dict(self, state: dict[str, Any]) -> None:
+    def load_state_dict(self, state: State) -> None:
         """Restore what `state_dict` returned."""
 
 
@@ -73,24 +72,60 @@ class ChangingSource(ContextSource, Protocol):
         """Draw the values that hold from a step of an episode on; see `draw`."""
 
 
+class PerturbedEnv(Protocol):
+    """What perturbations see of a batched environment.
+
+    Attributes:
+        num_envs: Number of environments, n.
+        task: What is simulated.
+        robot: The class of the task, with its options.
+        sim: The simulations, whose state may be changed.
+    """
+
+    num_envs: int
+    task: Task
+    robot: MujocoTask
+    sim: Simulation
+
+    @property
+    def elapsed(self) -> NDArray[np.int64]:
+        """Steps since each environment's reset. Shape: (n,)."""
+
+    @property
+    def episode_ids(self) -> NDArray[np.int64]:
+        """Number of each environment's episode, from 0. Shape: (n,)."""
+
+    @property
+    def observation_layout(self) -> Layout:
+        """Name, unit and range of every observation."""
+
+    @property
+    def action_layout(self) -> Layout:
+        """Name, unit and range of every action."""
+
+    @property
+    def in_frames(self) -> bool:
+        """Whether it is observed in frames."""
+
+
 class Perturbation:
     """Changes what happens in an environment; every hook does nothing until overridden.
 
     Hooks run in the order in which the perturbations were given.
     """
 
-    def on_reset(self, env: "BatchedEnv", ids: Ids) -> None:
+    def on_reset(self, env: PerturbedEnv, ids: Ids) -> None:
         """Act on environments whose start state has just been written, before it is evaluated."""
 
-    def before_step(self, env: "BatchedEnv", actions: Array) -> Array:
+    def before_step(self, env: PerturbedEnv, actions: Array) -> Array:
         """Return the actions that are carried out. Shape: (n, nu)."""
         del env
         return actions
 
-    def on_substep(self, env: "BatchedEnv", substep: int) -> None:
+    def on_substep(self, env: PerturbedEnv, substep: int) -> None:
         """Act before a substep of the simulation; overriding it steps them one by one."""
 
-    def on_observations(self, env: "BatchedEnv", observations: Array, ids: Ids) -> Array:
+    def on_observations(self, env: PerturbedEnv, observations: Array, ids: Ids) -> Array:
         """Return the observations that the agent sees.
 
         Called once for every observation: those of a step for all environments, the final ones of ended
@@ -104,9 +139,9 @@ class Perturbation:
         del env, ids
         return observations
 
-    def state_dict(self) -> dict[str, Any]:
+    def state_dict(self) -> State:
         """Everything needed to go on the same way."""
         return {}
 
-    def load_state_dict(self, state: dict[str, Any]) -> None:
+    def load_state_dict(self, state: State) -> None:
         """Restore what `state_dict` returned."""

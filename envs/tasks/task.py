@@ -67,10 +67,10 @@ class Task:
             WarmstartError: The text is not a task; the message points at the place.
         """
         if _TARGET_NAME.fullmatch(text.strip()):
-            from warmstart.envs.tasks.targets import TARGETS  # it is made of tasks
+            from warmstart.envs.robots.table import named_targets  # which loads mujoco
 
-            if text.strip() in TARGETS:
-                return TARGETS[text.strip()].task
+            target = named_targets().get(text.strip())
+            text = text if target is None else target.changes
         return _read_task(Scanner(text, "task"))
 
     def __str__(self) -> str:

@@ -3,10 +3,8 @@
 Deterministic: the same run gives the same summary. Imports the rest of the statistics in this room.
 """
 
-import contextlib
 import dataclasses
 import json
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,8 +13,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from warmstart.core.errors import WarmstartError
-from warmstart.experiments.analysis.curves import Curve, RunData
+from warmstart.core.files import write_result
+from warmstart.core.plain import State
+from warmstart.experiments.analysis.curves import Curve, Failure, RunData
 from warmstart.experiments.analysis.grids import Gridded, GriddedArm, to_grid
 from warmstart.experiments.analysis.headlines import Headline, headline
 from warmstart.experiments.analysis.metrics import (
@@ -92,30 +91,6 @@ class ArmSummary:
 
 
 @dataclass(frozen=True)
-class CurveSummary:
-    """The evaluations of one trial, as recorded."""
-
-    arm: str
-    seed: int
-    steps: tuple[int, ...]
-    returns: tuple[float, ...]
-    seconds: tuple[float, ...]
-    source_steps: int
-    source_seconds: float
-    constant: bool
-    complete: bool
-
-
-@dataclass(frozen=True)
-class FailureSummary:
-    """A trial that gave no result."""
-
-    arm: str
-    seed: int
-    error: str
-
-
-@dataclass(frozen=True)
 class Summary:
     """All numbers of a report."""
 
@@ -137,9 +112,9 @@ class Summary:
     """Family-wise error rate of the verdicts."""
     random_return: float | None
     arms: tuple[ArmSummary, ...]
-    curves: tuple[CurveSummary, ...]
-    source_curves: tuple[CurveSummary, ...]
-    failures: tuple[FailureSummary, ...]
+    curves: tuple[Curve, ...]
+    source_curves: tuple[Curve, ...]
+    failures: tuple[Failure, ...]
     notes: tuple[str, ...]
     versions: Mapping[str, str]
 
@@ -154,7 +129,8 @@ class Summary:
 
     def to_json(self) -> dict[str, Any]:
         """The summary as plain JSON values; what isn't finite becomes None."""
-        data: dict[str, Any] = _plain(dataclasses.asdict(self))
+        left_out = {Curve: ("lengths", "path"), Failure: ("traceback",)}
+        data: State = _plain(self, left_out)
         return data
 
 
@@ -217,9 +193,9 @@ def summarise(
         alpha=ALPHA,
         random_return=run.random_return,
         arms=(),
-        curves=tuple(_curve(curve) for curve in run.curves),
-        source_curves=tuple(_curve(curve) for curve in run.source_curves),
-        failures=tuple(FailureSummary(f.arm, f.seed, f.error) for f in run.failures),
+        curves=run.curves,
+        source_curves=run.source_curves,
+        failures=run.failures,
         notes=tuple(dict.fromkeys(notes)),
         versions=run.versions,
     )
@@ -254,29 +230,9 @@ def write_summary(summary: Summary, path: str | Path) -> Path:
     Raises:
         WarmstartError: The file can't be written.
     """
-    path = Path(path)
     text = json.dumps(summary.to_json(), indent=1, ensure_ascii=False, allow_nan=False) + "\n"
-    return write_text(path, text)
-
-
-def write_text(path: Path, text: str) -> Path:
-    """Write a text file so that a reader sees the old or the new one, never a part.
-
-    Raises:
-        WarmstartError: The file can't be written (no space, no permission).
-    """
-    partial = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        partial.write_text(text, encoding="utf-8")
-        partial.replace(path)
-    except OSError as error:
-        with contextlib.suppress(OSError):
-            partial.unlink()
-        raise WarmstartError(
-            f"Can't write {path}: {error.strerror or error}. Free space or choose another folder."
-        ) from error
-    return path
+    write_result(Path(path), text.encode())
+    return Path(path)
 
 
 def _threshold(cold: GriddedArm | None, baseline: str, given: float | None) -> tuple[float, str]:
@@ -338,30 +294,25 @@ def _arm(
     )
 
 
-def _curve(curve: Curve) -> CurveSummary:
-    return CurveSummary(
-        arm=curve.arm,
-        seed=int(curve.seed),
-        steps=tuple(int(step) for step in curve.steps),
-        returns=_floats(curve.returns),
-        seconds=_floats(curve.seconds),
-        source_steps=int(curve.source_steps),
-        source_seconds=float(curve.source_seconds),
-        constant=curve.constant,
-        complete=curve.complete,
-    )
-
-
 def _floats(values: Floats) -> tuple[float, ...]:
     return tuple(float(value) for value in values)
 
 
-def _plain(value: Any) -> Any:
-    """Plain JSON values: tuples become lists, what isn't finite None."""
+def _plain(value: Any, left_out: Mapping[type, tuple[str, ...]]) -> Any:
+    """Plain JSON values: dataclasses become objects, tuples and arrays lists, what isn't finite None.
+
+    Args:
+        value: What to turn.
+        left_out: Fields of dataclasses that aren't written.
+    """
+    if dataclasses.is_dataclass(value):
+        names = [item.name for item in dataclasses.fields(value)]
+        kept = [name for name in names if name not in left_out.get(type(value), ())]
+        return {name: _plain(getattr(value, name), left_out) for name in kept}
     if isinstance(value, Mapping):
-        return {str(key): _plain(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_plain(item) for item in value]
+        return {str(key): _plain(item, left_out) for key, item in value.items()}
+    if isinstance(value, list | tuple | np.ndarray):
+        return [_plain(item, left_out) for item in value]
     if isinstance(value, (float, np.floating)):
         return float(value) if np.isfinite(value) else None
     if isinstance(value, np.integer):

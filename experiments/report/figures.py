@@ -1,7 +1,4 @@
-"""Figures for papers and READMEs: convergence curves and the differences to the cold arm, with matplotlib.
-
-Draws on figures of its own (Agg, no pyplot, no change of global settings). Imports summary, formatting.
-"""
+"""Figures for papers and READMEs: convergence curves and the differences to the cold arm, with matplotlib."""
 
 import textwrap
 from collections.abc import Sequence
@@ -11,19 +8,23 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from warmstart.core.errors import WarmstartError, unknown_name
-from warmstart.experiments.analysis.summary import ArmSummary, CurveSummary, Summary
+from warmstart.core.errors import unknown_name
+from warmstart.experiments.analysis.curves import Curve
+from warmstart.experiments.analysis.summary import ArmSummary, Summary
+from warmstart.experiments.report.canvas import (
+    COLOURS,
+    FORMATS,
+    MARKERS,
+    MUTED,
+    add_grid,
+    new_figure,
+    save_figure,
+)
 
 if TYPE_CHECKING:
-    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 Axis = Literal["steps", "steps_with_source", "seconds", "seconds_with_source"]
-
-FORMATS = ("png", "pdf", "svg")
-COLOURS = ("#4a5361", "#0068b8", "#c8500a", "#00805e", "#a3498f", "#8f6c00", "#2b86ad", "#7d4b39")
-"""Cold arm first; the others can be told apart with any colour vision, as in the report."""
-MARKERS = ("o", "D", "s", "^", "X", "P", "v", "*")
 
 _LABELS: dict[Axis, str] = {
     "steps": "Training steps in the target",
@@ -31,7 +32,6 @@ _LABELS: dict[Axis, str] = {
     "seconds": "Training wall-clock in the target (s)",
     "seconds_with_source": "Training wall-clock, the source's counted in (s)",
 }
-_MUTED = "#5a6577"
 
 
 def draw_curves(
@@ -54,7 +54,8 @@ def draw_curves(
     Returns:
         A figure with one axes; ``figure.savefig(path)`` writes it.
     """
-    figure, axes = _figure(size)
+    figure = new_figure(size, layout="constrained")
+    axes = figure.subplots()
     arms = [arm for arm in summary.arms if aggregate in arm.bands]
     end = max((_positions(arm, summary, axis)[-1] for arm in arms if not arm.constant), default=1.0)
     for arm in arms:
@@ -84,21 +85,20 @@ def draw_curves(
                     _seed_positions(curve, axis), curve.returns, color=colour, alpha=0.35, linewidth=0.7
                 )
     if np.isfinite(summary.threshold):
-        axes.axhline(summary.threshold, color=_MUTED, linewidth=0.9, linestyle=":")
+        axes.axhline(summary.threshold, color=MUTED, linewidth=0.9, linestyle=":")
         axes.annotate(
             "θ",
             (1, summary.threshold),
             xycoords=("axes fraction", "data"),
             xytext=(4, -3),
             textcoords="offset points",
-            color=_MUTED,
+            color=MUTED,
         )
     axes.set_xlabel(_LABELS[axis])
     axes.set_ylabel("Return in the target")
     if axis.startswith("steps"):
         axes.xaxis.set_major_formatter(_short_steps)
-    axes.grid(color="#e0e4ea", linewidth=0.6)
-    axes.set_axisbelow(True)
+    add_grid(axes)
     if arms:
         columns = min(len(arms), max(1, int(size[0] / (0.6 + 0.085 * max(len(arm.name) for arm in arms)))))
         figure.legend(
@@ -126,8 +126,9 @@ def draw_differences(summary: Summary, *, size: tuple[float, float] | None = Non
         A figure with one axes: arms from top to bottom, zero is no difference.
     """
     arms = [arm for arm in summary.compared if arm.verdict and np.isfinite(arm.verdict.difference.estimate)]
-    figure, axes = _figure(size or (6.4, 1.1 + 0.48 * max(len(arms), 1)))
-    axes.axvline(0, color=_MUTED, linewidth=1)
+    figure = new_figure(size or (6.4, 1.1 + 0.48 * max(len(arms), 1)), layout="constrained")
+    axes = figure.subplots()
+    axes.axvline(0, color=MUTED, linewidth=1)
     for row, arm in enumerate(arms):
         assert arm.verdict is not None
         colour, marker = _style(summary, arm.name)
@@ -143,13 +144,12 @@ def draw_differences(summary: Summary, *, size: tuple[float, float] | None = Non
             textcoords="offset points",
             va="center",
             fontsize="small",
-            color=_MUTED,
+            color=MUTED,
         )
     axes.set_yticks(range(len(arms)), [arm.name for arm in arms])
     axes.set_ylim(len(arms) - 0.4, -0.6)
     axes.set_xlabel(f"Normalised area under the curve, difference to {summary.baseline}")
-    axes.grid(axis="x", color="#e0e4ea", linewidth=0.6)
-    axes.set_axisbelow(True)
+    add_grid(axes, "x")
     return figure
 
 
@@ -169,40 +169,15 @@ def save_figures(
     Raises:
         WarmstartError: Unknown format, or the files can't be written.
     """
-    from matplotlib import rc_context
-
     for format_name in formats:
         if format_name not in FORMATS:
             raise unknown_name("figure format", format_name, FORMATS)
-    directory = Path(directory)
     paths = []
-    metadata = {"png": {"Software": None}, "pdf": {"CreationDate": None}, "svg": {"Date": None}}
     for name, figure in (("curves", draw_curves(summary)), ("differences", draw_differences(summary))):
         for format_name in dict.fromkeys(formats):
-            path = directory / f"{name}.{format_name}"
-            try:
-                directory.mkdir(parents=True, exist_ok=True)
-                with rc_context({"pdf.fonttype": 42, "svg.hashsalt": "warmstart"}):
-                    figure.savefig(path, dpi=200, metadata=metadata[format_name])
-            except OSError as error:
-                raise WarmstartError(
-                    f"Can't write {path}: {error.strerror or error}. Free space or choose another folder."
-                ) from error
-            paths.append(path)
+            paths.append(Path(directory) / f"{name}.{format_name}")
+            save_figure(figure, paths[-1], dpi=200)
     return tuple(paths)
-
-
-def _figure(size: tuple[float, float]) -> "tuple[Figure, Axes]":
-    """A figure that pyplot knows nothing of, and its axes."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=size, layout="constrained")
-    FigureCanvasAgg(figure)
-    axes = figure.subplots()
-    for side in ("top", "right"):
-        axes.spines[side].set_visible(False)
-    return figure, axes
 
 
 def _style(summary: Summary, name: str) -> tuple[str, str]:
@@ -219,7 +194,7 @@ def _positions(arm: ArmSummary, summary: Summary, axis: Axis) -> NDArray[np.floa
     return np.asarray(values, dtype=np.float64) + shift
 
 
-def _seed_positions(curve: CurveSummary, axis: Axis) -> NDArray[np.float64]:
+def _seed_positions(curve: Curve, axis: Axis) -> NDArray[np.float64]:
     """Where the evaluations of one trial lie on an axis. Shape: (points,)."""
     values = curve.steps if axis.startswith("steps") else curve.seconds
     shifts = {"steps_with_source": curve.source_steps, "seconds_with_source": curve.source_seconds}

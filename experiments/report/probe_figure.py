@@ -1,21 +1,14 @@
-"""The picture of a probe: where the encoder looks, and what a linear map tells of the state.
+"""The picture of a probe: where the encoder looks, and what a linear map tells of the state."""
 
-Draws on a figure of its own (Agg, no pyplot, no change of global settings).
-"""
-
-import io
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from warmstart.core.errors import WarmstartError, unknown_name
-from warmstart.core.files import replace_file
-from warmstart.envs.tasks.layouts import Dimension
-from warmstart.experiments.report.figures import FORMATS
+from warmstart.envs.simulation.layouts import Dimension
+from warmstart.experiments.report.canvas import GRID, INK, MUTED, new_figure
 from warmstart.transfer.frames.data import FrameData
 from warmstart.transfer.probing.probe import EncoderProbe, ProbeColumn, grouped
 from warmstart.transfer.probing.saliency import Saliency
@@ -28,7 +21,6 @@ COLOURS = {"encoder": ("#8fc1e8", "#0068b8"), "pixels": ("#b9bfc8",) * 2, "rando
 """Of a source, from one frame and from a history."""
 MOST = 40
 """Dimensions that are drawn one by one."""
-_INK, _MUTED, _GRID = "#20262e", "#5a6577", "#e0e4ea"
 _SIDE = 336
 _MARGIN, _GAP, _HEAD, _CHART = 0.2, 0.05, 0.85, 3.2
 """Inches: beside everything, between the two rows of frames, for the title, for the chart and its legend."""
@@ -59,9 +51,6 @@ def draw_probe(
         seen: Where the encoder looks in them.
         readout: The readout's name, for the caption.
     """
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
     drawn = EncoderProbe(probe.encoder, probe.task, probe.dimensions, tuple(columns), probe.rows)
     names, values = grouped(drawn, MOST)
     turned = len(names) > 8
@@ -69,16 +58,15 @@ def draw_probe(
     strip = 2 * (width - 2 * _MARGIN) / len(frames) * frames.shape[1] / frames.shape[2] + _GAP
     below = 0.35 + 0.042 * max(map(len, names)) if turned else 0.45
     height = _HEAD + strip + _CHART + below
-    figure = Figure(figsize=(width, height))
-    FigureCanvasAgg(figure)
+    figure = new_figure((width, height))
 
     def write(text: str, inches: float, **style: Any) -> None:
         """Text so many inches below the top."""
         figure.text(_MARGIN / width, 1 - inches / height, text, va="top", parse_math=False, **style)
 
-    write(probe.encoder, 0.18, size=15, weight="bold", color=_INK)
-    write(f"in {probe.task}, {probe.rows:,} frames", 0.5, size=10.5, color=_INK)
-    write(_CAPTIONS.get(readout, _CAPTION), _HEAD + strip + 0.07, size=8.5, color=_MUTED)
+    write(probe.encoder, 0.18, size=15, weight="bold", color=INK)
+    write(f"in {probe.task}, {probe.rows:,} frames", 0.5, size=10.5, color=INK)
+    write(_CAPTIONS.get(readout, _CAPTION), _HEAD + strip + 0.07, size=8.5, color=MUTED)
     top = 1 - _HEAD / height
     grid = figure.add_gridspec(
         2,
@@ -118,20 +106,20 @@ def _bars(
         shown = np.nan_to_num(np.clip(np.array([column.mean, *heights]), 0, 1))
         label = f"{column.label}: mean {column.mean:.2f}"
         axes.bar(x, shown, breadth * 0.92, color=COLOURS[column.source][column.frames > 1], label=label)
-    axes.axvline(0.7, color=_GRID, linewidth=1.2)
+    axes.axvline(0.7, color=GRID, linewidth=1.2)
     axes.set_xlim(-0.55, places[-1] + 0.55)
     axes.set_ylim(0, 1)
     style: dict[str, Any] = {"rotation": 35, "ha": "right", "rotation_mode": "anchor"} if turned else {}
-    axes.set_xticks(places, ["mean", *names], size=8.5, color=_INK, parse_math=False, **style)
+    axes.set_xticks(places, ["mean", *names], size=8.5, color=INK, parse_math=False, **style)
     axes.get_xticklabels()[0].set_fontweight("bold")
-    axes.set_ylabel("R² in episodes not fitted on", size=9, color=_INK)
-    axes.tick_params(axis="y", labelsize=8.5, colors=_MUTED)
+    axes.set_ylabel("R² in episodes not fitted on", size=9, color=INK)
+    axes.tick_params(axis="y", labelsize=8.5, colors=MUTED)
     axes.tick_params(axis="x", length=0)
-    axes.grid(axis="y", color=_GRID, linewidth=0.7)
+    axes.grid(axis="y", color=GRID, linewidth=0.7)
     axes.set_axisbelow(True)
     for side in ("top", "right", "left", "bottom"):
         axes.spines[side].set_visible(False)
-    axes.axhline(0, color=_MUTED, linewidth=1)
+    axes.axhline(0, color=MUTED, linewidth=1)
     axes.legend(
         loc="lower left",
         bbox_to_anchor=(0, 1.02),
@@ -149,7 +137,7 @@ def _picture(axes: "Axes", image: NDArray[np.uint8]) -> None:
     axes.set_xticks([])
     axes.set_yticks([])
     for spine in axes.spines.values():
-        spine.set_color(_GRID)
+        spine.set_color(GRID)
 
 
 def upscaled(frame: NDArray[np.uint8]) -> NDArray[np.uint8]:
@@ -206,34 +194,3 @@ def telling_frames(data: FrameData, dimensions: Sequence[Dimension], n: int = 6)
         chosen.append(int(nearest.argmax()))
     out: NDArray[np.uint8] = data.frames.reshape(-1, *data.frames.shape[2:])[chosen]
     return out
-
-
-def check_picture(path: Path) -> None:
-    """Raise where a picture can't be written there, before there is one.
-
-    Raises:
-        WarmstartError: The file exists already, or its format is unknown.
-    """
-    if path.suffix.removeprefix(".").lower() not in FORMATS:
-        raise unknown_name("format of a picture", path.suffix or path.name, [f".{name}" for name in FORMATS])
-    if path.exists():
-        raise WarmstartError(f"{path} exists already and isn't overwritten: name another file, or remove it.")
-
-
-def save_picture(figure: "Figure", path: Path) -> None:
-    """Write a picture entirely or not at all; its folder is made.
-
-    Raises:
-        WarmstartError: It can't be written.
-    """
-    kind = path.suffix.removeprefix(".").lower()
-    undated: dict[str, Any] = {"png": "Software", "pdf": "CreationDate", "svg": "Date"}
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format=kind, dpi=150, metadata={undated[kind]: None})
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        replace_file(path, buffer.getvalue())
-    except OSError as error:
-        raise WarmstartError(
-            f"The picture {path} could not be written: {error.strerror or error}."
-        ) from error

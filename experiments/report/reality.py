@@ -4,7 +4,6 @@ Plain values and small SVG charts that the template only has to place. Imports r
 """
 
 import base64
-import io
 import math
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -14,6 +13,7 @@ import numpy as np
 from warmstart.experiments.analysis.curves import RunData
 from warmstart.experiments.analysis.statistics import Interval, paired_t
 from warmstart.experiments.analysis.summary import Summary
+from warmstart.experiments.report.canvas import figure_bytes
 from warmstart.experiments.report.formatting import UNKNOWN, bounds, number
 from warmstart.experiments.report.robustness_figure import draw_maps
 from warmstart.experiments.report.sections import arm_index
@@ -113,13 +113,12 @@ def map_pictures(run: RunData, summary: Summary) -> list[dict[str, Any]]:
         threshold = float(found[name]["threshold"])
         spans = found[name].get("trained") or [None] * len(each.sweeps)
         figure = draw_maps([each], str(summary.study.get("target", "")), threshold, [spans], limits)
-        buffer = io.BytesIO()
-        figure.savefig(buffer, format="png", dpi=110, metadata={"Software": None})
+        picture = base64.b64encode(figure_bytes(figure, dpi=110)).decode()
         pictures.append(
             {
                 "arm": name,
                 "index": arm_index(summary, name),
-                "picture": f"data:image/png;base64,{base64.b64encode(buffer.getvalue()).decode()}",
+                "picture": f"data:image/png;base64,{picture}",
                 "good": f"{100 * each.area_above(threshold):.0f}",
                 "worst": number(each.worst[0]),
             }

@@ -16,8 +16,9 @@ import jinja2
 import yaml
 from markupsafe import Markup
 
+from warmstart.core.files import write_result
 from warmstart.experiments.analysis.curves import RunData
-from warmstart.experiments.analysis.summary import Summary, write_text
+from warmstart.experiments.analysis.summary import Summary
 from warmstart.experiments.report import sections as sections
 from warmstart.experiments.report.formatting import number
 from warmstart.experiments.report.reality import drawn_charts, gap_table, judged_diverged, map_pictures
@@ -37,7 +38,8 @@ def write_report(run: RunData, summary: Summary, path: str | Path) -> Path:
     Raises:
         WarmstartError: The file can't be written.
     """
-    return write_text(Path(path), render_report(run, summary))
+    write_result(Path(path), render_report(run, summary).encode())
+    return Path(path)
 
 
 def render_report(run: RunData, summary: Summary) -> str:
@@ -97,7 +99,7 @@ def chart_data(summary: Summary) -> dict[str, Any]:
         (
             curve.seconds[-1] + curve.source_seconds
             for curve in summary.curves
-            if curve.seconds and math.isfinite(curve.seconds[-1])
+            if len(curve.seconds) and math.isfinite(curve.seconds[-1])
         ),
         default=0.0,
     )

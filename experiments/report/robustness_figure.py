@@ -1,7 +1,4 @@
-"""The picture of robustness maps: a heat map, or a curve, for each policy.
-
-Draws on a figure of its own (Agg, no pyplot, no change of global settings).
-"""
+"""The picture of robustness maps: a heat map, or a curve, for each policy."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
@@ -9,13 +6,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from warmstart.core.errors import WarmstartError
-from warmstart.experiments.report.figures import COLOURS
+from warmstart.experiments.report.canvas import COLOURS, INK, MUTED, add_grid, new_figure
 from warmstart.sim2real.robustness import RobustnessMap, Span, Sweep
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-_INK, _MUTED, _GRID = "#20262e", "#5a6577", "#e0e4ea"
 _TRAINED = "#0068b8"
 _ABREAST = 4
 """Maps in a row of the picture."""
@@ -42,9 +38,6 @@ def draw_maps(
     Raises:
         WarmstartError: The maps are of different sweeps.
     """
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
     if len({each.sweeps for each in maps}) != 1:
         raise WarmstartError("Maps that are drawn side by side have to be of the same sweeps.")
     sweeps = maps[0].sweeps
@@ -52,9 +45,8 @@ def draw_maps(
     flat = len(sweeps) == 1
     columns, rows = (1, 1) if flat else (min(len(maps), _ABREAST), -(-len(maps) // _ABREAST))
     width = 7.5 if flat else max(5.6, 1.6 + 4.0 * columns)
-    figure = Figure(figsize=(width, 0.6 + 4.0 * rows), layout="constrained")
-    FigureCanvasAgg(figure)
-    figure.suptitle(f"Return in {task}", color=_INK, fontsize=11, x=0.02, ha="left")
+    figure = new_figure((width, 0.6 + 4.0 * rows), layout="constrained")
+    figure.suptitle(f"Return in {task}", color=INK, fontsize=11, x=0.02, ha="left")
     if flat:
         _draw_curves(figure, maps, threshold, spans)
     else:
@@ -84,13 +76,12 @@ def _draw_curves(
         )
         if span is not None:
             axes.axvspan(*span, color=colour, alpha=0.07, linewidth=0)
-    axes.axhline(threshold, color=_MUTED, linewidth=0.9, linestyle=":")
+    axes.axhline(threshold, color=MUTED, linewidth=0.9, linestyle=":")
     if sweep.nominal is not None:
-        axes.axvline(sweep.nominal, color=_MUTED, linewidth=0.9)
+        axes.axvline(sweep.nominal, color=MUTED, linewidth=0.9)
     axes.set_xlabel(_label(sweep))
     axes.set_ylabel("Return (mean ± 2 standard errors)")
-    axes.grid(color=_GRID, linewidth=0.6)
-    axes.set_axisbelow(True)
+    add_grid(axes)
     axes.legend(frameon=False, fontsize="small")
 
 
@@ -120,7 +111,7 @@ def _draw_heat(
         for (row, column), value in np.ndenumerate(means):
             shade = (value - low) / max(high - low, 1e-12)
             if means.size <= 81:
-                colour = "#ffffff" if shade < 0.6 else _INK
+                colour = "#ffffff" if shade < 0.6 else INK
                 axes.text(column, row, _short(value), ha="center", va="center", fontsize=7, color=colour)
             if value < threshold:
                 corner = (column - 0.5, row - 0.5)
@@ -135,14 +126,14 @@ def _draw_heat(
         axes.set_title(
             f"{each.policy}\n{100 * each.area_above(threshold):.0f}% good, worst {_short(worst)}",
             fontsize=9,
-            color=_INK,
+            color=INK,
         )
     for axes in grid[:, 0]:
         axes.set_ylabel(_label(second))
     bar = figure.colorbar(image, ax=list(grid.ravel()), shrink=0.9, aspect=20 * len(grid))
     bar.ax.axhline(threshold, color="#ffffff", linewidth=1.5)
     figure.supxlabel(
-        f"Hatched: below {_short(threshold)}. Frame: trained on. Circle: nominal.", fontsize=8, color=_MUTED
+        f"Hatched: below {_short(threshold)}. Frame: trained on. Circle: nominal.", fontsize=8, color=MUTED
     )
 
 
@@ -159,16 +150,9 @@ def _draw_trained(axes: Any, first: Sweep, second: Sweep, found: Sequence[Span |
             for sweep, span, place in zip((first, second), found, nominal, strict=True)
         ]
         (left, right), (bottom, top) = ((a - 0.15, b + 0.15) for a, b in ends)
-        axes.add_patch(
-            Rectangle(
-                (left, bottom), right - left, top - bottom, fill=False, edgecolor="#ffffff", linewidth=3
-            )
-        )
-        axes.add_patch(
-            Rectangle(
-                (left, bottom), right - left, top - bottom, fill=False, edgecolor=_TRAINED, linewidth=1.5
-            )
-        )
+        for colour, width in (("#ffffff", 3.0), (_TRAINED, 1.5)):
+            style: dict[str, Any] = {"fill": False, "edgecolor": colour, "linewidth": width}
+            axes.add_patch(Rectangle((left, bottom), right - left, top - bottom, **style))
 
 
 def _place(sweep: Sweep, value: float) -> float:

@@ -11,10 +11,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from warmstart.experiments.analysis.curves import RunData
+from warmstart.experiments.analysis.curves import Curve, RunData
 from warmstart.experiments.analysis.metric_kinds import METRICS
 from warmstart.experiments.analysis.statistics import Interval
-from warmstart.experiments.analysis.summary import ArmSummary, CurveSummary, Summary
+from warmstart.experiments.analysis.summary import ArmSummary, Summary
 from warmstart.experiments.analysis.verdict import Outcome, p_text
 from warmstart.experiments.records.records import FILM, FRAMES
 from warmstart.experiments.report.formatting import UNKNOWN, Unit, bounds, duration, number, shape
@@ -327,17 +327,17 @@ def trials(summary: Summary) -> list[dict[str, Any]]:
     return rows
 
 
-def _trial(summary: Summary, curve: CurveSummary) -> dict[str, Any]:
+def _trial(summary: Summary, curve: Curve) -> dict[str, Any]:
     failed = any(f.arm == curve.arm and f.seed == curve.seed for f in summary.failures)
     return {
         "arm": curve.arm,
         "index": arm_index(summary, curve.arm),
         "seed": curve.seed,
         "state": "failed" if failed else "done" if curve.complete else "unfinished",
-        "steps": number(curve.steps[-1], "steps") if curve.steps else UNKNOWN,
-        "final": number(curve.returns[-1]) if curve.returns else UNKNOWN,
+        "steps": number(curve.steps[-1], "steps") if len(curve.steps) else UNKNOWN,
+        "final": number(curve.returns[-1]) if len(curve.returns) else UNKNOWN,
         "seconds": duration(curve.seconds[-1])
-        if curve.seconds and math.isfinite(curve.seconds[-1])
+        if len(curve.seconds) and math.isfinite(curve.seconds[-1])
         else UNKNOWN,
     }
 

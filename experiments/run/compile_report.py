@@ -7,7 +7,8 @@ from pathlib import Path
 from warmstart.core.errors import WarmstartError, unknown_name
 from warmstart.experiments.analysis.curves import RunData
 from warmstart.experiments.analysis.summary import Summary, summarise, write_summary
-from warmstart.experiments.report.figures import FORMATS, save_figures
+from warmstart.experiments.report.canvas import FORMATS
+from warmstart.experiments.report.figures import save_figures
 from warmstart.experiments.report.report import write_report
 from warmstart.experiments.run.importers import read_runs
 

@@ -15,7 +15,7 @@ from warmstart.agents.settings.config import AlgorithmConfig
 from warmstart.core.errors import unknown_name
 from warmstart.core.plain import Place, SettingError, placed
 from warmstart.envs.frames.options import sees_pixels
-from warmstart.envs.tasks.layouts import Layout
+from warmstart.envs.simulation.layouts import Layout
 from warmstart.envs.tasks.task import Task
 from warmstart.envs.vector import make_vec
 from warmstart.experiments.study.arms import ResolvedArm

@@ -6,11 +6,12 @@ from typing import Any
 
 from warmstart.core.errors import WarmstartError
 from warmstart.core.files import write_json
+from warmstart.core.plain import read
 from warmstart.envs.tasks.task import Task
 from warmstart.experiments.records.config import TrialConfig
 from warmstart.experiments.records.recorder import Recorder
 from warmstart.experiments.trial.worlds import IDENTIFICATION, trial_reality
-from warmstart.sim2real.identification.result import DELAY, SECONDS, WINDOW
+from warmstart.sim2real.identification.settings import IdentifySettings
 
 
 def identify_physics(config: TrialConfig, directory: Path, recorder: Recorder) -> None:
@@ -33,18 +34,17 @@ def identify_physics(config: TrialConfig, directory: Path, recorder: Recorder) -
     reality = trial_reality(config, directory)
     if reality is None:
         raise WarmstartError("Nothing can be identified without a reality.")
-    settings = dict(config.world["identify"])
-    parameters = settings.pop("parameters")
-    delay, lag = settings.pop("delay", DELAY), float(settings.pop("lag", 0.0))
-    window = float(settings.pop("window", WINDOW))
-    recorded, steps = reality.record(float(settings.pop("seconds", SECONDS)), seed=config.seed, **settings)
+    settings: IdentifySettings = read(IdentifySettings, config.world["identify"])
+    recorded, steps = reality.record(
+        settings.seconds, settings.signal, config.seed, settings.noise_std, settings.amplitude
+    )
     found = identify(
         Task.parse(config.task),
         recorded,
-        parameters,
-        delay=(int(delay[0]), int(delay[1])),
-        lag=lag,
-        window=window,
+        settings.parameters,
+        delay=settings.delay,
+        lag=settings.lag,
+        window=settings.window,
         seed=config.seed,
     )
     use: dict[str, Any] = {"task": found.task_text, "recipe": found.recipe}

@@ -23,7 +23,7 @@ from warmstart.agents.extractors.seams import merge
 from warmstart.agents.settings.config import config_from_json
 from warmstart.core.errors import WarmstartError
 from warmstart.core.files import without_numpy, write_json
-from warmstart.envs.tasks.layouts import Layout
+from warmstart.envs.simulation.layouts import Layout
 from warmstart.envs.tasks.task import Task
 from warmstart.envs.vector import make_vec
 from warmstart.experiments.records.claims import Claim, ClaimedError

@@ -1,17 +1,17 @@
 """Automatic domain randomization: every end of every range moves on its own (Akkaya et al. 2019).
 
-Source: "Solving Rubik's Cube with a Robot Hand", arXiv 1910.07113, algorithm 1. May import envs, agents and
-transfer.
+Source: "Solving Rubik's Cube with a Robot Hand", arXiv 1910.07113, algorithm 1.
 """
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
 import numpy as np
+from typing_extensions import override
 
-from warmstart.core.errors import WarmstartError
 from warmstart.core.keyed import keys_of, uniforms
+from warmstart.core.plain import Bounds, Count, Finite, Fraction, SettingError, State
 from warmstart.sim2real.curricula.base import (
     Curriculum,
     CurriculumSettings,
@@ -30,37 +30,25 @@ class ADRSettings(CurriculumSettings):
     """Move an end of a range by how the agent does at that very end."""
 
     method: ClassVar[str] = "adr"
-    t_low: float
+    t_low: Finite
     """Mean return below which an end moves inwards."""
-    t_high: float | None = None
+    t_high: Finite | None = None
     """Mean return from which on an end moves outwards; None takes ``success``."""
-    start: float = 0.0
+    start: Fraction = 0.0
     """Share of the way from the nominal values to the widest ranges at which the ends start and inside of
     which they never move: 0 is the nominal point."""
-    delta: float = 0.1
+    delta: Annotated[float, Bounds(0, 2, above=True)] = 0.1
     """How far an end moves, in halves of the widest range (of its logarithm for log-uniform terms)."""
-    buffer: int = 240
+    buffer: Count = 240
     """Episodes at an end before it is judged."""
-    boundary_probability: float = 0.5
+    boundary_probability: Annotated[float, Bounds(0, 1, above=True)] = 0.5
     """Share of the episodes that have one term at one of its ends."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self._check("t_low")
-        if self.t_high is not None:
-            self._check("t_high")
         if self.t_low > self.upper:
-            raise WarmstartError(
-                f"adr: expected t_low of at most {'success' if self.t_high is None else 't_high'}, "
-                f"{self.upper:g}, found {self.t_low:g}."
-            )
-        self._check("start", 0, 1)
-        self._check("delta", 0, 2)
-        self._check("buffer", 1, whole=True)
-        self._check("boundary_probability", 0, 1)
-        for name in ("delta", "boundary_probability"):
-            if not getattr(self, name) > 0:
-                raise WarmstartError(f"adr: with a {name} of 0 no end ever moves; give one above it.")
+            most = f"{'success' if self.t_high is None else 't_high'}, {self.upper:g}"
+            raise SettingError(("t_low",), f"expected t_low of at most {most}, found {self.t_low:g}.")
 
     @property
     def upper(self) -> float:
@@ -93,8 +81,8 @@ class ADR(Curriculum):
         self.record(0)
 
     @property
+    @override
     def interval(self) -> tuple[Floats, Floats]:
-        """See `Curriculum.interval`."""
         return self.low, self.high
 
     def sample(self, shares: Floats, env_ids: Ids, episode_ids: Ids) -> tuple[Floats, Floats]:
@@ -112,8 +100,8 @@ class ADR(Curriculum):
         notes[probed] = ends[probed]
         return positions, notes
 
+    @override
     def update(self, finished: Finished, step: int) -> None:
-        """See `Curriculum.update`."""
         for position, note, performance in zip(
             finished.positions, finished.notes, finished.returns.tolist(), strict=True
         ):
@@ -143,8 +131,8 @@ class ADR(Curriculum):
     def _end(self, end: int) -> float:
         return float((self.high if end % 2 else self.low)[end // 2])
 
-    def state_dict(self) -> dict[str, Any]:
-        """See `Curriculum.state_dict`."""
+    @override
+    def state_dict(self) -> State:
         return {
             **super().state_dict(),
             "low": self.low.copy(),
@@ -152,8 +140,8 @@ class ADR(Curriculum):
             "buffers": [list(buffer) for buffer in self._buffers],
         }
 
+    @override
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """See `Curriculum.load_state_dict`."""
         super().load_state_dict(state)
         self.low, self.high = (np.array(state[name], dtype=np.float64) for name in ("low", "high"))
         self._buffers = [list(map(float, buffer)) for buffer in state["buffers"]]

@@ -1,11 +1,8 @@
-"""What curricula share: randomization whose ranges widen as the agent learns.
-
-May import envs, agents and transfer.
-"""
+"""What curricula share: randomization whose ranges widen as the agent learns."""
 
 from collections import Counter, deque
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 import numpy as np
@@ -14,9 +11,9 @@ from numpy.typing import NDArray
 from warmstart.agents.algorithms.seams import EpisodeBatch, Feedback
 from warmstart.core.errors import WarmstartError, unknown_name
 from warmstart.core.keyed import keys_of, uniforms
-from warmstart.envs.tasks.contexts import Operation
+from warmstart.core.plain import Count, Finite, State, check
 from warmstart.sim2real.randomization.distributions import LogUniform, Uniform
-from warmstart.sim2real.randomization.terms import Term, When
+from warmstart.sim2real.randomization.terms import Term, TermSource, When
 
 Floats = NDArray[np.float64]
 Ids = NDArray[Any]
@@ -34,38 +31,17 @@ class CurriculumSettings:
 
     method: ClassVar[str]
     """Name of the curriculum."""
-    success: float
+    success: Finite
     """Return from which on an episode is a success."""
-    window: int = 100
+    window: Count = 100
     """Episodes over which the success rate is taken."""
-    nominal: Mapping[str, float] = field(default_factory=dict)
+    nominal: Mapping[str, Finite] = field(default_factory=dict)
     """Where terms begin, by their names and in the unit of their operation. By default 1 for those that
     scale, 0 for those that add (the nearest end where the range leaves that out), and the middle of the range
     for those that set."""
 
     def __post_init__(self) -> None:
-        self._check("success")
-        self._check("window", 1, whole=True)
-        if not isinstance(self.nominal, Mapping):
-            raise WarmstartError(
-                f"{self.method}: nominal maps terms to numbers, as in {{torso.mass: 1.2}}, found "
-                f"{self.nominal!r}."
-            )
-
-    def _check(self, name: str, low: float = -np.inf, high: float = np.inf, whole: bool = False) -> None:
-        """Raise unless a setting is a finite number from ``low`` to ``high``."""
-        value = getattr(self, name)
-        number = isinstance(value, int if whole else int | float) and not isinstance(value, bool)
-        if not (number and np.isfinite(value) and low <= value <= high):
-            kind = "a whole number" if whole else "a number"
-            bounds = f" of at least {low:g}" if np.isfinite(low) else ""
-            bounds = f" from {low:g} to {high:g}" if np.isfinite(high) else bounds
-            raise WarmstartError(f"{self.method}: expected {kind}{bounds} as {name}, found {value!r}.")
-
-    def to_json(self) -> dict[str, Any]:
-        """Plain values that `read_curriculum` reads back."""
-        values = {entry.name: getattr(self, entry.name) for entry in fields(self)}
-        return {"method": self.method, **values, "nominal": dict(self.nominal)}
+        check(self)
 
 
 @dataclass(frozen=True)
@@ -82,7 +58,7 @@ class Finished:
     """Whether the return reached `CurriculumSettings.success`. Shape: (episodes,)."""
 
 
-class Curriculum(Feedback):
+class Curriculum(TermSource, Feedback):
     """A `ContextSource` whose distribution follows how the agent does.
 
     Give the same object to the environment (``make_vec(..., context_source=curriculum)``) and to the agent
@@ -118,18 +94,13 @@ class Curriculum(Feedback):
                 f"{type(self).__name__} expects {self.settings_type.__name__}, found "
                 f"{type(settings).__name__}."
             )
-        self.randomized, self.settings, self.seed = tuple(terms), settings, seed
+        super().__init__(terms)
+        self.settings, self.seed = settings, seed
         self.term_names = tuple(term.name for term in self.randomized)
         _check_terms(self.randomized)
-        self.terms: Sequence[tuple[str, Operation]] = tuple(
-            (parameter, term.operation) for term in self.randomized for parameter in term.parameters
-        )
         self.nominal = _nominal_positions(self.randomized, settings)
-        self.history: list[dict[str, Any]] = []
+        self.history: list[State] = []
         self._keys = keys_of([f"{term.name}|{term.operation}" for term in self.randomized])
-        self._columns = np.repeat(
-            np.arange(len(self.randomized)), [len(term.parameters) for term in self.randomized]
-        )
         self._begun: dict[int, deque[tuple[Floats, float]]] = {}
         self._recent: deque[bool] = deque(maxlen=settings.window)
 
@@ -166,11 +137,6 @@ class Curriculum(Feedback):
             return float(np.log(high - low).mean())
 
     @property
-    def names(self) -> tuple[str, ...]:
-        """Names of the columns of what is drawn: one for each parameter."""
-        return tuple(parameter for parameter, _ in self.terms)
-
-    @property
     def bounds(self) -> tuple[Floats, Floats]:
         """Smallest and largest numbers that may ever be drawn. Shapes: (n_terms,)."""
         low, high = self.values(np.array([[0.0], [1.0]]) * np.ones(len(self.randomized)))
@@ -186,8 +152,7 @@ class Curriculum(Feedback):
         found = np.empty_like(positions)
         for column, term in enumerate(self.randomized):
             found[:, column] = term.distribution.quantile(positions[:, column])
-        drawn: Floats = found[:, self._columns]
-        return drawn
+        return np.asarray(found[:, self.columns])
 
     def draw(self, env_ids: Ids, episode_ids: Ids) -> Floats:
         """Draw the values of episodes that begin, and remember them until those end.
@@ -251,7 +216,7 @@ class Curriculum(Feedback):
         """Add the present to the history; ``step`` counts environment steps."""
         self.history.append({"step": step, **details, **self.snapshot()})
 
-    def snapshot(self) -> dict[str, Any]:
+    def snapshot(self) -> State:
         """Describe the present in plain numbers, for logs.
 
         Returns:
@@ -262,7 +227,7 @@ class Curriculum(Feedback):
             term.distribution.quantile(np.array(pair))
             for term, *pair in zip(self.randomized, *self.interval, strict=True)
         ]
-        found: dict[str, Any] = {}
+        found: State = {}
         for name, (low, high) in zip(self.term_names, ends, strict=True):
             found |= {f"{name}/low": float(low), f"{name}/high": float(high)}
         low, high = self.interval
@@ -274,11 +239,7 @@ class Curriculum(Feedback):
             "success_rate": self.success_rate,
         }
 
-    def to_json(self) -> dict[str, Any]:
-        """The settings as plain values; `read_curriculum` reads them back."""
-        return self.settings.to_json()
-
-    def state_dict(self) -> dict[str, Any]:
+    def state_dict(self) -> State:
         """Everything needed to draw and widen the same way; subclasses add theirs."""
         begun = [(env, *each) for env, episodes in self._begun.items() for each in episodes]
         return {
@@ -358,10 +319,10 @@ def _nominal_positions(terms: Sequence[Term], settings: CurriculumSettings) -> F
         if name not in known:
             raise unknown_name("term in nominal", str(name), known)
         low, high = terms[known.index(name)].distribution.bounds
-        if isinstance(given, bool) or not isinstance(given, int | float) or not low <= given <= high:
+        if not low <= given <= high:
             raise WarmstartError(
                 f"{name}: expected a nominal value within the widest range, {low:g} to {high:g}, found "
-                f"{given!r}."
+                f"{given:g}."
             )
     found = []
     for term in terms:

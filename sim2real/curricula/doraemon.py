@@ -1,21 +1,22 @@
 """Domain randomization via entropy maximization: as wide as the agent succeeds (Tiboni et al. 2024).
 
 Source: "Domain Randomization via Entropy Maximization", ICLR 2024, arXiv 2311.01885, and the authors' code
-(gabrieletiboni/doraemon). May import envs, agents and transfer.
+(gabrieletiboni/doraemon).
 """
 
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.linalg import block_diag
 from scipy.optimize import LinearConstraint, NonlinearConstraint, minimize
 from scipy.special import betaincinv, betaln, digamma, polygamma
+from typing_extensions import override
 
-from warmstart.core.errors import WarmstartError
+from warmstart.core.plain import Bounds, Count, Fraction, Positive, State
 from warmstart.sim2real.curricula.base import Curriculum, CurriculumSettings, Finished, Floats, Ids
 from warmstart.sim2real.randomization.terms import Term
 
@@ -34,31 +35,18 @@ class DORAEMONSettings(CurriculumSettings):
     """Maximise the entropy of the randomization while the agent succeeds often enough."""
 
     method: ClassVar[str] = "doraemon"
-    alpha: float = 0.5
+    alpha: Fraction = 0.5
     """Success rate that the distribution keeps, as estimated."""
-    epsilon: float = 0.1
+    epsilon: Positive = 0.1
     """Kullback-Leibler divergence of the new distribution from the old one in an update, at most. Nats."""
-    episodes_per_update: int = 100
+    episodes_per_update: Count = 100
     """Episodes at the least from one update to the next."""
-    concentration: float = 200.0
+    concentration: Annotated[float, Bounds(2, HIGHEST)] = 200.0
     """Sum of the parameters of each term's Beta distribution at the start, whose mode is the nominal value:
     200 has a standard deviation of 3.5% of the widest range in its middle."""
     wait: bool = True
     """Whether the distribution stays as it is until the success rate first reaches ``alpha``, so that it
     doesn't flee from an agent that has learned nothing yet."""
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        self._check("alpha", 0, 1)
-        self._check("epsilon", 0)
-        self._check("episodes_per_update", 1, whole=True)
-        self._check("concentration", 2, HIGHEST)
-        if not self.epsilon > 0:
-            raise WarmstartError(
-                "doraemon: an epsilon of 0 forbids any change; give one above it, such as 0.1."
-            )
-        if not isinstance(self.wait, bool):
-            raise WarmstartError(f"doraemon: expected true or false as wait, found {self.wait!r}.")
 
 
 def log_density(parameters: Floats, positions: Floats) -> Floats:
@@ -73,8 +61,7 @@ def log_density(parameters: Floats, positions: Floats) -> Floats:
     """
     a, b = parameters
     each = (a - 1) * np.log(positions) + (b - 1) * np.log1p(-positions) - betaln(a, b)
-    found: Floats = each.sum(axis=1)
-    return found
+    return np.asarray(each.sum(axis=1))
 
 
 def entropy(parameters: Floats) -> float:
@@ -87,8 +74,7 @@ def entropy(parameters: Floats) -> float:
 def entropy_gradient(parameters: Floats) -> Floats:
     """Derivatives of `entropy`. Shape: (2, terms)."""
     total = parameters.sum(axis=0)
-    found: Floats = (total - 2) * polygamma(1, total) - (parameters - 1) * polygamma(1, parameters)
-    return found
+    return np.asarray((total - 2) * polygamma(1, total) - (parameters - 1) * polygamma(1, parameters))
 
 
 def divergence(new: Floats, old: Floats) -> float:
@@ -101,8 +87,7 @@ def divergence(new: Floats, old: Floats) -> float:
 def divergence_gradient(new: Floats, old: Floats) -> Floats:
     """Derivatives of `divergence` with respect to ``new``. Shape: (2, terms)."""
     change = new - old
-    found: Floats = change * polygamma(1, new) - change.sum(axis=0) * polygamma(1, new.sum(axis=0))
-    return found
+    return np.asarray(change * polygamma(1, new) - change.sum(axis=0) * polygamma(1, new.sum(axis=0)))
 
 
 @dataclass(frozen=True)
@@ -128,8 +113,7 @@ class UpdateProblem:
 
     def weights(self, new: Floats) -> Floats:
         """Importance weights of the episodes under other parameters. Shape: (n,)."""
-        found: Floats = np.exp(log_density(new, self.positions) - self.log_densities)
-        return found
+        return np.asarray(np.exp(log_density(new, self.positions) - self.log_densities))
 
     def success_rate(self, new: Floats) -> float:
         """Estimated success rate under other parameters; where the weights are large, it may pass 1."""
@@ -180,8 +164,7 @@ class UpdateProblem:
         origin, steps = np.log(start.T).ravel(), _steps(start, self.epsilon)
 
         def at(taken: Floats) -> Floats:
-            found: Floats = np.exp(origin + steps @ taken).reshape(-1, 2).T
-            return found
+            return np.asarray(np.exp(origin + steps @ taken).reshape(-1, 2).T)
 
         def seen(function: _Function, scale: float = 1.0) -> _Function:
             return lambda taken: scale * function(at(taken))
@@ -227,8 +210,7 @@ def _steps(start: Floats, epsilon: float) -> Floats:
     information[:, [0, 1], [0, 1]] += polygamma(1, start).T
     information *= start.T[:, :, None] * start.T[:, None, :]  # of the logarithms
     inverse = np.linalg.inv(np.linalg.cholesky(information))
-    steps: Floats = np.sqrt(2 * epsilon) * block_diag(*inverse.transpose(0, 2, 1))
-    return steps
+    return np.asarray(np.sqrt(2 * epsilon) * block_diag(*inverse.transpose(0, 2, 1)))
 
 
 def _last_kept(start: Floats, end: Floats, objective: _Function, keeps: Callable[[Floats], bool]) -> Floats:
@@ -269,7 +251,7 @@ class DORAEMON(Curriculum):
         self.parameters: Floats = np.stack([1 + self.nominal * spread, 1 + (1 - self.nominal) * spread])
         self._reached = not settings.wait
         self._finished: list[Finished] = []
-        self._last: dict[str, Any] = dict.fromkeys(
+        self._last: State = dict.fromkeys(
             (
                 "update",
                 "divergence",
@@ -287,19 +269,18 @@ class DORAEMON(Curriculum):
         return betaincinv(a, b, 0.05), betaincinv(a, b, 0.95)
 
     @property
+    @override
     def entropy(self) -> float:
-        """See `Curriculum.entropy`; the paper's is the sum over the terms."""
         return entropy(self.parameters) / len(self.randomized)
 
+    @override
     def sample(self, shares: Floats, env_ids: Ids, episode_ids: Ids) -> tuple[Floats, Floats]:
-        """See `Curriculum.sample`; it notes the log-density."""
-        del env_ids, episode_ids
         a, b = self.parameters
         positions = np.clip(betaincinv(a, b, shares), _EDGE, 1 - _EDGE)
         return positions, log_density(self.parameters, positions)
 
+    @override
     def update(self, finished: Finished, step: int) -> None:
-        """See `Curriculum.update`."""
         self._finished.append(finished)
         if sum(len(each.returns) for each in self._finished) < self.settings.episodes_per_update:
             return
@@ -336,7 +317,7 @@ class DORAEMON(Curriculum):
             *(np.concatenate([getattr(each, name) for each in self._finished]) for name in columns)
         )
 
-    def snapshot(self) -> dict[str, Any]:
+    def snapshot(self) -> State:
         """See `Curriculum.snapshot`; ``low`` and ``high`` are the quantiles 5% and 95%.
 
         Also each term's Beta parameters (``NAME/alpha``, ``NAME/beta``) and, of the last update (None before
@@ -350,8 +331,8 @@ class DORAEMON(Curriculum):
             found |= {f"{name}/alpha": alpha, f"{name}/beta": beta}
         return {**found, **self._last}
 
-    def state_dict(self) -> dict[str, Any]:
-        """See `Curriculum.state_dict`."""
+    @override
+    def state_dict(self) -> State:
         finished = [vars(each) | {} for each in self._finished]
         return {
             **super().state_dict(),
@@ -361,8 +342,8 @@ class DORAEMON(Curriculum):
             "last": dict(self._last),
         }
 
+    @override
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """See `Curriculum.load_state_dict`."""
         super().load_state_dict(state)
         self.parameters = np.array(state["parameters"], dtype=np.float64)
         self._reached = bool(state["reached"])

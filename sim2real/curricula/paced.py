@@ -1,13 +1,14 @@
-"""Ranges that all grow and shrink together, at the pace of the success rate. May import envs and agents."""
+"""Ranges that all grow and shrink together, at the pace of the success rate."""
 
 from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
 import numpy as np
+from typing_extensions import override
 
-from warmstart.core.errors import WarmstartError
+from warmstart.core.plain import Bounds, Fraction, SettingError, State
 from warmstart.sim2real.curricula.base import (
     Curriculum,
     CurriculumSettings,
@@ -24,24 +25,21 @@ class PacedSettings(CurriculumSettings):
     """Widen everything at once when the agent does well."""
 
     method: ClassVar[str] = "paced"
-    start: float = 0.0
+    start: Fraction = 0.0
     """Share of the way from the nominal values to the widest ranges at which it starts and below which it
     never narrows: 0 is the nominal point, 1 the widest."""
-    rate: float = 0.1
+    rate: Annotated[float, Bounds(0, 1, above=True)] = 0.1
     """How much of that way one change goes."""
-    upper: float = 0.8
+    upper: Fraction = 0.8
     """Success rate over the last ``window`` episodes from which on the ranges widen."""
-    lower: float = 0.4
+    lower: Fraction = 0.4
     """Success rate below which they narrow."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self._check("start", 0, 1)
-        self._check("rate", 0, 1)
-        self._check("lower", 0, 1)
-        self._check("upper", self.lower, 1)
-        if not self.rate > 0:
-            raise WarmstartError("paced: a rate of 0 never widens anything; give one above it, such as 0.1.")
+        if self.lower > self.upper:
+            message = f"expected a number from {self.lower:g} to 1, found {self.upper:g}."
+            raise SettingError(("upper",), message)
 
 
 class PacedCurriculum(Curriculum):
@@ -63,18 +61,17 @@ class PacedCurriculum(Curriculum):
         self.record(0)
 
     @property
+    @override
     def interval(self) -> tuple[Floats, Floats]:
-        """See `Curriculum.interval`."""
         return scaled_interval(self.nominal, self.share)
 
+    @override
     def sample(self, shares: Floats, env_ids: Ids, episode_ids: Ids) -> tuple[Floats, Floats]:
-        """See `Curriculum.sample`; it notes the share in force."""
-        del env_ids, episode_ids
         low, high = self.interval
         return low + shares * (high - low), np.full(len(shares), self.share)
 
+    @override
     def update(self, finished: Finished, step: int) -> None:
-        """See `Curriculum.update`."""
         for note, success in zip(finished.notes, finished.successes.tolist(), strict=True):
             if note != self.share:
                 continue
@@ -93,12 +90,12 @@ class PacedCurriculum(Curriculum):
             self._counted.clear()
             self.record(step)
 
-    def state_dict(self) -> dict[str, Any]:
-        """See `Curriculum.state_dict`."""
+    @override
+    def state_dict(self) -> State:
         return {**super().state_dict(), "share": self.share, "counted": list(self._counted)}
 
+    @override
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """See `Curriculum.load_state_dict`."""
         super().load_state_dict(state)
         self.share = float(state["share"])
         self._counted = deque(map(bool, state["counted"]), maxlen=self.settings.window)

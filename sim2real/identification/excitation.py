@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from warmstart.envs.tasks.task import Task
 from warmstart.sim2real.identification.normal_equations import Normal, invert
 from warmstart.sim2real.identification.replay import Replay, read_parameters
-from warmstart.sim2real.identification.result import WINDOW
+from warmstart.sim2real.identification.settings import WINDOW
 from warmstart.sim2real.identification.trajectories import Trajectories, robot_of
 from warmstart.sim2real.identification.windows import Floats, cut_windows, window_length
 

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from warmstart.core.errors import MOST_NAMES, WarmstartError, unknown_name
-from warmstart.envs.tasks.layouts import action_layout
+from warmstart.envs.simulation.dimensions import action_layout
 from warmstart.envs.tasks.task import Task
 from warmstart.sim2real.identification.trajectories import (
     Floats,

@@ -10,15 +10,17 @@ the semantics of a task's text. May import envs.
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import t as student
 
 from warmstart.core.errors import WarmstartError
+from warmstart.core.plain import Bounds, Natural, read
 from warmstart.envs.batched import BatchedEnv
-from warmstart.envs.physics.parameters import BatchParameters, Parameters
+from warmstart.envs.physics.batch import BatchParameters
+from warmstart.envs.physics.parameters import Parameters
 from warmstart.envs.simulation.fields import ModelFields
 from warmstart.envs.tasks.contexts import Change, Context
 from warmstart.envs.tasks.task import Task
@@ -27,17 +29,16 @@ from warmstart.sim2real.identification.excitation import WEAK, Excitation, nomin
 from warmstart.sim2real.identification.fit import Fit, estimate_noise, fit
 from warmstart.sim2real.identification.normal_equations import Normal, window_losses
 from warmstart.sim2real.identification.replay import LAG, Replay, read_parameters
-from warmstart.sim2real.identification.result import DELAY, WINDOW, Estimate, Identification, Losses
-from warmstart.sim2real.identification.trajectories import Trajectories, columns, finite, robot_of
+from warmstart.sim2real.identification.result import Estimate, Identification, Losses
+from warmstart.sim2real.identification.settings import DELAY, WINDOW, FitSettings
+from warmstart.sim2real.identification.trajectories import Trajectories, columns, robot_of
 from warmstart.sim2real.identification.windows import (
     Floats,
     Windows,
-    check_window,
     cut_windows,
     spread_of,
     window_length,
 )
-from warmstart.sim2real.imperfections.settings import check, whole
 from warmstart.sim2real.randomization.distributions import TruncatedNormal
 from warmstart.sim2real.randomization.terms import Term
 
@@ -108,7 +109,9 @@ def identify(
     """
     task = Task.parse(task) if isinstance(task, str) else task
     say = progress or (lambda _: None)
-    check_settings(delay, lag, window, validation, seed)
+    read(FitSettings, {"delay": delay, "lag": lag, "window": window})
+    read(Annotated[float, Bounds(0, 1, above=True, below=True)], validation, ("validation",))
+    read(Natural, seed, ("seed",))
     low, high = delay if delay is not None else (0, 0)
     trajectories.check(task)
     terms = read_parameters(parameters)
@@ -184,23 +187,6 @@ def identify(
         _recipe(terms, estimates),
         seed,
     )
-
-
-def check_settings(
-    delay: Any = None, lag: Any = 0.0, window: Any = WINDOW, validation: Any = 0.25, seed: Any = 0
-) -> None:
-    """See that settings of `identify`, which has their meanings, are sound, whoever wrote them.
-
-    Raises:
-        WarmstartError: One isn't.
-    """
-    pair = isinstance(delay, Sequence) and len(delay) == 2 and all(map(whole, delay))
-    sound = delay is None or (pair and 0 <= delay[0] <= delay[1])
-    check(sound, "a delay from fewest to most control steps, such as [0, 2]", delay)
-    check(finite(lag) and lag >= 0, "a lag of at least 0 s", lag)
-    check_window(window)
-    check(finite(validation) and 0 < validation < 1, "a share to hold out between 0 and 1", validation)
-    check(whole(seed) and seed >= 0, "a seed of 0 or more", seed)
 
 
 def fitted_context(task: Task, estimates: Sequence[Estimate]) -> Context:

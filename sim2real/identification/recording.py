@@ -11,24 +11,24 @@ from typing import Any
 import mujoco
 import numpy as np
 
-from warmstart.core.errors import WarmstartError, unknown_name
+from warmstart.core.errors import WarmstartError
+from warmstart.core.plain import Natural, Positive, read
 from warmstart.envs.batched import BatchedEnv
 from warmstart.envs.tasks.hooks import ContextSource, Perturbation
 from warmstart.envs.tasks.task import Task
 from warmstart.envs.vector import make_vec
-from warmstart.sim2real.identification.result import SECONDS
+from warmstart.sim2real.identification.settings import RecordingSettings
 from warmstart.sim2real.identification.trajectories import (
     FEWEST,
     Floats,
     Trajectories,
     Trajectory,
     columns,
-    finite,
     quaternions,
     robot_of,
 )
 from warmstart.sim2real.imperfections.imperfections import Imperfections
-from warmstart.sim2real.imperfections.settings import Setting, check, whole
+from warmstart.sim2real.imperfections.settings import Setting
 
 Policy = Callable[[Floats], Any]
 """Takes an observation, shape (k,), and returns an action, shape (nu,)."""
@@ -69,11 +69,10 @@ def record(
     Raises:
         WarmstartError: The task or signal isn't known, or a number isn't sound.
     """
-    check_recording(
-        signal=policy if isinstance(policy, str) else "held", noise_std=noise_std, amplitude=amplitude
-    )
-    check(whole(seed) and seed >= 0, "a seed of 0 or more", seed)
-    check(rate is None or (finite(rate) and rate > 0), "a rate above 0 Hz", rate)
+    signal = policy if isinstance(policy, str) else "held"
+    read(RecordingSettings, {"signal": signal, "noise_std": noise_std, "amplitude": amplitude})
+    read(Natural, seed, ("seed",))
+    read(Positive | None, rate, ("rate",))
     task = Task.parse(task) if isinstance(task, str) else task
     robot_of(task)
     if steps < FEWEST:
@@ -93,34 +92,13 @@ def record(
     return Trajectories(tuple(_measured(items, noise_std, model, rng)))
 
 
-def check_recording(
-    seconds: Any = SECONDS, signal: Any = "held", noise_std: Any = NOISE_STD, amplitude: Any = 1.0
-) -> None:
-    """See that settings of a recording are sound, before a robot moves.
-
-    Args:
-        seconds: How long it is to be.
-        signal: The excitation (`SIGNALS`).
-        noise_std: Standard deviation of the measurement noise, as a share of each range of motion.
-        amplitude: Share of the controls' ranges that the excitation uses.
-
-    Raises:
-        WarmstartError: One isn't.
-    """
-    check(finite(seconds) and seconds > 0, "seconds to record above 0", seconds)
-    check(finite(noise_std) and noise_std >= 0, "a noise_std of at least 0", noise_std)
-    check(finite(amplitude) and 0 < amplitude <= 1, "an amplitude above 0, at most 1", amplitude)
-    if not isinstance(signal, str) or signal not in SIGNALS:
-        raise unknown_name("excitation", str(signal), SIGNALS)
-
-
 def recording_steps(task: Task, seconds: float) -> int:
     """Control steps of a recording.
 
     Raises:
         WarmstartError: They are fewer than `FEWEST`, or the task is no robot.
     """
-    check(finite(seconds) and seconds > 0, "seconds to record above 0", seconds)
+    read(Positive, seconds, ("seconds",))
     robot = robot_of(task)
     period = robot.frame_skip * float(robot.model().opt.timestep)
     steps = round(seconds / period)

@@ -14,7 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from warmstart.core.errors import WarmstartError
-from warmstart.envs.physics.parameters import BatchParameters, Binding, Parameters
+from warmstart.envs.physics.batch import BatchParameters, Binding
+from warmstart.envs.physics.parameters import Parameters
 from warmstart.envs.simulation.fields import ModelFields
 from warmstart.envs.simulation.steppers import BatchStepper
 from warmstart.envs.tasks.contexts import Context

@@ -1,7 +1,4 @@
-"""What an identification found: estimates with intervals, losses, the verdict of the replay gate.
-
-And what it takes unless something else is asked for: this module is quick to import, for the command line.
-"""
+"""What an identification found: estimates with intervals, losses, the verdict of the replay gate."""
 
 import json
 from dataclasses import asdict, dataclass
@@ -9,13 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-
-SECONDS = 60.0
-"""Seconds of motion to record."""
-WINDOW = 0.2
-"""Seconds of motion that are predicted in one go."""
-DELAY = (0, 3)
-"""Fewest and most control steps after which a command may act."""
 
 
 @dataclass(frozen=True)
@@ -105,7 +95,7 @@ class Identification:
 
     @property
     def imperfections(self) -> dict[str, Any]:
-        """Delay, lag and noise, as `read_imperfections` reads them, without those that there aren't."""
+        """Delay, lag and noise, as `Imperfections` reads them, without those that there aren't."""
         found: dict[str, Any] = {}
         if self.delays and self.delays[1]:
             low, high = self.delays

@@ -6,10 +6,7 @@ Positions and velocities are MuJoCo's `qpos` and `qvel` (m, rad, quaternions; m/
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from math import isfinite
-from numbers import Real
 from pathlib import Path
-from typing import Any
 
 import mujoco
 import numpy as np
@@ -19,8 +16,8 @@ from warmstart.core.errors import WarmstartError, unknown_name
 from warmstart.envs.frames.options import sees_pixels
 from warmstart.envs.robots.base import MujocoTask
 from warmstart.envs.robots.table import robots
+from warmstart.envs.simulation.dimensions import ModelDimensions, action_layout
 from warmstart.envs.simulation.names import PartNames
-from warmstart.envs.tasks.layouts import action_layout, observation_layout
 from warmstart.envs.tasks.task import Task
 
 Floats = NDArray[np.float64]
@@ -127,11 +124,6 @@ class Trajectories:
         return target
 
 
-def finite(value: Any) -> bool:
-    """Whether a value is a finite number, and not true or false."""
-    return not isinstance(value, bool) and isinstance(value, Real) and isfinite(value)
-
-
 def robot_of(task: Task) -> MujocoTask:
     """The class of a task with its options.
 
@@ -155,14 +147,12 @@ def columns(model: mujoco.MjModel) -> dict[str, tuple[str, ...]]:
     ``JOINT.x``, ``JOINT.qw``, ``JOINT.velocity_x``, ``JOINT.angular_velocity_x`` and so on; an actuator
     ``ACTUATOR.ctrl``, where an unnamed actuator has the name of its joint.
     """
-    # the layout of a task that observes all of qpos and qvel, whatever the model
-    state = observation_layout(
-        "HalfCheetah-v5", model, {"exclude_current_positions_from_observation": False}
-    ).names
+    dimensions = ModelDimensions(model)
     controls = tuple(f"{name}.ctrl" for name in PartNames(model).actuators)
     if len(controls) != model.nu:  # an actuator with several controls
         controls = action_layout(model).names
-    return {"qpos": state[: model.nq], "qvel": state[model.nq :], "ctrl": controls}
+    qpos, qvel = (tuple(d.name for d in part) for part in (dimensions.qpos, dimensions.qvel))
+    return {"qpos": qpos, "qvel": qvel, "ctrl": controls}
 
 
 def quaternions(model: mujoco.MjModel) -> list[int]:

@@ -6,21 +6,19 @@ May import envs.
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from itertools import pairwise
-from typing import Any
 
 import mujoco
 import numpy as np
 from numpy.typing import NDArray
 
 from warmstart.core.errors import WarmstartError
+from warmstart.core.plain import Positive, read
 from warmstart.sim2real.identification.trajectories import (
     FEWEST,
     Trajectories,
     Trajectory,
-    finite,
     quaternions,
 )
-from warmstart.sim2real.imperfections.settings import check
 
 Floats = NDArray[np.float64]
 
@@ -64,15 +62,6 @@ class Windows:
         return self.take(np.unique(np.linspace(0, len(self) - 1, count).round().astype(np.intp)))
 
 
-def check_window(window: Any) -> None:
-    """See that a window has a length.
-
-    Raises:
-        WarmstartError: It isn't a number of seconds above 0.
-    """
-    check(finite(window) and window > 0, "a window of more than 0 s", window)
-
-
 def window_length(window: float, period: float) -> int:
     """Samples of a window, `FEWEST` or more.
 
@@ -81,9 +70,9 @@ def window_length(window: float, period: float) -> int:
         period: Seconds between samples.
 
     Raises:
-        WarmstartError: See `check_window`.
+        SettingError: The window has no length.
     """
-    check_window(window)
+    read(Positive, window, ("window",))
     return max(FEWEST, round(window / period))
 
 

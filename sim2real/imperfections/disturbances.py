@@ -1,38 +1,36 @@
-"""What happens to a robot from outside: pushes, and starts that vary more than the task's own.
+"""What happens to a robot from outside: pushes, and starts that vary more than the task's own."""
 
-May import envs. Drawn by key, as everything here: see `keyed`.
-"""
-
-import math
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
-from typing import Any
+from dataclasses import dataclass
+from typing import Annotated, Any
 
 import mujoco
 import numpy as np
 from numpy.typing import NDArray
+from typing_extensions import override
 
 from warmstart.core.errors import WarmstartError, unknown_name
 from warmstart.core.keyed import keys_of, uniforms
-from warmstart.envs.batched import BatchedEnv
+from warmstart.core.plain import Bounds, Pair, SettingError, Settings, State, check, to_plain
 from warmstart.envs.simulation.names import PartNames
-from warmstart.envs.tasks.hooks import Perturbation
+from warmstart.envs.tasks.hooks import Perturbation, PerturbedEnv
 
 Array = NDArray[Any]
 GRAVITY = 9.81
 """Of the Earth, m/s2: what multiples of a weight are counted in, whatever the task's own gravity."""
 Ids = NDArray[np.int32]
+Size = Annotated[int | float, Bounds(0, below=True)]
+"""A finite number of at least 0, kept as it was written: hashes of realities and trials are of the text."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Push:
     """Forces on a body for a while, again and again."""
 
-    force: tuple[float, float]
+    force: Annotated[Pair, Bounds(0, below=True)]
     """Smallest and largest size, in multiples of the robot's weight at Earth's gravity."""
-    every: tuple[float, float] = (2.0, 5.0)
+    every: Annotated[Pair, Bounds(1e-6, below=True)] = (2.0, 5.0)
     """Shortest and longest time from one push's start to the next one's, s."""
-    duration: float = 0.1
+    duration: Annotated[int | float, Bounds(0, above=True)] = 0.1
     """How long it lasts, s; at least one control step."""
     body: str = ""
     """The body that is pushed at its centre of mass; empty for the first that moves, mostly the torso."""
@@ -40,49 +38,41 @@ class Push:
     """Whether the direction is any, not only a horizontal one."""
 
     def __post_init__(self) -> None:
-        for name, least in (("force", 0.0), ("every", 1e-6)):
-            low, high = _pair(f"push: {name}", getattr(self, name))
-            if not least <= low <= high < math.inf:
-                raise WarmstartError(
-                    f"push: expected {name} from low to high, at least {least:g}, found {low:g} and {high:g}."
-                )
-            object.__setattr__(self, name, (low, high))
-        if not 0 < self.duration < self.every[0]:
-            raise WarmstartError(
-                f"push: expected a duration above 0 s and below {self.every[0]:g} s, the shortest time "
-                f"between pushes, found {self.duration:g}."
+        check(self)
+        for name, (low, high) in (("force", self.force), ("every", self.every)):
+            if low > high:
+                raise SettingError((name,), f"expected {name} from low to high, found {low:g} and {high:g}.")
+        if self.duration >= self.every[0]:
+            message = (
+                f"expected a duration below {self.every[0]:g} s, the shortest time between pushes, found "
             )
+            raise SettingError(("duration",), f"{message}{self.duration:g}.")
 
 
 @dataclass(frozen=True, kw_only=True)
 class StartNoise:
     """Start states that vary more; uniform noise on top of the task's own."""
 
-    position: float = 0.0
+    position: Size = 0.0
     """Largest deviation of a hinge (rad) or a slide (m); free joints turn and shift by as much sideways."""
-    velocity: float = 0.0
+    velocity: Size = 0.0
     """Largest deviation of a joint's velocity, rad/s or m/s."""
 
     def __post_init__(self) -> None:
-        for item in fields(self):
-            value = getattr(self, item.name)
-            if not 0 <= value < math.inf:
-                raise WarmstartError(f"start: expected {item.name} of at least 0, found {value:g}.")
+        check(self)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Disturbances:
-    """Everything that happens from outside; nothing by default."""
+    """Everything that happens from outside, ``{push: {force: [0.1, 0.3]}}``; nothing by default."""
 
     push: Push | None = None
     start: StartNoise | None = None
 
-    def to_json(self) -> dict[str, Any]:
-        """Plain values that `read_disturbances` reads back."""
-        plain = {key: value for key, value in asdict(self).items() if value is not None}
-        if "push" in plain:
-            plain["push"] |= {key: list(plain["push"][key]) for key in ("force", "every")}
-        return plain
+    def to_json(self) -> Settings:
+        """Plain values that are read back."""
+        found: Settings = {key: value for key, value in to_plain(self).items() if value is not None}
+        return found
 
     def perturbations(self, seed: int) -> tuple[Perturbation, ...]:
         """What does it in an environment; nothing where nothing happens."""
@@ -94,40 +84,14 @@ class Disturbances:
         return tuple(found)
 
 
-def read_disturbances(written: Mapping[str, Any]) -> Disturbances:
-    """Read ``{push: {force: [0.1, 0.3]}, start: {position: 0.1}}``.
-
-    Raises:
-        WarmstartError: An unknown or unsound setting.
-    """
-    if not isinstance(written, Mapping):
-        raise WarmstartError(f"Expected disturbances {{push: {{force: [0.1, 0.3]}}}}, found {written!r}.")
-    kinds: dict[str, type[Push | StartNoise]] = {"push": Push, "start": StartNoise}
-    made: dict[str, Any] = {}
-    for name, settings in written.items():
-        if name not in kinds:
-            raise unknown_name("disturbance", str(name), kinds)
-        if not isinstance(settings, Mapping):
-            raise WarmstartError(f"{name}: expected a mapping of settings, found {settings!r}.")
-        known = {item.name: item for item in fields(kinds[name])}
-        for key, value in settings.items():
-            if key not in known:
-                raise unknown_name(f"setting of {name}", str(key), known)
-            _check_kind(name, key, value)
-        if name == "push" and "force" not in settings:
-            raise WarmstartError("push: expected its force, such as force: [0.1, 0.3].")
-        made[name] = kinds[name](**settings)
-    return Disturbances(**made)
-
-
 class NoisyStart(Perturbation):
     """Adds noise to start states; see `StartNoise`."""
 
     def __init__(self, settings: StartNoise, seed: int) -> None:
         self.settings, self.seed = settings, seed
 
-    def on_reset(self, env: BatchedEnv, ids: Ids) -> None:
-        """See `Perturbation.on_reset`."""
+    @override
+    def on_reset(self, env: PerturbedEnv, ids: Ids) -> None:
         sim, model = env.sim, env.sim.model
         names = [f"start|{kind}|{dof}" for kind in ("position", "velocity") for dof in range(model.nv)]
         drawn = 2 * uniforms(self.seed, keys_of(names), ids, env.episode_ids[ids]) - 1
@@ -156,7 +120,7 @@ class Pushes(Perturbation):
         self._start: Array = np.zeros(0)
         self._force: Array = np.zeros((0, 3))
 
-    def _find_body(self, env: BatchedEnv) -> int:
+    def _find_body(self, env: PerturbedEnv) -> int:
         """The pushed body; an environment's model stays the same."""
         if self._body >= 0:
             return self._body
@@ -172,8 +136,8 @@ class Pushes(Perturbation):
         self._weight = float(model.body_subtreemass[model.body_rootid[self._body]]) * GRAVITY
         return self._body
 
-    def on_reset(self, env: BatchedEnv, ids: Ids) -> None:
-        """Plan the episode's first push."""
+    @override
+    def on_reset(self, env: PerturbedEnv, ids: Ids) -> None:
         self._find_body(env)
         if len(self._number) != env.num_envs:
             self._number = np.zeros(env.num_envs, dtype=np.int64)
@@ -181,7 +145,7 @@ class Pushes(Perturbation):
         self._number[ids], self._start[ids] = -1, 0.0
         self._next(env, ids)
 
-    def _next(self, env: BatchedEnv, ids: Ids) -> None:
+    def _next(self, env: PerturbedEnv, ids: Ids) -> None:
         """Look up the next push of some environments."""
         self._number[ids] += 1
         drawn = uniforms(self.seed, self._keys, ids, env.episode_ids[ids], self._number[ids])
@@ -195,8 +159,8 @@ class Pushes(Perturbation):
         self._start[ids] += gap
         self._force[ids] = self._weight * size[:, None] * direction
 
-    def before_step(self, env: BatchedEnv, actions: Array) -> Array:
-        """Let forces begin and end."""
+    @override
+    def before_step(self, env: PerturbedEnv, actions: Array) -> Array:
         time = env.elapsed * env.sim.dt
         now = time - self._start
         half = 0.5 * env.sim.dt  # a control step counts for the push that it mostly lies in
@@ -209,38 +173,11 @@ class Pushes(Perturbation):
             self._next(env, over)
         return actions
 
-    def state_dict(self) -> dict[str, Any]:
-        """The push that comes next or goes on, of each environment."""
+    @override
+    def state_dict(self) -> State:
         return {"number": self._number.copy(), "start": self._start.copy(), "force": self._force.copy()}
 
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Restore what `state_dict` returned."""
+    @override
+    def load_state_dict(self, state: State) -> None:
         self._number, self._start = state["number"].copy(), state["start"].copy()
         self._force = state["force"].copy()
-
-
-def _check_kind(name: str, key: str, value: Any) -> None:
-    """See that a setting's value is of its kind."""
-    if key == "body":
-        sound, wanted = isinstance(value, str), "a body's name"
-    elif key == "upwards":
-        sound, wanted = isinstance(value, bool), "true or false"
-    elif key in ("force", "every"):
-        both = value if isinstance(value, list | tuple) else (value, value)
-        sound, wanted = len(both) == 2 and all(map(_is_number, both)), "one number or two, [low, high],"
-    else:
-        sound, wanted = _is_number(value), "a number"
-    if not sound:
-        raise WarmstartError(f"{name}: expected {wanted} as {key}, found {value!r}.")
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
-
-
-def _pair(what: str, value: Any) -> tuple[float, float]:
-    """Two numbers, or one twice."""
-    numbers = (value, value) if isinstance(value, int | float) else tuple(value)
-    if len(numbers) != 2 or not all(isinstance(v, int | float) for v in numbers):
-        raise WarmstartError(f"{what}: expected one number or two, [low, high], found {value!r}.")
-    return float(numbers[0]), float(numbers[1])

@@ -1,12 +1,11 @@
-"""Lets actions and observations of a batched environment pass what goes wrong with them. May import envs."""
-
-from typing import Any
+"""Lets actions and observations of a batched environment pass what goes wrong with them."""
 
 import numpy as np
+from typing_extensions import override
 
 from warmstart.core.errors import WarmstartError
-from warmstart.envs.batched import BatchedEnv
-from warmstart.envs.tasks.hooks import Ids, Perturbation
+from warmstart.core.plain import State
+from warmstart.envs.tasks.hooks import Ids, Perturbation, PerturbedEnv
 from warmstart.sim2real.imperfections.actuators import action_stages
 from warmstart.sim2real.imperfections.imperfections import Imperfections
 from warmstart.sim2real.imperfections.sensors import observation_stages
@@ -36,21 +35,21 @@ class SignalPaths(Perturbation):
 
     def __init__(self, imperfections: Imperfections, seed: int) -> None:
         self.imperfections, self.seed = imperfections, seed
-        self._env: BatchedEnv | None = None
+        self._env: PerturbedEnv | None = None
         self._saved: list[dict[str, Array]] | None = None
         self._acting: list[Stage] = []
         self._sensing: list[Stage] = []
 
-    def before_step(self, env: BatchedEnv, actions: Array) -> Array:
-        """See `Perturbation.before_step`."""
+    @override
+    def before_step(self, env: PerturbedEnv, actions: Array) -> Array:
         if env is not self._env:
             self._join(env)
         if not self._acting:
             return actions
         return self._pass(self._acting, actions, self._everyone, self._everyone[env.elapsed == 0], True)
 
-    def on_observations(self, env: BatchedEnv, observations: Array, ids: Ids) -> Array:
-        """See `Perturbation.on_observations`."""
+    @override
+    def on_observations(self, env: PerturbedEnv, observations: Array, ids: Ids) -> Array:
         if env is not self._env:
             self._join(env)
         begins = not env.elapsed[ids[0]]
@@ -60,8 +59,8 @@ class SignalPaths(Perturbation):
             return observations
         return self._pass(self._sensing, observations, ids, begun, not begins)
 
-    def state_dict(self) -> dict[str, Any]:
-        """See `Perturbation.state_dict`."""
+    @override
+    def state_dict(self) -> State:
         if self._env is None:
             arrays = self._saved
         else:
@@ -69,12 +68,8 @@ class SignalPaths(Perturbation):
             arrays = [{key: a.copy() for key, a in stage.arrays.items()} for stage in stages]
         return {"seed": self.seed, "imperfections": self.imperfections.to_json(), "arrays": arrays}
 
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """See `Perturbation.load_state_dict`.
-
-        Raises:
-            WarmstartError: The state is of other imperfections.
-        """
+    @override
+    def load_state_dict(self, state: State) -> None:
         if state["imperfections"] != self.imperfections.to_json():
             raise WarmstartError(
                 f"Expected the state of the imperfections {self.imperfections.to_json()}, found that of "
@@ -103,13 +98,13 @@ class SignalPaths(Perturbation):
             values = stage.apply(values, now)
         return values
 
-    def _join(self, env: BatchedEnv) -> None:
+    def _join(self, env: PerturbedEnv) -> None:
         if self._env is not None:
             raise WarmstartError(
                 "Expected one environment for each set of imperfections, found a second one: make "
                 "perturbations for each environment."
             )
-        if env.visuals is not None and not self.imperfections.observations_are_true:
+        if env.in_frames and not self.imperfections.observations_are_true:
             raise WarmstartError(
                 f"{env.task} is seen in frames, which noise, delays and failures of sensors leave alone: "
                 "give imperfections of actions, and change what is seen by visual parameters."

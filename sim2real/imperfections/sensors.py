@@ -1,27 +1,27 @@
-"""What sensors and their links do to observations. May import envs."""
+"""What sensors and their links do to observations."""
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.special import ndtri
+from typing_extensions import override
 
 from warmstart.envs.tasks.hooks import Ids
 from warmstart.sim2real.imperfections.imperfections import Imperfections
 from warmstart.sim2real.imperfections.stages import (
     ENDLESS,
+    DelayStage,
     Floats,
-    Late,
-    Losing,
+    LossStage,
     Moment,
-    Noisy,
+    NoiseStage,
     Numbers,
     Part,
     Stage,
     Steps,
-    chosen,
 )
 
 
-class Biased(Stage):
+class BiasStage(Stage):
     """Adds what is drawn at the start of an episode."""
 
     def __init__(self, part: Part) -> None:
@@ -29,20 +29,20 @@ class Biased(Stage):
         self._std, self._keys = part.get("std"), part.keys("offset")
         self.arrays = {"offset": part.zeros()}
 
+    @override
     def begin(self, ids: Ids, episodes: Steps) -> None:
-        """See `Stage.begin`."""
         drawn = self.part.numbers.of_episode(self._keys, ids, episodes)
         self.arrays["offset"][ids] = self._std * ndtri(drawn)
 
+    @override
     def apply(self, values: Floats, now: Moment) -> Floats:
-        """See `Stage.apply`."""
         read = self.part.of(values)
         read += self.arrays["offset"][now.rows]
         return self.part.put(values, read)
 
 
-class Drifting(Stage):
-    """Adds a random walk."""
+class DriftStage(Stage):
+    """Adds a random walk, from 0 at the start of an episode."""
 
     def __init__(self, part: Part) -> None:
         super().__init__(part)
@@ -50,8 +50,8 @@ class Drifting(Stage):
         self._drawn = part.numbers.ask(part.kind, part.names, normal=True)
         self.arrays = {"offset": part.zeros()}
 
+    @override
     def apply(self, values: Floats, now: Moment) -> Floats:
-        """See `Stage.apply`; an episode begins at 0."""
         going = now.elapsed[:, None] > 0
         steps = self._std * np.sqrt(now.dt) * now.numbers[:, self._drawn]
         offset = np.where(going, self.arrays["offset"][now.rows] + steps, 0)
@@ -61,31 +61,33 @@ class Drifting(Stage):
         return self.part.put(values, read)
 
 
-class Quantised(Stage):
+class QuantisationStage(Stage):
     """Rounds to multiples of a resolution."""
 
     def __init__(self, part: Part) -> None:
         super().__init__(part)
         self._resolution = part.get("resolution")
 
+    @override
     def apply(self, values: Floats, now: Moment) -> Floats:
-        """See `Stage.apply`."""
         del now
         read = self.part.of(values)
         return self.part.put(values, np.rint(read / self._resolution) * self._resolution)
 
 
-class Failing(Stage):
+class FailureStage(Stage):
     """Sensors that get stuck or drop out: by chance at a step, for some steps, or once and for all.
 
-    Both in one stage, as what decides when they fail is most of the work.
+    Both in one stage, as what decides when they fail is most of the work. There is nothing to get stuck at
+    when an episode begins.
     """
 
     def __init__(self, stuck: Part, dropped: Part) -> None:
         super().__init__(stuck)
         self._dropped, self._stuck = dropped, stuck
         numbers, names = stuck.numbers, (*stuck.names, *dropped.names)
-        both = Part("failing", slice(None), names, (*stuck.settings, *dropped.settings), numbers)
+        low, high = (np.zeros(len(names)) for _ in range(2))  # which nothing here asks for
+        both = Part("failing", slice(None), names, low, high, numbers, (*stuck.settings, *dropped.settings))
         steps, probability = both.get("steps").astype(np.int32), both.get("probability")
         by_chance = steps > 0
         self._steps = both.spread(steps)
@@ -99,8 +101,8 @@ class Failing(Stage):
             self._happens, self._when = both.keys("happens"), both.keys("when")
             self.arrays["onset"] = both.zeros(np.int64)
 
+    @override
     def begin(self, ids: Ids, episodes: Steps) -> None:
-        """See `Stage.begin`."""
         self.arrays["left"][ids] = 0
         if self._some_for_good:
             numbers = self.part.numbers
@@ -109,8 +111,8 @@ class Failing(Stage):
             onset = 1 + (when * last).astype(np.int64)
             self.arrays["onset"][ids] = np.where(happens < self._in_episodes, onset, ENDLESS)
 
+    @override
     def apply(self, values: Floats, now: Moment) -> Floats:
-        """See `Stage.apply`; there is nothing to get stuck at when an episode begins."""
         failing, sticking = self._failing(now), len(self._stuck)
         if sticking:
             read, last = self._stuck.of(values), self.arrays["last"]
@@ -142,29 +144,30 @@ class Failing(Stage):
         return found
 
 
-def observation_stages(flaws: Imperfections, numbers: Numbers) -> list[Stage]:
+def observation_stages(imperfections: Imperfections, numbers: Numbers) -> list[Stage]:
     """What observations pass, in this order: bias, drift, noise, …; see `Imperfections`.
 
     Raises:
         WarmstartError: A pattern means no dimension.
     """
-    names = numbers.env.observation_layout.names
+    layout = numbers.env.observation_layout
+    delayed, lost = (Part.whole(f"observation_{kind}", layout, numbers) for kind in ("delay", "loss"))
     made: list[Stage] = []
     for kind, stage in _SENSING.items():
-        part = chosen(kind, flaws, names, numbers)
+        part = delayed.chosen(kind, getattr(imperfections, kind))
         made += [stage(part)] if len(part) else []
-    failing = [chosen(kind, flaws, names, numbers) for kind in ("stuck", "dropout")]
-    made += [Failing(*failing)] if any(map(len, failing)) else []
-    if not flaws.observation_delay.is_off:
-        made.append(Late(Part.whole("observation_delay", names, numbers), flaws.observation_delay))
-    if flaws.observation_loss:
-        made.append(Losing(Part.whole("observation_loss", names, numbers), flaws.observation_loss))
+    failing = [delayed.chosen(kind, getattr(imperfections, kind)) for kind in ("stuck", "dropout")]
+    made += [FailureStage(*failing)] if any(map(len, failing)) else []
+    if not imperfections.observation_delay.is_off:
+        made.append(DelayStage(delayed, imperfections.observation_delay))
+    if imperfections.observation_loss:
+        made.append(LossStage(lost, imperfections.observation_loss))
     return made
 
 
 _SENSING: dict[str, type[Stage]] = {
-    "bias": Biased,
-    "drift": Drifting,
-    "noise": Noisy,
-    "quantisation": Quantised,
+    "bias": BiasStage,
+    "drift": DriftStage,
+    "noise": NoiseStage,
+    "quantisation": QuantisationStage,
 }

@@ -1,24 +1,31 @@
-"""Each way in which a sensor, an actuator or a link can be imperfect, as a setting. May import envs."""
+"""Each way in which a sensor, an actuator or a link can be imperfect, as a setting."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from math import inf
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
-from warmstart.core.errors import WarmstartError
+from warmstart.core.plain import (
+    Before,
+    Bounds,
+    Count,
+    Fraction,
+    Names,
+    Natural,
+    NonNegative,
+    Positive,
+    SettingError,
+    check,
+    show,
+    unquoted,
+)
 
 MOST_STEPS, MOST_SECONDS = 1_000, 100.0
 """Longest plausible delay and lag: more is a mistake in the unit."""
-
-
-def check(sound: bool, expected: str, found: Any) -> None:
-    """Raise unless a setting is sound, saying what was expected."""
-    if not sound:
-        raise WarmstartError(f"Expected {expected}, found {found!r}.")
-
-
-def whole(value: Any) -> bool:
-    """Whether a value is a whole number, and not true or false."""
-    return isinstance(value, int) and not isinstance(value, bool)
+Std = Annotated[NonNegative, Before(unquoted)]
+Probability = Annotated[Fraction, Before(unquoted)]
+Factor = Annotated[Positive, Before(unquoted)]
+Width = Annotated[float, Before(unquoted), Bounds(0, 1, below=True)]
 
 
 @dataclass(frozen=True)
@@ -28,129 +35,116 @@ class Setting:
     Attributes:
         SHORT: Numbers that may stand for all of it in YAML: 1 for ``noise: 0.01``, 2 for
             ``motor_strength: [0.8, 1.1]``.
-        OFF: Its first number where it changes nothing.
+        OFF: These numbers where it changes nothing.
     """
 
     SHORT: ClassVar[int] = 1
     OFF: ClassVar[float] = 0.0
 
+    def __post_init__(self) -> None:
+        check(self)
+        low, high = (getattr(self, name, 0) for name in ("low", "high"))
+        if low > high:
+            raise SettingError(("high",), f"expected a number of at least {low:g}, found {high:g}.")
+
+    @classmethod
+    def from_plain(cls, value: Any) -> Any:
+        """Let a number, or two of them, stand for a mapping.
+
+        Raises:
+            SettingError: It is something else.
+        """
+        if isinstance(value, Mapping):
+            return value
+        numbers = [value] * cls.SHORT if isinstance(value, int | float | str) else value
+        if not isinstance(numbers, list | tuple) or len(numbers) != cls.SHORT:
+            wanted = "a number" if cls.SHORT == 1 else "a number, two numbers"
+            message = f"expected {wanted}, a mapping or a list of mappings, found {show(value)}."
+            raise SettingError((), message)
+        return dict(zip(cls._short(), numbers, strict=True))
+
+    @classmethod
+    def _short(cls) -> list[str]:
+        """Fields for which numbers may stand."""
+        return [item.name for item in fields(cls) if not item.kw_only][: cls.SHORT]
+
     @property
     def patterns(self) -> tuple[str, ...]:
         """Names of the dimensions that have it, or patterns; empty for all."""
-        return ()
+        found: tuple[str, ...] = getattr(self, "sensors", getattr(self, "actuators", ()))
+        return found
 
     @property
     def is_off(self) -> bool:
         """Whether it changes nothing."""
-        first = next(item.name for item in fields(self) if not item.kw_only)
-        return bool(getattr(self, first) == self.OFF)
-
-    def to_json(self) -> dict[str, Any]:
-        """Plain values, without those that are as by default."""
-        values = {item.name: getattr(self, item.name) for item in fields(self)}
-        changed = {item.name: values[item.name] for item in fields(self) if values[item.name] != item.default}
-        return {key: list(value) if isinstance(value, tuple) else value for key, value in changed.items()}
+        return all(getattr(self, name) == self.OFF for name in self._short())
 
 
 @dataclass(frozen=True)
 class SensorSetting(Setting):
     """A setting of dimensions of the observation."""
 
-    sensors: tuple[str, ...] = field(default=(), kw_only=True)
+    sensors: Names = field(default=(), kw_only=True)
     """Names of dimensions of the observation, or patterns such as ``*.velocity``; empty for all."""
-
-    @property
-    def patterns(self) -> tuple[str, ...]:
-        """See `Setting.patterns`."""
-        return self.sensors
 
 
 @dataclass(frozen=True)
 class ActuatorSetting(Setting):
     """A setting of dimensions of the action."""
 
-    actuators: tuple[str, ...] = field(default=(), kw_only=True)
+    actuators: Names = field(default=(), kw_only=True)
     """Names of dimensions of the action, or patterns such as ``*thigh.torque``; empty for all."""
 
-    @property
-    def patterns(self) -> tuple[str, ...]:
-        """See `Setting.patterns`."""
-        return self.actuators
+
+@dataclass(frozen=True)
+class Noise(SensorSetting):
+    """Gaussian noise, drawn anew at every step."""
+
+    std: Std
+    """Standard deviation in the sensor's unit."""
 
 
 @dataclass(frozen=True)
-class _Std:
-    std: float
+class Bias(SensorSetting):
+    """An offset drawn once per episode from a Gaussian."""
 
-    def __post_init__(self) -> None:
-        check(0 <= self.std < inf, "a std of at least 0", self.std)
-
-
-@dataclass(frozen=True)
-class _Failures:
-    probability: float
-
-    def __post_init__(self) -> None:
-        check(0 <= self.probability <= 1, "a probability from 0 to 1", self.probability)
+    std: Std
+    """Standard deviation in the sensor's unit."""
 
 
 @dataclass(frozen=True)
-class _Width:
-    width: float
+class Drift(SensorSetting):
+    """An offset that walks at random from 0."""
 
-    def __post_init__(self) -> None:
-        check(0 <= self.width < 1, "a width from 0 to below 1", self.width)
-
-
-@dataclass(frozen=True)
-class Noise(_Std, SensorSetting):
-    """Gaussian noise of standard deviation ``std`` (the sensor's unit), drawn anew at every step."""
-
-
-@dataclass(frozen=True)
-class Bias(_Std, SensorSetting):
-    """An offset drawn once per episode from a Gaussian of standard deviation ``std`` (the sensor's unit)."""
-
-
-@dataclass(frozen=True)
-class Drift(_Std, SensorSetting):
-    """An offset that walks at random from 0: after t seconds its standard deviation is ``std * sqrt(t)``."""
+    std: Std
+    """After t seconds, its standard deviation is ``std * sqrt(t)`` in the sensor's unit."""
 
 
 @dataclass(frozen=True)
 class Quantisation(SensorSetting):
     """A sensor that reads whole multiples of its resolution."""
 
-    resolution: float
+    resolution: Std
     """In the sensor's unit."""
 
-    def __post_init__(self) -> None:
-        check(0 <= self.resolution < inf, "a resolution of at least 0", self.resolution)
-
 
 @dataclass(frozen=True)
-class Dropout(_Failures, SensorSetting):
+class Dropout(SensorSetting):
     """A sensor that fails with ``probability`` at a step and then reads 0."""
 
-    steps: int = 1
+    probability: Probability
+    steps: Count = 1
     """For how long."""
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        check(whole(self.steps) and self.steps >= 1, "whole steps of at least 1", self.steps)
 
 
 @dataclass(frozen=True)
-class Stuck(_Failures, SensorSetting):
+class Stuck(SensorSetting):
     """A sensor that keeps its last value."""
 
-    steps: int = 0
+    probability: Probability
+    steps: Natural = 0
     """For how long, with ``probability`` at a step; 0: with ``probability`` in an episode, to its end, from a
     step on that is any of the time limit's (of 1000 where there is none)."""
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        check(whole(self.steps) and self.steps >= 0, "whole steps of at least 0", self.steps)
 
 
 @dataclass(frozen=True)
@@ -162,48 +156,39 @@ class Delay(Setting):
     """
 
     SHORT: ClassVar[int] = 2
-    low: int = 0
+    low: Natural
     """Smallest delay."""
-    high: int = 0
+    high: Annotated[int, Bounds(0, MOST_STEPS)]
     """Largest delay."""
-    hold: float = 0.0
+    hold: Probability = 0.0
     """Probability that it isn't drawn anew at a step; 1 keeps it for the whole episode."""
 
-    def __post_init__(self) -> None:
-        check(whole(self.low) and self.low >= 0, "a whole low of at least 0", self.low)
-        check(whole(self.high) and self.low <= self.high, f"a whole high of at least {self.low}", self.high)
-        check(self.high <= MOST_STEPS, f"a delay of at most {MOST_STEPS:,} steps", self.high)
-        check(0 <= self.hold <= 1, "a probability from 0 to 1 as hold", self.hold)
 
-    @property
-    def is_off(self) -> bool:
-        """See `Setting.is_off`."""
-        return self.high == 0
+@dataclass(frozen=True)
+class ActionNoise(ActuatorSetting):
+    """Gaussian noise on actions, drawn anew at every step; the sum is clipped to the control range."""
 
-    def to_json(self) -> dict[str, Any]:
-        """See `Setting.to_json`; both bounds are always written."""
-        return {"low": self.low, "high": self.high} | super().to_json()
+    std: Std
+    """In halves of the control range: 0.1 is 0.1 for motors from -1 to 1, 0.3 for ones from -3 to 3."""
 
 
 @dataclass(frozen=True)
-class ActionNoise(_Std, ActuatorSetting):
-    """Gaussian noise on actions, drawn anew at every step; the sum is clipped to the control range.
+class DeadBand(ActuatorSetting):
+    """Actions near 0 do nothing."""
 
-    ``std`` is in halves of the control range: 0.1 is 0.1 for motors from -1 to 1, 0.3 for ones from -3 to 3.
-    """
-
-
-@dataclass(frozen=True)
-class DeadBand(_Width, ActuatorSetting):
-    """Actions near 0 do nothing: those in a band around it of a ``width`` that is a share of the range."""
+    width: Width
+    """Of the band around 0, as a share of the control range."""
 
 
 @dataclass(frozen=True)
-class Backlash(_Width, ActuatorSetting):
+class Backlash(ActuatorSetting):
     """Play between motor and joint: the output moves once the input has crossed a gap.
 
-    Its ``width`` is a share of the control range. An episode begins with both at 0, in the middle of the gap.
+    An episode begins with both at 0, in the middle of the gap.
     """
+
+    width: Width
+    """Of the gap, as a share of the control range."""
 
 
 @dataclass(frozen=True)
@@ -211,11 +196,8 @@ class RateLimit(ActuatorSetting):
     """The output changes only so fast, from 0 at the start of an episode."""
 
     OFF: ClassVar[float] = inf
-    rate: float
+    rate: Annotated[float, Before(unquoted), Bounds(0, above=True)]
     """Control ranges per second."""
-
-    def __post_init__(self) -> None:
-        check(self.rate > 0, "a rate above 0", self.rate)
 
 
 @dataclass(frozen=True)
@@ -226,15 +208,8 @@ class Lag(ActuatorSetting):
     for actions that are held in between.
     """
 
-    time_constant: float
+    time_constant: Annotated[float, Before(unquoted), Bounds(0, MOST_SECONDS)]
     """Seconds."""
-
-    def __post_init__(self) -> None:
-        check(
-            0 <= self.time_constant <= MOST_SECONDS,
-            f"a time_constant from 0 to {MOST_SECONDS:g} s",
-            self.time_constant,
-        )
 
 
 @dataclass(frozen=True)
@@ -246,19 +221,11 @@ class MotorStrength(ActuatorSetting):
     """
 
     SHORT: ClassVar[int] = 2
-    low: float
+    OFF: ClassVar[float] = 1.0
+    low: Factor
     """Smallest factor."""
-    high: float
+    high: Factor
     """Largest factor."""
-
-    def __post_init__(self) -> None:
-        check(self.low > 0, "a low factor above 0", self.low)
-        check(self.low <= self.high < inf, f"a high factor of at least {self.low:g}", self.high)
-
-    @property
-    def is_off(self) -> bool:
-        """See `Setting.is_off`."""
-        return self.low == self.high == 1
 
 
 @dataclass(frozen=True)
@@ -266,8 +233,5 @@ class Saturation(ActuatorSetting):
     """The output reaches only a share of the control range on either side of 0."""
 
     OFF: ClassVar[float] = 1.0
-    limit: float
+    limit: Annotated[float, Before(unquoted), Bounds(0, 1, above=True)]
     """The share."""
-
-    def __post_init__(self) -> None:
-        check(0 < self.limit <= 1, "a limit above 0 and at most 1", self.limit)

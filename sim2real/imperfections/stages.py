@@ -1,6 +1,7 @@
 """The path that observations and actions take: a chain of stages, each the arithmetic of one imperfection.
 
-All environments pass a stage together. May import envs.
+All environments pass a stage together. Here are what stages share and what links do; see `sensors` and
+`actuators` for the others.
 """
 
 from collections.abc import Sequence
@@ -10,6 +11,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from typing_extensions import override
 
 from warmstart.core.errors import unknown_name
 from warmstart.core.keyed import (
@@ -24,9 +26,8 @@ from warmstart.core.keyed import (
     start,
     uniforms,
 )
-from warmstart.envs.batched import BatchedEnv
-from warmstart.envs.tasks.hooks import Ids
-from warmstart.sim2real.imperfections.imperfections import Imperfections
+from warmstart.envs.simulation.layouts import Layout
+from warmstart.envs.tasks.hooks import Ids, PerturbedEnv
 from warmstart.sim2real.imperfections.settings import Delay, Setting
 
 Array = NDArray[Any]
@@ -68,7 +69,7 @@ class Numbers:
         env: The environment.
     """
 
-    def __init__(self, seed: int, env: BatchedEnv) -> None:
+    def __init__(self, seed: int, env: PerturbedEnv) -> None:
         self.env, self._seed = env, seed
         self._uniform: list[str] = []
         self._normal: list[str] = []
@@ -149,22 +150,55 @@ class Part:
     """An index of the dimensions."""
     names: tuple[str, ...]
     """Their names."""
-    settings: tuple[Setting, ...]
-    """The setting that holds for each."""
+    low: Floats
+    """Their smallest values; -inf for no bound. Shape: (len(self),)."""
+    high: Floats
+    """Their largest values; inf for no bound. Shape: (len(self),)."""
     numbers: Numbers
     """Where random numbers come from."""
+    settings: tuple[Setting, ...] = ()
+    """The setting that holds for each; none where one holds for all."""
 
     def __len__(self) -> int:
         return len(self.names)
 
     @classmethod
-    def whole(cls, kind: str, names: Sequence[str], numbers: Numbers) -> "Part":
-        """All dimensions, of what has no settings for each."""
-        return cls(kind, slice(None), tuple(names), (), numbers)
+    def whole(cls, kind: str, layout: Layout, numbers: Numbers) -> "Part":
+        """All dimensions."""
+        low, high = np.array([(each.low, each.high) for each in layout.dimensions]).T
+        return cls(kind, slice(None), layout.names, low, high, numbers)
+
+    def chosen(self, kind: str, settings: Sequence[Setting]) -> "Part":
+        """Find the dimensions that have an imperfection; of several settings the last holds.
+
+        Raises:
+            WarmstartError: A pattern means no dimension; the nearest names are listed.
+        """
+        found: dict[int, Setting] = {}
+        for setting in settings:
+            for pattern in setting.patterns or ("*",):
+                meant = [i for i, n in enumerate(self.names) if n == pattern or fnmatchcase(n, pattern)]
+                if not meant:
+                    raise unknown_name(f"dimension of {kind}", pattern, self.names)
+                found |= dict.fromkeys(meant, setting)
+        on = sorted(i for i, setting in found.items() if not setting.is_off)
+        return Part(
+            kind,
+            slice(None) if len(on) == len(self) else np.array(on, dtype=np.intp),
+            tuple(self.names[i] for i in on),
+            self.low[on],
+            self.high[on],
+            self.numbers,
+            tuple(found[i] for i in on),
+        )
 
     def get(self, name: str) -> Floats:
         """A number of the settings. Shape: (len(self),)."""
         return np.array([getattr(setting, name) for setting in self.settings], dtype=np.float64)
+
+    def get_share(self, name: str) -> Floats:
+        """A number of the settings that is a share of the range, in its unit. Shape: (n, len(self))."""
+        return self.spread(self.get(name) * (self.high - self.low))
 
     def keys(self, what: str) -> Keys:
         """Keys of the numbers of an episode. Shape: (len(self),)."""
@@ -176,9 +210,7 @@ class Part:
 
     def spread(self, numbers: Array) -> Array:
         """The same for every environment, written out, which is faster to reckon with. As `zeros`."""
-        found = self.zeros(numbers.dtype)
-        found[...] = numbers
-        return found
+        return self.zeros(numbers.dtype) + numbers
 
     def of(self, values: Floats) -> Floats:
         """The part of a path's values: the array itself where it is all of it, else a copy."""
@@ -196,6 +228,7 @@ class Stage:
     """One imperfection along a path.
 
     Attributes:
+        part: The dimensions that have it.
         arrays: Its state.
     """
 
@@ -204,32 +237,44 @@ class Stage:
         self.arrays: dict[str, Array] = {}
 
     def begin(self, ids: Ids, episodes: Steps) -> None:
-        """Forget the last episode of environments."""
+        """Forget the last episode of environments. Shapes: (ids,)."""
 
     def apply(self, values: Floats, now: Moment) -> Floats:
         """Return what comes out, maybe in the same array. Shapes: (m, k)."""
         raise NotImplementedError(f"{type(self).__name__} has no apply(values, now).")
 
 
-def chosen(kind: str, flaws: Imperfections, names: Sequence[str], numbers: Numbers) -> Part:
-    """Find the dimensions that have an imperfection; of several settings the last holds.
+class NoiseStage(Stage):
+    """Adds noise; its standard deviation is in a unit, of each dimension or of all."""
 
-    Raises:
-        WarmstartError: A pattern means no dimension; the nearest names are listed.
-    """
-    found: dict[int, Setting] = {}
-    for setting in getattr(flaws, kind):
-        for pattern in setting.patterns or ("*",):
-            meant = [i for i, name in enumerate(names) if name == pattern or fnmatchcase(name, pattern)]
-            if not meant:
-                raise unknown_name(f"dimension of {kind}", pattern, names)
-            found |= dict.fromkeys(meant, setting)
-    on = sorted(i for i, setting in found.items() if not setting.is_off)
-    where = slice(None) if len(on) == len(names) else np.array(on, dtype=np.intp)
-    return Part(kind, where, tuple(names[i] for i in on), tuple(found[i] for i in on), numbers)
+    def __init__(self, part: Part, unit: Floats | float = 1.0) -> None:
+        super().__init__(part)
+        self._std = part.spread((part.get("std") * unit).astype(np.float32))
+        self._drawn = part.numbers.ask(part.kind, part.names, normal=True)
+
+    @override
+    def apply(self, values: Floats, now: Moment) -> Floats:
+        read = self.part.of(values)
+        read += self._std[now.rows] * now.numbers[:, self._drawn]
+        return self.part.put(values, read)
 
 
-class Late(Stage):
+class RepeatStage(Stage):
+    """Takes a value every so many steps and holds it in between."""
+
+    def __init__(self, part: Part, steps: int) -> None:
+        super().__init__(part)
+        self._steps = steps
+        self.arrays = {"last": part.zeros()}
+
+    @override
+    def apply(self, values: Floats, now: Moment) -> Floats:
+        last = self.arrays["last"]
+        np.copyto(last, values, where=(now.elapsed % self._steps == 0)[:, None])
+        return last.copy()
+
+
+class DelayStage(Stage):
     """Hands on what came in some steps ago; at first, the first of the episode."""
 
     def __init__(self, part: Part, delay: Delay) -> None:
@@ -244,8 +289,8 @@ class Late(Stage):
             self._drawn = part.numbers.ask(part.kind, ("changes", "to"))
             self.arrays["delay"] = np.zeros(part.numbers.env.num_envs, dtype=np.int64)
 
+    @override
     def apply(self, values: Floats, now: Moment) -> Floats:
-        """See `Stage.apply`."""
         history = self.arrays["history"]
         self.arrays["clock"] += now.goes_on
         clock = int(self.arrays["clock"][0])
@@ -254,11 +299,12 @@ class Late(Stage):
         if len(now.begun):
             history[:, now.begun] = values if len(now.begun) == len(now.ids) else values[now.begun]
         if self._varies:
-            late: Floats = history[(clock - self._varying(now)) % self._size, now.ids]
-            return late
+            delayed: Floats = history[(clock - self._varying(now)) % self._size, now.ids]
+            return delayed
         return np.array(history[(clock - self._delay.high) % self._size][now.rows])
 
     def _varying(self, now: Moment) -> Steps:
+        """Draw delays anew. Shape: (m,)."""
         low, high, before = self._delay.low, self._delay.high, self.arrays["delay"][now.rows]
         changes, to = now.numbers[:, self._drawn].T
         drawn = low + (to * (high - low + 1)).astype(np.int64)
@@ -269,7 +315,7 @@ class Late(Stage):
         return delay
 
 
-class Losing(Stage):
+class LossStage(Stage):
     """Repeats what came last where something gets lost; the first of an episode never does."""
 
     def __init__(self, part: Part, probability: float) -> None:
@@ -278,24 +324,9 @@ class Losing(Stage):
         self._drawn = part.numbers.ask(part.kind, ("lost",))
         self.arrays = {"last": part.zeros()}
 
+    @override
     def apply(self, values: Floats, now: Moment) -> Floats:
-        """See `Stage.apply`."""
         lost = (now.numbers[:, self._drawn] < self._probability) & (now.elapsed > 0)[:, None]
         values = np.where(lost, self.arrays["last"][now.rows], values)
         self.arrays["last"][now.rows] = values
         return values
-
-
-class Noisy(Stage):
-    """Adds noise; its standard deviation is in a unit, of each dimension or of all."""
-
-    def __init__(self, part: Part, unit: Floats | float = 1.0) -> None:
-        super().__init__(part)
-        self._std = part.spread((part.get("std") * unit).astype(np.float32))
-        self._drawn = part.numbers.ask(part.kind, part.names, normal=True)
-
-    def apply(self, values: Floats, now: Moment) -> Floats:
-        """See `Stage.apply`."""
-        read = self.part.of(values)
-        read += self._std[now.rows] * now.numbers[:, self._drawn]
-        return self.part.put(values, read)

@@ -1,27 +1,42 @@
 """Distributions of randomized values, each as the quantiles of one uniform number.
 
-So every kind of term draws in the same way, and correlated terms are a Gaussian copula. May import envs.
+So every kind of term draws in the same way, and correlated terms are a Gaussian copula.
 """
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
-from typing import Any, ClassVar
+from dataclasses import dataclass
+from typing import Annotated, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.special import betaincinv, ndtr, ndtri
+from typing_extensions import override
 
-from warmstart.core.errors import WarmstartError, unknown_name
+from warmstart.core.errors import WarmstartError
+from warmstart.core.plain import Before, Finite, NonNegative, Positive, check, unquoted
 
 Floats = NDArray[np.float64]
+Number = Annotated[Finite, Before(unquoted)]
+AboveZero = Annotated[Positive, Before(unquoted)]
 TAIL = 1e-9
 """Unbounded distributions are cut off where this probability is left on a side: six standard deviations."""
 
 
+@dataclass(frozen=True)
 class Distribution:
-    """What a value may be."""
+    """What a value may be.
+
+    Raises:
+        WarmstartError: A number is out of range.
+    """
 
     name: ClassVar[str]
+
+    def __post_init__(self) -> None:
+        check(self)
+        low, high = (getattr(self, name, 0.0) for name in ("low", "high"))
+        if low > high:
+            raise WarmstartError(f"A range goes from low to high, found {low:g} to {high:g}: swap them.")
 
     @property
     def bounds(self) -> tuple[float, float]:
@@ -33,25 +48,17 @@ class Distribution:
         """Values below which given shares of the probability lie, between 0 and 1; same shape."""
         raise NotImplementedError(f"{type(self).__name__} has no quantile(share).")
 
-    def to_json(self) -> dict[str, Any]:
-        """Plain values, the name under ``distribution``."""
-        values = {key: list(v) if isinstance(v, tuple) else v for key, v in asdict(self).items()}  # type: ignore[call-overload]
-        return {"distribution": self.name, **values}
-
 
 @dataclass(frozen=True)
 class Uniform(Distribution):
     """Every value between the bounds alike."""
 
     name: ClassVar[str] = "uniform"
-    low: float
-    high: float
+    low: Number
+    high: Number
 
-    def __post_init__(self) -> None:
-        _check_bounds(self.low, self.high)
-
+    @override
     def quantile(self, share: Floats) -> Floats:
-        """See `Distribution.quantile`."""
         return self.low + share * (self.high - self.low)
 
 
@@ -60,19 +67,13 @@ class LogUniform(Distribution):
     """Every factor between the bounds alike."""
 
     name: ClassVar[str] = "log_uniform"
-    low: float
-    high: float
+    low: AboveZero
+    high: AboveZero
 
-    def __post_init__(self) -> None:
-        _check_bounds(self.low, self.high)
-        if self.low <= 0:
-            raise WarmstartError(f"A log-uniform range needs bounds above 0, found {self.low:g}.")
-
+    @override
     def quantile(self, share: Floats) -> Floats:
-        """See `Distribution.quantile`."""
         low, high = np.log(self.low), np.log(self.high)
-        found: Floats = np.exp(low + share * (high - low))
-        return found
+        return np.asarray(np.exp(low + share * (high - low)))
 
 
 @dataclass(frozen=True)
@@ -80,16 +81,12 @@ class Normal(Distribution):
     """A Gaussian, cut off at six standard deviations."""
 
     name: ClassVar[str] = "normal"
-    mean: float
-    std: float
+    mean: Number
+    std: AboveZero
 
-    def __post_init__(self) -> None:
-        _check_normal(self.mean, self.std)
-
+    @override
     def quantile(self, share: Floats) -> Floats:
-        """See `Distribution.quantile`."""
-        found: Floats = self.mean + self.std * ndtri(np.clip(share, TAIL, 1 - TAIL))
-        return found
+        return np.asarray(self.mean + self.std * ndtri(np.clip(share, TAIL, 1 - TAIL)))
 
 
 @dataclass(frozen=True)
@@ -97,14 +94,13 @@ class TruncatedNormal(Distribution):
     """A Gaussian between two bounds, whose mean and standard deviation are those before the cut."""
 
     name: ClassVar[str] = "truncated_normal"
-    mean: float
-    std: float
-    low: float
-    high: float
+    mean: Number
+    std: AboveZero
+    low: Number
+    high: Number
 
     def __post_init__(self) -> None:
-        _check_normal(self.mean, self.std)
-        _check_bounds(self.low, self.high)
+        super().__post_init__()
         if self._ends[1] - self._ends[0] < TAIL:
             raise WarmstartError(
                 f"A normal distribution of mean {self.mean:g} and standard deviation {self.std:g} has "
@@ -116,8 +112,8 @@ class TruncatedNormal(Distribution):
         low, high = ((bound - self.mean) / self.std for bound in (self.low, self.high))
         return float(ndtr(low)), float(ndtr(high))
 
+    @override
     def quantile(self, share: Floats) -> Floats:
-        """See `Distribution.quantile`."""
         first, last = self._ends
         found: Floats = self.mean + self.std * ndtri(first + share * (last - first))
         return np.clip(found, self.low, self.high)
@@ -128,22 +124,14 @@ class Beta(Distribution):
     """A Beta distribution stretched over the bounds; 1 and 1 are uniform."""
 
     name: ClassVar[str] = "beta"
-    low: float
-    high: float
-    alpha: float
-    beta: float
+    low: Number
+    high: Number
+    alpha: AboveZero
+    beta: AboveZero
 
-    def __post_init__(self) -> None:
-        _check_bounds(self.low, self.high)
-        if not (0 < self.alpha < np.inf and 0 < self.beta < np.inf):
-            raise WarmstartError(
-                f"A Beta distribution needs alpha and beta above 0, found {self.alpha:g} and {self.beta:g}."
-            )
-
+    @override
     def quantile(self, share: Floats) -> Floats:
-        """See `Distribution.quantile`."""
-        found: Floats = self.low + (self.high - self.low) * betaincinv(self.alpha, self.beta, share)
-        return found
+        return np.asarray(self.low + (self.high - self.low) * betaincinv(self.alpha, self.beta, share))
 
 
 @dataclass(frozen=True)
@@ -151,60 +139,33 @@ class Categorical(Distribution):
     """One of several values."""
 
     name: ClassVar[str] = "categorical"
-    values: tuple[float, ...]
-    weights: tuple[float, ...] = ()
+    values: tuple[Number, ...]
+    weights: tuple[Annotated[NonNegative, Before(unquoted)], ...] = ()
     """In proportion to the probabilities; empty for equal ones."""
 
     def __post_init__(self) -> None:
-        if not self.values or not np.isfinite(self.values).all():
-            raise WarmstartError(f"Expected finite values to choose from, found {list(self.values)}.")
-        if self.weights and (
-            len(self.weights) != len(self.values)
-            or not np.isfinite(self.weights).all()
-            or min(self.weights) < 0
-            or sum(self.weights) <= 0
-        ):
+        super().__post_init__()
+        if not self.values:
+            raise WarmstartError("Expected a list of values to choose from, found none.")
+        if self.weights and (len(self.weights) != len(self.values) or sum(self.weights) <= 0):
             raise WarmstartError(
                 f"Expected a weight of at least 0 for each of {len(self.values)} values, one of them above "
                 f"0, found {list(self.weights)}."
             )
 
     @property
+    @override
     def bounds(self) -> tuple[float, float]:
-        """Smallest and largest value."""
         return min(self.values), max(self.values)
 
+    @override
     def quantile(self, share: Floats) -> Floats:
-        """The value into whose stretch of the unit interval a share falls, in the order they are given."""
         weights = np.array(self.weights or np.ones(len(self.values)))
-        ends = np.cumsum(weights) / weights.sum()
-        chosen = np.searchsorted(ends[:-1], share, side="right")
-        return np.array(self.values)[chosen]
+        ends = np.cumsum(weights) / weights.sum()  # each value has a stretch of the unit interval, in order
+        return np.array(self.values)[np.searchsorted(ends[:-1], share, side="right")]
 
 
 DISTRIBUTIONS: Mapping[str, type[Distribution]] = {
     kind.name: kind for kind in (Uniform, LogUniform, Normal, TruncatedNormal, Beta, Categorical)
 }
 """Distributions by name."""
-
-
-def distribution_kind(name: str) -> type[Distribution]:
-    """A distribution by its name; an unknown one is an error that lists those there are."""
-    if name not in DISTRIBUTIONS:
-        raise unknown_name("distribution", name, DISTRIBUTIONS)
-    return DISTRIBUTIONS[name]
-
-
-def _check_bounds(low: float, high: float) -> None:
-    if not (np.isfinite(low) and np.isfinite(high)):
-        raise WarmstartError(f"A range needs two finite bounds, found {low:g} and {high:g}.")
-    if low > high:
-        raise WarmstartError(f"A range goes from low to high, found {low:g} to {high:g}: swap them.")
-
-
-def _check_normal(mean: float, std: float) -> None:
-    if not (np.isfinite(mean) and 0 < std < np.inf):
-        raise WarmstartError(
-            f"A normal distribution needs a finite mean and a standard deviation above 0, found {mean:g} and "
-            f"{std:g}."
-        )

@@ -1,12 +1,9 @@
-"""Domain randomization as data: terms over physical and visual parameters, drawn by key.
-
-May import envs, agents and transfer.
-"""
+"""Domain randomization: draws of terms over physical and visual parameters, by key."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,15 +11,16 @@ from scipy.special import ndtr, ndtri
 
 from warmstart.core.errors import WarmstartError, unknown_name
 from warmstart.core.keyed import keys_of, uniforms
-from warmstart.envs.physics.parameters import Operation, Parameters
+from warmstart.core.plain import Before, Bounds, Settings, State, check, read, unquoted
+from warmstart.envs.physics.parameters import Parameters
+from warmstart.envs.tasks.contexts import Operation
 from warmstart.sim2real.randomization.distributions import Uniform
-from warmstart.sim2real.randomization.terms import Term, number, read_term
+from warmstart.sim2real.randomization.terms import Term, TermSource, read_term
 
 Floats = NDArray[np.float64]
 Ids = NDArray[Any]
 _NEUTRAL: Mapping[Operation, float] = {"scale": 1.0, "add": 0.0, "set": np.nan}
 """What leaves a parameter as it is."""
-_EXAMPLE = "{between: [a, b], r: 0.5}"
 
 
 @dataclass(frozen=True)
@@ -31,17 +29,16 @@ class Correlation:
 
     between: tuple[str, str]
     """Names of the terms."""
-    r: float
-    """Correlation of the Gaussian copula that joins them, from -1 to 1."""
+    r: Annotated[float, Before(unquoted), Bounds(-1, 1)]
+    """Correlation of the Gaussian copula that joins them."""
 
     def __post_init__(self) -> None:
-        if len(self.between) != 2 or self.between[0] == self.between[1]:
+        check(self)
+        if self.between[0] == self.between[1]:
             raise WarmstartError(f"A correlation is between two terms, found {list(self.between)}.")
-        if not -1 <= self.r <= 1:
-            raise WarmstartError(f"Expected a correlation from -1 to 1, found {self.r:g}.")
 
 
-class Randomization:
+class Randomization(TermSource):
     """A `ContextSource` that draws the physics of every episode from terms.
 
     Draws are looked up by key: the same (seed, term, environment, episode) gives the same value whatever the
@@ -66,18 +63,13 @@ class Randomization:
         *,
         drawn_as: Sequence[str] | None = None,
     ) -> None:
-        self.randomized, self.seed = tuple(terms), seed
+        super().__init__(terms)
+        self.seed = seed
         self.correlations = tuple(correlations)
         self._copula = _copula(self.randomized, self.correlations)
         self._drawn_as = tuple(_distinct(self.randomized) if drawn_as is None else drawn_as)
         self._keys = keys_of(self._drawn_as)
         self._chances = keys_of([f"{name}|applied" for name in self._drawn_as])
-        self._columns = np.repeat(
-            np.arange(len(self.randomized)), [len(term.parameters) for term in self.randomized]
-        )
-        self.terms: Sequence[tuple[str, Operation]] = tuple(
-            (parameter, term.operation) for term in self.randomized for parameter in term.parameters
-        )
         self._startup = np.array([term.when.kind == "startup" for term in self.randomized], dtype=bool)
         self._probability = np.array([term.probability for term in self.randomized])
         self._by_chance = bool((self._probability < 1).any())
@@ -90,14 +82,9 @@ class Randomization:
         self.changes_within = any(term.when.kind in ("steps", "seconds") for term in self.randomized)
 
     @property
-    def names(self) -> tuple[str, ...]:
-        """Names of the columns of what is drawn: one for each parameter."""
-        return tuple(parameter for parameter, _ in self.terms)
-
-    @property
     def bounds(self) -> tuple[Floats, Floats]:
         """Smallest and largest numbers that can be drawn. Shapes: (n_terms,)."""
-        low, high = self._bounds[self._columns].T
+        low, high = self._bounds[self.columns].T
         return low, high
 
     def draw(self, env_ids: Ids, episode_ids: Ids) -> Floats:
@@ -152,8 +139,7 @@ class Randomization:
         if self._by_chance:
             chances = self._shares(self._chances, envs, episodes, rounds)
             values = np.where(chances < self._probability, values, self._neutral)
-        drawn: Floats = values[:, self._columns]
-        return drawn
+        return np.asarray(values[:, self.columns])
 
     def _shares(self, keys: Any, envs: Ids, episodes: Ids, rounds: NDArray[np.int64]) -> Floats:
         """A uniform number for each environment and term; startup terms know of no episodes."""
@@ -223,49 +209,33 @@ class Randomization:
         ends = np.cumsum([0, *(len(term.parameters) for term in self.randomized)]).tolist()
         return [found[start:end] for start, end in pairwise(ends)]
 
-    def state_dict(self) -> dict[str, Any]:
+    def state_dict(self) -> State:
         """State to store in a checkpoint: nothing but the seed, since draws are keyed."""
         return {"seed": self.seed}
 
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+    def load_state_dict(self, state: State) -> None:
         """Restore ``state_dict()``."""
         self.seed = int(state["seed"])
 
 
-def read_terms(written: Mapping[str, Any]) -> tuple[tuple[Term, ...], tuple[Correlation, ...]]:
-    """Read terms by name, as in YAML, and their ``correlations``.
+def read_terms(written: Settings) -> tuple[tuple[Term, ...], tuple[Correlation, ...]]:
+    """Read terms by name, as in YAML, and their ``correlations``, ``[{between: [a, b], r: 0.5}]``.
 
     Raises:
         WarmstartError: A term or correlation is not one; the message names it.
     """
     if not isinstance(written, Mapping):
         raise WarmstartError(f"Expected terms by name, {{torso.mass: x0.5:x2}}, found {written!r}.")
-    terms = {
-        str(name): read_term(str(name), value) for name, value in written.items() if name != "correlations"
-    }
-    together = written.get("correlations") or ()
-    if not isinstance(together, list | tuple):
-        raise WarmstartError(f"Expected a list of correlations, [{_EXAMPLE}], found {together!r}.")
-    correlations = tuple(_correlation(each, terms) for each in together)
-    _copula(tuple(terms.values()), correlations)  # what can't be drawn together is refused here already
-    return tuple(terms.values()), correlations
-
-
-def _correlation(written: Any, terms: Mapping[str, Term]) -> Correlation:
-    """Read a correlation between two of the terms by name."""
-    if not isinstance(written, Mapping) or set(written) != {"between", "r"}:
-        raise WarmstartError(f"Expected a correlation {_EXAMPLE}, found {written!r}.")
-    between = written["between"]
-    if not isinstance(between, list | tuple) or len(between) != 2:
-        raise WarmstartError(f"Expected a correlation between two terms, [a, b], found {between!r}.")
-    for name in map(str, between):
+    terms = {str(key): read_term(str(key), value) for key, value in written.items() if key != "correlations"}
+    listed = written.get("correlations") or ()
+    together: tuple[Correlation, ...] = read(tuple[Correlation, ...], listed, ("correlations",))
+    for name in (name for each in together for name in each.between):
         if name not in terms:
             raise unknown_name("term to correlate", name, terms)
-    first, second = (terms[str(name)].name for name in between)
-    try:
-        return Correlation((first, second), number("r", written["r"]))
-    except WarmstartError as error:
-        raise WarmstartError(f"correlation of {first} and {second}: {error}") from None
+    pairs = [(terms[each.between[0]].name, terms[each.between[1]].name) for each in together]
+    correlations = tuple(Correlation(pair, each.r) for pair, each in zip(pairs, together, strict=True))
+    _copula(tuple(terms.values()), correlations)  # what can't be drawn together is refused here already
+    return tuple(terms.values()), correlations
 
 
 def _deciding(name: str, became: Mapping[str, Sequence[int]]) -> Sequence[int]:

@@ -7,13 +7,14 @@ measured how wrong Gymnasium's models are:
 - ``medium`` is what an unmeasured one leaves open: about twice to three times as much, and not symmetrical
   where a robot errs in one direction (cables and payloads add mass, motors are weaker than they say).
 - ``heavy`` asks how much a policy can bear: factors of about two, more than measuring anything would leave
-  open. Five tasks have absolute masses of the Robust RL suite in it (`_RRLS`); nothing else is from there.
+  open. Five tasks have absolute masses of the Robust RL suite in it; nothing else is from there.
 """
 
 from collections.abc import Mapping
 from typing import Any
 
 from warmstart.core.errors import WarmstartError, unknown_name
+from warmstart.envs.robots.table import robots
 from warmstart.envs.tasks.task import Task
 from warmstart.sim2real.randomization.randomization import Correlation, read_terms
 from warmstart.sim2real.randomization.terms import Term
@@ -30,85 +31,27 @@ def _log(text: str) -> dict[str, Any]:
     return {"range": text, "distribution": "log_uniform"}
 
 
-# Medium's friction: mujoco_playground's Go1 tasks set it uniformly from 0.4 to 1.0, ±43% about the middle.
-# The others are ours. Contacts (solref: the time constant) get softer by more than harder, since time
-# constants of few timesteps make simulations unstable.
-_TOUCHING: Mapping[str, Terms] = {
-    "light": {"friction": "x0.8:x1.2"},
-    "medium": {"friction": "x0.6:x1.4", "solref": "x0.7:x1.5"},
-    "heavy": {"friction": _log("x0.33:x2"), "solref": "x0.6:x2", "gravity": "x0.9:x1.1"},
+# Light's masses: mujoco_playground's Go1 tasks scale every link's by 0.9 to 1.1. Medium's friction: they set
+# it uniformly from 0.4 to 1.0, ±43% about the middle. Light's damping: its Leap hand tasks scale it by 0.8 to
+# 1.2. All others are ours. Motors are weaker sooner than stronger, as batteries sag. Contacts (their time
+# constant) get softer by more than harder, since time constants of few timesteps make simulations unstable.
+# The inertia of a rotor behind a gear is seldom on a data sheet (the Go1 tasks scale it by 1.0 to 1.05 only).
+PARTS: Mapping[str, Terms] = {
+    "mass": {"light": _each("x0.9:x1.1"), "medium": _each("x0.75:x1.3"), "heavy": _each("x0.6:x1.5")},
+    "motor": {"light": "x0.95:x1.05", "medium": "x0.8:x1.1", "heavy": "x0.7:x1.2"},
+    "friction": {"light": "x0.8:x1.2", "medium": "x0.6:x1.4", "heavy": _log("x0.33:x2")},
+    "softness": {"medium": "x0.7:x1.5", "heavy": "x0.6:x2"},
+    "gravity": {"heavy": "x0.9:x1.1"},
+    "damping": {"light": "x0.8:x1.2", "medium": _log("x0.67:x1.5"), "heavy": _log("x0.5:x2")},
+    "armature": {"light": "x0.9:x1.1", "medium": "x0.7:x1.3", "heavy": _log("x0.5:x2")},
+    "viscosity": {"light": "x0.8:x1.2", "medium": "x0.6:x1.4", "heavy": _log("x0.33:x2")},
 }
-"""Of robots that touch the ground."""
-# Light's masses: mujoco_playground's Go1 tasks scale every link's by 0.9 to 1.1. The others are ours; motors
-# are weaker sooner than stronger, as batteries sag.
-_DRIVEN: Mapping[str, Terms] = {
-    "light": {"body.*.mass": _each("x0.9:x1.1"), "gear": "x0.95:x1.05"},
-    "medium": {"body.*.mass": _each("x0.75:x1.3"), "gear": "x0.8:x1.1"},
-    "heavy": {"body.*.mass": _each("x0.6:x1.5"), "gear": "x0.7:x1.2"},
-}
-"""Of every robot."""
-# Light's: mujoco_playground's Leap hand tasks scale damping by 0.8 to 1.2. The others are ours.
-_DAMPED: Mapping[str, Terms] = {
-    "light": {"damping": "x0.8:x1.2"},
-    "medium": {"damping": _log("x0.67:x1.5")},
-    "heavy": {"damping": _log("x0.5:x2")},
-}
-"""Of robots whose model has joint damping."""
-# All ours: the inertia of a rotor behind a gear is seldom on a data sheet. (mujoco_playground's Go1 tasks
-# scale it by 1.0 to 1.05 only.)
-_ARMATURE: Mapping[str, Terms] = {
-    "light": {"armature": "x0.9:x1.1"},
-    "medium": {"armature": "x0.7:x1.3"},
-    "heavy": {"armature": _log("x0.5:x2")},
-}
-"""Of robots whose model has rotor inertia."""
-# RRLS's masses of its three parameters for HalfCheetah, Hopper and Walker2d, of its two for InvertedPendulum
-# and of its one for Ant (github.com/SuReLI/RRLS, rrls/envs). Not taken from there: friction (0.1 to 3 or 4,
-# absolute), two legs of Ant (0.01 to 3 kg, where they have 0.04), HumanoidStandup's masses, and adversarial
-# forces; for these the terms above stand. Hopper's own torso (3.67 kg) and thigh (4.06 kg) are heavier than
-# any that is drawn, as they are there.
-_RRLS: Mapping[str, Terms] = {
-    "HalfCheetah-v5": {"torso.mass": "0.1:7", "bthigh.mass": "0.1:3"},
-    "Hopper-v5": {"torso.mass": "0.1:3", "thigh.mass": "0.1:4"},
-    "Walker2d-v5": {"torso.mass": "0.1:5", "thigh.mass": "0.1:6"},
-    "Ant-v5": {"torso.mass": "0.1:3"},
-    "InvertedPendulum-v5": {"pole.mass": "1:31", "cart.mass": "1:11"},
-}
-"""Masses of the Robust RL suite (RRLS, 2406.08406), kg; other bodies have those of `_DRIVEN`."""
+"""Ranges by level of what robots name in `MujocoTask.recipe_parts`."""
 
-_PARTS: Mapping[str, tuple[Mapping[str, Terms], ...]] = {
-    "HalfCheetah-v5": (_DRIVEN, _TOUCHING, _DAMPED),
-    "Hopper-v5": (_DRIVEN, _TOUCHING, _DAMPED, _ARMATURE),
-    "Walker2d-v5": (_DRIVEN, _TOUCHING, _DAMPED, _ARMATURE),
-    "Ant-v5": (_DRIVEN, _TOUCHING, _DAMPED, _ARMATURE),
-    "Humanoid-v5": (_DRIVEN, _TOUCHING, _DAMPED, _ARMATURE),
-    "HumanoidStandup-v5": (_DRIVEN, _TOUCHING, _DAMPED, _ARMATURE),
-    "InvertedPendulum-v5": (_DRIVEN, _DAMPED),
-    "InvertedDoublePendulum-v5": (_DRIVEN, _DAMPED),
-    "Swimmer-v5": (
-        _DRIVEN,
-        {  # ours: as for friction, which it takes the place of
-            "light": {"viscosity": "x0.8:x1.2"},
-            "medium": {"viscosity": "x0.6:x1.4"},
-            "heavy": {"viscosity": _log("x0.33:x2")},
-        },
-    ),
-    "Reacher-v5": (  # _DRIVEN and _DAMPED, of the arm and not of the target
-        {
-            "light": {"body*.mass": _each("x0.9:x1.1"), "gear": "x0.95:x1.05"},
-            "medium": {"body*.mass": _each("x0.75:x1.3"), "gear": "x0.8:x1.1"},
-            "heavy": {"body*.mass": _each("x0.6:x1.5"), "gear": "x0.7:x1.2"},
-        },
-        {
-            "light": {"joint.joint*.damping": "x0.8:x1.2"},
-            "medium": {"joint.joint*.damping": _log("x0.67:x1.5")},
-            "heavy": {"joint.joint*.damping": _log("x0.5:x2")},
-        },
-    ),
-    "Pusher-v5": (_DRIVEN, _DAMPED),
-}
-RECIPE_TASKS = tuple(_PARTS)
-"""Tasks for which there are recipes."""
+
+def recipe_tasks() -> tuple[str, ...]:
+    """Tasks for which there are recipes: those whose class names parts of them."""
+    return tuple(task_id for task_id, robot in robots().items() if robot.recipe_parts)
 
 
 def recipe(task: Task, level: str) -> dict[str, Any]:
@@ -124,15 +67,23 @@ def recipe(task: Task, level: str) -> dict[str, Any]:
     if level not in LEVELS:
         raise unknown_name("recipe", level, LEVELS)
     task_id = task.id.removeprefix("warmstart/")
-    if task_id not in _PARTS:
+    if task_id not in recipe_tasks():
         raise WarmstartError(
             f"There is no recipe for {task.id}: write terms such as {{torso.mass: x0.8:x1.2}} instead. "
-            f"Recipes exist for {', '.join(_PARTS)}."
+            f"Recipes exist for {', '.join(recipe_tasks())}."
         )
-    terms: dict[str, Any] = {}
-    for part in _PARTS[task_id]:
-        terms |= part[level]
-    return {**terms, **_RRLS.get(task_id, {})} if level == "heavy" else terms
+    robot = robots()[task_id]
+    terms = {
+        selector: PARTS[part][level] for part, selector in robot.recipe_parts.items() if level in PARTS[part]
+    }
+    if level == "heavy":
+        # RRLS's masses of its parameters for HalfCheetah, Hopper, Walker2d, InvertedPendulum and Ant
+        # (github.com/SuReLI/RRLS, rrls/envs). Not taken from there: friction (0.1 to 3 or 4, absolute), two
+        # legs of Ant (0.01 to 3 kg, where they have 0.04), HumanoidStandup's masses, and adversarial forces;
+        # for these the terms above stand. Hopper's own torso (3.67 kg) and thigh (4.06 kg) are heavier than
+        # any that is drawn, as they are there.
+        terms |= {f"{body}.mass": f"{low:g}:{high:g}" for body, (low, high) in robot.rrls_masses.items()}
+    return terms
 
 
 def ranges(task: Task, level: str) -> dict[str, str]:

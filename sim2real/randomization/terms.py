@@ -1,24 +1,27 @@
-"""One term of a randomization: which parameters, what values, when they are drawn.
-
-May import envs.
-"""
+"""Terms of a randomization, as they are written: which parameters, what values, when they are drawn."""
 
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass, fields
-from typing import Any, ClassVar
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Annotated, Any, ClassVar
+
+import numpy as np
 
 from warmstart.core.errors import WarmstartError, unknown_name
-from warmstart.envs.physics.parameters import Operation
-from warmstart.sim2real.randomization.distributions import (
-    Beta,
-    Categorical,
-    Distribution,
-    Normal,
-    TruncatedNormal,
-    Uniform,
-    distribution_kind,
+from warmstart.core.plain import (
+    Before,
+    Fraction,
+    Names,
+    SettingError,
+    Settings,
+    check,
+    read,
+    show,
+    to_plain,
+    unquoted,
 )
+from warmstart.envs.tasks.contexts import Operation
+from warmstart.sim2real.randomization.distributions import DISTRIBUTIONS, Distribution, Number
 
 _NUMBER = r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?"
 _VALUE = re.compile(rf"(x|[+-]=|)({_NUMBER})")
@@ -39,11 +42,16 @@ class When:
     KINDS: ClassVar[tuple[str, ...]] = ("startup", "episode", "steps", "seconds")
 
     @classmethod
-    def parse(cls, text: str) -> "When":
-        """Read ``startup``, ``episode``, ``every 50 steps`` or ``every 2 s``."""
+    def from_plain(cls, written: Any) -> "When":
+        """Read ``startup``, ``episode``, ``every 50 steps`` or ``every 2 s``.
+
+        Raises:
+            WarmstartError: It is none of these.
+        """
+        text = str(written).strip()
         if text in ("startup", "episode"):
             return cls(text)
-        found = _EVERY.fullmatch(text.strip())
+        found = _EVERY.fullmatch(text)
         if found is None:
             raise WarmstartError(
                 f"Expected when: startup, episode, every N steps or every N s, found {text!r}."
@@ -72,6 +80,31 @@ class When:
 
 
 @dataclass(frozen=True)
+class Value:
+    """A number and what it does to a parameter, as in ``x0.5``, ``+=1``, ``-=1`` or ``0.3``."""
+
+    operation: Operation
+    number: float
+
+    @classmethod
+    def from_plain(cls, written: Any) -> "Value":
+        """Read its text.
+
+        Raises:
+            WarmstartError: It is something else.
+        """
+        found = _VALUE.fullmatch(str(written).strip())
+        if found is None:
+            raise WarmstartError(f"expected a value such as x0.5, +=1 or 0.3, found {show(written)}.")
+        return cls(_OPERATIONS[found[1]], -float(found[2]) if found[1] == "-=" else float(found[2]))
+
+    def __str__(self) -> str:
+        if self.operation == "add":
+            return f"{'-=' if self.number < 0 else '+='}{abs(self.number)!r}"
+        return f"{'x' if self.operation == 'scale' else ''}{self.number!r}"
+
+
+@dataclass(frozen=True)
 class Term:
     """What is randomized, how, and when.
 
@@ -79,7 +112,7 @@ class Term:
         WarmstartError: A number is out of range.
     """
 
-    parameters: tuple[str, ...]
+    parameters: Names
     """Parameters or patterns, as in a task's text: ``torso.mass``, ``friction``, ``geom.*.friction``. All of
     them get the same draw."""
     distribution: Distribution
@@ -88,7 +121,7 @@ class Term:
     """``scale`` multiplies the nominal value, ``add`` shifts it, ``set`` replaces it."""
     when: When = When()
     """When it is drawn."""
-    probability: float = 1.0
+    probability: Fraction = 1.0
     """Of being applied at a draw; otherwise the parameters are nominal."""
     each: bool = False
     """Whether every parameter that a pattern means gets a draw of its own."""
@@ -97,59 +130,92 @@ class Term:
     looked up by name, stay the same; empty for its parameters."""
 
     def __post_init__(self) -> None:
+        check(self)
         if not self.parameters or not all(self.parameters):
             raise WarmstartError("A randomized term needs the name of a parameter.")
-        if not 0 <= self.probability <= 1:
-            raise WarmstartError(
-                f"{self.name}: expected a probability from 0 to 1, found {self.probability:g}."
-            )
 
     @property
     def name(self) -> str:
         """What it is called: its parameters, as they were written."""
         return self.title or "+".join(self.parameters)
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> Settings:
         """Plain values that `read_term` reads back."""
-        values = self.distribution.to_json()
-        low, high = values.pop("low", None), values.pop("high", None)
-        written: dict[str, Any] = {"parameters": list(self.parameters), **values}
-        if low is not None:
-            written["range"] = f"{self._write(low)}:{self._write(high)}"
-        for key in ("mean", "std"):
-            if key in written:
-                written[key] = written[key] if key == "std" else self._write(written[key])
-        if "values" in written:
-            written["values"] = [self._write(value) for value in written["values"]]
-        if not written.get("weights", True):
-            del written["weights"]
-        if self.when != When():
-            written["when"] = str(self.when)
-        if self.probability != 1:
-            written["probability"] = self.probability
-        if self.each:
-            written["each"] = True
-        return written
+        numbers = to_plain(self.distribution, defaults=False)
+        written = {"parameters": list(self.parameters), "distribution": self.distribution.name, **numbers}
+        if "low" in numbers:
+            written["range"] = ":".join(self._written(written.pop(end)) for end in ("low", "high"))
+        if "mean" in numbers:
+            written["mean"] = self._written(numbers["mean"])
+        if "values" in numbers:
+            written["values"] = list(map(self._written, numbers["values"]))
+        optional = {"when": str(self.when), "probability": self.probability, "each": self.each}
+        usual = {"when": str(When()), "probability": 1.0, "each": False}
+        return written | {key: value for key, value in optional.items() if value != usual[key]}
 
-    def _write(self, value: float) -> str:
-        prefix = {"scale": "x", "set": ""}.get(self.operation, "-=" if value < 0 else "+=")
-        return f"{prefix}{abs(value) if self.operation == 'add' else value!r}"
+    def _written(self, number: float) -> str:
+        return str(Value(self.operation, number))
 
 
-_KEYS = (
-    "parameters",
-    "distribution",
-    "range",
-    "mean",
-    "std",
-    "alpha",
-    "beta",
-    "values",
-    "weights",
-    "when",
-    "probability",
-    "each",
-)
+@dataclass(frozen=True, kw_only=True)
+class _WrittenTerm:
+    """A term as a mapping; see `read_term`."""
+
+    parameters: Names | None = None
+    distribution: str | None = None
+    range: tuple[Value, Value] | None = None
+    mean: Value | None = None
+    std: Number | None = None
+    alpha: Number | None = None
+    beta: Number | None = None
+    values: tuple[Value, ...] | None = None
+    weights: tuple[Number, ...] | None = None
+    when: When = When()
+    probability: Annotated[Fraction, Before(unquoted)] = 1.0
+    each: bool = False
+
+    @classmethod
+    def from_plain(cls, written: Any) -> Any:
+        """Let a range's text stand for a mapping, and take ranges apart."""
+        given = {"range": written} if isinstance(written, str) else written
+        parts = str(given.get("range", ":")).split(":") if isinstance(given, Mapping) else []
+        if len(parts) != 2:
+            raise WarmstartError(f"expected a range such as {_EXAMPLES}, found {show(written)}.")
+        return {**given, "range": parts} if "range" in given else given
+
+    @property
+    def operation(self) -> Operation:
+        """What its values do."""
+        values = (*(self.range or ()), *(self.values or ()), *(() if self.mean is None else (self.mean,)))
+        found: set[Operation] = {value.operation for value in values}
+        if len(found) != 1:
+            raise WarmstartError(
+                f"expected values that all scale, all add or all set, such as {_EXAMPLES}, found "
+                f"{', '.join(sorted(found)) or 'none'}."
+            )
+        return found.pop()
+
+    @property
+    def numbers(self) -> Settings:
+        """What its distribution is made of."""
+        low, high = (None, None) if self.range is None else (each.number for each in self.range)
+        numbers = {
+            "low": low,
+            "high": high,
+            "mean": None if self.mean is None else self.mean.number,
+            "values": None if self.values is None else [value.number for value in self.values],
+            **{key: getattr(self, key) for key in ("std", "alpha", "beta", "weights")},
+        }
+        return {key: number for key, number in numbers.items() if number is not None}
+
+    @property
+    def kind(self) -> str:
+        """The distribution that is named, or that the settings mean."""
+        if self.distribution is not None or self.values is not None:
+            return self.distribution or "categorical"
+        if self.mean is not None:
+            return "normal" if self.range is None else "truncated_normal"
+        return "uniform" if self.alpha is None else "beta"
 
 
 def read_term(name: str, written: Any) -> Term:
@@ -165,127 +231,41 @@ def read_term(name: str, written: Any) -> Term:
         written: The text or mapping.
 
     Raises:
-        WarmstartError: It is none of these.
+        SettingError: It is none of these.
     """
-    if isinstance(written, str):
-        operation, low, high = _range(name, written)
-        return _named(name, lambda: Term((name,), Uniform(low, high), operation))
-    if not isinstance(written, Mapping):
-        raise WarmstartError(f"Expected a range for {name!r} such as {_EXAMPLES}, found {written!r}.")
-    for key in written:
-        if key not in _KEYS:
-            raise unknown_name(f"setting of the term {name!r}", str(key), _KEYS)
-    return _named(name, lambda: _from_mapping(name, written))
-
-
-def _named(name: str, make: Any) -> Term:
-    """Say in a mistake's message which term it is about."""
+    given: _WrittenTerm = read(_WrittenTerm, written, (name,))
     try:
-        term: Term = make()
+        operation = given.operation
+        if given.kind not in DISTRIBUTIONS:
+            raise unknown_name("distribution", given.kind, DISTRIBUTIONS)
+        parameters = (name,) if given.parameters is None else given.parameters
+        distribution: Distribution = read(DISTRIBUTIONS[given.kind], given.numbers, (given.kind,))
+        return Term(parameters, distribution, operation, given.when, given.probability, given.each)
+    except SettingError as error:
+        raise error.inside(name) from None
     except WarmstartError as error:
-        text = str(error)
-        told = re.search(rf"(?<![\w.]){re.escape(name)}(?![\w.])", text) is not None
-        raise WarmstartError(text if told else f"{name}: {text}") from None
-    return term
+        raise SettingError((name,), str(error)) from None
 
 
-def _from_mapping(name: str, written: Mapping[str, Any]) -> Term:
-    operations: set[Operation] = set()
+class TermSource:
+    """Terms and the parameters that they draw: what a context source of them knows.
 
-    values: dict[str, Any] = {k: number(k, written[k]) for k in ("std", "alpha", "beta") if k in written}
-    if isinstance(written.get("mean"), str):
-        operation, values["mean"] = _value(name, written["mean"])
-        operations.add(operation)
-    elif "mean" in written:
-        values["mean"] = number("mean", written["mean"])
-        operations.add("set")
-    if "range" in written:
-        operation, values["low"], values["high"] = _range(name, written["range"])
-        operations.add(operation)
-    if "values" in written:
-        chosen = written["values"]
-        if not isinstance(chosen, list | tuple) or not chosen:
-            raise WarmstartError(f"expected a list of values to choose from, found {chosen!r}.")
-        pairs = [_value(name, str(value)) for value in chosen]
-        operations |= {operation for operation, _ in pairs}
-        values["values"] = tuple(value for _, value in pairs)
-        values["weights"] = _weights(written.get("weights", ()))
-    elif "weights" in written:
-        raise WarmstartError("weights are about values to choose from: give values, too.")
-    if len(operations) != 1:
-        raise WarmstartError(
-            f"expected values that all scale, all add or all set, such as {_EXAMPLES}, found "
-            f"{', '.join(sorted(operations)) or 'none'}."
-        )
-    kind = _kind(written, values)
-    wanted = {item.name for item in fields(kind)}  # type: ignore[arg-type]
-    missing, odd = sorted(wanted - values.keys()), sorted(values.keys() - wanted)
-    if missing or odd:
-        problem = f"needs {missing[0]}" if missing else f"has no {odd[0]}"
-        raise WarmstartError(f"the distribution {kind.name} {problem}.")
-    names = _parameters(written.get("parameters", name))
-    each = written.get("each", False)
-    if not isinstance(each, bool):
-        raise WarmstartError(f"expected true or false as each, found {each!r}.")
-    probability = number("probability", written.get("probability", 1.0))
-    when = When.parse(str(written.get("when", "episode")))
-    (operation,) = operations
-    return Term(names, kind(**values), operation, when, probability, each)
-
-
-def number(what: str, value: Any) -> float:
-    """Read a number; YAML has some, such as 1e-3, as text.
-
-    Raises:
-        WarmstartError: It is none; the message says what it was to be.
+    Attributes:
+        randomized: The terms.
+        terms: Selector and operation of every parameter that is drawn, as `ContextSource` has them.
+        columns: Index of the term of each. Shape: (n_terms,).
     """
-    if isinstance(value, int | float | str) and not isinstance(value, bool):
-        try:
-            return float(value)
-        except (ValueError, OverflowError):
-            pass
-    raise WarmstartError(f"expected a number as {what}, found {value!r}.")
 
+    def __init__(self, terms: Sequence[Term]) -> None:
+        self.randomized = tuple(terms)
+        self.terms: Sequence[tuple[str, Operation]] = tuple(
+            (parameter, term.operation) for term in self.randomized for parameter in term.parameters
+        )
+        self.columns = np.repeat(
+            np.arange(len(self.randomized)), [len(term.parameters) for term in self.randomized]
+        )
 
-def _weights(written: Any) -> tuple[float, ...]:
-    if not isinstance(written, list | tuple):
-        raise WarmstartError(f"expected a list of numbers as weights, found {written!r}.")
-    return tuple(number("a weight", each) for each in written)
-
-
-def _parameters(written: Any) -> tuple[str, ...]:
-    found = (written,) if isinstance(written, str) else written
-    if not isinstance(found, list | tuple) or not all(isinstance(each, str) for each in found):
-        raise WarmstartError(f"expected a name or a list of names as parameters, found {written!r}.")
-    return tuple(found)
-
-
-def _kind(written: Mapping[str, Any], values: Mapping[str, Any]) -> type[Distribution]:
-    """The distribution that is named, or that the settings mean."""
-    named = written.get("distribution")
-    if named is not None:
-        return distribution_kind(str(named))
-    if "values" in values:
-        return Categorical
-    if "mean" in values:
-        return TruncatedNormal if "low" in values else Normal
-    return Beta if "alpha" in values else Uniform
-
-
-def _range(name: str, text: Any) -> tuple[Operation, float, float]:
-    """Read ``x0.5:x1.5``."""
-    parts = str(text).split(":")
-    found = [_VALUE.fullmatch(part.strip()) for part in parts]
-    kinds = {_OPERATIONS[match[1]] for match in found if match is not None}
-    if len(parts) != 2 or None in found or len(kinds) != 1:
-        raise WarmstartError(f"Expected a range for {name!r} such as {_EXAMPLES}, found {text!r}.")
-    (_, low), (_, high) = (_value(name, part) for part in parts)
-    return kinds.pop(), low, high
-
-
-def _value(name: str, text: str) -> tuple[Operation, float]:
-    found = _VALUE.fullmatch(text.strip())
-    if found is None:
-        raise WarmstartError(f"Expected a value for {name!r} such as x0.5, +=1 or 0.3, found {text!r}.")
-    value = float(found[2])
-    return _OPERATIONS[found[1]], -value if found[1] == "-=" else value
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Names of the columns of what is drawn: one for each parameter."""
+        return tuple(parameter for parameter, _ in self.terms)

@@ -36,7 +36,7 @@ from warmstart.agents.checkpoints.sb3_zip import described_space, write_sb3_zip
 from warmstart.agents.checkpoints.spaces import space_from_json, space_to_json
 from warmstart.core import files
 from warmstart.core.errors import WarmstartError
-from warmstart.envs.tasks.layouts import Dimension, Layout
+from warmstart.envs.simulation.layouts import Dimension, Layout
 
 SMALL: dict[str, Any] = {"net_arch": [16, 8], "activation_fn": torch.nn.ELU}
 

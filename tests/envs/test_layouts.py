@@ -10,14 +10,9 @@ import pytest
 from gymnasium import spaces
 
 from warmstart.core.errors import WarmstartError
-from warmstart.envs.tasks.layouts import (
-    Dimension,
-    Layout,
-    action_layout,
-    generic_layout,
-    observation_layout,
-    opaque_block,
-)
+from warmstart.envs.robots.table import observation_layout
+from warmstart.envs.simulation.dimensions import action_layout
+from warmstart.envs.simulation.layouts import Dimension, Layout, generic_layout, opaque_block
 
 POSITIONS = "exclude_current_positions_from_observation"
 HUMANOID = (

@@ -71,7 +71,7 @@ def test_sb3_trains_on_it(example: ModuleType) -> None:
 def test_an_option_it_does_not_have_names_the_nearest(example: ModuleType) -> None:
     with pytest.raises(WarmstartError, match=r"gaol.*goal"):
         make_vec("example/Crane-v0:gaol=2")
-    with pytest.raises(WarmstartError, match=r"goal.*expected float, found 'far'"):
+    with pytest.raises(WarmstartError, match=r"goal.*expected a number, found 'far'"):
         make_vec("example/Crane-v0:goal=far")
 
 

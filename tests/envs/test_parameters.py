@@ -10,7 +10,9 @@ import pytest
 from mujoco.batch import Batch
 
 from warmstart.core.errors import WarmstartError
-from warmstart.envs.physics.parameters import BatchFields, BatchParameters, ModelFields, Parameters
+from warmstart.envs.physics.batch import BatchParameters
+from warmstart.envs.physics.parameters import Parameters
+from warmstart.envs.simulation.fields import BatchFields, ModelFields
 from warmstart.envs.tasks.contexts import Change, Context, parse_context
 
 CONTEXTS = (

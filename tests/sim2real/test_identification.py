@@ -24,9 +24,9 @@ from warmstart.experiments.trial.worlds import IDENTIFICATION, training_task, tr
 from warmstart.sim2real.identification.excitation import Excitation, excitation
 from warmstart.sim2real.identification.identify import identify
 from warmstart.sim2real.identification.normal_equations import invert, loss, window_losses
-from warmstart.sim2real.identification.recording import check_recording, record
+from warmstart.sim2real.identification.recording import record
 from warmstart.sim2real.identification.replay import Replay, read_parameters
-from warmstart.sim2real.identification.result import SECONDS, WINDOW
+from warmstart.sim2real.identification.settings import SECONDS, WINDOW, RecordingSettings
 from warmstart.sim2real.identification.trajectories import Trajectories, robot_of
 from warmstart.sim2real.identification.windows import add, cut_windows, subtract
 from warmstart.sim2real.randomization.randomization import read_terms
@@ -233,16 +233,16 @@ def test_the_gate_rejects_what_replays_no_better(robot):
             {"parameters": {"torso.mass": "x0.5:x2", "body.torso.mass": "x0.5:x2"}},
             r"Varying torso\.mass would have no effect: each of its parameters is named by another range",
         ),
-        ({"delay": (2, 1)}, r"a delay from fewest to most control steps, such as \[0, 2\], found \(2, 1\)"),
-        ({"delay": 3}, "a delay from fewest to most control steps, .*, found 3"),
-        ({"delay": (0, 1.5)}, r"a delay from fewest to most control steps, .*, found \(0, 1\.5\)"),
-        ({"lag": "abc"}, "a lag of at least 0 s, found 'abc'"),
-        ({"lag": float("inf")}, "a lag of at least 0 s, found inf"),
-        ({"window": float("nan")}, "a window of more than 0 s, found nan"),
-        ({"window": 0}, "a window of more than 0 s, found 0"),
-        ({"window": -0.2}, "a window of more than 0 s, found -0.2"),
-        ({"seed": -1}, "a seed of 0 or more, found -1"),
-        ({"validation": 1.0}, "share to hold out between 0 and 1, found 1"),
+        ({"delay": (2, 1)}, r"delay: expected a delay from fewest to most control steps, found \[2, 1\]"),
+        ({"delay": 3}, r"delay: expected a list or nothing \(null\), found 3"),
+        ({"delay": (0, 1.5)}, r"delay\[1\]: expected a whole number, found 1\.5"),
+        ({"lag": "abc"}, "lag: expected a number, found 'abc'"),
+        ({"lag": float("inf")}, "lag: expected a number at least 0 and finite, found inf"),
+        ({"window": float("nan")}, "window: expected a number above 0 and finite, found nan"),
+        ({"window": 0}, "window: expected a number above 0 and finite, found 0"),
+        ({"window": -0.2}, "window: expected a number above 0 and finite, found -0.2"),
+        ({"seed": -1}, "seed: expected a number at least 0, found -1"),
+        ({"validation": 1.0}, "validation: expected a number above 0 and below 1, found 1"),
         ({"window": 5.0}, "too short: .* give 2 windows .* give a smaller window"),
         ({"task": "Hopper-v5"}, "expected 6 columns of qpos"),
     ],
@@ -259,11 +259,11 @@ def test_everything_that_identifies_has_the_same_defaults():
         given = signature(function).parameters
         assert given["window"].default == command["window"] == WINDOW, function.__name__
     assert signature(identify).parameters["delay"].default == command["delay"]
-    assert command["seconds"] == SECONDS == signature(check_recording).parameters["seconds"].default
+    assert command["seconds"] == SECONDS == RecordingSettings().seconds
 
 
 def test_what_shows_no_window_is_refused(cheetah):
-    with pytest.raises(WarmstartError, match="a window of more than 0 s, found 0"):
+    with pytest.raises(WarmstartError, match="window: expected a number above 0 and finite, found 0"):
         excitation("HalfCheetah-v5", cheetah, RANGES, window=0)
 
 

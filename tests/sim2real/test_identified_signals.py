@@ -3,13 +3,14 @@
 import numpy as np
 import pytest
 
+from warmstart.core.plain import read
 from warmstart.envs.tasks.hooks import Perturbation
 from warmstart.envs.tasks.task import Task
 from warmstart.sim2real.identification.identify import identify
 from warmstart.sim2real.identification.recording import record
 from warmstart.sim2real.identification.trajectories import robot_of
 from warmstart.sim2real.identification.windows import spread_of
-from warmstart.sim2real.imperfections.challenges import read_imperfections
+from warmstart.sim2real.imperfections.imperfections import Imperfections
 from warmstart.sim2real.imperfections.paths import perturbations
 
 
@@ -38,7 +39,7 @@ def test_delays_are_found():
 
 
 def test_a_lag_of_the_drives_is_told_from_damping():
-    lagging = perturbations(read_imperfections({"action_lag": 0.03}), 0)
+    lagging = perturbations(read(Imperfections, {"action_lag": 0.03}), 0)
     data = record("Reacher-v5@gear=x1.3", 300, seed=0, perturbations=lagging)
     parameters = {"gear": "x0.5:x2", "damping": "x0.5:x2"}
     found = identify("Reacher-v5", data, parameters, delay=(0, 1), lag=0.1, window=0.4)
@@ -50,7 +51,7 @@ def test_a_lag_of_the_drives_is_told_from_damping():
     assert damping.number == pytest.approx(1.0, rel=0.1)
     assert gear.number == pytest.approx(1.3, rel=0.05)
     assert "lag" not in found.task_text + str(found.recipe)
-    assert read_imperfections(found.imperfections).action_lag
+    assert read(Imperfections, found.imperfections).action_lag
     blamed = identify("Reacher-v5", data, parameters, delay=(0, 1), window=0.4)
     assert blamed.lag is None
     assert blamed.losses.held_fitted > 1.2 * found.losses.held_fitted
@@ -65,7 +66,7 @@ def test_drives_without_a_lag_have_none():
 
 @pytest.mark.parametrize(("planted", "delays"), [([0, 1], (0, 1)), ([1, 1], (1, 1))])
 def test_a_delay_that_changes_is_told_from_one_that_stays(planted, delays):
-    late = perturbations(read_imperfections({"action_delay": planted}), 0)
+    late = perturbations(read(Imperfections, {"action_delay": planted}), 0)
     data = record(
         "InvertedPendulum-v5@gear=x0.9", 400, seed=0, noise_std=0.003, amplitude=0.3, perturbations=late
     )
@@ -73,17 +74,17 @@ def test_a_delay_that_changes_is_told_from_one_that_stays(planted, delays):
     assert found.delays == delays
     assert found.delay in delays
     assert found.imperfections["action_delay"] == (list(delays) if delays[0] < delays[1] else delays[1])
-    assert read_imperfections(found.imperfections).action_delay.high == 1
+    assert read(Imperfections, found.imperfections).action_delay.high == 1
 
 
 def test_the_noise_of_sensors_is_measured_by_their_names_in_observations():
-    sensors = read_imperfections({"noise": [{"std": 0.003}, {"std": 0.05, "sensors": ["*.velocity"]}]})
+    sensors = read(Imperfections, {"noise": [{"std": 0.003}, {"std": 0.05, "sensors": ["*.velocity"]}]})
     data = record("InvertedPendulum-v5@gear=x0.9", 400, amplitude=0.3, sensors=sensors)
     found = identify("InvertedPendulum-v5", data, {"gear": "x0.5:x2"}, delay=None)
     names = ["slider.position", "hinge.angle", "slider.velocity", "hinge.velocity"]
     assert list(found.noise) == names
     assert list(found.noise.values()) == pytest.approx([0.003, 0.003, 0.05, 0.05], rel=0.2)
-    written = read_imperfections(found.imperfections)
+    written = read(Imperfections, found.imperfections)
     assert {setting.sensors[0]: setting.std for setting in written.noise} == found.noise
 
 

@@ -9,8 +9,8 @@ import pytest
 
 from warmstart.core.errors import WarmstartError
 from warmstart.core.keyed import coarse_normal, hashes, keys_of
+from warmstart.core.plain import read
 from warmstart.envs.vector import make_vec
-from warmstart.sim2real.imperfections.challenges import read_imperfections
 from warmstart.sim2real.imperfections.imperfections import Imperfections
 from warmstart.sim2real.imperfections.paths import perturbations
 from warmstart.sim2real.imperfections.settings import Delay, Noise
@@ -42,7 +42,7 @@ EVERY_KIND = {
 
 
 def make(written, task=SWIMMER, n=1, seed=7):
-    flaws = read_imperfections(written) if not isinstance(written, Imperfections) else written
+    flaws = read(Imperfections, written) if not isinstance(written, Imperfections) else written
     return make_vec(task, n, seed=0, n_threads=1, perturbations=perturbations(flaws, seed))
 
 
@@ -299,7 +299,7 @@ def test_stages_come_in_their_order():
     "written", [{}, {"noise": 0, "action_lag": 0, "saturation": 1, "stuck": [{"probability": 0}]}]
 )
 def test_nothing_that_is_on_changes_no_bit(written):
-    flaws = read_imperfections(written)
+    flaws = read(Imperfections, written)
     assert flaws.is_off
     assert perturbations(flaws, 0) == ()
     paths = []
@@ -313,7 +313,7 @@ def test_nothing_that_is_on_changes_no_bit(written):
 
 @pytest.mark.parametrize("kind", EVERY_KIND)
 def test_every_imperfection_matters(kind):
-    flaws = read_imperfections({kind: EVERY_KIND[kind]})
+    flaws = read(Imperfections, {kind: EVERY_KIND[kind]})
     assert not flaws.is_off
     acts = not flaws.actions_are_true
     assert acts == flaws.observations_are_true
@@ -485,9 +485,9 @@ def test_a_state_of_other_imperfections_is_refused():
 
 
 def test_delays_are_whole_and_ordered():
-    assert Delay().is_off
+    assert Delay(0, 0).is_off
     assert not Delay(0, 1).is_off
-    with pytest.raises(WarmstartError, match="a whole high of at least 2, found 1"):
+    with pytest.raises(WarmstartError, match="high: expected a number of at least 2, found 1"):
         Delay(2, 1)
-    with pytest.raises(WarmstartError, match=r"a tuple of Noise as noise, found Noise"):
+    with pytest.raises(WarmstartError, match=r"noise: expected a tuple of settings, found Noise"):
         Imperfections(noise=Noise(0.1))

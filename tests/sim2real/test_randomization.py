@@ -332,12 +332,18 @@ def test_correlations_that_can_not_be():
     ("written", "said"),
     [
         (3, "Expected terms by name, .* found 3"),
-        ({"correlations": 3}, "Expected a list of correlations, .* found 3"),
-        ({"correlations": [3]}, "Expected a correlation .* found 3"),
-        ({"correlations": [{"between": ["friction", "torso.mass"], "r": "high"}]}, "as r, found 'high'"),
-        ({"correlations": [{"between": 3, "r": 0.5}]}, "between two terms, .* found 3"),
-        ({"correlations": [{"between": "friction", "r": 0.5}]}, "between two terms, .* found 'friction'"),
-        ({"correlations": [{"between": ["friction", ["a"]], "r": 0.5}]}, "Unknown term to correlate"),
+        ({"correlations": 3}, "correlations: expected a list, found 3"),
+        ({"correlations": [3]}, r"correlations\[0\]: expected a mapping with between, r, found 3"),
+        (
+            {"correlations": [{"between": ["friction", "torso.mass"], "r": "high"}]},
+            "number, found 'high'",
+        ),
+        ({"correlations": [{"between": 3, "r": 0.5}]}, "between: expected a list, found 3"),
+        ({"correlations": [{"between": "friction", "r": 0.5}]}, "between: expected a list, found 'friction'"),
+        (
+            {"correlations": [{"between": ["friction", ["a"]], "r": 0.5}]},
+            "expected text, found",
+        ),
         ({"correlations": [{"between": ["friction", "torso.mass"], "r": 2}]}, "from -1 to 1, found 2"),
     ],
 )

@@ -7,12 +7,13 @@ from warmstart.agents.algorithms.ppo import PPO
 from warmstart.agents.checkpoints.checkpoint import load_checkpoint, save_checkpoint
 from warmstart.agents.evaluation import evaluate
 from warmstart.core.errors import WarmstartError
+from warmstart.core.plain import read
 from warmstart.envs.sb3 import as_sb3
 from warmstart.envs.tasks.task import Task
 from warmstart.envs.vector import make_vec
 from warmstart.sim2real.gap import measure_gap, merge_gaps, random_return
 from warmstart.sim2real.randomization.recipes import randomize_terms
-from warmstart.sim2real.reality import load_reality, read_reality, reality_names, seal_reality
+from warmstart.sim2real.reality import Reality, load_reality, reality_names, seal_reality
 
 WORN = """name: mine
 task: Hopper-v5  # believed
@@ -170,12 +171,12 @@ def test_an_edited_reality_is_noticed(mine):
     ("old", "new", "said"),
     [
         ("seed: 3", "sed: 3", "Did you mean 'seed'"),
-        ("seed: 3", "seed: -1", "seed of 0 or more, found -1"),
-        ("name: mine", "name: 3", "name as text, found 3"),
+        ("seed: 3", "seed: -1", "line 7: seed: expected a number at least 0, found -1"),
+        ("name: mine", "name: 3", "line 1: name: expected text, found 3"),
         ("x1.3", "x-1", "torso.mass"),
         ("Euler", "Oiler", "Did you mean 'Euler'"),
         ("noise: 0.1", "noize: 0.1", "Did you mean 'noise'"),
-        ("force: 0.1", "force: -1", "force from low to high"),
+        ("force: 0.1", "force: -1", r"line 6: disturbances.push.force\[0\]: expected a number at least 0"),
         ("timestep=x0.5", "timestep=x0.7", "control period"),
         ("task: Hopper-v5", "task: Hopper-v5:obs=pixels", r"mine\.yaml: .*[Ff]rames"),
     ],
@@ -192,8 +193,8 @@ def test_unknown_names():
         load_reality("cheeta-worn")
     with pytest.raises(WarmstartError, match=r"There is no reality at nowhere/x\.yaml"):
         load_reality("nowhere/x.yaml")
-    with pytest.raises(WarmstartError, match="expected the reality's task as text"):
-        read_reality({"name": "a"}, "here")
+    with pytest.raises(WarmstartError, match="'task' is missing"):
+        read(Reality, {"name": "a"})
 
 
 def test_the_gap_is_made_of_evaluations(hopper):

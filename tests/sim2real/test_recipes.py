@@ -10,7 +10,7 @@ from warmstart.envs.registration import TASK_IDS
 from warmstart.envs.tasks.task import Task
 from warmstart.envs.vector import make_vec
 from warmstart.sim2real.randomization.randomization import Randomization
-from warmstart.sim2real.randomization.recipes import LEVELS, RECIPE_TASKS, randomize_terms, ranges, recipe
+from warmstart.sim2real.randomization.recipes import LEVELS, randomize_terms, ranges, recipe, recipe_tasks
 
 
 @pytest.mark.parametrize("level", LEVELS)
@@ -34,7 +34,7 @@ def test_every_recipe_runs_and_varies_what_it_names(task_id, level):
     env.close()
 
 
-@pytest.mark.parametrize("task_id", RECIPE_TASKS)
+@pytest.mark.parametrize("task_id", recipe_tasks())
 def test_wider_recipes_are_wider(task_id):
     """Every parameter that two levels share, in its own unit: heavy sets some masses, medium scales them."""
     spans = [_spans(Task.parse(task_id), level) for level in LEVELS]

@@ -5,10 +5,11 @@ import numpy as np
 import pytest
 
 from warmstart.core.errors import WarmstartError
+from warmstart.core.plain import read
 from warmstart.envs.tasks.task import Task
 from warmstart.sim2real.identification.recording import SIGNALS, record
 from warmstart.sim2real.identification.trajectories import Trajectories, robot_of
-from warmstart.sim2real.imperfections.challenges import read_imperfections
+from warmstart.sim2real.imperfections.imperfections import Imperfections
 
 
 def test_what_is_recorded_without_noise_is_what_the_simulation_does():
@@ -35,7 +36,8 @@ def test_noise_is_a_share_of_the_range_of_motion():
 
 
 def test_measurements_have_the_flaws_of_given_sensors():
-    sensors = read_imperfections(
+    sensors = read(
+        Imperfections,
         {
             "noise": [
                 {"std": 0.02},
@@ -44,7 +46,7 @@ def test_measurements_have_the_flaws_of_given_sensors():
             ],
             "bias": {"std": 0.5, "sensors": ["rooty.angle"]},
             "quantisation": {"resolution": 0.25, "sensors": ["bfoot.angle"]},
-        }
+        },
     )
     (clean,), (seen,) = (
         record("HalfCheetah-v5", 900, noise_std=0.0, seed=1, sensors=each) for each in (None, sensors)
@@ -86,12 +88,12 @@ def test_rates_and_policies():
     with pytest.raises(WarmstartError, match=r"rate of 20 Hz .*found 15 Hz; 20 Hz would do"):
         record("HalfCheetah-v5", 40, rate=15)
     for settings, said in (
-        ({"rate": 0.0}, "rate above 0 Hz, found 0"),
-        ({"seed": -1}, "seed of 0 or more, found -1"),
-        ({"noise_std": np.nan}, "noise_std of at least 0, found nan"),
-        ({"amplitude": 0.0}, "amplitude above 0, at most 1, found 0"),
-        ({"amplitude": 1.5}, "amplitude above 0, at most 1, found 1.5"),
-        ({"noise_std": -0.1}, "noise_std of at least 0, found -0.1"),
+        ({"rate": 0.0}, "rate: expected a number above 0 and finite, found 0"),
+        ({"seed": -1}, "seed: expected a number at least 0, found -1"),
+        ({"noise_std": np.nan}, "noise_std: expected a number at least 0 and finite, found nan"),
+        ({"amplitude": 0.0}, "amplitude: expected a number above 0 and at most 1, found 0"),
+        ({"amplitude": 1.5}, "amplitude: expected a number above 0 and at most 1, found 1.5"),
+        ({"noise_std": -0.1}, "noise_std: expected a number at least 0 and finite, found -0.1"),
     ):
         with pytest.raises(WarmstartError, match=said):
             record("HalfCheetah-v5", 40, **settings)

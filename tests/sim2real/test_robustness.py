@@ -61,7 +61,7 @@ def test_the_trained_range_is_the_one_in_force(sweep, drawn, span):
     "text", ["torso.mass", "torso.mass=x0.5:x2", "torso.mass=x0.5:x2:1", "a=x1:x1:3", "a=x2:x1:3", "a=1:x2:3"]
 )
 def test_what_is_no_sweep_is_refused(text):
-    with pytest.raises(WarmstartError, match=r"sweep|range"):
+    with pytest.raises(WarmstartError, match=r"sweep|range|all scale"):
         Sweep.parse(text)
 
 

@@ -91,39 +91,44 @@ def test_every_distribution_is_read():
 @pytest.mark.parametrize(
     ("written", "said"),
     [
-        ("0.5 to 1.5", "range for 'p' such as x0.5:x1.5"),
-        ("x1:2", "range for 'p' such as"),
-        ("x2:x1", "p: A range goes from low to high, found 2 to 1: swap them"),
-        ("x0.1:x1e999", "two finite bounds"),
-        (3, "range for 'p' such as"),
-        ({"rage": "x1:x2"}, "Unknown setting of the term 'p' 'rage'. Did you mean 'range'"),
-        ({"range": "x0:x2", "distribution": "log_uniform"}, "needs bounds above 0, found 0"),
-        ({"range": "x1:x2", "distribution": "gauss"}, "Unknown distribution 'gauss'"),
-        ({"range": "x1:x2", "distribution": "normal"}, "p: the distribution normal needs mean"),
-        ({"range": "x1:x2", "alpha": 1, "distribution": "uniform"}, "distribution uniform has no alpha"),
-        ({"mean": "x1"}, "needs std"),
-        ({"mean": "x1", "std": 0}, "standard deviation above 0"),
+        ("0.5 to 1.5", "p: expected a range such as x0.5:x1.5"),
+        ("x1:2", "p: expected values that all scale, all add or all set, such as x0.5:x1.5"),
+        ("x1:two", r"p.range\[1\]: expected a value such as x0.5, \+=1 or 0.3, found 'two'"),
+        ("x2:x1", "p.uniform: A range goes from low to high, found 2 to 1: swap them"),
+        ("x0.1:x1e999", "p.uniform.high: expected a number that is finite, found inf"),
+        (3, "p: expected a range such as"),
+        ({"rage": "x1:x2"}, "p.rage: Unknown setting 'rage'. Did you mean 'range'"),
+        (
+            {"range": "x0:x2", "distribution": "log_uniform"},
+            "p.log_uniform.low: expected a number above 0 and finite, found 0",
+        ),
+        ({"range": "x1:x2", "distribution": "gauss"}, "p: Unknown distribution 'gauss'"),
+        ({"range": "x1:x2", "distribution": "normal"}, "p.normal.low: Unknown setting 'low'. Valid: mean"),
+        ({"mean": "x1", "distribution": "truncated_normal"}, "p.truncated_normal: 'std' is missing"),
+        ({"range": "x1:x2", "alpha": 1, "distribution": "uniform"}, "p.uniform.alpha: Unknown setting"),
+        ({"mean": "x1"}, "p.normal: 'std' is missing"),
+        ({"mean": "x1", "std": 0}, "p.normal.std: expected a number above 0 and finite, found 0"),
         ({"mean": "x1", "std": 0.1, "range": "x5:x6"}, "has nothing between 5 and 6"),
         ({"mean": "x1", "std": 0.1, "range": "+=0:+=1"}, "all scale, all add or all set"),
-        ({"values": []}, "list of values to choose from"),
+        ({"values": []}, "all scale, all add or all set.* found none"),
         ({"values": ["x1", "+=2"]}, "all scale, all add or all set"),
         ({"values": [1, 2], "weights": [1]}, "a weight of at least 0 for each of 2 values"),
-        ({"range": "x1:x2", "weights": [1]}, "weights are about values"),
-        ({"range": "x1:x2", "alpha": 0, "beta": 1}, "alpha and beta above 0"),
+        ({"range": "x1:x2", "weights": [1]}, "p.uniform.weights: Unknown setting 'weights'"),
+        ({"range": "x1:x2", "alpha": 0, "beta": 1}, "p.beta.alpha: expected a number above 0 .* found 0"),
         ({"range": "x1:x2", "when": "sometimes"}, "when: startup, episode, every N steps or every N s"),
         ({"range": "x1:x2", "when": "every 0 steps"}, "positive whole number"),
         ({"range": "x1:x2", "when": "every 1.5 steps"}, "positive whole number"),
-        ({"range": "x1:x2", "probability": 2}, "probability from 0 to 1, found 2"),
-        ({"range": "x1:x2", "probability": "often"}, "expected a number as probability"),
-        ({"range": "x1:x2", "each": "yes"}, "expected true or false as each"),
+        ({"range": "x1:x2", "probability": 2}, "p.probability: expected a number from 0 to 1, found 2"),
+        ({"range": "x1:x2", "probability": "often"}, "p.probability: expected a number, found 'often'"),
+        ({"range": "x1:x2", "each": "yes"}, "p.each: expected true or false, found 'yes'"),
         ({"range": "x1:x2", "parameters": []}, "needs the name of a parameter"),
         ({"parameters": ["a"]}, "found none"),
-        ({"range": "x1:x2", "parameters": 3}, "a name or a list of names as parameters, found 3"),
-        ({"range": "x1:x2", "parameters": ["a", 3]}, r"list of names as parameters, found \['a', 3\]"),
-        ({"values": [1, 2], "weights": 3}, "list of numbers as weights, found 3"),
-        ({"values": [1, 2], "weights": ["a", "b"]}, "number as a weight, found 'a'"),
-        ({"mean": [1], "std": 1}, r"number as mean, found \[1\]"),
-        ({"mean": "x1", "std": "wide"}, "number as std, found 'wide'"),
+        ({"range": "x1:x2", "parameters": 3}, r"p.parameters.* expected text.*, found"),
+        ({"range": "x1:x2", "parameters": ["a", 3]}, r"p.parameters\[1\]: expected text, found 3"),
+        ({"values": [1, 2], "weights": 3}, "p.weights: expected a list or nothing .*, found 3"),
+        ({"values": [1, 2], "weights": ["a", "b"]}, r"p.weights\[0\]: expected a number, found 'a'"),
+        ({"mean": [1], "std": 1}, r"p.mean: expected a value such as .* found \[1\]"),
+        ({"mean": "x1", "std": "wide"}, "p.std: expected a number or nothing .*, found 'wide'"),
     ],
 )
 def test_mistakes_name_the_term(written, said):
@@ -133,9 +138,9 @@ def test_mistakes_name_the_term(written, said):
 
 
 def test_seconds_become_the_nearest_number_of_steps():
-    assert When.parse("every 2 s").steps(0.05) == 40
-    assert When.parse("every 0.001 s").steps(0.05) == 1
-    assert When.parse("every 7 steps").steps(0.05) == 7
+    assert When.from_plain("every 2 s").steps(0.05) == 40
+    assert When.from_plain("every 0.001 s").steps(0.05) == 1
+    assert When.from_plain("every 7 steps").steps(0.05) == 7
     assert When().steps(0.05) == 0
 
 

@@ -11,7 +11,7 @@ from torch import nn
 from warmstart.agents.checkpoints.checkpoint import checkpoint_of, save_checkpoint
 from warmstart.agents.checkpoints.policy import Policy
 from warmstart.core.errors import WarmstartError
-from warmstart.envs.tasks.layouts import Layout, generic_layout, opaque_block
+from warmstart.envs.simulation.layouts import Layout, generic_layout, opaque_block
 from warmstart.transfer.carry.exploration import Floor, Keep, Reset, read_exploration, write_exploration
 from warmstart.transfer.carry.layouts import environment_layouts
 from warmstart.transfer.warm_start import warm_start

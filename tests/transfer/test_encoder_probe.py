@@ -9,7 +9,7 @@ from warmstart.agents.encoders.config import EncoderConfig
 from warmstart.agents.encoders.encoder import make_encoder
 from warmstart.agents.encoders.preprocessing import Preprocessing
 from warmstart.core.errors import WarmstartError
-from warmstart.envs.tasks.layouts import Dimension
+from warmstart.envs.simulation.layouts import Dimension
 from warmstart.transfer.encoders import pretrained
 from warmstart.transfer.frames.data import FrameData
 from warmstart.transfer.frames.source import thinned

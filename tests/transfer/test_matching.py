@@ -3,7 +3,7 @@
 import pytest
 
 from warmstart.core.errors import WarmstartError
-from warmstart.envs.tasks.layouts import Dimension, Layout, opaque_block
+from warmstart.envs.simulation.layouts import Dimension, Layout, opaque_block
 from warmstart.transfer.carry.matching import is_nameless, match, numbered
 
 

@@ -9,7 +9,7 @@ from tests.transfer.moving_square import SIZE, MovingSquare, small_encoder
 from warmstart.agents.encoders.backbones import BACKBONES, BackboneKind, register_backbone
 from warmstart.agents.encoders.encoder import EncoderConfig, load_encoder, make_encoder
 from warmstart.core.errors import WarmstartError
-from warmstart.envs.tasks.layouts import Dimension
+from warmstart.envs.simulation.layouts import Dimension
 from warmstart.transfer.frames.collect import collect_frames
 from warmstart.transfer.frames.data import FrameData
 from warmstart.transfer.pretraining.pretraining import (

@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 
 from warmstart.__main__ import main
+from warmstart.core.plain import read
 from warmstart.sim2real.identification.recording import record
-from warmstart.sim2real.imperfections.challenges import read_imperfections
+from warmstart.sim2real.imperfections.imperfections import Imperfections
 from warmstart.sim2real.imperfections.paths import perturbations
 
 FIT = ("identify", "Hopper-v5", "--reality", "hopper-worn", "--fit", "torso.mass=x0.5:x2")
@@ -165,7 +166,7 @@ def test_identify_from_a_file(capsys, tmp_path):
 
 
 def test_a_delay_that_changes_is_printed_and_a_rejected_fit_is_not(capsys, tmp_path):
-    late = perturbations(read_imperfections({"action_delay": [0, 1]}), 0)
+    late = perturbations(read(Imperfections, {"action_delay": [0, 1]}), 0)
     task = "InvertedPendulum-v5@gear=x0.8"
     recorded = record(task, 300, noise_std=0.002, amplitude=0.3, perturbations=late)
     words = (
@@ -261,7 +262,7 @@ def test_what_there_is_is_listed(capsys):
                 "--trained",
                 "friction=x1:x2",
             ),
-            "Expected a range for 'gravity'",
+            "gravity: expected a range",
         ),
         (("robustness", "RUN", "Hopper-v5"), "what to sweep: --sweep torso.mass=x0.5:x2:7"),
         (("robustness", "RUN", "--sweep", "a=x1:x2:3"), "at least one CHECKPOINT and a TASK"),
@@ -272,12 +273,12 @@ def test_what_there_is_is_listed(capsys):
         (("identify", "Hopper-v5", "--fit", "torso.mass=x1:x2"), "DATA) or a --reality"),
         (("identify", "Hopper-v5", "--reality", "hopper-worn"), "Expected what to fit"),
         (("identify", "Hopper-v5", "--reality", "hopper-worn", "--fit"), "Expected what to fit"),
-        ((*FIT, "--window", "nan"), "Expected a window of more than 0 s, found nan"),
-        ((*FIT, "--window", "0"), "Expected a window of more than 0 s, found 0"),
-        ((*FIT, "--window", "-1"), "Expected a window of more than 0 s, found -1"),
-        ((*FIT, "--seconds", "nan"), "Expected seconds to record above 0, found nan"),
-        ((*FIT, "--seed", "-1"), "Expected a seed of 0 or more, found -1"),
-        ((*FIT, "--delay", "2", "1"), "Expected a delay from fewest to most control steps"),
+        ((*FIT, "--window", "nan"), "window: expected a number above 0 and finite, found nan"),
+        ((*FIT, "--window", "0"), "window: expected a number above 0 and finite, found 0"),
+        ((*FIT, "--window", "-1"), "window: expected a number above 0 and finite, found -1"),
+        ((*FIT, "--seconds", "nan"), "seconds: expected a number above 0 and finite, found nan"),
+        ((*FIT, "--seed", "-1"), "seed: expected a number at least 0, found -1"),
+        ((*FIT, "--delay", "2", "1"), "delay: expected a delay from fewest to most control steps"),
         ((*FIT, "--fit", "torso.mass=x0.6:x2"), "--fit: torso.mass is given twice"),
         ((*FIT, "--fit", "friction=x1.5:x2"), "with the nominal value in it (1), found 1.5 to 2"),
         (("identify", "Hopper-v5", "nowhere.npz", "--fit", "torso.mass=x0.5:x2"), "nowhere.npz"),

@@ -9,7 +9,9 @@ from stable_baselines3.common.vec_env import VecEnv
 
 from warmstart.agents.checkpoints.checkpoint import env_attribute
 from warmstart.core.errors import WarmstartError
-from warmstart.envs.tasks.layouts import Layout, action_layout, observation_layout
+from warmstart.envs.robots.table import observation_layout
+from warmstart.envs.simulation.dimensions import action_layout
+from warmstart.envs.simulation.layouts import Layout
 
 
 def flat_size(space: spaces.Space[Any]) -> int:

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from warmstart.core.errors import WarmstartError, unknown_name
-from warmstart.envs.tasks.layouts import Dimension, Layout
+from warmstart.envs.simulation.layouts import Dimension, Layout
 
 Kind = Literal["observation", "action"]
 DimensionMap = Mapping[str, str | None]

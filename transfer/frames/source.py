@@ -15,9 +15,9 @@ from warmstart.agents.checkpoints.checkpoint import Checkpoint
 from warmstart.core.errors import WarmstartError
 from warmstart.envs.frames.options import state_task
 from warmstart.envs.robots.table import robots
+from warmstart.envs.simulation.layouts import Dimension
 from warmstart.envs.single_pixels import is_frame
 from warmstart.envs.tasks.hooks import ContextSource
-from warmstart.envs.tasks.layouts import Dimension
 from warmstart.envs.tasks.task import Task
 from warmstart.envs.vector import make_vec
 from warmstart.transfer.frames.collect import collect_frames

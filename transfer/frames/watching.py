@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from warmstart.agents.checkpoints.checkpoint import Checkpoint
 from warmstart.agents.checkpoints.policy import Policy
 from warmstart.core.errors import WarmstartError
-from warmstart.envs.tasks.layouts import Dimension, generic_layout
+from warmstart.envs.simulation.layouts import Dimension, generic_layout
 from warmstart.envs.wrappers import PassingWrapper
 from warmstart.transfer.frames.collect import ActionPolicy
 

@@ -15,7 +15,7 @@ from stable_baselines3.common.type_aliases import MaybeCallback
 from warmstart.agents.algorithms.seams import Seams
 from warmstart.agents.checkpoints.checkpoint import Checkpoint
 from warmstart.core.errors import WarmstartError, unknown_name
-from warmstart.envs.tasks.layouts import Layout
+from warmstart.envs.simulation.layouts import Layout
 from warmstart.transfer.carry.exploration import Floor, Keep, Reset, write_exploration
 from warmstart.transfer.carry.matching import DimensionMap
 from warmstart.transfer.carry.report import TransferReport

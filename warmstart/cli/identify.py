@@ -10,7 +10,7 @@ import tyro
 
 from warmstart.cli.console import Printing, TaskText, Words, console, note, pairs, print_json, print_table
 from warmstart.core.errors import WarmstartError
-from warmstart.sim2real.identification.result import DELAY, SECONDS, WINDOW
+from warmstart.sim2real.identification.settings import DELAY, SECONDS, WINDOW
 
 if TYPE_CHECKING:
     from warmstart.envs.tasks.task import Task
@@ -55,11 +55,13 @@ class Identify(Printing):
     def run(self) -> int:
         """Fit."""
         from warmstart.core.documents import dump_yaml
+        from warmstart.core.plain import Natural, read
         from warmstart.core.threads import available_cores
         from warmstart.envs.tasks.task import Task
-        from warmstart.sim2real.identification.identify import check_settings, identify
-        from warmstart.sim2real.identification.recording import check_recording, recording_steps
+        from warmstart.sim2real.identification.identify import identify
+        from warmstart.sim2real.identification.recording import recording_steps
         from warmstart.sim2real.identification.replay import check_parameters
+        from warmstart.sim2real.identification.settings import IdentifySettings
 
         if (self.data is None) == (self.reality is None):
             raise WarmstartError("Expected recordings (DATA) or a --reality to record in, one of the two.")
@@ -73,8 +75,10 @@ class Identify(Printing):
         task = Task.parse(self.task)
         reality = self._reality(task)
         # before a robot moves for it
-        check_settings(self.delay, self.lag, self.window, seed=self.seed)
-        check_recording(self.seconds, self.signal, amplitude=self.amplitude)
+        fit = {"delay": self.delay, "lag": self.lag, "window": self.window}
+        recording = {"seconds": self.seconds, "signal": self.signal, "amplitude": self.amplitude}
+        read(IdentifySettings, {"parameters": parameters, **fit, **recording})
+        read(Natural, self.seed, ("seed",))
         check_parameters(task, parameters)
         if reality is not None:
             recording_steps(task, self.seconds)

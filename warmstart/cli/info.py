@@ -121,15 +121,17 @@ def _short(value: object) -> str:
 
 
 def _tasks() -> Iterator[Row]:
-    from warmstart.envs.robots.table import robots
-    from warmstart.envs.tasks.targets import targets
+    from warmstart.envs.robots.table import named_targets, robots
+    from warmstart.envs.tasks.task import Task
 
-    for task_id in (*robots(), "CartPole-v1"):
+    targets = [(Task.parse(target.changes).id, target) for target in named_targets().values()]
+    for task_id in dict.fromkeys([*robots(), *(of for of, _ in targets)]):
         if task_id in robots():
             yield {"name": task_id, "task": task_id, "what": "Gymnasium's own"}
-        for each in targets(task_id):
-            what = f"{each.description} ({each.source})"
-            yield {"name": each.name, "task": str(each.task), "what": what}
+        for of, target in targets:
+            if of == task_id:
+                what = f"{target.description} ({target.source})"
+                yield {"name": target.name, "task": target.changes, "what": what}
 
 
 def _methods() -> Iterator[Row]:
@@ -172,21 +174,21 @@ def _realities() -> Iterator[Row]:
 
 def _recipes() -> Iterator[Row]:
     from warmstart.envs.tasks.task import Task
-    from warmstart.sim2real.curricula.table import KINDS
-    from warmstart.sim2real.imperfections.challenges import CHALLENGES
-    from warmstart.sim2real.randomization.recipes import LEVELS, RECIPE_TASKS, ranges
+    from warmstart.sim2real.curricula.table import CURRICULA
+    from warmstart.sim2real.imperfections.imperfections import CHALLENGES
+    from warmstart.sim2real.randomization.recipes import LEVELS, ranges, recipe_tasks
 
     def row(name: str, kind: str, task: str, use: str, what: str) -> Row:
         return {"name": name, "kind": kind, "task": task, "use": use, "what": what}
 
-    for task, level in product(RECIPE_TASKS, LEVELS):
+    for task, level in product(recipe_tasks(), LEVELS):
         found = ranges(Task(task), level)
         what = ", ".join(f"{name} {text}" for name, text in found.items())
         yield {**row(level, "recipe", task, f"randomize: {level}", what), "ranges": found}
     for name in CHALLENGES:
         what = "the Real-World RL suite's combined challenge"
         yield row(name, "challenge", "any", f"imperfections: {name}", what)
-    for name, kind in KINDS.items():
+    for name, kind in CURRICULA.items():
         yield row(name, "curriculum", "any", f"curriculum: {{method: {name}, …}}", _summary(kind))
 
 

@@ -52,7 +52,7 @@ class Probe(Extensible):
     def run(self) -> int:
         """Probe."""
         from warmstart.core.plugins import load_plugins
-        from warmstart.experiments.report.probe_figure import check_picture
+        from warmstart.experiments.report.canvas import check_picture
 
         began = time.perf_counter()
         if self.seed < 0 or self.frames < 1:
@@ -142,14 +142,15 @@ class Probe(Extensible):
     def _draw(
         self, found: "EncoderProbe", columns: "Sequence[ProbeColumn]", encoder: "Encoder", data: "FrameData"
     ) -> None:
-        from warmstart.experiments.report.probe_figure import draw_probe, save_picture, telling_frames
+        from warmstart.experiments.report.canvas import save_figure
+        from warmstart.experiments.report.probe_figure import draw_probe, telling_frames
         from warmstart.transfer.probing.saliency import saliency
 
         assert self.out is not None
         frames = telling_frames(data, found.dimensions, _PICTURES)
         flat = data.frames.reshape(-1, *data.frames.shape[2:])
         seen = saliency(encoder, frames, flat[:: max(1, len(flat) // _REFERENCE)])
-        save_picture(draw_probe(found, columns, frames, seen, encoder.config.readout), self.out)
+        save_figure(draw_probe(found, columns, frames, seen, encoder.config.readout), self.out)
 
 
 def shown_columns(probe: "EncoderProbe", frames: int, history: bool) -> "tuple[ProbeColumn, ...]":

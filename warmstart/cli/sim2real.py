@@ -151,7 +151,7 @@ class Robustness(Printing):
         from warmstart.agents.evaluation import evaluate
         from warmstart.cli.console import pairs
         from warmstart.envs.tasks.task import Task
-        from warmstart.experiments.report.probe_figure import check_picture, save_picture
+        from warmstart.experiments.report.canvas import check_picture, save_figure
         from warmstart.experiments.report.robustness_figure import draw_maps
         from warmstart.experiments.trial.worlds import terms_of
         from warmstart.sim2real.randomization.randomization import read_terms
@@ -198,7 +198,7 @@ class Robustness(Printing):
             paths = {each.name: each.checkpoint.path for each in reversed(named)}
             ranges = [given if trained else trained_on(sweeps, terms_of(paths[name]), task) for name in names]
             figure = draw_maps(maps, str(task), threshold, ranges)
-            save_picture(figure, self.out)
+            save_figure(figure, self.out)
         if self.json:
             print_json({"task": str(task), "maps": [each.to_json(threshold) for each in maps]})
             return 0

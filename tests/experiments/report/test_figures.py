@@ -5,7 +5,8 @@ from tests.experiments.synthetic import realistic, run
 from warmstart.core.errors import WarmstartError
 from warmstart.experiments.analysis.curves import RunData
 from warmstart.experiments.analysis.summary import summarise
-from warmstart.experiments.report.figures import COLOURS, draw_curves, draw_differences, save_figures
+from warmstart.experiments.report.canvas import COLOURS
+from warmstart.experiments.report.figures import draw_curves, draw_differences, save_figures
 
 
 @pytest.fixture(scope="module")

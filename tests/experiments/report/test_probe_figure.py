@@ -5,12 +5,11 @@ import pytest
 from PIL import Image
 
 from warmstart.core.errors import WarmstartError
-from warmstart.envs.tasks.layouts import Dimension
+from warmstart.envs.simulation.layouts import Dimension
+from warmstart.experiments.report.canvas import check_picture, save_figure
 from warmstart.experiments.report.probe_figure import (
-    check_picture,
     draw_probe,
     overlay,
-    save_picture,
     telling_frames,
 )
 from warmstart.transfer.frames.data import FrameData
@@ -54,7 +53,7 @@ def test_it_is_written_once_in_every_format(tmp_path, suffix):
     frames = rng.integers(0, 255, (3, 20, 30, 3), dtype=np.uint8)
     path = tmp_path / "new" / f"seen.{suffix}"
     check_picture(path)
-    save_picture(draw_probe(probe, columns, frames, seen, "spatial_softmax"), path)
+    save_figure(draw_probe(probe, columns, frames, seen, "spatial_softmax"), path)
     assert [each.name for each in path.parent.iterdir()] == [path.name]
     if suffix == "png":
         with Image.open(path) as picture:
