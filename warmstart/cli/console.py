@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.table import Table
 
 from warmstart.core.errors import WarmstartError
-from warmstart.core.plain import State
+from warmstart.core.plain import Settings
 from warmstart.core.progress import Progress, make_progress
 
 Words = tuple[tuple[str, ...], ...]
@@ -97,7 +97,7 @@ def pairs(flag: str, written: Sequence[str]) -> dict[str, str]:
     return found
 
 
-def values(flag: str, written: Sequence[str]) -> State:
+def values(flag: str, written: Sequence[str]) -> Settings:
     """Read NAME=VALUE words, whose values are written as in a study's YAML.
 
     Raises:

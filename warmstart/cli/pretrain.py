@@ -12,6 +12,7 @@ import tyro
 from warmstart.cli.console import Extensible, OptionWords, console, pairs, print_json, print_table
 from warmstart.cli.console import values as read_values
 from warmstart.core.errors import WarmstartError, unknown_name
+from warmstart.core.plain import Settings
 from warmstart.core.progress import Progress
 
 if TYPE_CHECKING:
@@ -86,10 +87,10 @@ class Pretrain(Extensible):
         from warmstart.transfer.pretraining.table import make_objective
 
         flags = ("objective", "updates", "steps", "seed", "device")
-        values: dict[str, Any] = {name: getattr(self, name) for name in flags}
+        values: dict[str, object] = {name: getattr(self, name) for name in flags}
         objective = make_objective(self.objective)
         own, general = (setting_names(kind) for kind in (type(objective), PretrainingConfig))
-        options: dict[str, Any] = {}
+        options: dict[str, object] = {}
         for name, value in read_values("--option", self.option).items():
             if name in flags:
                 raise WarmstartError(f"--option {name}: give it as --{name} instead.")
@@ -108,7 +109,7 @@ class Pretrain(Extensible):
                 raise
             raise WarmstartError(f"{'--' if wrong.place[0] in flags else '--option '}{wrong}") from None
 
-    def _pretrain(self, progress: Progress) -> dict[str, Any]:
+    def _pretrain(self, progress: Progress) -> Settings:
         """Everything between the checks and the report; the file is written last."""
         import torch
 
@@ -194,7 +195,7 @@ def check_target(path: Path) -> None:
         raise WarmstartError(f"--out: {above} is a file; expected a folder for {path.name}.")
 
 
-def _show(outcome: dict[str, Any]) -> None:
+def _show(outcome: Settings) -> None:
     """Print what came out, for people."""
     loss = outcome["loss"]
     console().print(
