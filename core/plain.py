@@ -3,6 +3,7 @@
 Names, types and bounds are those of the fields' annotations, ``Annotated[int, Bounds(1)]`` among them.
 """
 
+import difflib
 import math
 import types
 from collections.abc import Callable, Mapping, Sequence
@@ -156,7 +157,10 @@ def read(kind: Any, value: Any, place: Place = ()) -> Any:
     if origin is Literal:
         if any(value == option and type(value) is type(option) for option in arguments):
             return value
-        raise SettingError(place, f"expected one of {', '.join(map(repr, arguments))}, found {value!r}.")
+        close = difflib.get_close_matches(value, map(str, arguments), n=1) if isinstance(value, str) else []
+        hint = f" Did you mean {close[0]!r}?" if close else ""
+        expected = ", ".join(map(repr, arguments))
+        raise SettingError(place, f"expected one of {expected}, found {value!r}.{hint}")
     if origin in (tuple, list, Sequence) or kind in (tuple, list):
         return _read_sequence(arguments, value, list if origin is list or kind is list else tuple, place)
     if origin in (dict, Mapping) or kind in (dict, Mapping):

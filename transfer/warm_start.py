@@ -1,8 +1,7 @@
-"""Warm-start an agent in one call, plain SB3's or warmstart's own. May import ``envs`` and ``agents``."""
+"""Warm-start an agent in one call, plain SB3's or warmstart's own."""
 
 import inspect
-from collections.abc import Mapping, Sequence
-from dataclasses import fields, replace
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,22 +11,23 @@ from stable_baselines3.common.type_aliases import MaybeCallback
 
 from warmstart.agents.algorithms.base import SeamAgent
 from warmstart.agents.algorithms.seams import Seams
-from warmstart.agents.checkpoints.checkpoint import Checkpoint, checkpoint_of, load_checkpoint
 from warmstart.core.errors import WarmstartError, unknown_name
+from warmstart.core.plain import Settings, setting_names
 from warmstart.envs.simulation.layouts import Layout
-from warmstart.transfer.carry.layouts import environment_layouts, environment_name, task_layouts
+from warmstart.transfer.carry.carrying import TransferContext
 from warmstart.transfer.carry.matching import DimensionMap, Kind, named
 from warmstart.transfer.carry.report import TransferReport
-from warmstart.transfer.methods.table import METHODS, Shuffled, TransferContext, TransferMethod, make_method
+from warmstart.transfer.carry.source import Source, read_source
+from warmstart.transfer.methods.base import TransferMethod
+from warmstart.transfer.methods.table import METHODS, make_method
 
-Source = str | Path | Checkpoint | BaseAlgorithm | None
 Names = Sequence[str] | Layout
 
 
 def warm_start(
     model: BaseAlgorithm,
     source: Source,
-    method: str | Mapping[str, Any] | TransferMethod = "fine_tune",
+    method: str | Settings | TransferMethod = "fine_tune",
     *,
     observation_map: DimensionMap | None = None,
     action_map: DimensionMap | None = None,
@@ -92,50 +92,6 @@ def warm_start(
     return report
 
 
-def read_source(
-    source: Source, *, source_task: str | None = None, trust_normalizer: str | Path | None = None
-) -> Checkpoint | None:
-    """Read a source of any kind into a checkpoint, with the names of its dimensions where they can be known.
-
-    Args:
-        source: A path, a checkpoint, a model, or ``None``.
-        source_task: Task for the names of a source that holds none.
-        trust_normalizer: A trusted ``VecNormalize`` file.
-
-    Raises:
-        WarmstartError: If there is nothing, or it is of another kind.
-    """
-    if source is None:
-        return None
-    if isinstance(source, BaseAlgorithm):
-        observations, actions = environment_layouts(source.get_env())
-        env = source.get_env()
-        checkpoint = checkpoint_of(
-            source,
-            task=None if env is None else environment_name(env),
-            observation_layout=observations,
-            action_layout=actions,
-        )
-    elif isinstance(source, Checkpoint):
-        checkpoint = source
-    elif isinstance(source, str | Path):
-        checkpoint = load_checkpoint(source, trust_normalizer=trust_normalizer)
-    else:
-        raise WarmstartError(
-            f"A source is a path, a Checkpoint or a PPO, SAC or TD3 model, not {type(source).__name__}."
-        )
-    task = source_task or checkpoint.task
-    if task is None or (checkpoint.observation_layout is not None and checkpoint.action_layout is not None):
-        return checkpoint
-    observations, actions = task_layouts(task, required=source_task is not None)
-    return replace(
-        checkpoint,
-        task=task,
-        observation_layout=checkpoint.observation_layout or observations,
-        action_layout=checkpoint.action_layout or actions,
-    )
-
-
 def install_seams(model: BaseAlgorithm, method: TransferMethod, seams: Seams) -> None:
     """Put a method's seams into an agent that is built already.
 
@@ -167,24 +123,24 @@ def install_seams(model: BaseAlgorithm, method: TransferMethod, seams: Seams) ->
         model.set_trainability(seams.trainability)
 
 
-def _check_options(method: str | Mapping[str, Any] | TransferMethod, options: Mapping[str, Any]) -> None:
+def _check_options(method: str | Settings | TransferMethod, options: Settings) -> None:
     """Name the nearest option, of the method or of ``warm_start``, for a misspelt one."""
-    name = method.get("method") if isinstance(method, Mapping) else method
+    name = method if isinstance(method, str | TransferMethod) else method.get("method")
     if not isinstance(name, str) or name not in METHODS:
         return
-    known = {entry.name for entry in fields(METHODS[name])}
+    known = setting_names(METHODS[name])
     parameters = inspect.signature(warm_start).parameters.values()
-    ours = {p.name for p in parameters if p.kind is inspect.Parameter.KEYWORD_ONLY}
+    ours = [p.name for p in parameters if p.kind is inspect.Parameter.KEYWORD_ONLY]
     for option in options:
         if option not in known:
-            raise unknown_name(f"option of {name}", option, known | ours)
+            raise unknown_name(f"option of {name}", option, (*known, *ours))
 
 
 def _generator(method: TransferMethod, seed: int | None, model: BaseAlgorithm) -> np.random.Generator:
     chosen = seed if seed is not None else model.seed
-    if chosen is None and isinstance(method, Shuffled):
+    if chosen is None and method.needs_seed:
         raise WarmstartError(
-            "shuffled draws permutations: give warm_start(..., seed=0), or the model a seed."
+            f"{method.name} draws at random: give warm_start(..., seed=0), or the model a seed."
         )
     return np.random.default_rng(0 if chosen is None else chosen)
 

@@ -37,8 +37,8 @@ if TYPE_CHECKING:
     from warmstart.sim2real.randomization.randomization import Randomization as Randomization
     from warmstart.sim2real.randomization.randomization import read_terms as read_terms
     from warmstart.transfer.carry.report import TransferReport as TransferReport
-    from warmstart.transfer.methods.table import TransferMethod as TransferMethod
-    from warmstart.transfer.methods.table import register_method as register_method
+    from warmstart.transfer.methods.base import TransferMethod as TransferMethod
+    from warmstart.transfer.methods.base import register_method as register_method
     from warmstart.transfer.warm_start import warm_start as warm_start
 
     load = _load
@@ -67,8 +67,8 @@ _HOME = {
     "write_report": "experiments.report.report",
     "Randomization": "sim2real.randomization.randomization",
     "read_terms": "sim2real.randomization.randomization",
-    "TransferMethod": "transfer.methods.table",
-    "register_method": "transfer.methods.table",
+    "TransferMethod": "transfer.methods.base",
+    "register_method": "transfer.methods.base",
     "TransferReport": "transfer.carry.report",
     "warm_start": "transfer.warm_start",
 }

@@ -20,8 +20,9 @@ from warmstart.envs.frames.options import sees_pixels, state_task
 from warmstart.envs.tasks.task import Task
 from warmstart.experiments.study.study import ARM_KEYS, WORLD_KEYS, Arm, Study
 from warmstart.sim2real.world import WorldConfig
+from warmstart.transfer.methods.base import TransferMethod
 from warmstart.transfer.methods.fine_tuning import fit_within
-from warmstart.transfer.methods.table import TransferMethod, make_method
+from warmstart.transfer.methods.table import make_method
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from gymnasium.spaces import Box
+from gymnasium.spaces.utils import flatdim
 
 from warmstart.agents.checkpoints.checkpoint import load_checkpoint
 from warmstart.agents.encoders.config import EncoderConfig
@@ -23,10 +24,9 @@ from warmstart.experiments.study.plan import Plan
 from warmstart.experiments.study.study import Study
 from warmstart.experiments.trial.seeing import randomized_looks
 from warmstart.sim2real.world import check_identify, check_world, resolved
-from warmstart.transfer.carry.carrying import CarryingMethod
-from warmstart.transfer.carry.layouts import flat_size
 from warmstart.transfer.carry.matching import Kind, match, named
-from warmstart.transfer.warm_start import read_source
+from warmstart.transfer.carry.source import read_source
+from warmstart.transfer.methods.base import CarryingMethod
 
 
 @dataclass(frozen=True)
@@ -130,7 +130,7 @@ def _check_pair(study: Study, source: _Side, target: _Side, arm: ResolvedArm) ->
             continue
         names, mapping = given[index], getattr(study, f"{kind}_map")
         theirs = named(names, kind) if names is not None else source.layouts[index]
-        sizes = (flat_size(source.spaces[index]), flat_size(target.spaces[index]))
+        sizes = (flatdim(source.spaces[index]), flatdim(target.spaces[index]))
         place: Place = (f"source_{kind}_names",) if names is not None else ("source",)
         if names is None and study.source_task is not None:
             place = ("source_task",)

@@ -37,12 +37,13 @@ from warmstart.experiments.trial.media import write_media
 from warmstart.experiments.trial.seeing import Sight, make_sight
 from warmstart.experiments.trial.worlds import identified, judge, training_task, trial_reality, trial_world
 from warmstart.sim2real.world import world_vision
+from warmstart.transfer.carry.carrying import TransferContext
 from warmstart.transfer.carry.matching import Kind, named
 from warmstart.transfer.carry.report import TransferReport
+from warmstart.transfer.carry.source import read_source
 from warmstart.transfer.encoders.proof import FreezeProof, precision_note
 from warmstart.transfer.methods.fine_tuning import fit_within
-from warmstart.transfer.methods.table import TransferContext, make_method
-from warmstart.transfer.warm_start import read_source
+from warmstart.transfer.methods.table import make_method
 
 if TYPE_CHECKING:
     from warmstart.sim2real.reality import Reality

@@ -24,7 +24,7 @@ from warmstart.envs.sb3 import as_sb3
 from warmstart.envs.vector import make_vec
 from warmstart.sim2real.randomization.randomization import Randomization, read_terms
 from warmstart.sim2real.reality import load_reality
-from warmstart.transfer.carry.layouts import environment_layouts
+from warmstart.transfer.carry.source import environment_layouts
 
 TASK = "InvertedPendulum-v5"
 CONFIGS = {

@@ -15,8 +15,8 @@ METHOD = """
 from dataclasses import dataclass
 from typing import ClassVar
 
-from warmstart.transfer.methods.controls import Scratch
-from warmstart.transfer.methods.table import register_method
+from warmstart.transfer.methods.scratch import Scratch
+from warmstart.transfer.methods.base import register_method
 
 
 @register_method

@@ -13,7 +13,7 @@ from warmstart.agents.checkpoints.architecture import algorithm_name
 from warmstart.agents.checkpoints.policy import Policy
 from warmstart.envs.sb3 import as_sb3
 from warmstart.envs.vector import make_vec
-from warmstart.transfer.carry.layouts import environment_layouts
+from warmstart.transfer.carry.source import environment_layouts
 
 ALGORITHMS = {"ppo": PPO, "sac": SAC, "td3": TD3}
 

@@ -13,7 +13,7 @@ from warmstart.agents.checkpoints.policy import Policy
 from warmstart.core.errors import WarmstartError
 from warmstart.envs.simulation.layouts import Layout, generic_layout, opaque_block
 from warmstart.transfer.carry.exploration import Floor, Keep, Reset, read_exploration, write_exploration
-from warmstart.transfer.carry.layouts import environment_layouts
+from warmstart.transfer.carry.source import environment_layouts
 from warmstart.transfer.warm_start import warm_start
 
 from .conftest import ALGORITHMS, assert_tensors, build, corresponding, disturb, tensors, torques

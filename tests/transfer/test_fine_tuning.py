@@ -13,10 +13,11 @@ from warmstart.agents.algorithms.trainability import optimizers
 from warmstart.agents.checkpoints.checkpoint import checkpoint_of
 from warmstart.agents.settings.config import PPOConfig, SACConfig
 from warmstart.core.errors import WarmstartError
+from warmstart.transfer.carry.carrying import TransferContext
 from warmstart.transfer.methods.critic import fit_critic
-from warmstart.transfer.methods.fine_tuning import fit_within
+from warmstart.transfer.methods.fine_tuning import FineTune, fit_within
 from warmstart.transfer.methods.schedules import ScaledSchedule
-from warmstart.transfer.methods.table import FineTune, TransferContext, make_method
+from warmstart.transfer.methods.table import make_method
 from warmstart.transfer.warm_start import warm_start
 
 from .conftest import ALGORITHMS, assert_tensors, build, disturb, tensors

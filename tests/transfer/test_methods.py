@@ -15,7 +15,9 @@ from warmstart.agents.algorithms.trainability import Rule, Trainability
 from warmstart.core.errors import WarmstartError
 from warmstart.core.plugins import load_plugin
 from warmstart.transfer.carry.exploration import Floor
-from warmstart.transfer.methods.table import METHODS, FineTune, TransferMethod, make_method, register_method
+from warmstart.transfer.methods.base import TransferMethod, register_method
+from warmstart.transfer.methods.fine_tuning import FineTune
+from warmstart.transfer.methods.table import METHODS, make_method
 from warmstart.transfer.warm_start import warm_start
 
 from .conftest import ALGORITHMS, assert_tensors, build, disturb, tensors
@@ -82,11 +84,17 @@ def dict_of(name):
         ({"method": "fine_tune", "observations_map": {}}, "Did you mean 'observation_map'"),
         (
             {"method": "fine_tune", "critic_fit_steps": -1},
-            "critic_fit_steps must be a whole number of at least 0",
+            "critic_fit_steps: expected a number at least 0, found -1",
         ),
-        ({"method": "fine_tune", "critic_fit_steps": 1.5}, "critic_fit_steps must be a whole number"),
+        (
+            {"method": "fine_tune", "critic_fit_steps": 1.5},
+            "critic_fit_steps: expected a whole number",
+        ),
         ({"method": "fine_tune", "reward_statistics": "kept"}, "Did you mean 'keep'"),
-        ({"method": {"critic_fit_steps": 3}}, "needs its name under 'method'"),
+        (
+            {"method": {"critic_fit_steps": 3}},
+            "a transfer method, or a mapping with it under 'method'",
+        ),
         ({"method": {"method": "fine_tune", "exploration": "auto_0.1"}}, r"Expected Keep\(\)"),
         ({"method": FineTune(), "critic_fit_steps": 3}, "set its options there"),
     ],
@@ -197,7 +205,8 @@ def thawed():
 PLUGIN = '''
 from dataclasses import dataclass
 from typing import ClassVar
-from warmstart.transfer.methods.table import FineTune, register_method
+from warmstart.transfer.methods.fine_tuning import FineTune
+from warmstart.transfer.methods.base import register_method
 
 @register_method
 @dataclass(frozen=True)

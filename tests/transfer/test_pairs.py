@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from warmstart.transfer.carry.layouts import environment_layouts
 from warmstart.transfer.carry.report import TransferReport
+from warmstart.transfer.carry.source import environment_layouts
 from warmstart.transfer.warm_start import warm_start
 
 from .conftest import build, corresponding, disturb, torques

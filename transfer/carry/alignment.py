@@ -1,12 +1,12 @@
 """Carry the tensors of a policy into a policy with other observations, actions or wider layers.
 
 New inputs get zero columns, so that the aligned policy acts as the source wherever both agree; new actions
-get small fresh rows; wider layers copy units (Net2Net). May import ``envs``.
+get small fresh rows; wider layers copy units (Net2Net).
 """
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -19,9 +19,12 @@ from warmstart.transfer.carry.scaling import ActionScaling, Affine
 from warmstart.transfer.carry.widening import Widening, add_noise, widen, widen_columns, widen_rows
 
 Tensors = Mapping[str, torch.Tensor]
+Layer = tuple[torch.Tensor, torch.Tensor]
+"""Weight, of shape (outputs, inputs), and bias, of shape (outputs,)."""
 
 FRESH_GAIN = 0.01
 """Size of a new action's rows: the gain of SB3's own orthogonal initialisation of PPO's last layer."""
+_FLAT = "Only networks that read flat observations can be aligned."
 
 
 @dataclass(frozen=True)
@@ -78,28 +81,25 @@ def align(
         All tensors of the target by name, and an entry for each, in the target's order.
 
     Raises:
-        WarmstartError: If the networks differ in depth or a layer is narrower, or a tensor of either side has
-            no counterpart.
+        WarmstartError: The networks differ in depth or a layer is narrower, or a tensor of either side has no
+            counterpart.
     """
+    aligner = _Aligner(source, target, alignment)
     same_names = source.keys() == target.keys()
     direct = same_names and alignment.trivial and all(source[n].shape == t.shape for n, t in target.items())
     if not same_names:
-        _check_depths(alignment.algorithm, source, target)
-        _check_names(source, target)
-    found: dict[str, torch.Tensor] = {}
-    entries: dict[str, TransferEntry] = {}
+        aligner.check_depths()
+        aligner.check_names()
     if not direct:
         for network in networks(alignment.algorithm, target):
-            _align_network(network, source, target, alignment, found, entries)
+            aligner.carry(network)
+    found, entries = aligner.found, aligner.entries
     for name, tensor in target.items():
         online = target_of(name)
         if online in found:
-            entry = entries[online]
-            reason = f"follows {online}: {entry.reason}"
+            reason = f"follows {online}: {entries[online].reason}"
             found[name] = found[online].clone()
-            entries[name] = TransferEntry(
-                name, entry.source_shape, entry.target_shape, entry.action, False, reason
-            )
+            entries[name] = replace(entries[online], name=name, reason=reason)
         elif name not in found:
             if source[name].shape != tensor.shape or not (direct or alignment.observations.identity):
                 raise WarmstartError(
@@ -107,99 +107,166 @@ def align(
                     "target) can't be aligned: only flat observations and multilayer perceptrons can. Use "
                     "equal spaces and the same architecture."
                 )
-            found[name] = source[name].clone()
-            entries[name] = _entry(name, source[name], tensor, "copied", "same dimensions")
+            aligner.record(name, source[name], "copied", [])
     return {name: found[name] for name in target}, [entries[name] for name in target]
 
 
-def _align_network(
-    network: Network,
-    source: Tensors,
-    target: Tensors,
-    alignment: Alignment,
-    found: dict[str, torch.Tensor],
-    entries: dict[str, TransferEntry],
-) -> None:
-    """Carry one network, layer by layer; adds its tensors and entries to the last two arguments."""
-    previous: Widening | None = None
-    for prefix in network.hidden:
-        weight, bias = source[f"{prefix}.weight"], source[f"{prefix}.bias"]
-        units = len(target[f"{prefix}.bias"])
-        where = f"Hidden layer {prefix} of the {network.name} network"
-        if weight.ndim == 1:
-            if previous is not None and not previous.trivial:
-                raise WarmstartError(f"{where} is a layer norm: widening it would change what it computes.")
-            _record(prefix, weight, bias, source, alignment, [], False, False, found, entries)
-            continue
-        why: list[str] = []
-        if previous is None:
-            weight, bias = _input_columns(network, weight, bias, alignment, why)
-            _check_inputs(prefix, weight, target)
-        else:
-            weight = widen_columns(weight, previous)
-        widening = widen(len(bias), units, alignment.generator, where)
-        grown = not widening.trivial or (previous is not None and not previous.trivial)
-        if not widening.trivial:
-            why.append(f"{len(bias)} → {units} units, copies share their outgoing weights")
-            weight = add_noise(widen_rows(weight, widening), widening, alignment.noise, alignment.generator)
-            bias = widen_rows(bias, widening)
-        elif grown:
-            why.append("inputs shared among copied units")
-        _record(prefix, weight, bias, source, alignment, why, grown, previous is None, found, entries)
-        previous = widening
-    for prefix in network.heads:
-        weight, bias, why = source[f"{prefix}.weight"], source[f"{prefix}.bias"], []
-        grown = previous is not None and not previous.trivial
-        if previous is None:
-            weight, bias = _input_columns(network, weight, bias, alignment, why)
-            _check_inputs(prefix, weight, target)
-        else:
-            weight = widen_columns(weight, previous)
-        if grown:
-            why.append("inputs shared among copied units")
-        if network.gives_actions:
-            log_std = alignment.algorithm == "sac" and prefix.endswith("log_std")
-            weight, bias = _action_rows(weight, bias, alignment, log_std, why)
-        _record(prefix, weight, bias, source, alignment, why, grown, previous is None, found, entries)
-    for name in network.vectors:
-        if source[name].ndim != 1:
+class _Aligner:
+    """Carries networks one by one; ``found`` and ``entries`` hold tensors and their entries by name."""
+
+    def __init__(self, source: Tensors, target: Tensors, alignment: Alignment) -> None:
+        self.source, self.target, self.alignment = source, target, alignment
+        self.found: dict[str, torch.Tensor] = {}
+        self.entries: dict[str, TransferEntry] = {}
+
+    def carry(self, network: Network) -> None:
+        """Carry one network, layer by layer."""
+        before: Widening | None = None
+        for prefix in (*network.hidden, *network.heads):
+            layer = weight, bias = self.source[f"{prefix}.weight"], self.source[f"{prefix}.bias"]
+            where = f"Hidden layer {prefix} of the {network.name} network"
+            why: list[str] = []
+            if weight.ndim == 1:
+                if before is not None and not before.trivial:
+                    raise WarmstartError(
+                        f"{where} is a layer norm: widening it would change what it computes."
+                    )
+                self._record_layer(prefix, layer, "aligned", why)
+                continue
+            if before is None:
+                weight, bias = self._inputs(network, prefix, layer, why)
+            else:
+                weight = widen_columns(weight, before)
+            shared = before is not None and not before.trivial
+            action: Action = "folded" if before is None and self.alignment.folded else "aligned"
+            if prefix in network.hidden:
+                generator, units = self.alignment.generator, len(self.target[f"{prefix}.bias"])
+                after = widen(len(bias), units, generator, where)
+                if not after.trivial:
+                    why.append(f"{len(bias)} → {units} units, copies share their outgoing weights")
+                    weight = add_noise(widen_rows(weight, after), after, self.alignment.noise, generator)
+                    bias = widen_rows(bias, after)
+                elif shared:
+                    why.append("inputs shared among copied units")
+                shared = shared or not after.trivial
+                before = after
+            else:
+                if shared:
+                    why.append("inputs shared among copied units")
+                if network.gives_actions:
+                    log_std = self.alignment.algorithm == "sac" and prefix.endswith("log_std")
+                    weight, bias = self._action_rows(weight, bias, log_std, why)
+            action = "widened" if shared and action == "aligned" else action
+            self._record_layer(prefix, (weight, bias), action, why)
+        for name in network.vectors:
+            self._action_vector(name)
+
+    def record(self, name: str, tensor: torch.Tensor, action: Action, why: list[str]) -> None:
+        """Keep a tensor and its entry; one that equals the source's counts as copied."""
+        source = self.source[name]
+        copied = tensor.shape == source.shape and torch.equal(tensor, source)
+        reason = "same dimensions" if copied else "; ".join(text for text in why if text)
+        self.found[name] = tensor.clone()
+        shapes = tuple(source.shape), tuple(tensor.shape)
+        self.entries[name] = TransferEntry(name, *shapes, "copied" if copied else action, False, reason)
+
+    def _record_layer(self, prefix: str, layer: Layer, action: Action, why: list[str]) -> None:
+        for part, tensor in zip(("weight", "bias"), layer, strict=True):
+            self.record(f"{prefix}.{part}", tensor, action, why)
+
+    def _inputs(self, network: Network, prefix: str, layer: Layer, why: list[str]) -> Layer:
+        """Move the columns of a first layer to their dimensions; new ones are zero."""
+        (weight, bias), alignment = layer, self.alignment
+        observations, actions = alignment.observations, alignment.actions
+        theirs = len(observations.source)
+        if weight.shape[1] != theirs + network.takes_actions * len(actions.source):
+            raise WarmstartError(
+                f"The {network.name} network reads {weight.shape[1]} inputs; expected the {theirs} "
+                "observations"
+                + (f" and {len(actions.source)} actions" if network.takes_actions else "")
+                + f" of the source. {_FLAT}"
+            )
+        columns, shift = _columns(weight[:, :theirs], observations, alignment.observation_inputs)
+        why.append(_counted(observations, "observations", "zero columns"))
+        if alignment.folded:
+            why.append("the source's normaliser folded in")
+        if network.takes_actions:
+            more, further = _columns(weight[:, theirs:], actions, alignment.scaling.inputs)
+            columns, shift = torch.cat([columns, more], dim=1), shift + further
+            why.append(_counted(actions, "actions", "zero columns"))
+            if not alignment.scaling.inputs.trivial:
+                why.append("action columns rescaled to equal torque")
+        expected = self.target[f"{prefix}.weight"].shape[1]
+        if columns.shape[1] != expected:
+            raise WarmstartError(
+                f"{prefix}.weight reads {expected} inputs in the target; its observations and actions have "
+                f"names for {columns.shape[1]}. {_FLAT}"
+            )
+        return columns, (bias + shift if bool(torch.any(shift != 0)) else bias)
+
+    def _action_rows(self, weight: torch.Tensor, bias: torch.Tensor, log_std: bool, why: list[str]) -> Layer:
+        """Move the rows of an output layer to their actions; new ones are small.
+
+        A log standard deviation is shifted by the log of the action's factor; a mean is multiplied by it.
+        New rows have a norm of 0.01, as SB3 starts the last layer of PPO.
+        """
+        actions, outputs = self.alignment.actions, self.alignment.scaling.outputs
+        drawn = self.alignment.generator.standard_normal((len(actions.indices), weight.shape[1]))
+        drawn *= FRESH_GAIN / np.linalg.norm(drawn, axis=1, keepdims=True)
+        rows, biases = torch.from_numpy(drawn).to(weight), bias.new_zeros(len(actions.indices))
+        for t, s in actions.matched:
+            factor, offset = float(outputs.factor[t]), float(outputs.offset[t])
+            if log_std:
+                rows[t], biases[t] = weight[s], bias[s] + math.log(abs(factor))
+            else:
+                rows[t], biases[t] = weight[s] * factor, bias[s] * factor + offset
+        why.append(_counted(actions, "actions", "small fresh rows"))
+        if not outputs.trivial:
+            why.append(
+                "shifted by the log of the torque scale" if log_std else "rows rescaled to equal torque"
+            )
+        return rows, biases
+
+    def _action_vector(self, name: str) -> None:
+        """Carry a parameter with one entry per action, on a logarithmic scale."""
+        source, factor = self.source[name], self.alignment.scaling.outputs.factor
+        if source.ndim != 1:
             raise WarmstartError(
                 f"{name} belongs to gSDE (use_sde=True), which can't be aligned; use equal spaces."
             )
-        found[name], why = _action_vector(source[name], target[name], alignment), []
-        if alignment.actions.fresh:
-            why.append("new actions keep the target's own")
-        if not np.all(alignment.scaling.outputs.factor == 1.0):
+        vector = self.target[name].clone().to(source.device)
+        for t, s in self.alignment.actions.matched:
+            vector[t] = source[s] + math.log(abs(float(factor[t])))
+        why = ["new actions keep the target's own"] if self.alignment.actions.fresh else []
+        if not np.all(factor == 1.0):
             why.append("log of the torque scale added")
-        action: Action = "copied" if torch.equal(found[name], source[name]) else "aligned"
-        entries[name] = _entry(name, source[name], found[name], action, "; ".join(why) or "same dimensions")
+        self.record(name, vector, "aligned", why or ["same dimensions"])
+
+    def check_names(self) -> None:
+        """Refuse a tensor of either side that has no counterpart."""
+        sides = {"source": self.source, "target": self.target}
+        for side, other in (("source", "target"), ("target", "source")):
+            for name in sides[other]:
+                if name not in sides[side]:
+                    missing = unknown_name(f"tensor of the {side}", name, sides[side])
+                    raise WarmstartError(f"The {side} has no tensor for the {other}'s: {missing}")
+
+    def check_depths(self) -> None:
+        """Refuse networks of another depth, which differ in names and not only in shapes."""
+        theirs = {network.name: network for network in networks(self.alignment.algorithm, self.source)}
+        for network in networks(self.alignment.algorithm, self.target):
+            other = theirs.get(network.name)
+            if other is not None and other.hidden != network.hidden:
+                found = [len(self.source[f"{prefix}.bias"]) for prefix in other.hidden]
+                expected = [len(self.target[f"{prefix}.bias"]) for prefix in network.hidden]
+                raise WarmstartError(
+                    f"The {network.name} network has hidden layers {found} in the source and {expected} in "
+                    "the target. Layers can be widened, not added or removed: build the target with "
+                    f"net_arch={found}."
+                )
 
 
-def _input_columns(
-    network: Network, weight: torch.Tensor, bias: torch.Tensor, alignment: Alignment, why: list[str]
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """Move the columns of a first layer to their dimensions; new ones are zero."""
-    theirs = len(alignment.observations.source)
-    if weight.shape[1] != theirs + network.takes_actions * len(alignment.actions.source):
-        raise WarmstartError(
-            f"The {network.name} network reads {weight.shape[1]} inputs; expected the {theirs} observations"
-            + (f" and {len(alignment.actions.source)} actions" if network.takes_actions else "")
-            + " of the source. Only networks that read flat observations can be aligned."
-        )
-    columns, shift = _columns(weight[:, :theirs], alignment.observations, alignment.observation_inputs)
-    why.append(_counted(alignment.observations, "observations", "zero columns"))
-    if alignment.folded:
-        why.append("the source's normaliser folded in")
-    if network.takes_actions:
-        more, further = _columns(weight[:, theirs:], alignment.actions, alignment.scaling.inputs)
-        columns, shift = torch.cat([columns, more], dim=1), shift + further
-        why.append(_counted(alignment.actions, "actions", "zero columns"))
-        if not alignment.scaling.inputs.trivial:
-            why.append("action columns rescaled to equal torque")
-    return columns, (bias + shift if bool(torch.any(shift != 0)) else bias)
-
-
-def _columns(weight: torch.Tensor, matching: Matching, affine: Affine) -> tuple[torch.Tensor, torch.Tensor]:
+def _columns(weight: torch.Tensor, matching: Matching, affine: Affine) -> Layer:
     """Return columns for the target's dimensions, and what their offsets add to the bias."""
     columns = weight.new_zeros(weight.shape[0], len(matching.indices))
     shift = weight.new_zeros(weight.shape[0])
@@ -210,104 +277,6 @@ def _columns(weight: torch.Tensor, matching: Matching, affine: Affine) -> tuple[
     return columns, shift
 
 
-def _action_rows(
-    weight: torch.Tensor, bias: torch.Tensor, alignment: Alignment, log_std: bool, why: list[str]
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """Move the rows of an output layer to their actions; new ones are small.
-
-    A log standard deviation is shifted by the log of the action's factor; a mean is multiplied by it.
-    """
-    actions, outputs = alignment.actions, alignment.scaling.outputs
-    rows = _fresh_rows(len(actions.indices), weight, alignment.generator)
-    biases = bias.new_zeros(len(actions.indices))
-    for t, s in actions.matched:
-        factor, offset = float(outputs.factor[t]), float(outputs.offset[t])
-        if log_std:
-            rows[t], biases[t] = weight[s], bias[s] + math.log(abs(factor))
-        else:
-            rows[t], biases[t] = weight[s] * factor, bias[s] * factor + offset
-    why.append(_counted(actions, "actions", "small fresh rows"))
-    if not outputs.trivial:
-        why.append("shifted by the log of the torque scale" if log_std else "rows rescaled to equal torque")
-    return rows, biases
-
-
-def _action_vector(source: torch.Tensor, target: torch.Tensor, alignment: Alignment) -> torch.Tensor:
-    vector = target.clone().to(source.device)
-    for t, s in alignment.actions.matched:
-        vector[t] = source[s] + math.log(abs(float(alignment.scaling.outputs.factor[t])))
-    return vector
-
-
-def _fresh_rows(rows: int, like: torch.Tensor, generator: np.random.Generator) -> torch.Tensor:
-    """Draw rows of norm 0.01, as SB3 starts the last layer of PPO. Shape: (rows, inputs)."""
-    drawn = generator.standard_normal((rows, like.shape[1]))
-    drawn *= FRESH_GAIN / np.linalg.norm(drawn, axis=1, keepdims=True)
-    return torch.from_numpy(drawn).to(like)
-
-
-def _record(
-    prefix: str,
-    weight: torch.Tensor,
-    bias: torch.Tensor,
-    source: Tensors,
-    alignment: Alignment,
-    why: list[str],
-    grown: bool,
-    reads_inputs: bool,
-    found: dict[str, torch.Tensor],
-    entries: dict[str, TransferEntry],
-) -> None:
-    for name, tensor in ((f"{prefix}.weight", weight), (f"{prefix}.bias", bias)):
-        unchanged = tensor.shape == source[name].shape and torch.equal(tensor, source[name])
-        changed: Action = (
-            "folded" if reads_inputs and alignment.folded else ("widened" if grown else "aligned")
-        )
-        action: Action = "copied" if unchanged else changed
-        found[name] = tensor.clone()
-        reason = "same dimensions" if unchanged else "; ".join(text for text in why if text)
-        entries[name] = _entry(name, source[name], tensor, action, reason)
-
-
-def _check_names(source: Tensors, target: Tensors) -> None:
-    for name in target:
-        if name not in source:
-            raise WarmstartError(
-                "The source has no tensor for the target's: "
-                f"{unknown_name('tensor of the source', name, source)}"
-            )
-    for name in source:
-        if name not in target:
-            raise WarmstartError(
-                "The target has no tensor for the source's: "
-                f"{unknown_name('tensor of the target', name, target)}"
-            )
-
-
-def _check_depths(algorithm: str, source: Tensors, target: Tensors) -> None:
-    """Refuse networks of another depth, which differ in names and not only in shapes."""
-    theirs = {network.name: network for network in networks(algorithm, source)}
-    for network in networks(algorithm, target):
-        other = theirs.get(network.name)
-        if other is not None and other.hidden != network.hidden:
-            found = [len(source[f"{prefix}.bias"]) for prefix in other.hidden]
-            expected = [len(target[f"{prefix}.bias"]) for prefix in network.hidden]
-            raise WarmstartError(
-                f"The {network.name} network has hidden layers {found} in the source and {expected} in the "
-                "target. Layers can be widened, not added or removed: build the target with "
-                f"net_arch={found}."
-            )
-
-
-def _check_inputs(prefix: str, weight: torch.Tensor, target: Tensors) -> None:
-    expected = target[f"{prefix}.weight"].shape[1]
-    if weight.shape[1] != expected:
-        raise WarmstartError(
-            f"{prefix}.weight reads {expected} inputs in the target; its observations and actions have "
-            f"names for {weight.shape[1]}. Only networks that read flat observations can be aligned."
-        )
-
-
 def _counted(matching: Matching, noun: str, fresh: str) -> str:
     if matching.identity:
         return ""
@@ -316,12 +285,6 @@ def _counted(matching: Matching, noun: str, fresh: str) -> str:
     if matching.fresh:
         text += f", {len(matching.fresh)} new ({fresh})"
     return text + (f", {len(matching.unused)} of the source dropped" if matching.unused else "")
-
-
-def _entry(
-    name: str, source: torch.Tensor, target: torch.Tensor, action: Action, reason: str
-) -> TransferEntry:
-    return TransferEntry(name, tuple(source.shape), tuple(target.shape), action, False, reason)
 
 
 def _shape(tensor: torch.Tensor) -> str:

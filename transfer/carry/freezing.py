@@ -1,4 +1,4 @@
-"""Freeze parameters so that they stay frozen, also after save and load. May import ``agents``.
+"""Freeze parameters so that they stay frozen, also after save and load.
 
 ``requires_grad=False`` alone doesn't survive SB3's save and load: the
 policy is built anew, all of it trainable. So the freezing is written into ``policy_kwargs``, which SB3 saves.

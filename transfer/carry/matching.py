@@ -1,7 +1,4 @@
-"""Which dimension of the source is which dimension of the target: by name, by the user's map, or by place.
-
-May import ``envs``.
-"""
+"""Which dimension of the source is which dimension of the target: by name, by the user's map, or by place."""
 
 import math
 import re

@@ -1,7 +1,7 @@
 """Which tensors of an SB3 policy form which network, and what its inputs and outputs mean.
 
 Alignment needs to know that column 3 of ``mlp_extractor.policy_net.0.weight`` is an observation and row 1 of
-``action_net.weight`` an action. Imports nothing of ours but the errors.
+``action_net.weight`` an action.
 """
 
 import re
@@ -28,19 +28,16 @@ class Network:
     heads: tuple[str, ...]
     """Prefixes of the output layers."""
 
-    takes_actions: bool
+    takes_actions: bool = False
     """Whether the inputs are observations followed by actions, not observations alone."""
-
-    gives_actions: bool
-    """Whether each output row is an action, not a value."""
 
     vectors: tuple[str, ...] = ()
     """Parameters with one entry per action that belong to the network (``log_std`` of PPO)."""
 
     @property
-    def first(self) -> tuple[str, ...]:
-        """The layers that read the inputs."""
-        return self.hidden[:1] or self.heads
+    def gives_actions(self) -> bool:
+        """Whether each output row is an action, not a value."""
+        return self.role == "actor"
 
 
 def networks(algorithm: str, names: Iterable[str]) -> tuple[Network, ...]:
@@ -54,35 +51,34 @@ def networks(algorithm: str, names: Iterable[str]) -> tuple[Network, ...]:
         The actor and the critics.
 
     Raises:
-        WarmstartError: If the names aren't those of SB3's multilayer perceptron policies.
+        WarmstartError: The names aren't those of SB3's multilayer perceptron policies.
     """
     known = set(names)
-    found: tuple[Network, ...]
+
+    def linear(prefix: str) -> tuple[str, ...]:
+        """The layers ``prefix.N`` that have a weight, in the order of N."""
+        pattern = re.compile(rf"{re.escape(prefix)}\.(\d+)\.weight")
+        return tuple(
+            f"{prefix}.{number}" for number in sorted(int(m[1]) for m in map(pattern.fullmatch, known) if m)
+        )
+
     if algorithm == "ppo":
-        found = (
-            Network(
-                "actor",
-                "actor",
-                _linear(known, "mlp_extractor.policy_net"),
-                ("action_net",),
-                False,
-                True,
-                ("log_std",) if "log_std" in known else (),
-            ),
-            Network(
-                "value", "critic", _linear(known, "mlp_extractor.value_net"), ("value_net",), False, False
-            ),
-        )
+        vectors = ("log_std",) if "log_std" in known else ()
+        hidden = linear("mlp_extractor.policy_net")
+        found = [
+            Network("actor", "actor", hidden, ("action_net",), vectors=vectors),
+            Network("value", "critic", linear("mlp_extractor.value_net"), ("value_net",)),
+        ]
     elif algorithm == "sac":
-        actor = Network(
-            "actor", "actor", _linear(known, "actor.latent_pi"), ("actor.mu", "actor.log_std"), False, True
-        )
-        found = (actor, *_q_networks(known))
+        found = [Network("actor", "actor", linear("actor.latent_pi"), ("actor.mu", "actor.log_std"))]
     elif algorithm == "td3":
-        layers = _linear(known, "actor.mu")
-        found = (Network("actor", "actor", layers[:-1], layers[-1:], False, True), *_q_networks(known))
+        layers = linear("actor.mu")
+        found = [Network("actor", "actor", layers[:-1], layers[-1:])]
     else:
         raise WarmstartError(f"The networks of {algorithm!r} aren't known. Expected ppo, sac or td3.")
+    for number in sorted({int(m[1]) for name in known if (m := re.match(r"critic\.qf(\d+)\.", name))}):
+        layers = linear(f"critic.qf{number}")
+        found.append(Network(f"qf{number}", "critic", layers[:-1], layers[-1:], takes_actions=True))
     for network in found:
         missing = [f"{head}.weight" for head in network.heads if f"{head}.weight" not in known]
         if missing or not network.heads:
@@ -91,7 +87,7 @@ def networks(algorithm: str, names: Iterable[str]) -> tuple[Network, ...]:
                 "found. Only SB3's multilayer perceptron policies without gSDE can be aligned; other "
                 "policies need equal spaces and equal architectures."
             )
-    return found
+    return tuple(found)
 
 
 def target_of(name: str) -> str | None:
@@ -100,19 +96,3 @@ def target_of(name: str) -> str | None:
         if name.startswith(prefix):
             return online + name.removeprefix(prefix)
     return None
-
-
-def _q_networks(known: set[str]) -> tuple[Network, ...]:
-    numbers = sorted({int(found[1]) for name in known if (found := re.match(r"critic\.qf(\d+)\.", name))})
-    layers = [_linear(known, f"critic.qf{number}") for number in numbers]
-    return tuple(
-        Network(f"qf{number}", "critic", of[:-1], of[-1:], True, False)
-        for number, of in zip(numbers, layers, strict=True)
-    )
-
-
-def _linear(known: set[str], prefix: str) -> tuple[str, ...]:
-    """Return the layers ``prefix.N`` that have a weight, in the order of N."""
-    pattern = re.compile(rf"{re.escape(prefix)}\.(\d+)\.weight")
-    numbers = sorted(int(found[1]) for name in known if (found := pattern.fullmatch(name)))
-    return tuple(f"{prefix}.{number}" for number in numbers)

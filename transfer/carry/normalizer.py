@@ -1,19 +1,20 @@
 """The normaliser's part of a warm start: which statistics travel, and what the networks see instead of them.
 
 A policy is only the policy together with the statistics that standardised its observations (SB3's zip holds
-none of them, #1256). May import ``envs`` and ``agents``.
+none of them, #1256).
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
 from gymnasium import spaces
+from gymnasium.spaces.utils import flatdim
 from numpy.typing import NDArray
 
 from warmstart.agents.checkpoints.normalization import NormalizerState, Statistic, align
 from warmstart.core.errors import WarmstartError
-from warmstart.transfer.carry.layouts import flat_size
 from warmstart.transfer.carry.matching import Matching
 from warmstart.transfer.carry.report import Action, TransferEntry
 from warmstart.transfer.carry.scaling import Affine
@@ -56,8 +57,7 @@ def transfer_statistics(
     source: NormalizerState | None,
     target: NormalizerState | None,
     matching: Matching,
-    source_space: spaces.Space[Any],
-    target_space: spaces.Space[Any],
+    observation_spaces: tuple[spaces.Space[Any], spaces.Space[Any]],
     *,
     count: float,
     rewards: RewardStatistics,
@@ -73,8 +73,7 @@ def transfer_statistics(
         source: The source's statistics, or ``None``.
         target: The target environment's, or ``None``.
         matching: Matched observations.
-        source_space: The source's observation space.
-        target_space: The target's observation space.
+        observation_spaces: The source's and the target's.
         count: Upper bound on the observations (and returns) behind carried statistics.
         rewards: Whether the scale of the rewards travels.
         missing: What happens where the source standardises and the target doesn't.
@@ -86,6 +85,7 @@ def transfer_statistics(
         WarmstartError: If one side standardises a matched observation and the other doesn't, unless it can be
             folded and that is asked for.
     """
+    source_space, target_space = observation_spaces
     theirs, ours = _flatten(source, source_space), _flatten(target, target_space)
     inputs, ratios = Affine.identity(len(matching.indices)), matching.ratios
     folded = []
@@ -123,85 +123,84 @@ def transfer_statistics(
         notes.append("The source's critic was fitted to scaled rewards; the target's rewards aren't scaled.")
     if target is None:
         return StatisticsTransfer(inputs, None, (), bool(folded), tuple(notes))
-    state, entries = _new_state(source, target, theirs, ours, matching, target_space, count, rewards)
+    indices = [t for t, s in matching.matched if theirs.standardised[s] and ours.standardised[t]]
+    state = target
+    entries: list[TransferEntry] = []
+    if source is not None and indices:
+        state, entries = _carried(source, target, theirs, ours, matching, indices, target_space, count)
+    elif target.normalize_obs:
+        why, shape = "no statistics to carry", ours.mean.shape
+        entries = [
+            TransferEntry(f"normalizer.{part}", None, shape, "untouched", False, why)
+            for part in ("mean", "var")
+        ]
+    if target.normalize_reward:
+        state, more = _reward_statistics(source, target, state, count, rewards)
+        entries += more
     return StatisticsTransfer(inputs, state, tuple(entries), bool(folded), tuple(notes))
 
 
-def _new_state(
-    source: NormalizerState | None,
+def _carried(
+    source: NormalizerState,
     target: NormalizerState,
     theirs: _Flat,
     ours: _Flat,
     matching: Matching,
+    carried: list[int],
     space: spaces.Space[Any],
+    count: float,
+) -> tuple[NormalizerState, list[TransferEntry]]:
+    """The target's statistics with some of its dimensions' taken from the source."""
+    indices = np.full(len(matching.indices), -1)
+    indices[carried] = [matching.indices[t] for t in carried]
+    mean = align(theirs.mean, indices, np.zeros(len(indices))) / matching.ratios
+    var = align(theirs.var, indices, np.ones(len(indices))) / matching.ratios**2
+    state = replace(
+        target,
+        mean=_unflatten(mean, target.mean, space),
+        var=_unflatten(var, target.var, space),
+        count=min(source.count, count),
+        clip=source.clip,
+        epsilon=source.epsilon,
+    )
+    action: Action = "copied" if matching.identity else "aligned"
+    fresh = int(np.sum(ours.standardised)) - len(carried)
+    why = f"{len(carried)} carried by name, {fresh} new (mean 0, variance 1)"
+    why = "same dimensions" if matching.identity else why
+    shapes = (theirs.mean.shape, ours.mean.shape)
+    entries = [TransferEntry(f"normalizer.{part}", *shapes, action, False, why) for part in ("mean", "var")]
+    return state, [*entries, _count_entry("normalizer.count", source.count, count)]
+
+
+def _reward_statistics(
+    source: NormalizerState | None,
+    target: NormalizerState,
+    state: NormalizerState,
     count: float,
     rewards: RewardStatistics,
 ) -> tuple[NormalizerState, list[TransferEntry]]:
-    """Build the target's statistics and their entries."""
-    state, entries = target, []
-    carried = [t for t, s in matching.matched if theirs.standardised[s] and ours.standardised[t]]
-    if source is not None and carried:
-        indices = np.full(len(matching.indices), -1)
-        indices[carried] = [matching.indices[t] for t in carried]
-        mean = align(theirs.mean, indices, np.zeros(len(indices))) / matching.ratios
-        var = align(theirs.var, indices, np.ones(len(indices))) / matching.ratios**2
-        state = replace(
-            target,
-            mean=_unflatten(mean, target.mean, space),
-            var=_unflatten(var, target.var, space),
-            count=min(source.count, count),
-            clip=source.clip,
-            epsilon=source.epsilon,
+    """The scale of the rewards: kept, reset, or the target's own where the source has none."""
+
+    def entry(action: Action, why: str) -> TransferEntry:
+        return TransferEntry(
+            "normalizer.return_var", None if action == "untouched" else (), (), action, False, why
         )
-        fresh = int(np.sum(ours.standardised)) - len(carried)
-        action: Action = "copied" if matching.identity else "aligned"
-        why = (
-            "same dimensions"
-            if matching.identity
-            else f"{len(carried)} carried by name, {fresh} new (mean 0, variance 1)"
-        )
-        shapes = (theirs.mean.shape, ours.mean.shape)
-        entries += [
-            TransferEntry(f"normalizer.{part}", *shapes, action, False, why) for part in ("mean", "var")
-        ]
-        entries.append(_count_entry("normalizer.count", source.count, count))
-    elif target.normalize_obs:
-        entries += [
-            TransferEntry(
-                f"normalizer.{part}", None, ours.mean.shape, "untouched", False, "no statistics to carry"
-            )
-            for part in ("mean", "var")
-        ]
-    if not target.normalize_reward:
-        return state, entries
+
     if source is None or not source.normalize_reward:
-        entries.append(
-            TransferEntry("normalizer.return_var", None, (), "untouched", False, "the source has none")
-        )
-    elif rewards == "reset":
-        fresh_returns = target.without_returns()
-        state = replace(
-            state,
-            return_mean=fresh_returns.return_mean,
-            return_var=fresh_returns.return_var,
-            return_count=fresh_returns.return_count,
-        )
-        entries.append(
-            TransferEntry("normalizer.return_var", (), (), "reset", False, "for another scale of rewards")
-        )
-    else:
-        state = replace(
-            state,
-            return_mean=source.return_mean,
-            return_var=source.return_var,
-            return_count=min(source.return_count, count),
-            clip_reward=source.clip_reward,
-        )
-        entries.append(
-            TransferEntry("normalizer.return_var", (), (), "copied", False, "the scale the critic knows")
-        )
-        entries.append(_count_entry("normalizer.return_count", source.return_count, count))
-    return state, entries
+        return state, [entry("untouched", "the source has none")]
+    kept = rewards == "keep"
+    returns = source if kept else target.without_returns()
+    state = replace(
+        state,
+        return_mean=returns.return_mean,
+        return_var=returns.return_var,
+        return_count=min(returns.return_count, count) if kept else returns.return_count,
+        clip_reward=source.clip_reward if kept else state.clip_reward,
+    )
+    if not kept:
+        return state, [entry("reset", "for another scale of rewards")]
+    counted = _count_entry("normalizer.return_count", source.return_count, count)
+    return state, [entry("copied", "the scale the critic knows"), counted]
 
 
 def _count_entry(name: str, found: float, count: float) -> TransferEntry:
@@ -210,28 +209,25 @@ def _count_entry(name: str, found: float, count: float) -> TransferEntry:
     return TransferEntry(name, (), (), "capped", False, f"{found:,.0f} → {count:,.0f}, so that it adapts")
 
 
+def _parts(space: spaces.Space[Any]) -> Iterator[tuple[str, slice]]:
+    """Key and place of each part of a space in its flat form; the key is empty where it has no parts."""
+    start = 0
+    for key, part in space.spaces.items() if isinstance(space, spaces.Dict) else [("", space)]:
+        yield key, slice(start, start + flatdim(part))
+        start += flatdim(part)
+
+
 def _flatten(state: NormalizerState | None, space: spaces.Space[Any]) -> _Flat:
-    size = flat_size(space)
+    size = flatdim(space)
     mean, var, standardised = np.zeros(size), np.ones(size), np.zeros(size, bool)
     if state is None or not state.normalize_obs:
         return _Flat(mean, var, np.ones(size), standardised)
-    if isinstance(state.mean, dict):
-        assert isinstance(space, spaces.Dict)
-        assert isinstance(state.var, dict)
-        start = 0
-        for key, part in space.spaces.items():
-            stop = start + flat_size(part)
-            if key in state.mean:
-                mean[start:stop], var[start:stop] = state.mean[key].reshape(-1), state.var[key].reshape(-1)
-                standardised[start:stop] = True
-            start = stop
-    else:
-        assert not isinstance(state.var, dict)
-        mean, var, standardised = (
-            state.mean.reshape(-1).copy(),
-            state.var.reshape(-1).copy(),
-            np.ones(size, bool),
-        )
+    means = state.mean if isinstance(state.mean, dict) else {"": state.mean}
+    variances = state.var if isinstance(state.var, dict) else {"": state.var}
+    for key, at in _parts(space):
+        if key in means:
+            mean[at], var[at] = means[key].reshape(-1), variances[key].reshape(-1)
+            standardised[at] = True
     return _Flat(mean, var, np.where(standardised, np.sqrt(var + state.epsilon), 1.0), standardised)
 
 
@@ -240,11 +236,4 @@ def _unflatten(
 ) -> Statistic | dict[str, Statistic]:
     if not isinstance(like, dict):
         return flat.reshape(like.shape)
-    assert isinstance(space, spaces.Dict)
-    parts, start = {}, 0
-    for key, part in space.spaces.items():
-        stop = start + flat_size(part)
-        if key in like:
-            parts[key] = flat[start:stop].reshape(like[key].shape)
-        start = stop
-    return parts
+    return {key: flat[at].reshape(like[key].shape) for key, at in _parts(space) if key in like}

@@ -1,33 +1,24 @@
-"""What a warm start did: one entry per parameter tensor and normaliser statistic.
+"""What a warm start did: one entry per parameter tensor and normaliser statistic."""
 
-Imports nothing of ours but the errors; printing needs rich, which is imported when asked for.
-"""
-
+import io
 import json
 from collections import Counter
-from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, field
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal, get_args
+
+from rich.console import Console, ConsoleOptions, RenderResult
+from rich.table import Table
+from rich.text import Text
+from stable_baselines3.common.callbacks import BaseCallback
 
 from warmstart.core.errors import WarmstartError, unknown_name
-
-if TYPE_CHECKING:
-    from rich.console import Console, ConsoleOptions, RenderResult
-    from rich.table import Table
-    from stable_baselines3.common.callbacks import BaseCallback
+from warmstart.core.plain import SettingError, Settings, State, read, to_plain
 
 Action = Literal[
-    "copied",
-    "aligned",
-    "widened",
-    "permuted",
-    "folded",
-    "capped",
-    "reset",
-    "floored",
-    "reinitialised",
-    "untouched",
-]
+    "copied", "aligned", "widened", "permuted", "folded",
+    "capped", "reset", "floored", "reinitialised", "untouched",
+]  # fmt: skip
 """What happened to a tensor.
 
 ``copied``: equal, bit for bit. ``aligned``: rows and columns moved by name. ``widened``: aligned where
@@ -96,7 +87,7 @@ class TransferReport:
     steps: int = 0
     """Environment steps that the preparation (fitting the critic) used; counted in ``num_timesteps``."""
 
-    callback: "BaseCallback | None" = field(default=None, compare=False, repr=False)
+    callback: BaseCallback | None = field(default=None, compare=False, repr=False)
     """Give this to ``model.learn``: learning-rate warm-up and other schedules. Not part of the JSON form."""
 
     @property
@@ -114,51 +105,43 @@ class TransferReport:
         """Return the entry of one tensor.
 
         Raises:
-            WarmstartError: If no tensor has this name.
+            WarmstartError: No tensor has this name.
         """
         for entry in self.entries:
             if entry.name == name:
                 return entry
         raise unknown_name("tensor", name, (entry.name for entry in self.entries))
 
+    def change(self, name: str, **changes: Any) -> None:
+        """Change fields of the entry of one tensor; see `TransferEntry`."""
+        self.entries = tuple(
+            replace(entry, **changes) if entry.name == name else entry for entry in self.entries
+        )
+
     def add_notes(self, notes: Iterable[str]) -> None:
         """Append notes, each once."""
         self.notes = tuple(dict.fromkeys((*self.notes, *notes)))
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> State:
         """Return the report as plain JSON values, without its callback."""
-        return {
-            "method": self.method,
-            "algorithm": self.algorithm,
-            "source": self.source,
-            "target": self.target,
-            "steps": self.steps,
-            "counts": self.counts,
-            "notes": list(self.notes),
-            "entries": [asdict(entry) for entry in self.entries],
-        }
+        plain: State = to_plain(replace(self, callback=None))
+        del plain["callback"]
+        return plain | {"counts": self.counts}
 
     @classmethod
-    def from_json(cls, data: Mapping[str, Any]) -> "TransferReport":
+    def from_json(cls, data: Settings) -> "TransferReport":
         """Rebuild a report from ``to_json`` (also after a trip through a file).
 
         Raises:
-            WarmstartError: If a field is missing or has the wrong form.
+            WarmstartError: A field is missing or has the wrong form.
         """
         try:
-            return cls(
-                method=str(data["method"]),
-                algorithm=str(data["algorithm"]),
-                source=str(data["source"]),
-                target=str(data["target"]),
-                steps=int(data["steps"]),
-                notes=tuple(str(note) for note in data["notes"]),
-                entries=tuple(_entry(entry) for entry in data["entries"]),
-            )
-        except (KeyError, TypeError) as error:
+            report: TransferReport = read(cls, {k: v for k, v in data.items() if k != "counts"})
+        except SettingError as error:
             raise WarmstartError(
-                f"This is not a transfer report: {error}. Expected what TransferReport.to_json() writes."
+                f"This is not a transfer report: {error} Expected what TransferReport.to_json() writes."
             ) from error
+        return report
 
     def summary(self) -> str:
         """Return one line: method, source and what happened to how many tensors."""
@@ -166,32 +149,25 @@ class TransferReport:
         fitted = f"; critic fitted over {self.steps:,} steps" if self.steps else ""
         return f"{self.method}: {self.source} → {self.target}: {counted or 'nothing carried'}{fitted}"
 
-    def table(self) -> "Table":
+    def table(self) -> Table:
         """Return the entries as a rich table."""
-        from rich.table import Table
-        from rich.text import Text
-
         table = Table(title=Text(self.summary()), title_justify="left", caption_justify="left")
         for column in ("tensor", "source", "target", "what was done", "why"):
             table.add_column(column, overflow="fold")
         for entry in self.entries:
             done = entry.action + (" · frozen" if entry.frozen else "")
             cells = (entry.name, _shape(entry.source_shape), _shape(entry.target_shape), done, entry.reason)
-            table.add_row(*(Text(cell) for cell in cells))
+            table.add_row(*map(Text, cells))
         if self.notes:
             table.caption = Text("\n".join(f"• {note}" for note in self.notes))
         return table
 
-    def __rich_console__(self, console: "Console", options: "ConsoleOptions") -> "RenderResult":
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         """Print as a table."""
         yield self.table()
 
     def __str__(self) -> str:
         """Return the table as plain text, 140 columns wide."""
-        import io
-
-        from rich.console import Console
-
         text = io.StringIO()
         Console(file=text, width=140, color_system=None, legacy_windows=False).print(self.table())
         return "\n".join(line.rstrip() for line in text.getvalue().splitlines())
@@ -204,18 +180,4 @@ class TransferReport:
 def _shape(shape: tuple[int, ...] | None) -> str:
     if shape is None:
         return "—"
-    return "×".join(map(str, shape)) if shape else "scalar"
-
-
-def _entry(data: Mapping[str, Any]) -> TransferEntry:
-    def shape(value: Iterable[int] | None) -> tuple[int, ...] | None:
-        return None if value is None else tuple(int(size) for size in value)
-
-    return TransferEntry(
-        name=str(data["name"]),
-        source_shape=shape(data["source_shape"]),
-        target_shape=shape(data["target_shape"]),
-        action=data["action"],
-        frozen=bool(data["frozen"]),
-        reason=str(data["reason"]),
-    )
+    return "×".join(map(str, shape)) or "scalar"

@@ -1,7 +1,6 @@
 """What an action of the source is in the target's numbers: control range × gear.
 
 InvertedPendulum's ±3 × 100 and InvertedDoublePendulum's ±1 × 500 mean different torques for the same number.
-May import ``envs``.
 """
 
 from dataclasses import dataclass

@@ -1,8 +1,7 @@
 """Net2WiderNet: give a hidden layer more units without changing what the network computes.
 
 Chen, Goodfellow & Shlens, "Net2Net", 1511.05641, section 2.2. New units copy the incoming weights of old
-ones; the outgoing weights of a unit are divided by the number of its copies. Imports nothing of ours but the
-errors.
+ones; the outgoing weights of a unit are divided by the number of its copies.
 """
 
 from dataclasses import dataclass

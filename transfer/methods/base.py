@@ -1,50 +1,26 @@
 """What a transfer method is: the extension point of this room.
 
 A method of your own is one frozen dataclass that derives from ``TransferMethod`` (or from one of the methods
-of this room), names itself and is registered; its fields are its options. May import ``envs`` and ``agents``.
+of this room), names itself and is registered; its fields are its options.
 """
 
-from dataclasses import asdict, dataclass, field, fields, is_dataclass
-from typing import Any, ClassVar, TypeVar
+from dataclasses import dataclass, fields, replace
+from typing import ClassVar, TypeVar
 
-import numpy as np
 from stable_baselines3.common.base_class import BaseAlgorithm
-from stable_baselines3.common.callbacks import BaseCallback
+from stable_baselines3.common.callbacks import BaseCallback, CallbackList
 from stable_baselines3.common.type_aliases import MaybeCallback
 
 from warmstart.agents.algorithms.seams import Seams
+from warmstart.agents.algorithms.trainability import fresh_optimizers
+from warmstart.agents.checkpoints.architecture import algorithm_name
 from warmstart.agents.checkpoints.checkpoint import Checkpoint
-from warmstart.core.errors import WarmstartError, unknown_name
-from warmstart.envs.simulation.layouts import Layout
-from warmstart.transfer.carry.exploration import Floor, Keep, Reset, write_exploration
-from warmstart.transfer.carry.matching import DimensionMap
+from warmstart.core.errors import WarmstartError
+from warmstart.core.plain import State, check, to_plain
+from warmstart.transfer.carry.carrying import CarryOptions, TransferContext, carry
+from warmstart.transfer.carry.exploration import Exploration, write_exploration
+from warmstart.transfer.carry.freezing import frozen_names
 from warmstart.transfer.carry.report import TransferReport
-
-
-@dataclass(frozen=True)
-class TransferContext:
-    """What a method is told besides its own options: names, maps and a generator."""
-
-    generator: np.random.Generator
-    """Every random draw of the method comes from it."""
-
-    observation_map: DimensionMap = field(default_factory=dict)
-    """``{target name: source name}`` where the names differ; ``None`` leaves a dimension fresh."""
-
-    action_map: DimensionMap = field(default_factory=dict)
-    """The same for actions."""
-
-    source_observations: Layout | None = None
-    """Layout of the source's observations; ``None`` takes the checkpoint's."""
-
-    source_actions: Layout | None = None
-    """Layout of the source's actions; ``None`` takes the checkpoint's."""
-
-    target_observations: Layout | None = None
-    """Layout of the target's observations; ``None`` takes the environment's."""
-
-    target_actions: Layout | None = None
-    """Layout of the target's actions; ``None`` takes the environment's."""
 
 
 @dataclass(frozen=True)
@@ -67,6 +43,13 @@ class TransferMethod:
     algorithms: ClassVar[tuple[str, ...]] = ("ppo", "sac", "td3")
     """Algorithms it makes sense for."""
 
+    needs_seed: ClassVar[bool] = False
+    """Whether what it draws is the point of it, so that it must be seeded."""
+
+    def __post_init__(self) -> None:
+        """Check the options against their bounds."""
+        check(self)
+
     def seams(self, source: Checkpoint | None) -> Seams:
         """What the method puts into an agent of ours when it is built: loss terms, experience, rates."""
         del source
@@ -86,7 +69,7 @@ class TransferMethod:
             What was done, tensor by tensor.
 
         Raises:
-            WarmstartError: If source, model and method don't go together.
+            WarmstartError: Source, model and method don't go together.
         """
         raise NotImplementedError(f"{type(self).__name__} has no initialise()")
 
@@ -111,27 +94,59 @@ class TransferMethod:
         del report
         return []
 
+    def finish(self, model: BaseAlgorithm, report: TransferReport) -> TransferReport:
+        """Give the model fresh optimizers, mark what is frozen, and attach the method's callbacks."""
+        fresh_optimizers(model)
+        frozen = frozen_names(model)
+        report.entries = tuple(
+            replace(entry, frozen=entry.frozen or entry.name in frozen) for entry in report.entries
+        )
+        callbacks = self.callbacks(report)
+        if callbacks:
+            report.callback = callbacks[0] if len(callbacks) == 1 else CallbackList(callbacks)
+        return report
+
     def check_algorithm(self, algorithm: str) -> None:
-        """Raise if the method makes no sense for an algorithm."""
+        """Refuse an algorithm that the method makes no sense for."""
         if algorithm not in self.algorithms:
             raise WarmstartError(
                 f"{self.name} works with {', '.join(self.algorithms)}; this agent is {algorithm}."
             )
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> State:
         """Return the method's name and options as plain JSON values; ``make_method`` reads them."""
-        options = {entry.name: getattr(self, entry.name) for entry in fields(self)}
-        for name, value in options.items():
-            if isinstance(value, Keep | Reset | Floor):
-                options[name] = write_exploration(value)
-            elif is_dataclass(value) and not isinstance(value, type):
-                options[name] = asdict(value)
-        return {"method": self.name, **options}
+        options = {item.name: getattr(self, item.name) for item in fields(self)}
+        return {"method": self.name} | {
+            name: write_exploration(value) if isinstance(value, Exploration) else to_plain(value)
+            for name, value in options.items()
+        }
+
+
+@dataclass(frozen=True)
+class CarryingMethod(CarryOptions, TransferMethod):
+    """A method that starts from the source's weights and normaliser; the base of most."""
+
+    def carry(
+        self,
+        model: BaseAlgorithm,
+        source: Checkpoint | None,
+        context: TransferContext,
+        exploration: Exploration | None = None,
+    ) -> TransferReport:
+        """Put the source's weights, normaliser and exploration into the model; see `carry`.
+
+        Raises:
+            WarmstartError: There is no source, or source and model don't go together.
+        """
+        self.check_algorithm(algorithm_name(model))
+        if source is None:
+            raise WarmstartError(f"{self.name} starts from a checkpoint; none was given.")
+        return carry(model, source, context, self, exploration, self.name)
 
 
 METHODS: dict[str, type[TransferMethod]] = {}
-"""All registered methods by name. Import it from ``warmstart.transfer.methods.table``, which registers those
-of this room."""
+"""All registered methods by name; importing ``warmstart.transfer.methods.table`` registers those of this
+room."""
 
 Method = TypeVar("Method", bound=type[TransferMethod])
 
@@ -140,43 +155,22 @@ def register_method(method: Method) -> Method:
     """Add a class to the table of methods; a class decorator.
 
     Raises:
-        WarmstartError: If it isn't a frozen dataclass derived from ``TransferMethod``, or the name is taken.
+        WarmstartError: It isn't a frozen dataclass derived from ``TransferMethod``, or the name is taken.
     """
     if not (
         isinstance(method, type)
         and issubclass(method, TransferMethod)
         and "__dataclass_fields__" in vars(method)
     ):
-        raise WarmstartError(
-            f"{method!r} must be a dataclass that derives from warmstart.transfer.TransferMethod."
-        )
+        raise WarmstartError(f"{method!r} must be a dataclass that derives from warmstart.TransferMethod.")
     if not vars(method)["__dataclass_params__"].frozen:
         raise WarmstartError(f"{method.__name__} must be frozen: @dataclass(frozen=True).")
     if not method.name.isidentifier():
         raise WarmstartError(
             f"{method.__name__}.name must be a plain word such as 'my_method', not {method.name!r}."
         )
-    taken = METHODS.get(method.name)
-    if taken is not None and (taken.__module__, taken.__qualname__) != (
-        method.__module__,
-        method.__qualname__,
-    ):
-        raise WarmstartError(
-            f"A transfer method {method.name!r} exists already: {taken.__module__}.{taken.__qualname__}."
-        )
+    taken, own = (f"{c.__module__}.{c.__qualname__}" for c in (METHODS.get(method.name, method), method))
+    if taken != own:
+        raise WarmstartError(f"A transfer method {method.name!r} exists already: {taken}.")
     METHODS[method.name] = method
     return method
-
-
-def check_number(owner: str, name: str, value: object, low: float, whole: bool = False) -> None:
-    """Raise unless an option is a number of at least ``low`` (a whole one, where asked)."""
-    kinds = (int,) if whole else (int, float)
-    if isinstance(value, bool) or not isinstance(value, kinds) or not value >= low:
-        kind = "a whole number" if whole else "a number"
-        raise WarmstartError(f"{owner}: {name} must be {kind} of at least {low:g}, not {value!r}.")
-
-
-def check_choice(owner: str, name: str, value: object, valid: tuple[str, ...]) -> None:
-    """Raise unless an option is one of the valid words."""
-    if value not in valid:
-        raise unknown_name(f"value of {owner}'s option {name}:", str(value), valid)

@@ -2,7 +2,7 @@
 
 A fresh or stale critic ruins a good actor in the first updates (Actor-Critic Pretraining, 2602.23804). PPO's
 value function is regressed on the policy's returns; SAC and TD3 first collect steps of the frozen policy
-(WSRL, 2412.07762) and then update only their critics. May import ``agents``.
+(WSRL, 2412.07762) and then update only their critics.
 """
 
 from typing import Any

@@ -1,32 +1,28 @@
-"""Feature extraction: the source's hidden layers stay as they are, new last layers learn to use them.
+"""Feature extraction: the source's hidden layers stay as they are, new last layers learn to use them."""
 
-May import ``envs`` and ``agents``.
-"""
-
+import math
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
 import numpy as np
 import torch
 from stable_baselines3.common.base_class import BaseAlgorithm
+from torch import nn
+from typing_extensions import override
 
 from warmstart.agents.algorithms.trainability import named_entries
 from warmstart.agents.checkpoints.checkpoint import Checkpoint
 from warmstart.core.errors import WarmstartError
-from warmstart.transfer.carry.carrying import CarryingMethod, finish, replace_entry
+from warmstart.transfer.carry.carrying import TransferContext
 from warmstart.transfer.carry.freezing import freeze
-from warmstart.transfer.carry.fresh import (
-    ACTION_GAIN,
-    HIDDEN_GAIN,
-    VALUE_GAIN,
-    orthogonal_layer,
-    uniform_layer,
-)
 from warmstart.transfer.carry.networks import Network, networks, target_of
 from warmstart.transfer.carry.report import TransferReport
-from warmstart.transfer.methods.base import TransferContext, check_choice, register_method
+from warmstart.transfer.methods.base import CarryingMethod, register_method
 
 CriticTrunk = Literal["frozen", "trained", "new"]
+
+ACTION_GAIN, VALUE_GAIN, HIDDEN_GAIN = 0.01, 1.0, math.sqrt(2.0)
+"""Gains of SB3's orthogonal initialisation of PPO's action, value and hidden layers."""
 
 
 @register_method
@@ -46,15 +42,10 @@ class FeatureExtraction(CarryingMethod):
     critic_trunk: CriticTrunk = "frozen"
     """The critic's hidden layers: ``frozen`` as the actor's, carried and ``trained``, or ``new``."""
 
-    def __post_init__(self) -> None:
-        """Check the options."""
-        super().__post_init__()
-        check_choice(self.name, "critic_trunk", self.critic_trunk, ("frozen", "trained", "new"))
-
+    @override
     def initialise(
         self, model: BaseAlgorithm, source: Checkpoint | None, context: TransferContext
     ) -> TransferReport:
-        """Carry the hidden layers, draw new last layers, freeze."""
         policy: Any = model.policy
         own = {name: tensor.clone() for name, tensor in policy.state_dict().items()}
         report = self.carry(model, source, context)
@@ -69,16 +60,14 @@ class FeatureExtraction(CarryingMethod):
                 fresh |= _redraw(model, network, prefix, context.generator, report)
             for name in network.vectors:
                 _load(policy, name, own[name])
-                replace_entry(
-                    report, name, action="untouched", reason="the target's own: the action layer is new"
-                )
+                report.change(name, action="untouched", reason="the target's own: the action layer is new")
                 fresh.add(name)
         _follow(policy, fresh, report)
         entries = [entry for entry in named_entries(policy) if not entry.target]
         if self.critic_trunk != "frozen":
             entries = [entry for entry in entries if entry.role != "critic"]
         freeze(model, [entry.names[0] for entry in entries if not fresh.intersection(entry.names)])
-        return finish(model, self, report)
+        return self.finish(model, report)
 
 
 def _redraw(
@@ -88,25 +77,29 @@ def _redraw(
     generator: np.random.Generator,
     report: TransferReport,
 ) -> set[str]:
-    """Draw one layer as SB3 draws it; returns the names of its tensors."""
+    """Draw one layer as SB3 does; returns the names of its tensors.
+
+    PPO: orthogonal weights, zero bias. SAC and TD3: PyTorch's default, uniform within ±1/√inputs.
+    """
     policy: Any = model.policy
     outputs, inputs = policy.state_dict()[f"{prefix}.weight"].shape
+    seed = torch.Generator().manual_seed(int(generator.integers(2**63)))
+    weight, bias = torch.empty(outputs, inputs), torch.zeros(outputs)
     if getattr(policy, "ortho_init", False):
-        gain = (
-            HIDDEN_GAIN
-            if prefix in network.hidden
-            else (ACTION_GAIN if network.gives_actions else VALUE_GAIN)
-        )
-        layer, how = (
-            orthogonal_layer((outputs, inputs), gain, generator),
-            f"orthogonal, gain {gain:.3g}, as SB3's",
-        )
+        head_gain = ACTION_GAIN if network.gives_actions else VALUE_GAIN
+        gain = HIDDEN_GAIN if prefix in network.hidden else head_gain
+        nn.init.orthogonal_(weight, gain=gain, generator=seed)
+        how = f"orthogonal, gain {gain:.3g}, as SB3's"
     else:
-        layer, how = uniform_layer((outputs, inputs), generator), "uniform, as PyTorch's"
-    for part, tensor in layer.items():
-        _load(policy, f"{prefix}.{part}", tensor)
-        replace_entry(report, f"{prefix}.{part}", action="reinitialised", reason=f"new layer ({how})")
-    return {f"{prefix}.{part}" for part in layer}
+        bound = 1.0 / math.sqrt(inputs)
+        weight.uniform_(-bound, bound, generator=seed)
+        bias.uniform_(-bound, bound, generator=seed)
+        how = "uniform, as PyTorch's"
+    layer = {f"{prefix}.weight": weight, f"{prefix}.bias": bias}
+    for name, tensor in layer.items():
+        _load(policy, name, tensor)
+        report.change(name, action="reinitialised", reason=f"new layer ({how})")
+    return set(layer)
 
 
 def _follow(policy: Any, fresh: set[str], report: TransferReport) -> None:
@@ -116,7 +109,7 @@ def _follow(policy: Any, fresh: set[str], report: TransferReport) -> None:
         online = target_of(name)
         if online in fresh:
             _load(policy, name, tensors[online])
-            replace_entry(report, name, action="reinitialised", reason=f"follows {online}: new layer")
+            report.change(name, action="reinitialised", reason=f"follows {online}: new layer")
 
 
 def _load(policy: Any, name: str, tensor: torch.Tensor) -> None:

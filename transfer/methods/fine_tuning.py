@@ -1,20 +1,22 @@
-"""Fine-tuning: go on from the source's actor, critic and normaliser. May import ``envs`` and ``agents``."""
+"""Fine-tuning: go on from the source's actor, critic and normaliser."""
 
 from dataclasses import dataclass, replace
-from typing import ClassVar
+from typing import Annotated, Any, ClassVar
 
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.type_aliases import MaybeCallback
+from typing_extensions import override
 
 from warmstart.agents.checkpoints.architecture import algorithm_name
 from warmstart.agents.checkpoints.checkpoint import Checkpoint
 from warmstart.agents.settings.config import AlgorithmConfig, PPOConfig
 from warmstart.core.errors import WarmstartError
-from warmstart.transfer.carry.carrying import CarryingMethod, act_from_first_step, finish
+from warmstart.core.plain import Before, Natural, NonNegative
+from warmstart.transfer.carry.carrying import TransferContext, act_from_first_step
 from warmstart.transfer.carry.exploration import Exploration, Floor, Keep, read_exploration
 from warmstart.transfer.carry.report import TransferReport
-from warmstart.transfer.methods.base import TransferContext, TransferMethod, check_number, register_method
+from warmstart.transfer.methods.base import CarryingMethod, TransferMethod, register_method
 from warmstart.transfer.methods.critic import critic_steps, fit_critic
 from warmstart.transfer.methods.schedules import LearningRateWarmUp
 
@@ -29,6 +31,10 @@ LOG_STD_FLOOR = -1.0
 own (-3.4 once aligned, -2.3) ten of ten double pendulums and one of three cheetahs hardly learned."""
 
 
+def _read_exploration(value: Any) -> Exploration | None:
+    return None if value is None else read_exploration(value)
+
+
 @register_method
 @dataclass(frozen=True)
 class FineTune(CarryingMethod):
@@ -41,49 +47,38 @@ class FineTune(CarryingMethod):
 
     name: ClassVar[str] = "fine_tune"
 
-    critic_fit_steps: int | None = None
+    critic_fit_steps: Natural | None = None
     """Environment steps in which the frozen policy acts and the critic is fitted, counted as training's;
     ``None`` takes 16,384 for PPO (rounded up to whole rollouts) and 5,000 for SAC and TD3, but a quarter of a
     trial's steps where that would take them all; 0 leaves the fit out."""
 
-    critic_updates: int = 2_000
+    critic_updates: Natural = 2_000
     """Gradient steps of that fit, for SAC and TD3; PPO takes ``n_epochs`` passes over each rollout."""
 
-    critic_learning_rate: float | None = None
+    critic_learning_rate: NonNegative | None = None
     """Learning rate of that fit; ``None`` takes the agent's."""
 
-    warm_up_steps: int | None = None
+    warm_up_steps: Natural | None = None
     """Environment steps over which the learning rate then rises from zero; ``None`` takes 16,384 for PPO and
     1,000 for SAC and TD3; 0 starts at the full rate."""
 
-    exploration: Exploration | None = None
+    exploration: Annotated[Exploration | None, Before(_read_exploration)] = None
     """What becomes of ``log_std`` (PPO) or the entropy coefficient (SAC): ``Keep()``, ``Reset(value)`` or
     ``Floor(value)``; in YAML ``keep``, ``{reset: value}``, ``{floor: value}``. ``None`` takes ``Floor(-1.0)``
     for PPO's ``log_std``, since a source that has converged no longer explores, and ``Keep()`` elsewhere."""
 
-    def __post_init__(self) -> None:
-        """Check the options."""
-        super().__post_init__()
-        if self.exploration is not None:
-            object.__setattr__(self, "exploration", read_exploration(self.exploration))
-        for name in ("critic_fit_steps", "critic_updates", "warm_up_steps"):
-            if getattr(self, name) is not None:
-                check_number(self.name, name, getattr(self, name), 0, whole=True)
-        if self.critic_learning_rate is not None:
-            check_number(self.name, "critic_learning_rate", self.critic_learning_rate, 0)
-
+    @override
     def initialise(
         self, model: BaseAlgorithm, source: Checkpoint | None, context: TransferContext
     ) -> TransferReport:
-        """Carry everything; the agent acts as the source from its first step."""
         report = self.carry(model, source, context, self.exploration_of(model))
         report.add_notes(act_from_first_step(model, self.fit_steps(algorithm_name(model))))
-        return finish(model, self, report)
+        return self.finish(model, report)
 
+    @override
     def prepare(
         self, model: BaseAlgorithm, callback: MaybeCallback = None, max_steps: int | None = None
     ) -> int:
-        """Fit the critic to the frozen policy; see ``fit_critic``."""
         return fit_critic(
             model,
             self.fit_steps(algorithm_name(model)),
@@ -93,8 +88,8 @@ class FineTune(CarryingMethod):
             max_steps=max_steps,
         )
 
+    @override
     def callbacks(self, report: TransferReport) -> list[BaseCallback]:
-        """Return the learning-rate warm-up."""
         steps = WARM_UP_STEPS[report.algorithm] if self.warm_up_steps is None else self.warm_up_steps
         return [LearningRateWarmUp(steps)] if steps else []
 

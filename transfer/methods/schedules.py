@@ -1,4 +1,4 @@
-"""Learning-rate warm-up, as a callback that works on plain SB3 models. Imports nothing of ours."""
+"""Learning-rate warm-up, as a callback that works on plain SB3 models."""
 
 from collections.abc import Callable
 from typing import Any

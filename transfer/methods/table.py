@@ -1,30 +1,19 @@
-"""The table of transfer methods, and how one is built from its name. May import ``envs`` and ``agents``."""
+"""All transfer methods, and how one is built from its name."""
 
-from collections.abc import Mapping
-from dataclasses import fields
 from typing import Any
 
-from warmstart.core.errors import WarmstartError, unknown_name
-from warmstart.transfer.methods.base import METHODS, TransferContext, TransferMethod, register_method
-from warmstart.transfer.methods.controls import Scratch, Shuffled, ZeroShot
-from warmstart.transfer.methods.feature_extraction import FeatureExtraction
-from warmstart.transfer.methods.fine_tuning import FineTune
+from warmstart.core.errors import WarmstartError
+from warmstart.core.plain import Settings, read_named
+from warmstart.transfer.methods import feature_extraction, fine_tuning, scratch, shuffled, zero_shot
+from warmstart.transfer.methods.base import METHODS, TransferMethod
 
-__all__ = [
-    "METHODS",
-    "FeatureExtraction",
-    "FineTune",
-    "Scratch",
-    "Shuffled",
-    "TransferContext",
-    "TransferMethod",
-    "ZeroShot",
-    "make_method",
-    "register_method",
-]
+__all__ = ["METHODS", "make_method"]
+
+OURS = (scratch, zero_shot, fine_tuning, feature_extraction, shuffled)
+"""Files of this folder that register a method."""
 
 
-def make_method(method: "str | Mapping[str, Any] | TransferMethod", **options: Any) -> TransferMethod:
+def make_method(method: str | Settings | TransferMethod, **options: Any) -> TransferMethod:
     """Build a method from its name and options.
 
     Args:
@@ -32,11 +21,9 @@ def make_method(method: "str | Mapping[str, Any] | TransferMethod", **options: A
             returned as it is.
         options: Options of the method.
 
-    Returns:
-        The method.
-
     Raises:
-        WarmstartError: If the name or an option is unknown; the nearest valid ones are named.
+        SettingError: The name or an option is unknown (the nearest valid ones are named), or a value is of
+            the wrong type or out of bounds.
     """
     if isinstance(method, TransferMethod):
         if options:
@@ -45,15 +32,5 @@ def make_method(method: "str | Mapping[str, Any] | TransferMethod", **options: A
                 f"{', '.join(options)}."
             )
         return method
-    if isinstance(method, Mapping):
-        if "method" not in method:
-            raise WarmstartError(f"A transfer method needs its name under 'method'; found {dict(method)!r}.")
-        options = {**{key: value for key, value in method.items() if key != "method"}, **options}
-        method = str(method["method"])
-    if method not in METHODS:
-        raise unknown_name("transfer method", method, METHODS)
-    valid = [entry.name for entry in fields(METHODS[method])]
-    for option in options:
-        if option not in valid:
-            raise unknown_name(f"option of {method}", option, valid)
-    return METHODS[method](**options)
+    settings = {"method": method} if isinstance(method, str) else method
+    return read_named("transfer method", METHODS, {**settings, **options}, tag="method")

@@ -35,8 +35,8 @@ from pathlib import Path
 from typing import ClassVar
 
 from warmstart.core.errors import WarmstartError
-from warmstart.transfer.methods.controls import Scratch
-from warmstart.transfer.methods.table import register_method
+from warmstart.transfer.methods.scratch import Scratch
+from warmstart.transfer.methods.base import register_method
 
 
 @register_method

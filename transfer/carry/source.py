@@ -1,39 +1,78 @@
-"""What the dimensions of a model's environment are called. May import ``envs`` and ``agents``."""
+"""A source read into a checkpoint, and what the dimensions of a task or an environment are called."""
 
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import mujoco
 import numpy as np
 from gymnasium import spaces
+from gymnasium.spaces.utils import flatdim
+from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.vec_env import VecEnv
 
-from warmstart.agents.checkpoints.checkpoint import env_attribute
+from warmstart.agents.checkpoints.checkpoint import (
+    Checkpoint,
+    checkpoint_of,
+    env_attribute,
+    load_checkpoint,
+)
 from warmstart.core.errors import WarmstartError
 from warmstart.envs.robots.table import observation_layout
 from warmstart.envs.simulation.dimensions import action_layout
 from warmstart.envs.simulation.layouts import Layout
+from warmstart.envs.vector import make_vec
+
+Source = str | Path | Checkpoint | BaseAlgorithm | None
+Layouts = tuple[Layout | None, Layout | None]
+"""Of observation and action; ``None`` where the names aren't known."""
 
 
-def flat_size(space: spaces.Space[Any]) -> int:
-    """Return how many numbers a policy reads or gives for a space (one per choice, for discrete ones).
+def read_source(
+    source: Source, *, source_task: str | None = None, trust_normalizer: str | Path | None = None
+) -> Checkpoint | None:
+    """Read a source of any kind into a checkpoint, with the names of its dimensions where they can be known.
+
+    Args:
+        source: A path, a checkpoint, a model, or ``None``.
+        source_task: Task for the names of a source that holds none.
+        trust_normalizer: A trusted ``VecNormalize`` file.
 
     Raises:
-        WarmstartError: If the space has no such number.
+        WarmstartError: If there is nothing, or it is of another kind.
     """
-    if isinstance(space, spaces.Dict):
-        return sum(flat_size(part) for part in space.spaces.values())
-    if isinstance(space, spaces.Box):
-        return int(np.prod(space.shape))
-    if isinstance(space, spaces.Discrete):
-        return int(space.n)
-    if isinstance(space, spaces.MultiDiscrete):
-        return int(np.sum(space.nvec))
-    if isinstance(space, spaces.MultiBinary):
-        return int(np.prod(space.shape))
-    raise WarmstartError(f"Expected a Box, flat Dict or discrete space, found {type(space).__name__}.")
+    if source is None:
+        return None
+    if isinstance(source, BaseAlgorithm):
+        observations, actions = environment_layouts(source.get_env())
+        env = source.get_env()
+        checkpoint = checkpoint_of(
+            source,
+            task=None if env is None else environment_name(env),
+            observation_layout=observations,
+            action_layout=actions,
+        )
+    elif isinstance(source, Checkpoint):
+        checkpoint = source
+    elif isinstance(source, str | Path):
+        checkpoint = load_checkpoint(source, trust_normalizer=trust_normalizer)
+    else:
+        raise WarmstartError(
+            f"A source is a path, a Checkpoint or a PPO, SAC or TD3 model, not {type(source).__name__}."
+        )
+    task = source_task or checkpoint.task
+    if task is None or (checkpoint.observation_layout is not None and checkpoint.action_layout is not None):
+        return checkpoint
+    observations, actions = task_layouts(task, required=source_task is not None)
+    return replace(
+        checkpoint,
+        task=task,
+        observation_layout=checkpoint.observation_layout or observations,
+        action_layout=checkpoint.action_layout or actions,
+    )
 
 
-def environment_layouts(env: VecEnv | None) -> tuple[Layout | None, Layout | None]:
+def environment_layouts(env: VecEnv | None) -> Layouts:
     """Return the layouts of observation and action that an environment tells, or that its MuJoCo model does.
 
     Knows warmstart's own environments, and plain Gymnasium's MuJoCo v5 tasks inside SB3's vector
@@ -45,7 +84,7 @@ def environment_layouts(env: VecEnv | None) -> tuple[Layout | None, Layout | Non
     if not isinstance(ours[0], Layout) and not isinstance(ours[1], Layout):
         ours = _gymnasium_layouts(env)
     observations, actions = (layout if isinstance(layout, Layout) else None for layout in ours)
-    if observations is not None and len(observations) != flat_size(env.observation_space):
+    if observations is not None and len(observations) != flatdim(env.observation_space):
         observations = None
     if actions is not None and not _fits(actions, env.action_space):
         actions = None
@@ -61,14 +100,17 @@ def environment_name(env: VecEnv | None) -> str:
     return str(spec.id) if spec is not None else type(env).__name__
 
 
-def task_layouts(task: str, required: bool) -> tuple[Layout | None, Layout | None]:
+def source_name(source: Checkpoint) -> str:
+    """Return what a report calls a source: its task, or the last part of its path."""
+    return source.task or (source.path.name if source.path is not None else "a model")
+
+
+def task_layouts(task: str, required: bool) -> Layouts:
     """Return the layouts of a task's observation and action, by making its environment once.
 
     Raises:
         WarmstartError: If it is ``required`` and can't be made.
     """
-    from warmstart.envs.vector import make_vec
-
     try:
         env: Any = make_vec(task, n_envs=1, seed=0, n_threads=1)
     except WarmstartError:
@@ -81,7 +123,7 @@ def task_layouts(task: str, required: bool) -> tuple[Layout | None, Layout | Non
         env.close()
 
 
-def _gymnasium_layouts(env: VecEnv) -> tuple[Layout | None, Layout | None]:
+def _gymnasium_layouts(env: VecEnv) -> Layouts:
     spec, model = _first(env, "spec"), _first(env, "model")
     if not isinstance(model, mujoco.MjModel):
         return None, None
@@ -102,7 +144,7 @@ def _first(env: VecEnv, name: str) -> Any:
 
 def _fits(layout: Layout, space: spaces.Space[Any]) -> bool:
     """Whether an action layout describes the space: same length and, for a Box, the same bounds."""
-    if len(layout) != flat_size(space):
+    if len(layout) != flatdim(space):
         return False
     if not isinstance(space, spaces.Box):
         return True
