@@ -20,10 +20,11 @@ if TYPE_CHECKING:
     from warmstart.agents.build import build_agent as build_agent
     from warmstart.agents.build import make_training_env as make_training_env
     from warmstart.agents.checkpoints.checkpoint import Checkpoint as Checkpoint
-    from warmstart.agents.checkpoints.checkpoint import load_checkpoint as _load
     from warmstart.agents.checkpoints.checkpoint import save_checkpoint as save_checkpoint
+    from warmstart.agents.checkpoints.loading import load_checkpoint as _load
     from warmstart.agents.evaluation import evaluate as evaluate
     from warmstart.core.errors import WarmstartError as WarmstartError
+    from warmstart.envs.describe import describe as describe
     from warmstart.envs.robots.base import MujocoTask as MujocoTask
     from warmstart.envs.robots.table import register_task as register_task
     from warmstart.envs.sb3 import as_sb3 as as_sb3
@@ -50,11 +51,12 @@ _HOME = {
     "Seams": "agents.algorithms.seams",
     "Checkpoint": "agents.checkpoints.checkpoint",
     "save_checkpoint": "agents.checkpoints.checkpoint",
-    "load": "agents.checkpoints.checkpoint:load_checkpoint",
+    "load": "agents.checkpoints.loading:load_checkpoint",
     "build_agent": "agents.build",
     "make_training_env": "agents.build",
     "evaluate": "agents.evaluation",
     "WarmstartError": "core.errors",
+    "describe": "envs.describe",
     "MujocoTask": "envs.robots.base",
     "register_task": "envs.robots.table",
     "as_sb3": "envs.sb3",

@@ -59,7 +59,7 @@ def named_checkpoints(paths: Sequence[Path], task: "Task") -> list[Named]:
     """
     if not paths:
         raise WarmstartError("Expected at least one CHECKPOINT, found none.")
-    from warmstart.agents.checkpoints.checkpoint import load_checkpoint
+    from warmstart.agents.checkpoints.loading import load_checkpoint
     from warmstart.experiments.records.config import ENCODER_ARM, RANDOM_ARM, SOURCE_ARM
     from warmstart.experiments.records.records import CHECKPOINT
     from warmstart.experiments.run.reading import TRIALS_FILE, statuses
@@ -104,7 +104,7 @@ def _names(places: Collection[tuple[Path, str]]) -> dict[tuple[Path, str], str]:
 def load_policy(path: Path, task: "Task", device: str, trust_normalizer: Path | None) -> "Policy":
     """The policy of a checkpoint (of a run: its only one), checked to fit the task."""
     from warmstart.agents.build import choose_device
-    from warmstart.agents.checkpoints.checkpoint import load_checkpoint
+    from warmstart.agents.checkpoints.loading import load_checkpoint
     from warmstart.experiments.run.run import resolve_checkpoint
 
     checkpoint = load_checkpoint(resolve_checkpoint(path), trust_normalizer=trust_normalizer)

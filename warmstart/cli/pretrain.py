@@ -113,13 +113,13 @@ class Pretrain(Extensible):
         """Everything between the checks and the report; the file is written last."""
         import torch
 
-        from warmstart.agents.checkpoints.checkpoint import load_checkpoint
+        from warmstart.agents.checkpoints.loading import load_checkpoint
         from warmstart.agents.encoders.config import EncoderConfig
         from warmstart.core.threads import available_cores
         from warmstart.envs.tasks.task import Task
         from warmstart.experiments.run.run import resolve_checkpoint
         from warmstart.transfer.encoders.pretrained import pretrained_encoder
-        from warmstart.transfer.frames.source import seen_task
+        from warmstart.transfer.frames.acting import seen_task
         from warmstart.transfer.pretraining.pretraining import pretrain
         from warmstart.transfer.pretraining.tasks import SourceTasks
         from warmstart.transfer.probing.probe import weights_sha256, windows_of

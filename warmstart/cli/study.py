@@ -118,7 +118,7 @@ class Transfer(_Single):
 
     def run(self) -> int:
         """Transfer and train."""
-        from warmstart.agents.checkpoints.checkpoint import load_checkpoint
+        from warmstart.agents.checkpoints.loading import load_checkpoint
         from warmstart.experiments.run.run import resolve_checkpoint
         from warmstart.experiments.study.study import Study
 

@@ -5,7 +5,8 @@ import pytest
 from gymnasium import spaces
 from stable_baselines3 import PPO
 
-from warmstart.agents.checkpoints.checkpoint import load_checkpoint, save_checkpoint
+from warmstart.agents.checkpoints.checkpoint import save_checkpoint
+from warmstart.agents.checkpoints.loading import load_checkpoint
 from warmstart.agents.encoders.config import EncoderConfig
 from warmstart.agents.encoders.encoder import make_encoder
 from warmstart.agents.observing.base import FrozenVision, StackedVision
@@ -14,7 +15,7 @@ from warmstart.envs.sb3 import as_sb3
 from warmstart.envs.tasks.task import Task
 from warmstart.envs.vector import make_vec
 from warmstart.sim2real.randomization.randomization import Randomization, read_terms
-from warmstart.transfer.frames.source import is_numbers, scattered_frames, seen_task, source_frames
+from warmstart.transfer.frames.acting import is_numbers, scattered_frames, seen_task, source_frames
 from warmstart.transfer.pretraining.pretraining import PretrainingConfig
 from warmstart.transfer.pretraining.tasks import SourceTasks
 
