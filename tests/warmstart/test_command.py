@@ -66,7 +66,7 @@ def test_train_transfer_evaluate_inspect_status(tmp_path, monkeypatch, capsys):
         (("train", "Hopper-v5@torso.mass=-1"), "mass"),
         (("train", "CartPole-v1", "--algorithm", "sac"), "ppo"),
         (("train", "Hopper-v5", "--algorithm", "dqn"), "dqn is not supported"),
-        (("train", "Hopper-v5", "--steps", "0"), "--steps: expected at least 1"),
+        (("train", "Hopper-v5", "--steps", "0"), "--steps: expected a number at least 1"),
         (("train", "Hoper-v5"), "warmstart: TASK: Unknown"),
         (("compare", "cheetah-gravty"), "Did you mean 'cheetah-gravity'"),
         (("compare", "nowhere.yaml"), "nowhere.yaml"),

@@ -8,7 +8,7 @@ import pytest
 
 from docs.architecture import ROOMS as ALL_ROOMS
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 ROOMS = ALL_ROOMS[:-1]
 
 

@@ -96,7 +96,7 @@ def test_pretrain_writes_one_file_that_can_be_probed_and_gone_on_from(tmp_path, 
     assert status == 0, err
     assert "before" in out
     assert "new/first.safetensors" in out
-    assert "Pretraining: 8/8, loss" in err
+    assert "Pretraining: done 8/8, loss" in err
     assert [path.name for path in (tmp_path / "new").iterdir()] == ["first.safetensors"]
     assert list((tmp_path / "curves").glob("events*"))
     encoder = load_encoder("new/first.safetensors")
