@@ -112,10 +112,8 @@ class BatchedEnv(VectorEnv[Array, Array, Array]):
         self._painter: Painter | None = None
         self._stepper.forward()
         self._observations = _own(robot.observe(self.sim))
-        low, high = model.actuator_ctrlrange.astype(np.float32).T
-        self.single_action_space = spaces.Box(low, high, dtype=np.float32)
-        self.single_observation_space = spaces.Box(
-            -np.inf, np.inf, self._observations.shape[1:], dtype=np.float64
+        self.single_observation_space, self.single_action_space = box_spaces(
+            model, self._observations.shape[1]
         )
         self.action_space = batch_space(self.single_action_space, n_envs)
         self.observation_space = batch_space(self.single_observation_space, n_envs)
@@ -421,6 +419,12 @@ class BatchedEnv(VectorEnv[Array, Array, Array]):
             env = int(np.flatnonzero(~np.isfinite(actions).all(axis=1))[0])
             raise WarmstartError(f"Expected finite actions, found {actions[env]} for environment {env}.")
         return actions
+
+
+def box_spaces(model: mujoco.MjModel, size: int) -> tuple[spaces.Box, spaces.Box]:
+    """Spaces of one observation (size,), float64, and of one action (nu,), float32."""
+    low, high = model.actuator_ctrlrange.astype(np.float32).T
+    return spaces.Box(-np.inf, np.inf, (size,), np.float64), spaces.Box(low, high, dtype=np.float32)
 
 
 def _own(values: Array) -> Array:

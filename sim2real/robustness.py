@@ -14,8 +14,9 @@ from numpy.typing import NDArray
 from warmstart.agents.checkpoints.checkpoint import Checkpoint
 from warmstart.agents.evaluation import generators_kept, play_once
 from warmstart.core.errors import WarmstartError
-from warmstart.envs.physics.catalogue import Parameter
+from warmstart.envs.describe import describe
 from warmstart.envs.physics.parameters import Parameters
+from warmstart.envs.physics.quantity import Parameter
 from warmstart.envs.tasks.contexts import Change, Context, Operation
 from warmstart.envs.tasks.task import Task
 from warmstart.envs.vector import make_vec
@@ -240,11 +241,7 @@ def _check_different(sweeps: Sequence[Sweep], task: Task) -> None:
 
 def _parameters_of(task: Task) -> Parameters | None:
     """The physical parameters of a task; None where it isn't MuJoCo's and has attributes instead."""
-    env = make_vec(task, 1, n_threads=1)
-    try:
-        return env.parameters  # type: ignore[attr-defined, no-any-return]
-    finally:
-        env.close()
+    return describe(task).parameters
 
 
 def trained_on(sweeps: Sequence[Sweep], terms: Sequence[Term], task: Task) -> tuple[Span | None, ...]:

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from warmstart.agents.checkpoints.loading import load_checkpoint as load
     from warmstart.agents.evaluation import evaluate
     from warmstart.core.errors import WarmstartError
+    from warmstart.envs.describe import describe
     from warmstart.envs.robots.base import MujocoTask
     from warmstart.envs.robots.table import register_task
     from warmstart.envs.sb3 import as_sb3
@@ -48,6 +49,7 @@ _HOME = {
     "make_training_env": "agents.build",
     "evaluate": "agents.evaluation",
     "WarmstartError": "core.errors",
+    "describe": "envs.describe",
     "MujocoTask": "envs.robots.base",
     "register_task": "envs.robots.table",
     "as_sb3": "envs.sb3",
@@ -82,6 +84,7 @@ __all__ = [
     "__version__",
     "as_sb3",
     "build_agent",
+    "describe",
     "evaluate",
     "load",
     "load_run",

@@ -23,10 +23,10 @@ from warmstart.agents.extractors.seams import merge
 from warmstart.agents.settings.config import config_from_json
 from warmstart.core.errors import WarmstartError
 from warmstart.core.files import without_numpy, write_json
+from warmstart.envs.describe import describe
 from warmstart.envs.sb3 import env_attribute
 from warmstart.envs.simulation.layouts import Layout
 from warmstart.envs.tasks.task import Task
-from warmstart.envs.vector import make_vec
 from warmstart.experiments.records.claims import Claim, ClaimedError
 from warmstart.experiments.records.config import TrialConfig
 from warmstart.experiments.records.recorder import Recorder
@@ -315,9 +315,7 @@ def _layout(names: Sequence[str] | None, kind: Kind) -> Layout | None:
 
 def _evaluate_random(config: TrialConfig, recorder: Recorder, reality: "Reality | None") -> None:
     """Evaluate uniformly random actions: what returns are normalised by."""
-    probe = make_vec(config.task, 1, seed=0, n_threads=1)
-    space = probe.single_action_space
-    probe.close()
+    space = describe(config.task).action_space
     space.seed(config.evaluation_seed)
 
     def act(observations: Any) -> Any:

@@ -14,7 +14,9 @@ from warmstart.core.errors import WarmstartError
 from warmstart.envs.robots.base import MujocoTask
 from warmstart.envs.robots.table import register_task
 from warmstart.envs.sb3 import as_sb3
+from warmstart.envs.tasks.task import Task
 from warmstart.envs.vector import make_vec
+from warmstart.sim2real.randomization.recipes import recipe
 
 EXAMPLE = Path(__file__).parents[2] / "docs" / "examples" / "own_task.py"
 
@@ -56,6 +58,16 @@ def test_it_is_a_task_like_any_other(example: ModuleType) -> None:
     assert truncations.all()
     assert infos["final_info"]["distance"].shape == (3,)
     env.close()
+
+
+def test_its_targets_and_recipes_are_like_those_of_any_other(example: ModuleType) -> None:
+    assert str(Task.parse("crane-heavy-load")) == "example/Crane-v0@load.mass=x3"
+    assert recipe(Task.parse("crane-weak-drive"), "light") == {
+        "load.mass": {"range": "x0.9:x1.1", "each": True},
+        "drive.gear": "x0.95:x1.05",
+    }
+    with pytest.raises(WarmstartError, match="Two target tasks are called 'crane-heavy-load'"):
+        register_task("example/Other-v0", example.Crane)
 
 
 def test_sb3_trains_on_it(example: ModuleType) -> None:

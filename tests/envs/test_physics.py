@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from warmstart.core.errors import WarmstartError
-from warmstart.envs.physics.catalogue import SET_CONST_INPUTS, catalogue
+from warmstart.envs.physics.catalogue import catalogue
+from warmstart.envs.physics.changes import SET_CONST_INPUTS
 from warmstart.envs.physics.parameters import Parameters
 from warmstart.envs.simulation.names import PartNames
 from warmstart.envs.tasks.contexts import parse_context

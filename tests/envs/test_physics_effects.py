@@ -8,8 +8,8 @@ from mujoco.batch import Batch
 
 from warmstart.core.errors import WarmstartError
 from warmstart.envs.physics.batch import BatchParameters
-from warmstart.envs.physics.catalogue import Parameter
 from warmstart.envs.physics.parameters import Parameters
+from warmstart.envs.physics.quantity import Parameter
 from warmstart.envs.registration import TASK_IDS as TASKS
 from warmstart.envs.simulation.fields import BatchFields
 from warmstart.envs.tasks.contexts import Context, parse_context

@@ -13,6 +13,7 @@ from gymnasium.vector import VectorEnv
 
 from warmstart.agents.checkpoints.checkpoint import Checkpoint
 from warmstart.core.errors import WarmstartError
+from warmstart.envs.describe import describe
 from warmstart.envs.frames.options import state_task
 from warmstart.envs.robots.table import robots
 from warmstart.envs.simulation.layouts import Dimension
@@ -81,10 +82,8 @@ def is_numbers(space: spaces.Space[Any]) -> bool:
 
 def frame_size(task: Task) -> tuple[int, int]:
     """Height and width of the frames of a task that shows some, pixels."""
-    env = make_vec(task, 1, n_threads=1)
-    space = env.single_observation_space
+    space = describe(task).observation_space
     frame = space["pixels"] if isinstance(space, spaces.Dict) else space
-    env.close()
     shape = frame.shape or (0, 0)
     return int(shape[0]), int(shape[1])
 
