@@ -1,4 +1,4 @@
-"""`as_sb3`: a vector environment of ours as a stable-baselines3 `VecEnv`. Imports torch, so import it late."""
+"""`as_sb3`: a vector environment of ours as a stable-baselines3 `VecEnv`. Imports torch: import it late."""
 
 import time
 from collections.abc import Iterable, Sequence
