@@ -1,12 +1,16 @@
 """From a configuration to a training environment and an agent."""
 
+import inspect
 import logging
 from collections.abc import Sequence
+from dataclasses import fields
 from typing import Any
 
 import numpy as np
+import stable_baselines3
 import torch
 from gymnasium import spaces
+from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.noise import NormalActionNoise
 from stable_baselines3.common.preprocessing import is_image_space
 from stable_baselines3.common.utils import LinearSchedule
@@ -123,101 +127,59 @@ def build_agent(
         policy = ASYMMETRIC_POLICIES[config.algorithm]
     if seams is not None and seams.policy_kwargs.get("features_extractor_class") is EncoderExtractor:
         policy = ENCODER_POLICIES.get(config.algorithm, policy)
-    if isinstance(config, PPOConfig):
-        return build_ppo(config, policy, env, seed, device, seams)
-    common: dict[str, Any] = {
-        "learning_rate": schedule(config.learning_rate, config.learning_rate_decay),
-        "buffer_size": config.buffer_size,
-        "learning_starts": config.learning_starts,
-        "batch_size": config.batch_size,
-        "tau": config.tau,
-        "gamma": config.gamma,
-        "train_freq": config.train_freq,
-        "gradient_steps": config.gradient_steps,
-        "stats_window_size": config.stats_window_size,
-        "random_steps": config.random_steps,
-        "seams": seams,
-        "seed": seed,
-        "device": device,
-    }
-    kwargs = policy_kwargs(config) | {"n_critics": config.n_critics}
-    if isinstance(config, SACConfig):
-        ent_coef = f"auto_{config.ent_coef_init}" if config.ent_coef == "auto" else config.ent_coef
-        if config.use_sde:
-            kwargs["log_std_init"] = config.log_std_init
-        return SAC(
-            policy,
-            env,
-            ent_coef=ent_coef,
-            target_entropy=config.target_entropy,
-            target_update_interval=config.target_update_interval,
-            use_sde=config.use_sde,
-            sde_sample_freq=config.sde_sample_freq,
-            use_sde_at_warmup=config.use_sde_at_warmup,
-            policy_kwargs=kwargs,
-            **common,
-        )
-    n_actions = int(np.prod(env.action_space.shape or ()))
-    noise = NormalActionNoise(np.zeros(n_actions), np.full(n_actions, config.action_noise))
-    return TD3(
+    cls, peer = _CLASSES[config.algorithm]
+    taken = {*inspect.signature(peer).parameters, "random_steps"}
+    settings = {item.name: getattr(config, item.name) for item in fields(config) if item.name in taken}
+    settings |= _converted(config, env.action_space)
+    return cls(
         policy,
         env,
-        action_noise=noise if config.action_noise > 0 else None,
-        policy_delay=config.policy_delay,
-        target_policy_noise=config.target_policy_noise,
-        target_noise_clip=config.target_noise_clip,
-        policy_kwargs=kwargs,
-        **common,
-    )
-
-
-def build_ppo(
-    config: PPOConfig,
-    policy: str,
-    env: VecEnv,
-    seed: int,
-    device: str | torch.device,
-    seams: Seams | None,
-) -> PPO:
-    """Build a PPO agent."""
-    kwargs = policy_kwargs(config) | {"ortho_init": config.ortho_init}
-    if isinstance(env.action_space, spaces.Box):
-        kwargs["log_std_init"] = config.log_std_init
-    return PPO(
-        policy,
-        env,
-        learning_rate=schedule(config.learning_rate, config.learning_rate_decay),
-        n_steps=config.n_steps,
-        batch_size=config.batch_size,
-        n_epochs=config.n_epochs,
-        gamma=config.gamma,
-        gae_lambda=config.gae_lambda,
-        clip_range=schedule(config.clip_range, config.clip_range_decay),
-        clip_range_vf=config.clip_range_vf,
-        normalize_advantage=config.normalize_advantage,
-        ent_coef=config.ent_coef,
-        vf_coef=config.vf_coef,
-        max_grad_norm=config.max_grad_norm,
-        use_sde=config.use_sde,
-        sde_sample_freq=config.sde_sample_freq,
-        target_kl=config.target_kl,
-        stats_window_size=config.stats_window_size,
-        policy_kwargs=kwargs,
+        policy_kwargs=policy_kwargs(config, env.action_space),
         seams=seams,
-        compile=config.compile,
         seed=seed,
         device=device,
+        **settings,
     )
 
 
-def policy_kwargs(config: AlgorithmConfig) -> dict[str, Any]:
-    """SB3's ``policy_kwargs`` that all three algorithms take."""
+_CLASSES: dict[str, tuple[Any, type[BaseAlgorithm]]] = {
+    "ppo": (PPO, stable_baselines3.PPO),
+    "sac": (SAC, stable_baselines3.SAC),
+    "td3": (TD3, stable_baselines3.TD3),
+}
+"""Our class of each algorithm, and SB3's, whose constructor takes the settings of the same names."""
+
+
+def _converted(config: AlgorithmConfig, actions: spaces.Space[Any]) -> dict[str, Any]:
+    """Settings that SB3 takes in another form."""
+    found: dict[str, Any] = {"learning_rate": schedule(config.learning_rate, config.learning_rate_decay)}
+    if isinstance(config, PPOConfig):
+        found["clip_range"] = schedule(config.clip_range, config.clip_range_decay)
+    elif isinstance(config, SACConfig):
+        found["ent_coef"] = f"auto_{config.ent_coef_init}" if config.ent_coef == "auto" else config.ent_coef
+    else:
+        spread = np.full(int(np.prod(actions.shape or ())), config.action_noise)
+        found["action_noise"] = NormalActionNoise(0 * spread, spread) if config.action_noise > 0 else None
+    return found
+
+
+def policy_kwargs(config: AlgorithmConfig, actions: spaces.Space[Any]) -> dict[str, Any]:
+    """SB3's ``policy_kwargs`` for a configuration and an action space."""
     critic = config.net_arch if config.critic_net_arch is None else config.critic_net_arch
     second = "vf" if isinstance(config, PPOConfig) else "qf"
-    return {
+    found: dict[str, Any] = {
         "net_arch": {"pi": list(config.net_arch), second: list(critic)},
         "activation_fn": ACTIVATIONS[config.activation],
     }
+    if isinstance(config, PPOConfig):
+        found["ortho_init"] = config.ortho_init
+        if isinstance(actions, spaces.Box):
+            found["log_std_init"] = config.log_std_init
+    else:
+        found["n_critics"] = config.n_critics
+        if isinstance(config, SACConfig) and config.use_sde:
+            found["log_std_init"] = config.log_std_init
+    return found
 
 
 def schedule(value: float, decay: str) -> Any:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from warmstart.agents.algorithms.td3 import TD3
     from warmstart.agents.build import build_agent, make_training_env
     from warmstart.agents.checkpoints.checkpoint import Checkpoint, save_checkpoint
-    from warmstart.agents.checkpoints.checkpoint import load_checkpoint as load
+    from warmstart.agents.checkpoints.loading import load_checkpoint as load
     from warmstart.agents.evaluation import evaluate
     from warmstart.core.errors import WarmstartError
     from warmstart.envs.describe import describe
@@ -44,7 +44,7 @@ _HOME = {
     "Seams": "agents.algorithms.seams",
     "Checkpoint": "agents.checkpoints.checkpoint",
     "save_checkpoint": "agents.checkpoints.checkpoint",
-    "load": "agents.checkpoints.checkpoint:load_checkpoint",
+    "load": "agents.checkpoints.loading:load_checkpoint",
     "build_agent": "agents.build",
     "make_training_env": "agents.build",
     "evaluate": "agents.evaluation",

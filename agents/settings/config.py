@@ -49,8 +49,6 @@ class AgentConfig:
     """Steps between two gSDE noise matrices; -1 draws one per rollout."""
     stats_window_size: int = 100
     """Episodes over which SB3's rollout statistics are averaged."""
-    compile: bool | Literal["auto"] = False
-    """Compile PPO's minibatch update with ``torch.compile``; ``auto`` where that has been seen to pay."""
 
     def __post_init__(self) -> None:
         for name, low, high in (
@@ -116,7 +114,6 @@ class PPOConfig(AgentConfig):
     """Initial logarithm of the exploration's standard deviation."""
     ortho_init: bool = True
     """Orthogonal initial weights."""
-    compile: bool | Literal["auto"] = "auto"
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -220,6 +217,9 @@ ALGORITHMS: dict[str, type[PPOConfig] | type[SACConfig] | type[TD3Config]] = {
 }
 """Algorithms by name, with the class of their configuration."""
 
+RETIRED = frozenset({"compile"})
+"""Settings that are gone, and that files written before still hold: they are read over."""
+
 REFUSED = frozenset({"a2c", "dqn", "ddpg", "her", "trpo", "tqc", "qrdqn", "ppo_lstm", "recurrentppo", "ars"})
 REFUSED |= {"crossq", "maskableppo"}
 """Algorithms of SB3 and sb3-contrib that this package doesn't train."""
@@ -251,7 +251,7 @@ def config_from_json(values: Mapping[str, Any]) -> AlgorithmConfig:
     Raises:
         WarmstartError: If a field is unknown, or the algorithm is.
     """
-    given = dict(values)
+    given = {name: value for name, value in values.items() if name not in RETIRED}
     cls = config_class(given.pop("algorithm"))
     names = [f.name for f in fields(cls)]
     for name, value in given.items():

@@ -8,7 +8,7 @@ from typing import Any
 
 from stable_baselines3.common.logger import KVWriter, Logger
 
-from warmstart.agents.evaluation import EvaluationResult
+from warmstart.agents.algorithms.seams import EvaluationResult
 from warmstart.experiments.records.config import TrialConfig
 from warmstart.experiments.records.records import RECORDS, TIMES, RecordWriter
 from warmstart.experiments.records.status import StatusWriter

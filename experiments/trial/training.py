@@ -13,17 +13,18 @@ import numpy as np
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.callbacks import BaseCallback, CallbackList
 
-from warmstart.agents.algorithms.seams import Seams
+from warmstart.agents.algorithms.seams import EvaluationResult, Seams
 from warmstart.agents.build import build_agent, make_training_env
-from warmstart.agents.checkpoints.checkpoint import Checkpoint, env_attribute, save_checkpoint
+from warmstart.agents.checkpoints.checkpoint import Checkpoint, save_checkpoint
 from warmstart.agents.checkpoints.normalization import read, write
 from warmstart.agents.checkpoints.policy import Policy
-from warmstart.agents.evaluation import EvaluationCallback, EvaluationResult, evaluate, generators_kept
+from warmstart.agents.evaluation import EvaluationCallback, evaluate, generators_kept
 from warmstart.agents.extractors.seams import merge
 from warmstart.agents.settings.config import config_from_json
 from warmstart.core.errors import WarmstartError
 from warmstart.core.files import without_numpy, write_json
 from warmstart.envs.describe import describe
+from warmstart.envs.sb3 import env_attribute
 from warmstart.envs.simulation.layouts import Layout
 from warmstart.envs.tasks.task import Task
 from warmstart.experiments.records.claims import Claim, ClaimedError

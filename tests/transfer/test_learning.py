@@ -10,7 +10,7 @@ from warmstart.transfer.warm_start import warm_start
 
 SOURCE, TARGET = "InvertedPendulum-v5", "InvertedPendulum-v5@pole.mass=x3"
 CONFIGS = {
-    "ppo": PPOConfig(n_envs=8, n_steps=64, batch_size=64, learning_rate=1e-3, compile=False),
+    "ppo": PPOConfig(n_envs=8, n_steps=64, batch_size=64, learning_rate=1e-3),
     "sac": SACConfig(n_envs=1, learning_starts=500, net_arch=(64, 64), gradient_steps=1, batch_size=64),
 }
 STEPS = {"ppo": (60_000, 10_240, 2_048), "sac": (6_000, 3_000, 1_000)}

@@ -5,7 +5,8 @@ import pytest
 from gymnasium import spaces
 from stable_baselines3 import PPO
 
-from warmstart.agents.checkpoints.checkpoint import load_checkpoint, save_checkpoint
+from warmstart.agents.checkpoints.checkpoint import save_checkpoint
+from warmstart.agents.checkpoints.loading import load_checkpoint
 from warmstart.agents.encoders.config import EncoderConfig
 from warmstart.agents.encoders.encoder import make_encoder
 from warmstart.agents.observing.base import FrozenVision, StackedVision

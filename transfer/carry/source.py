@@ -11,15 +11,12 @@ from gymnasium.spaces.utils import flatdim
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.vec_env import VecEnv
 
-from warmstart.agents.checkpoints.checkpoint import (
-    Checkpoint,
-    checkpoint_of,
-    env_attribute,
-    load_checkpoint,
-)
+from warmstart.agents.checkpoints.checkpoint import Checkpoint, checkpoint_of
+from warmstart.agents.checkpoints.loading import load_checkpoint
 from warmstart.core.errors import WarmstartError
 from warmstart.envs.describe import describe
 from warmstart.envs.robots.table import observation_layout
+from warmstart.envs.sb3 import env_attribute
 from warmstart.envs.simulation.dimensions import action_layout
 from warmstart.envs.simulation.layouts import Layout
 

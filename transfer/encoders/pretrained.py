@@ -14,7 +14,8 @@ from typing import Any
 import torch
 from torch import nn
 
-from warmstart.agents.checkpoints.checkpoint import Checkpoint, load_checkpoint
+from warmstart.agents.checkpoints.checkpoint import Checkpoint
+from warmstart.agents.checkpoints.loading import load_checkpoint
 from warmstart.agents.encoders.backbones import (
     BACKBONES,
     Backbone,

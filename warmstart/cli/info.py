@@ -50,7 +50,8 @@ class Inspect(Command):
 
     def run(self) -> int:
         """Show it."""
-        from warmstart.agents.checkpoints.checkpoint import describe, load_checkpoint
+        from warmstart.agents.checkpoints.checkpoint import describe
+        from warmstart.agents.checkpoints.loading import load_checkpoint
         from warmstart.experiments.run.run import find_checkpoints
 
         if (self.path / "trials").is_dir():

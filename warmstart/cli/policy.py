@@ -108,7 +108,7 @@ class Video(Command):
 def _policy(path: Path, task: "Task", device: str, trust_normalizer: Path | None) -> "Policy":
     """The policy of a checkpoint (of a run: its only one), checked to fit the task."""
     from warmstart.agents.build import choose_device
-    from warmstart.agents.checkpoints.checkpoint import load_checkpoint
+    from warmstart.agents.checkpoints.loading import load_checkpoint
     from warmstart.experiments.run.run import resolve_checkpoint
 
     checkpoint = load_checkpoint(resolve_checkpoint(path), trust_normalizer=trust_normalizer)

@@ -116,7 +116,7 @@ class Pretrain(Command):
         """Everything between the checks and the report; the file is written last."""
         import torch
 
-        from warmstart.agents.checkpoints.checkpoint import load_checkpoint
+        from warmstart.agents.checkpoints.loading import load_checkpoint
         from warmstart.agents.encoders.config import EncoderConfig
         from warmstart.core.threads import available_cores
         from warmstart.envs.tasks.task import Task

@@ -276,7 +276,7 @@ def named_checkpoints(paths: Sequence[Path], task: "Task") -> list[Named]:
     """
     if not paths:
         raise WarmstartError("Expected at least one CHECKPOINT, found none.")
-    from warmstart.agents.checkpoints.checkpoint import load_checkpoint
+    from warmstart.agents.checkpoints.loading import load_checkpoint
     from warmstart.experiments.records.config import ENCODER_ARM, RANDOM_ARM, SOURCE_ARM
     from warmstart.experiments.records.records import CHECKPOINT
     from warmstart.experiments.run.reading import TRIALS_FILE, statuses

@@ -106,7 +106,7 @@ class Transfer(_Training):
 
     def run(self) -> int:
         """Transfer and train."""
-        from warmstart.agents.checkpoints.checkpoint import load_checkpoint
+        from warmstart.agents.checkpoints.loading import load_checkpoint
         from warmstart.experiments.run.run import resolve_checkpoint
         from warmstart.experiments.study.study import Study
 
