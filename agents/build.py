@@ -1,16 +1,14 @@
 """From a configuration to a training environment and an agent."""
 
-import inspect
 import logging
 from collections.abc import Sequence
 from dataclasses import fields
+from inspect import signature
 from typing import Any
 
 import numpy as np
-import stable_baselines3
 import torch
 from gymnasium import spaces
-from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.noise import NormalActionNoise
 from stable_baselines3.common.preprocessing import is_image_space
 from stable_baselines3.common.utils import LinearSchedule
@@ -20,7 +18,7 @@ from warmstart.agents.algorithms.ppo import PPO
 from warmstart.agents.algorithms.sac import SAC
 from warmstart.agents.algorithms.seams import Seams
 from warmstart.agents.algorithms.td3 import TD3
-from warmstart.agents.checkpoints.architecture import ACTIVATIONS
+from warmstart.agents.checkpoints.architecture import ACTIVATIONS, SB3_ALGORITHMS
 from warmstart.agents.checkpoints.normalization import vec_normalize
 from warmstart.agents.extractors.extractor import EncoderExtractor
 from warmstart.agents.extractors.policies import ENCODER_POLICIES
@@ -28,6 +26,7 @@ from warmstart.agents.observing.asymmetric import ASYMMETRIC_POLICIES, wants_asy
 from warmstart.agents.observing.base import Vision
 from warmstart.agents.settings.config import AlgorithmConfig, PPOConfig, SACConfig, TD3Config
 from warmstart.core.errors import WarmstartError
+from warmstart.core.plain import State
 from warmstart.envs.sb3 import as_sb3
 from warmstart.envs.tasks.hooks import ContextSource, Perturbation
 from warmstart.envs.tasks.task import Task
@@ -127,59 +126,49 @@ def build_agent(
         policy = ASYMMETRIC_POLICIES[config.algorithm]
     if seams is not None and seams.policy_kwargs.get("features_extractor_class") is EncoderExtractor:
         policy = ENCODER_POLICIES.get(config.algorithm, policy)
-    cls, peer = _CLASSES[config.algorithm]
-    taken = {*inspect.signature(peer).parameters, "random_steps"}
-    settings = {item.name: getattr(config, item.name) for item in fields(config) if item.name in taken}
-    settings |= _converted(config, env.action_space)
-    return cls(
-        policy,
-        env,
-        policy_kwargs=policy_kwargs(config, env.action_space),
-        seams=seams,
-        seed=seed,
-        device=device,
-        **settings,
-    )
-
-
-_CLASSES: dict[str, tuple[Any, type[BaseAlgorithm]]] = {
-    "ppo": (PPO, stable_baselines3.PPO),
-    "sac": (SAC, stable_baselines3.SAC),
-    "td3": (TD3, stable_baselines3.TD3),
-}
-"""Our class of each algorithm, and SB3's, whose constructor takes the settings of the same names."""
-
-
-def _converted(config: AlgorithmConfig, actions: spaces.Space[Any]) -> dict[str, Any]:
-    """Settings that SB3 takes in another form."""
-    found: dict[str, Any] = {"learning_rate": schedule(config.learning_rate, config.learning_rate_decay)}
+    common: dict[str, Any] = {
+        "policy": policy,
+        "env": env,
+        **shared_settings(config),
+        "learning_rate": schedule(config.learning_rate, config.learning_rate_decay),
+        "seams": seams,
+        "seed": seed,
+        "device": device,
+    }
+    kwargs = policy_kwargs(config)
     if isinstance(config, PPOConfig):
-        found["clip_range"] = schedule(config.clip_range, config.clip_range_decay)
-    elif isinstance(config, SACConfig):
-        found["ent_coef"] = f"auto_{config.ent_coef_init}" if config.ent_coef == "auto" else config.ent_coef
-    else:
-        spread = np.full(int(np.prod(actions.shape or ())), config.action_noise)
-        found["action_noise"] = NormalActionNoise(0 * spread, spread) if config.action_noise > 0 else None
-    return found
+        kwargs["ortho_init"] = config.ortho_init
+        if isinstance(env.action_space, spaces.Box):
+            kwargs["log_std_init"] = config.log_std_init
+        clip_range = schedule(config.clip_range, config.clip_range_decay)
+        return PPO(**common | {"clip_range": clip_range, "policy_kwargs": kwargs})
+    common["random_steps"] = config.random_steps
+    kwargs["n_critics"] = config.n_critics
+    if isinstance(config, SACConfig):
+        ent_coef = f"auto_{config.ent_coef_init}" if config.ent_coef == "auto" else config.ent_coef
+        if config.use_sde:
+            kwargs["log_std_init"] = config.log_std_init
+        return SAC(**common | {"ent_coef": ent_coef, "policy_kwargs": kwargs})
+    n_actions = int(np.prod(env.action_space.shape or ()))
+    noise = NormalActionNoise(np.zeros(n_actions), np.full(n_actions, config.action_noise))
+    action_noise = noise if config.action_noise > 0 else None
+    return TD3(**common | {"action_noise": action_noise, "policy_kwargs": kwargs})
 
 
-def policy_kwargs(config: AlgorithmConfig, actions: spaces.Space[Any]) -> dict[str, Any]:
-    """SB3's ``policy_kwargs`` for a configuration and an action space."""
+def shared_settings(config: AlgorithmConfig) -> State:
+    """Fields of a configuration that SB3's constructor of the algorithm takes by the same name."""
+    taken = signature(SB3_ALGORITHMS[config.algorithm].__init__).parameters
+    return {item.name: getattr(config, item.name) for item in fields(config) if item.name in taken}
+
+
+def policy_kwargs(config: AlgorithmConfig) -> State:
+    """SB3's ``policy_kwargs`` that all three algorithms take."""
     critic = config.net_arch if config.critic_net_arch is None else config.critic_net_arch
     second = "vf" if isinstance(config, PPOConfig) else "qf"
-    found: dict[str, Any] = {
+    return {
         "net_arch": {"pi": list(config.net_arch), second: list(critic)},
         "activation_fn": ACTIVATIONS[config.activation],
     }
-    if isinstance(config, PPOConfig):
-        found["ortho_init"] = config.ortho_init
-        if isinstance(actions, spaces.Box):
-            found["log_std_init"] = config.log_std_init
-    else:
-        found["n_critics"] = config.n_critics
-        if isinstance(config, SACConfig) and config.use_sde:
-            found["log_std_init"] = config.log_std_init
-    return found
 
 
 def schedule(value: float, decay: str) -> Any:

@@ -215,12 +215,14 @@ def replaced(config: T, values: Mapping[str, Any], place: Place = ()) -> T:
 
 
 def check(config: Any) -> None:
-    """Check a dataclass's own fields against their annotated bounds; for ``__post_init__``.
+    """Check a dataclass's own fields against their annotated bounds and words; for ``__post_init__``.
 
     Raises:
-        SettingError: A number is out of bounds.
+        SettingError: A number is out of bounds, or a word isn't one of a field's ``Literal``.
     """
     for name, hint in _hints(type(config)).items():
+        if get_origin(hint) is Literal:
+            read(hint, getattr(config, name), (name,))
         for bounds in _all_bounds(hint):
             bounds.check(getattr(config, name), (name,))
 

@@ -19,6 +19,7 @@ from warmstart.agents.settings.config import ALGORITHMS, PPOConfig, SACConfig, T
 from warmstart.agents.settings.defaults import PPO_TASKS, SAC_TASKS, TD3_TASKS, default_config
 from warmstart.core import threads
 from warmstart.core.errors import WarmstartError
+from warmstart.core.plain import SettingError, replaced
 
 TABLES: dict[str, Any] = {"ppo": PPO_TASKS, "sac": SAC_TASKS, "td3": TD3_TASKS}
 CASES = [(name, task) for name, table in TABLES.items() for task in table]
@@ -54,12 +55,19 @@ def test_unknown_names_and_values_are_errors() -> None:
         default_config("ppo2", "CartPole-v1")
     with pytest.raises(WarmstartError, match="Did you mean 'learning_rate'"):
         config_from_json({"algorithm": "sac", "learnin_rate": 1.0})
-    with pytest.raises(WarmstartError, match=r"gamma has to be at least 0\.0 and at most 1\.0, found 2"):
+    with pytest.raises(WarmstartError, match="gamma: expected a number from 0 to 1, found 2"):
         PPOConfig(gamma=2)
     with pytest.raises(WarmstartError, match="minibatch of one"):
         PPOConfig(n_envs=5, n_steps=5, batch_size=12)
     with pytest.raises(WarmstartError, match="stochastic"):
         TD3Config(use_sde=True)
+
+
+@pytest.mark.parametrize("cls", ALGORITHMS.values())
+def test_configurations_written_with_a_retired_setting_are_read(cls: Any) -> None:
+    assert config_from_json(cls().to_json() | {"compile": "auto"}) == cls()
+    with pytest.raises(SettingError, match="Unknown setting 'compile'"):
+        replaced(cls(), {"compile": False})
 
 
 @pytest.mark.parametrize("cls", ALGORITHMS.values())

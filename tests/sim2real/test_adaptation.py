@@ -16,9 +16,10 @@ from warmstart.agents.observing.history import HistoryVision
 from warmstart.agents.observing.privileged import PrivilegedVision
 from warmstart.agents.settings.config import PPOConfig
 from warmstart.core.errors import WarmstartError
-from warmstart.sim2real.adaptation import distill, history_normalizer, student_of, teacher_seams
+from warmstart.sim2real.adaptation import distill, teacher_seams
 from warmstart.sim2real.randomization.randomization import Randomization, read_terms
 from warmstart.sim2real.reality import load_reality
+from warmstart.sim2real.student import history_normalizer, student_of
 
 TASK = "InvertedPendulum-v5"
 TERMS = {"gear": "x0.3:x1.2", "pole.mass": "x0.5:x3"}

@@ -1,7 +1,7 @@
 """Encoders with pretrained weights: of files, published models, other agents and modules of the user's own.
 
-May import envs and agents. ``squeezenet1_1:weights=imagenet`` is the text of one; see `NAMED` for the
-published weights that are known by name.
+``squeezenet1_1:weights=imagenet`` is the text of one; see `NAMED` for the published weights that are known
+by name.
 """
 
 import copy

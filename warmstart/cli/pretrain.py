@@ -122,7 +122,7 @@ class Pretrain(Command):
         from warmstart.envs.tasks.task import Task
         from warmstart.experiments.run.run import resolve_checkpoint
         from warmstart.transfer.encoders.pretrained import pretrained_encoder
-        from warmstart.transfer.frames.source import seen_task
+        from warmstart.transfer.frames.acting import seen_task
         from warmstart.transfer.pretraining.pretraining import pretrain
         from warmstart.transfer.pretraining.tasks import SourceTasks
         from warmstart.transfer.probing.probe import weights_sha256, windows_of

@@ -99,7 +99,7 @@ class Probe(Command):
         from warmstart.core.threads import available_cores
         from warmstart.envs.tasks.task import Task
         from warmstart.transfer.encoders.pretrained import pretrained_encoder
-        from warmstart.transfer.frames.source import frame_size, scattered_frames, seen_task
+        from warmstart.transfer.frames.acting import frame_size, scattered_frames, seen_task
         from warmstart.transfer.probing.probe import probe_encoder, untrained, windows_of
 
         config, asked, cores = EncoderConfig.parse(self.encoder), Task.parse(self.task), available_cores()

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from warmstart.agents.checkpoints.checkpoint import Checkpoint
     from warmstart.envs.tasks.task import Task
     from warmstart.sim2real.gap import Gap as GapFigures
-    from warmstart.sim2real.randomization.randomization import Correlation
+    from warmstart.sim2real.randomization.correlations import Correlation
     from warmstart.sim2real.randomization.terms import Term
     from warmstart.sim2real.reality import Reality
     from warmstart.sim2real.robustness import RobustnessMap
@@ -102,8 +102,7 @@ class Gap(Command):
         good = max(float(row.nominal.mean()) for row in rows)
         if self.json:
             plain = [
-                gap.to_json()
-                | {"kept": gap.kept(chance, good)}
+                {**gap.to_json(), "kept": gap.kept(chance, good)}
                 | ({} if oracle is None else {"below_oracle": gap.distance(oracle)})
                 for gap in rows
             ]

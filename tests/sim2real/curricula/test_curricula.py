@@ -6,7 +6,7 @@ import json
 import numpy as np
 import pytest
 
-from tests.sim2real.practice import CART, LOG, METHODS, POLE, make, practise, tell
+from tests.sim2real.curricula.practice import CART, LOG, METHODS, POLE, make, practise, tell
 from warmstart.agents.algorithms.ppo import PPO
 from warmstart.agents.algorithms.seams import Seams
 from warmstart.core.errors import WarmstartError

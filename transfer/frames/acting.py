@@ -1,6 +1,6 @@
 """Frames of a task beside its state, acted in at random or by a policy that sees in its own way.
 
-May import envs and agents. For probing encoders, and for pretraining them from several tasks.
+For probing encoders, and for pretraining them from several tasks.
 """
 
 from collections.abc import Callable, Sequence
@@ -21,9 +21,9 @@ from warmstart.envs.single_pixels import is_frame
 from warmstart.envs.tasks.hooks import ContextSource
 from warmstart.envs.tasks.task import Task
 from warmstart.envs.vector import make_vec
+from warmstart.transfer.frames.actor import actor_in, state_dimensions
 from warmstart.transfer.frames.collect import collect_frames
 from warmstart.transfer.frames.data import FrameData, join_frames
-from warmstart.transfer.frames.watching import eyes_of, state_dimensions
 
 Env = VectorEnv[Any, Any, Any]
 SIZE = 84
@@ -123,7 +123,7 @@ def source_frames(
     """
     env: Env = make_vec(task, n_envs, n_threads=n_threads, context_source=looks)
     try:
-        acting, policy = (env, None) if checkpoint is None else eyes_of(checkpoint, env)
+        acting, policy = (env, None) if checkpoint is None else actor_in(checkpoint, env)
         data = collect_frames(
             acting,
             steps,

@@ -4,9 +4,10 @@ import numpy as np
 import pytest
 from scipy import integrate, optimize, stats
 
-from tests.sim2real.practice import CART, LOG, POLE, make, practise
-from warmstart.sim2real.curricula import doraemon
-from warmstart.sim2real.curricula.doraemon import DORAEMON, DORAEMONSettings, UpdateProblem
+from tests.sim2real.curricula.practice import CART, LOG, POLE, make, practise
+from warmstart.sim2real.curricula import beta
+from warmstart.sim2real.curricula.beta import UpdateProblem
+from warmstart.sim2real.curricula.doraemon import DORAEMON, DORAEMONSettings
 
 # --- formulas
 
@@ -17,8 +18,8 @@ def betas(seed, terms):
 
 def test_beta_formulas():
     one, other = betas(0, 3), betas(1, 3)
-    assert doraemon.entropy(one) == pytest.approx(stats.beta(*one).entropy().sum())
-    assert doraemon.entropy(np.ones((2, 3))) == 0
+    assert beta.entropy(one) == pytest.approx(stats.beta(*one).entropy().sum())
+    assert beta.entropy(np.ones((2, 3))) == 0
 
     def relative(x, i):
         return stats.beta(*one[:, i]).pdf(x) * (
@@ -26,16 +27,16 @@ def test_beta_formulas():
         )
 
     integral = sum(integrate.quad(relative, 1e-12, 1 - 1e-12, args=(i,), limit=200)[0] for i in range(3))
-    assert doraemon.divergence(one, other) == pytest.approx(integral, rel=1e-6)
-    assert doraemon.divergence(one, one) == 0
+    assert beta.divergence(one, other) == pytest.approx(integral, rel=1e-6)
+    assert beta.divergence(one, one) == 0
     positions = np.random.default_rng(2).uniform(0.01, 0.99, (5, 3))
     expected = stats.beta(*one).logpdf(positions).sum(axis=1)
-    np.testing.assert_allclose(doraemon.log_density(one, positions), expected)
+    np.testing.assert_allclose(beta.log_density(one, positions), expected)
 
 
 def problem(old, succeeds, alpha=0.5, epsilon=0.1, n=2000, seed=0):
     positions = np.random.default_rng(seed).beta(*old, size=(n, old.shape[1]))
-    densities = doraemon.log_density(old, positions)
+    densities = beta.log_density(old, positions)
     return UpdateProblem(old, positions, succeeds(positions), densities, alpha, epsilon)
 
 
@@ -44,10 +45,10 @@ def test_gradients(which):
     old, new = betas(3, 2), betas(3, 2) * 1.1
     rates = problem(old, lambda x: x[:, 0] < 0.6)
     function, gradient = {
-        "entropy": (doraemon.entropy, doraemon.entropy_gradient),
+        "entropy": (beta.entropy, beta.entropy_gradient),
         "divergence": (
-            lambda x: doraemon.divergence(x, old),
-            lambda x: doraemon.divergence_gradient(x, old),
+            lambda x: beta.divergence(x, old),
+            lambda x: beta.divergence_gradient(x, old),
         ),
         "success_rate": (rates.success_rate, rates.success_rate_gradient),
     }[which]
@@ -76,7 +77,7 @@ def on_grid(rates, objective, keeps, n=400):
     for first in a:
         for second in b:
             new = np.array([[first], [second]])
-            if doraemon.divergence(new, rates.old) <= rates.epsilon and keeps(new):
+            if beta.divergence(new, rates.old) <= rates.epsilon and keeps(new):
                 best = max(best, objective(new))
     return best
 
@@ -86,10 +87,10 @@ def test_the_widest_is_that_of_a_grid_search(old, limit):
     """Bound by the trust region alone, and by the success rate, too."""
     rates = problem(np.array([[x] for x in old]), lambda x: x[:, 0] < limit, alpha=0.6, n=300)
     found = rates.widest(rates.old)
-    grid = on_grid(rates, doraemon.entropy, lambda new: rates.success_rate(new) >= 0.6, n=120)
-    assert doraemon.entropy(found) >= grid - 1e-3
-    assert doraemon.entropy(found) > doraemon.entropy(rates.old) + 0.05
-    assert doraemon.divergence(found, rates.old) <= 0.1 + 1e-8
+    grid = on_grid(rates, beta.entropy, lambda new: rates.success_rate(new) >= 0.6, n=120)
+    assert beta.entropy(found) >= grid - 1e-3
+    assert beta.entropy(found) > beta.entropy(rates.old) + 0.05
+    assert beta.divergence(found, rates.old) <= 0.1 + 1e-8
     assert rates.success_rate(found) >= 0.6 - 1e-8
 
 
@@ -100,7 +101,7 @@ def test_the_backup_is_that_of_a_grid_search():
     found = rates.most_successful()
     assert rates.success_rate(found) >= on_grid(rates, rates.success_rate, lambda _: True, n=120) - 1e-3
     assert rates.success_rate(found) > 1.5 * before
-    assert doraemon.divergence(found, rates.old) <= 0.1 + 1e-8
+    assert beta.divergence(found, rates.old) <= 0.1 + 1e-8
 
 
 @pytest.mark.parametrize("seed", range(8))
@@ -112,7 +113,7 @@ def test_constraints_hold_in_many_dimensions(seed):
     found = rates.widest(old)
     assert rates.within(found)
     assert rates.success_rate(found) >= 0.5 - 1e-8
-    assert doraemon.entropy(found) > doraemon.entropy(old) + 0.1
+    assert beta.entropy(found) > beta.entropy(old) + 0.1
     assert (found >= 1).all()
 
 

@@ -8,6 +8,7 @@ from stable_baselines3 import PPO, SAC, TD3
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.vec_env import DummyVecEnv
 
+from tests.transfer.conftest import ALGORITHMS, assert_tensors, build, disturb, tensors
 from warmstart.agents.algorithms import ppo, sac, td3
 from warmstart.agents.algorithms.trainability import optimizers
 from warmstart.agents.checkpoints.checkpoint import checkpoint_of
@@ -19,8 +20,6 @@ from warmstart.transfer.methods.fine_tuning import FineTune, fit_within
 from warmstart.transfer.methods.schedules import ScaledSchedule
 from warmstart.transfer.methods.table import make_method
 from warmstart.transfer.warm_start import warm_start
-
-from .conftest import ALGORITHMS, assert_tensors, build, disturb, tensors
 
 OURS = {"ppo": ppo.PPO, "sac": sac.SAC, "td3": td3.TD3}
 KINDS = {"plain": ALGORITHMS, "ours": OURS}

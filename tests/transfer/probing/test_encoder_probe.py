@@ -11,8 +11,8 @@ from warmstart.agents.encoders.preprocessing import Preprocessing
 from warmstart.core.errors import WarmstartError
 from warmstart.envs.simulation.layouts import Dimension
 from warmstart.transfer.encoders import pretrained
+from warmstart.transfer.frames.acting import thinned
 from warmstart.transfer.frames.data import FrameData
-from warmstart.transfer.frames.source import thinned
 from warmstart.transfer.probing.probe import (
     EncoderProbe,
     ProbeColumn,

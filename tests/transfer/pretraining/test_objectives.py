@@ -12,17 +12,11 @@ from warmstart.agents.extractors.stacks import random_shift
 from warmstart.core.errors import WarmstartError
 from warmstart.transfer.frames.collect import collect_frames
 from warmstart.transfer.frames.data import FrameBatch, FrameData, FrameSampler
-from warmstart.transfer.pretraining.augmentation import patch_masks
-from warmstart.transfer.pretraining.contrast import follow, info_nce
-from warmstart.transfer.pretraining.table import (
-    OBJECTIVES,
-    AutoencoderConfig,
-    InverseDynamicsConfig,
-    MaskedConfig,
-    TemporalContrastConfig,
-    make_objective,
-    register_objective,
-)
+from warmstart.transfer.pretraining.base import register_objective
+from warmstart.transfer.pretraining.contrast import TemporalContrastConfig, follow, info_nce
+from warmstart.transfer.pretraining.inverse import InverseDynamicsConfig
+from warmstart.transfer.pretraining.pixels import AutoencoderConfig, MaskedConfig, patch_masks
+from warmstart.transfer.pretraining.table import OBJECTIVES, make_objective
 
 
 @pytest.fixture(scope="module")
@@ -273,7 +267,7 @@ def test_frames_larger_than_they_are_high(data):
 def test_unknown_names():
     with pytest.raises(WarmstartError, match=r"Unknown objective 'act'. Did you mean 'atc'\?"):
         make_objective("act")
-    with pytest.raises(WarmstartError, match=r"Unknown option of atc 'latnt'. Did you mean 'latent'"):
+    with pytest.raises(WarmstartError, match=r"latnt: Unknown setting 'latnt'. Did you mean 'latent'"):
         make_objective("atc", {"latnt": 3})
 
 
@@ -287,7 +281,7 @@ def test_unknown_names():
     ],
 )
 def test_options_out_of_range(name, option, value):
-    with pytest.raises(WarmstartError, match=f"{name}: expected {option} .*, found {value}"):
+    with pytest.raises(WarmstartError, match=f"{option}: expected a number .*, found {value}"):
         make_objective(name, {option: value})
 
 

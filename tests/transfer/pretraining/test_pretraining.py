@@ -9,6 +9,7 @@ from tests.transfer.moving_square import SIZE, MovingSquare, small_encoder
 from warmstart.agents.encoders.backbones import BACKBONES, BackboneKind, register_backbone
 from warmstart.agents.encoders.encoder import EncoderConfig, load_encoder, make_encoder
 from warmstart.core.errors import WarmstartError
+from warmstart.core.plain import to_plain
 from warmstart.envs.simulation.layouts import Dimension
 from warmstart.transfer.frames.collect import collect_frames
 from warmstart.transfer.frames.data import FrameData
@@ -200,20 +201,20 @@ def test_divergence_is_an_error(data):
 def test_settings_are_plain_values():
     config = PretrainingConfig(options={"lag": 5}, updates=7)
     assert config.objective_config.offsets == (0, 5)
-    assert PretrainingConfig(**json.loads(json.dumps(config.to_json()))) == config
+    assert PretrainingConfig(**json.loads(json.dumps(to_plain(config)))) == config
 
 
 @pytest.mark.parametrize(
     ("values", "message"),
     [
         ({"objective": "contrast"}, "Unknown objective 'contrast'"),
-        ({"options": {"lagg": 5}}, "Unknown option of atc 'lagg'. Did you mean 'lag'"),
-        ({"updates": 0}, "expected updates at least 1, found 0"),
+        ({"options": {"lagg": 5}}, "lagg: Unknown setting 'lagg'. Did you mean 'lag'"),
+        ({"updates": 0}, "updates: expected a number at least 1, found 0"),
         ({"batch_size": 1}, "batch_size of at least 2, found 1"),
-        ({"steps": 10}, "expected steps at least 32, found 10"),
-        ({"learning_rate": 0.0}, "positive learning_rate"),
-        ({"precision": "float8"}, "Unknown precision 'float8'"),
-        ({"random_share": 2.0}, "random_share from 0 to 1"),
+        ({"steps": 10}, "steps: expected at least 32, .*found 10"),
+        ({"learning_rate": 0.0}, "learning_rate: expected a number above 0"),
+        ({"precision": "float8"}, "precision: expected one of 'auto', .*, found 'float8'"),
+        ({"random_share": 2.0}, "random_share: expected a number from 0 to 1"),
     ],
 )
 def test_mistakes_in_settings(values, message):

@@ -15,7 +15,7 @@ from warmstart.envs.sb3 import as_sb3
 from warmstart.envs.tasks.task import Task
 from warmstart.envs.vector import make_vec
 from warmstart.sim2real.randomization.randomization import Randomization, read_terms
-from warmstart.transfer.frames.source import is_numbers, scattered_frames, seen_task, source_frames
+from warmstart.transfer.frames.acting import is_numbers, scattered_frames, seen_task, source_frames
 from warmstart.transfer.pretraining.pretraining import PretrainingConfig
 from warmstart.transfer.pretraining.tasks import SourceTasks
 

@@ -6,13 +6,12 @@ import torch
 from stable_baselines3.common.policies import ActorCriticPolicy
 from torch import nn
 
+from tests.transfer.conftest import ALGORITHMS, assert_tensors, build, disturb, tensors
 from warmstart.agents.algorithms import ppo, sac, td3
 from warmstart.agents.algorithms.trainability import optimizers
 from warmstart.core.errors import WarmstartError
 from warmstart.transfer.carry.freezing import freeze, frozen_names
 from warmstart.transfer.warm_start import warm_start
-
-from .conftest import ALGORITHMS, assert_tensors, build, disturb, tensors
 
 OURS = {"ppo": ppo.PPO, "sac": sac.SAC, "td3": td3.TD3}
 KINDS = {"plain": ALGORITHMS, "ours": OURS}

@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from warmstart.core.errors import WarmstartError
-from warmstart.transfer.carry.widening import add_noise, widen, widen_columns, widen_rows
+from warmstart.transfer.carry.networks import add_noise, widen, widen_columns, widen_rows
 
 
 def test_copies_share_the_outgoing_weights_by_hand():

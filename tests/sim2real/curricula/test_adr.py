@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from tests.sim2real.practice import CART, LOG, POLE, make, practise, tell
+from tests.sim2real.curricula.practice import CART, LOG, POLE, make, practise, tell
 from warmstart.sim2real.curricula.adr import ADR, ADRSettings
 
 

@@ -8,8 +8,9 @@ from warmstart.core.errors import WarmstartError
 from warmstart.envs.physics.parameters import Parameters
 from warmstart.envs.robots.table import robots
 from warmstart.envs.vector import make_vec
+from warmstart.sim2real.randomization.correlations import Correlation
 from warmstart.sim2real.randomization.distributions import LogUniform, Uniform
-from warmstart.sim2real.randomization.randomization import Correlation, Randomization, read_terms
+from warmstart.sim2real.randomization.randomization import Randomization, read_terms
 from warmstart.sim2real.randomization.terms import Term, When, read_term
 
 MASS = read_term("torso.mass", "x0.5:x2")

@@ -8,6 +8,15 @@ from stable_baselines3 import PPO
 from stable_baselines3.common.vec_env import DummyVecEnv, VecNormalize
 from torch import nn
 
+from tests.transfer.conftest import (
+    ALGORITHMS,
+    assert_tensors,
+    build,
+    corresponding,
+    disturb,
+    tensors,
+    torques,
+)
 from warmstart.agents.checkpoints.checkpoint import checkpoint_of, save_checkpoint
 from warmstart.agents.checkpoints.policy import Policy
 from warmstart.core.errors import WarmstartError
@@ -15,8 +24,6 @@ from warmstart.envs.simulation.layouts import Layout, generic_layout, opaque_blo
 from warmstart.transfer.carry.exploration import Floor, Keep, Reset, read_exploration, write_exploration
 from warmstart.transfer.carry.source import environment_layouts
 from warmstart.transfer.warm_start import warm_start
-
-from .conftest import ALGORITHMS, assert_tensors, build, corresponding, disturb, tensors, torques
 
 TASK = "InvertedPendulum-v5"
 NAMES = ["slider.position", "hinge.angle", "slider.velocity", "hinge.velocity"]

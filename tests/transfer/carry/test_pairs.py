@@ -4,11 +4,10 @@ import numpy as np
 import pytest
 import torch
 
+from tests.transfer.conftest import build, corresponding, disturb, torques
 from warmstart.transfer.carry.report import TransferReport
 from warmstart.transfer.carry.source import environment_layouts
 from warmstart.transfer.warm_start import warm_start
-
-from .conftest import build, corresponding, disturb, torques
 
 PENDULUM = {"hinge.sin": "hinge.angle"}
 ANT = "Ant-v5:without=[hip_4,ankle_4]"

@@ -22,8 +22,8 @@ from warmstart.experiments.trial.identifying import identification_notes
 from warmstart.experiments.trial.trial import run_trial
 from warmstart.experiments.trial.worlds import IDENTIFICATION, training_task, trial_world
 from warmstart.sim2real.identification.excitation import Excitation, excitation
+from warmstart.sim2real.identification.fit import invert, loss, window_losses
 from warmstart.sim2real.identification.identify import identify
-from warmstart.sim2real.identification.normal_equations import invert, loss, window_losses
 from warmstart.sim2real.identification.recording import record
 from warmstart.sim2real.identification.replay import Replay, read_parameters
 from warmstart.sim2real.identification.settings import SECONDS, WINDOW, RecordingSettings

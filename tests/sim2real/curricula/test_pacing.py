@@ -5,7 +5,7 @@ import copy
 import numpy as np
 import pytest
 
-from tests.sim2real.practice import LOG, POLE, make, practise, tell
+from tests.sim2real.curricula.practice import LOG, POLE, make, practise, tell
 
 
 def test_paced_ranges_by_hand():

@@ -1,21 +1,20 @@
 """Let a policy act in a task that shows frames and state, whichever of them it takes.
 
-May import envs and agents. What is collected are the task's own frames, whatever the policy makes of them.
+What is collected are the task's own frames, whatever the policy makes of them.
 """
 
 from typing import Any
 
-import numpy as np
 from gymnasium import spaces
 from gymnasium.vector import VectorEnv
-from gymnasium.vector.utils import batch_space
 from numpy.typing import NDArray
+from typing_extensions import override
 
 from warmstart.agents.checkpoints.checkpoint import Checkpoint
 from warmstart.agents.checkpoints.policy import Policy
 from warmstart.core.errors import WarmstartError
 from warmstart.envs.simulation.layouts import Dimension, generic_layout
-from warmstart.envs.wrappers import PassingWrapper
+from warmstart.envs.wrappers import Ids, ObservationWrapper, PassingWrapper
 from warmstart.transfer.frames.collect import ActionPolicy
 
 Array = NDArray[Any]
@@ -31,7 +30,7 @@ def state_dimensions(env: Env) -> tuple[Dimension, ...]:
     return (known if known is not None else generic_layout(space["state"], "state")).dimensions
 
 
-def eyes_of(checkpoint: Checkpoint, env: Env) -> tuple[Env, ActionPolicy]:
+def actor_in(checkpoint: Checkpoint, env: Env) -> tuple[Env, ActionPolicy]:
     """Let a policy act in a task that shows frames and state, whichever of them it takes.
 
     Args:
@@ -95,34 +94,25 @@ def _task(env: Env) -> str:
     return str(getattr(env, "task", env))
 
 
-class _Tap(PassingWrapper):
+class _Tap(ObservationWrapper):
     """Keeps all that a task shows, and passes on the part that a policy sees."""
 
     def __init__(self, env: Env, with_state: bool) -> None:
-        super().__init__(env)
         own = env.single_observation_space
         self._cut = isinstance(own, spaces.Dict) and not with_state
+        super().__init__(env, own["pixels"] if self._cut else own)  # type: ignore[index]
         self.shown: Any = None
-        self.infos: dict[str, Any] = {}
-        if self._cut:
-            self.single_observation_space = own["pixels"]  # type: ignore[index]
-            self.observation_space = batch_space(self.single_observation_space, self.num_envs)
+        self.final_obs: Any = None
 
-    def reset(self, *, seed: Any = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
-        self.shown, self.infos = self.env.reset(seed=seed, options=options)
-        return (self.shown["pixels"] if self._cut else self.shown), self.infos
+    @override
+    def observed(self, observations: Any, ids: Ids) -> Any:
+        self.shown = observations
+        return observations["pixels"] if self._cut else observations
 
-    def step(self, actions: Array) -> tuple[Any, Array, Array, Array, dict[str, Any]]:
-        self.shown, rewards, terminations, truncations, self.infos = self.env.step(actions)
-        if not self._cut:
-            return self.shown, rewards, terminations, truncations, self.infos
-        infos = self.infos
-        if "final_obs" in infos:
-            final = np.full(self.num_envs, None, dtype=object)
-            for env in np.flatnonzero(terminations | truncations):
-                final[env] = infos["final_obs"][env]["pixels"]
-            infos = {**infos, "final_obs": final}
-        return self.shown["pixels"], rewards, terminations, truncations, infos
+    @override
+    def final(self, observations: Any, ids: Ids, infos: dict[str, Any]) -> Any:
+        self.final_obs = infos["final_obs"]
+        return super().final(observations, ids, infos)
 
 
 class _Watched(PassingWrapper):
@@ -139,10 +129,14 @@ class _Watched(PassingWrapper):
         """The policy, which looks at ``seen`` whatever it is given."""
         return lambda _: policy(self.seen)
 
+    @override
     def reset(self, *, seed: Any = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
-        self.seen, _ = self.env.reset(seed=seed, options=options)
-        return self._tap.shown, self._tap.infos
+        self.seen, infos = self.env.reset(seed=seed, options=options)
+        return self._tap.shown, infos
 
+    @override
     def step(self, actions: Array) -> tuple[Any, Array, Array, Array, dict[str, Any]]:
-        self.seen, rewards, terminations, truncations, _ = self.env.step(actions)
-        return self._tap.shown, rewards, terminations, truncations, self._tap.infos
+        self.seen, rewards, terminations, truncations, infos = self.env.step(actions)
+        if "final_obs" in infos:
+            infos = {**infos, "final_obs": self._tap.final_obs}
+        return self._tap.shown, rewards, terminations, truncations, infos

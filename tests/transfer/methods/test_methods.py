@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 
+from tests.transfer.conftest import ALGORITHMS, assert_tensors, build, disturb, tensors
 from warmstart.agents.algorithms import ppo
 from warmstart.agents.algorithms.seams import LossTerm, Seams
 from warmstart.agents.algorithms.trainability import Rule, Trainability
@@ -19,8 +20,6 @@ from warmstart.transfer.methods.base import TransferMethod, register_method
 from warmstart.transfer.methods.fine_tuning import FineTune
 from warmstart.transfer.methods.table import METHODS, make_method
 from warmstart.transfer.warm_start import warm_start
-
-from .conftest import ALGORITHMS, assert_tensors, build, disturb, tensors
 
 TASK = "InvertedPendulum-v5"
 BUILT_IN = {"scratch", "zero_shot", "fine_tune", "feature_extraction", "shuffled"}
@@ -103,6 +102,20 @@ def test_wrong_options(arguments, message, envs):
     source, target = pair("ppo", envs)
     with pytest.raises(WarmstartError, match=message):
         warm_start(target, source, **arguments)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"reward_statistics": "kept"}, "reward_statistics: expected one of 'keep', 'reset', found 'kept'"),
+        ({"normalizer_count": 0}, "normalizer_count: expected a number at least 1, found 0"),
+        ({"widening_noise": float("nan")}, "widening_noise: expected a number at least 0"),
+    ],
+)
+def test_options_are_checked_however_a_method_is_made(options, message):
+    for make in (FineTune, lambda **given: make_method("fine_tune", **given)):
+        with pytest.raises(WarmstartError, match=message):
+            make(**options)
 
 
 def test_yaml_form():
