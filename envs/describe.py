@@ -7,14 +7,13 @@ import gymnasium
 import mujoco
 from gymnasium import spaces
 
-from warmstart.envs.batched import box_spaces
 from warmstart.envs.frames.options import split_options
 from warmstart.envs.physics.cameras import pixel_camera
 from warmstart.envs.physics.parameters import Parameters
 from warmstart.envs.pixels import DEFAULT_SIZE, frame_space
 from warmstart.envs.robots.base import MujocoTask
 from warmstart.envs.robots.table import robots
-from warmstart.envs.simulation.dimensions import action_layout
+from warmstart.envs.simulation.dimensions import action_layout, box_spaces
 from warmstart.envs.simulation.layouts import Layout
 from warmstart.envs.simulation.simulation import Simulation
 from warmstart.envs.simulation.steppers import make_stepper

@@ -16,8 +16,8 @@ from warmstart.envs.frames.options import PixelOptions
 from warmstart.envs.frames.painters import Painter
 from warmstart.envs.frames.rendering import QUALITIES, FrameRenderer
 from warmstart.envs.physics.cameras import Camera
+from warmstart.envs.simulation.fields import STATE
 from warmstart.envs.simulation.layouts import Layout
-from warmstart.envs.simulation.steppers import STATE
 from warmstart.envs.tasks.hooks import Perturbation, PerturbedEnv
 from warmstart.envs.wrappers import Ids, ObservationWrapper
 

@@ -1,7 +1,4 @@
-"""`as_sb3`: a vector environment of ours as a stable-baselines3 `VecEnv`. Imports torch, so import it late.
-
-May import from `warmstart.envs` only.
-"""
+"""`as_sb3`: a vector environment of ours as a stable-baselines3 `VecEnv`. Imports torch: import it late."""
 
 import time
 from collections.abc import Iterable, Sequence

@@ -18,7 +18,7 @@ from warmstart.envs.tasks.task import Task
 from warmstart.envs.vector import make_vec
 from warmstart.sim2real.randomization.recipes import recipe
 
-EXAMPLE = Path(__file__).parents[2] / "docs" / "examples" / "own_task.py"
+EXAMPLE = Path(__file__).parents[3] / "docs" / "examples" / "own_task.py"
 
 
 @pytest.fixture(scope="module")
