@@ -25,8 +25,8 @@ from warmstart.agents.extractors.policies import ENCODER_POLICIES
 from warmstart.agents.observing.asymmetric import ASYMMETRIC_POLICIES, wants_asymmetric
 from warmstart.agents.observing.base import Vision
 from warmstart.agents.settings.config import AlgorithmConfig, PPOConfig, SACConfig, TD3Config
+from warmstart.core.bounds import State
 from warmstart.core.errors import WarmstartError
-from warmstart.core.plain import State
 from warmstart.envs.sb3 import as_sb3
 from warmstart.envs.tasks.hooks import ContextSource, Perturbation
 from warmstart.envs.tasks.task import Task

@@ -13,8 +13,9 @@ from typing import Any, TypeVar
 
 import yaml
 
+from warmstart.core.bounds import Place, SettingError, Settings, dotted
 from warmstart.core.errors import WarmstartError
-from warmstart.core.plain import Place, SettingError, Settings, dotted, read
+from warmstart.core.plain import read
 
 T = TypeVar("T")
 

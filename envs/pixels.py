@@ -10,7 +10,7 @@ from gymnasium import spaces
 from numpy.typing import NDArray
 from typing_extensions import override
 
-from warmstart.core.plain import State
+from warmstart.core.bounds import State
 from warmstart.envs.batched import BatchedEnv
 from warmstart.envs.frames.options import PixelOptions
 from warmstart.envs.frames.painters import Painter

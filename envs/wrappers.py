@@ -9,7 +9,7 @@ from gymnasium.vector import VectorEnv, VectorWrapper
 from gymnasium.vector.utils import batch_space
 from numpy.typing import NDArray
 
-from warmstart.core.plain import State
+from warmstart.core.bounds import State
 from warmstart.envs.simulation.seeding import masked_ids
 
 Array = NDArray[Any]

@@ -26,8 +26,8 @@ from warmstart.agents.observing.privileged import (
     ContextExtractor,
     PrivilegedEnv,
 )
+from warmstart.core.bounds import Settings
 from warmstart.core.errors import WarmstartError
-from warmstart.core.plain import Settings
 from warmstart.envs.tasks.hooks import Perturbation
 from warmstart.envs.tasks.task import Task
 from warmstart.envs.vector import make_vec

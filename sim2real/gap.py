@@ -9,8 +9,8 @@ from gymnasium.vector import VectorEnv
 from numpy.typing import NDArray
 
 from warmstart.agents.checkpoints.checkpoint import Checkpoint
+from warmstart.core.bounds import Settings
 from warmstart.core.errors import WarmstartError
-from warmstart.core.plain import Settings
 from warmstart.envs.describe import describe
 from warmstart.envs.vector import make_vec
 from warmstart.sim2real.randomization.correlations import Correlation

@@ -16,10 +16,11 @@ from gymnasium.vector import VectorEnv
 from numpy.typing import NDArray
 from typing_extensions import override
 
+from warmstart.core.bounds import Before, Natural, Settings
 from warmstart.core.documents import dump_yaml, parse_yaml, read_yaml
 from warmstart.core.errors import WarmstartError, unknown_name
 from warmstart.core.files import json_hash
-from warmstart.core.plain import Before, Natural, Settings, check
+from warmstart.core.plain import check
 from warmstart.envs.simulation.layouts import Layout
 from warmstart.envs.tasks.hooks import Perturbation
 from warmstart.envs.tasks.task import Task

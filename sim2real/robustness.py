@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 
 from warmstart.agents.checkpoints.checkpoint import Checkpoint
 from warmstart.agents.evaluation import generators_kept, play_once
+from warmstart.core.bounds import Settings
 from warmstart.core.errors import WarmstartError
-from warmstart.core.plain import Settings
 from warmstart.envs.describe import describe
 from warmstart.envs.physics.parameters import Parameters
 from warmstart.envs.physics.quantity import Parameter

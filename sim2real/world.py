@@ -11,8 +11,9 @@ from warmstart.agents.algorithms.seams import Feedback
 from warmstart.agents.observing.base import Vision
 from warmstart.agents.observing.history import HistoryVision
 from warmstart.agents.observing.privileged import PrivilegedVision
+from warmstart.core.bounds import Natural, SettingError, Settings
 from warmstart.core.errors import WarmstartError
-from warmstart.core.plain import Natural, SettingError, Settings, check, read
+from warmstart.core.plain import check, read
 from warmstart.envs.describe import describe
 from warmstart.envs.tasks.hooks import ContextSource, Perturbation
 from warmstart.envs.tasks.task import Task

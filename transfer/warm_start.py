@@ -11,8 +11,9 @@ from stable_baselines3.common.type_aliases import MaybeCallback
 
 from warmstart.agents.algorithms.base import SeamAgent
 from warmstart.agents.algorithms.seams import Seams
+from warmstart.core.bounds import Settings
 from warmstart.core.errors import WarmstartError, unknown_name
-from warmstart.core.plain import Settings, setting_names
+from warmstart.core.plain import setting_names
 from warmstart.envs.simulation.layouts import Layout
 from warmstart.transfer.carry.carrying import TransferContext
 from warmstart.transfer.carry.matching import DimensionMap, Kind, named

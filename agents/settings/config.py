@@ -6,8 +6,9 @@ The values tuned for a task are in ``warmstart.agents.settings.defaults``.
 from dataclasses import dataclass
 from typing import Annotated, ClassVar, Literal
 
+from warmstart.core.bounds import Bounds, Count, Fraction, Natural, Settings, State
 from warmstart.core.errors import WarmstartError, unknown_name
-from warmstart.core.plain import Bounds, Count, Fraction, Natural, Settings, State, check, read, to_plain
+from warmstart.core.plain import check, read, to_plain
 
 Activation = Literal["tanh", "relu", "elu", "leaky_relu", "gelu", "silu"]
 Decay = Literal["constant", "linear"]

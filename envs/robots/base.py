@@ -13,8 +13,9 @@ import numpy as np
 from gymnasium import spaces
 from numpy.typing import NDArray
 
+from warmstart.core.bounds import Before, Bounds, SettingError, Settings, dotted
 from warmstart.core.errors import WarmstartError, unknown_name
-from warmstart.core.plain import Before, Bounds, SettingError, Settings, dotted, read, setting_names
+from warmstart.core.plain import read, setting_names
 from warmstart.envs.simulation.layouts import Dimension, Layout, generic_layout
 from warmstart.envs.simulation.models import load_model
 from warmstart.envs.simulation.simulation import Simulation

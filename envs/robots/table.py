@@ -2,8 +2,9 @@
 
 import mujoco
 
+from warmstart.core.bounds import Settings
 from warmstart.core.errors import WarmstartError, unknown_name
-from warmstart.core.plain import Settings, setting_names
+from warmstart.core.plain import setting_names
 from warmstart.envs.robots.ant import Ant
 from warmstart.envs.robots.base import MujocoTask, Target
 from warmstart.envs.robots.half_cheetah import HalfCheetah

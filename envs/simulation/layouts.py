@@ -13,8 +13,9 @@ from typing import Any
 import gymnasium
 import numpy as np
 
+from warmstart.core.bounds import Settings
 from warmstart.core.errors import WarmstartError, unknown_name
-from warmstart.core.plain import Settings, to_plain
+from warmstart.core.plain import to_plain
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ from typing import Any, Protocol, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
-from warmstart.core.plain import State
+from warmstart.core.bounds import State
 from warmstart.envs.robots.base import MujocoTask
 from warmstart.envs.simulation.layouts import Layout
 from warmstart.envs.simulation.simulation import Simulation

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from warmstart.core.plain import Settings, State
+from warmstart.core.bounds import Settings, State
 
 
 @dataclass(frozen=True, eq=False)

@@ -15,8 +15,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from warmstart.core.bounds import Settings, State
 from warmstart.core.files import without_numpy, write_result
-from warmstart.core.plain import Settings, State
 from warmstart.experiments.analysis.curves import Curve, Failure, RunData
 from warmstart.experiments.analysis.grids import Gridded, GriddedArm, to_grid
 from warmstart.experiments.analysis.metrics import (

@@ -8,7 +8,7 @@ from pathlib import Path
 from stable_baselines3.common.logger import KVWriter, Logger
 
 from warmstart.agents.algorithms.seams import EvaluationResult
-from warmstart.core.plain import Settings, State
+from warmstart.core.bounds import Settings, State
 from warmstart.experiments.records.config import TrialConfig
 from warmstart.experiments.records.records import RECORDS, TIMES, RecordWriter
 from warmstart.experiments.records.status import StatusWriter

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from warmstart.core.plain import State
+from warmstart.core.bounds import State
 from warmstart.experiments.records.config import PlannedTrial, TrialConfig
 from warmstart.experiments.records.records import TENSORBOARD
 

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from warmstart.core.plain import State
+from warmstart.core.bounds import State
 from warmstart.experiments.analysis.curves import RunData
 from warmstart.experiments.analysis.statistics import Interval, paired_t
 from warmstart.experiments.analysis.summary import Summary

@@ -16,8 +16,8 @@ import jinja2
 import yaml
 from markupsafe import Markup
 
+from warmstart.core.bounds import State
 from warmstart.core.files import write_result
-from warmstart.core.plain import State
 from warmstart.experiments.analysis.curves import RunData
 from warmstart.experiments.analysis.summary import Summary
 from warmstart.experiments.analysis.verdict import p_text

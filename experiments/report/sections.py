@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 
-from warmstart.core.plain import State
+from warmstart.core.bounds import State
 from warmstart.experiments.analysis.curves import Curve, RunData
 from warmstart.experiments.analysis.metric_kinds import METRICS
 from warmstart.experiments.analysis.summary import ArmSummary, Summary

@@ -6,10 +6,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from warmstart.core.bounds import Settings, State
 from warmstart.core.documents import read_yaml
 from warmstart.core.errors import WarmstartError
 from warmstart.core.files import read_json
-from warmstart.core.plain import Settings, State
 from warmstart.experiments.analysis.curves import Curve, Failure, RunData
 from warmstart.experiments.records.claims import holder
 from warmstart.experiments.records.config import TRIALS, Kind, TrialConfig

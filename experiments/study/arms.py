@@ -5,17 +5,9 @@ from dataclasses import dataclass, field, fields
 from warmstart.agents.settings.config import AlgorithmConfig, config_class
 from warmstart.agents.settings.defaults import default_config
 from warmstart.agents.settings.vision import VisionConfig
+from warmstart.core.bounds import Place, SettingError, Settings
 from warmstart.core.errors import WarmstartError, unknown_name
-from warmstart.core.plain import (
-    Place,
-    SettingError,
-    Settings,
-    placed,
-    read,
-    replaced,
-    setting_names,
-    to_plain,
-)
+from warmstart.core.plain import placed, read, replaced, setting_names, to_plain
 from warmstart.envs.frames.options import sees_pixels, state_task
 from warmstart.envs.tasks.task import Task
 from warmstart.experiments.study.study import ARM_KEYS, WORLD_KEYS, Arm, Study

@@ -13,8 +13,9 @@ from warmstart.agents.encoders.config import EncoderConfig
 from warmstart.agents.encoders.encoder import make_encoder
 from warmstart.agents.observing.frames import frame_space
 from warmstart.agents.settings.config import AlgorithmConfig
+from warmstart.core.bounds import Place, SettingError
 from warmstart.core.errors import unknown_name
-from warmstart.core.plain import Place, SettingError, placed
+from warmstart.core.plain import placed
 from warmstart.envs.frames.options import sees_pixels
 from warmstart.envs.simulation.layouts import Layout
 from warmstart.envs.tasks.task import Task

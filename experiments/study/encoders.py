@@ -6,9 +6,10 @@ from pathlib import Path
 from typing import Any
 
 from warmstart.agents.encoders.config import EncoderConfig
+from warmstart.core.bounds import Place, SettingError
 from warmstart.core.errors import WarmstartError
 from warmstart.core.files import content_hash
-from warmstart.core.plain import Place, SettingError, placed, replaced, to_plain
+from warmstart.core.plain import placed, replaced, to_plain
 from warmstart.experiments.records.config import ENCODER_ARM, PlannedTrial, TrialConfig
 from warmstart.experiments.study.arms import ResolvedArm
 from warmstart.transfer.encoders.sources import MissingWeightsError, find_weights, locate

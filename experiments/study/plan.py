@@ -9,8 +9,9 @@ from pathlib import Path
 
 from warmstart.agents.checkpoints.loading import load_checkpoint
 from warmstart.agents.settings.config import ALGORITHMS, AlgorithmConfig
+from warmstart.core.bounds import SettingError
 from warmstart.core.files import content_hash, file_hash
-from warmstart.core.plain import SettingError, placed, to_plain
+from warmstart.core.plain import placed, to_plain
 from warmstart.core.plugins import Plugin
 from warmstart.envs.frames.options import sees_pixels, state_task
 from warmstart.envs.tasks.task import Task

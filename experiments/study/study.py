@@ -12,19 +12,10 @@ from typing import Annotated, Any, Literal
 
 from warmstart.agents.settings.config import RETIRED
 from warmstart.agents.settings.vision import VisionConfig
+from warmstart.core.bounds import Before, Count, Natural, SettingError, Settings, show
 from warmstart.core.documents import Document, dump_yaml, parse_yaml, read_yaml
 from warmstart.core.errors import WarmstartError, unknown_name
-from warmstart.core.plain import (
-    Before,
-    Count,
-    Natural,
-    SettingError,
-    Settings,
-    check,
-    read,
-    show,
-    to_plain,
-)
+from warmstart.core.plain import check, read, to_plain
 
 _PRESETS = "warmstart.experiments.presets"
 WORLD_KEYS = (

@@ -10,8 +10,8 @@ from typing import Annotated, Any, ClassVar
 import numpy as np
 from typing_extensions import override
 
+from warmstart.core.bounds import Bounds, Count, Finite, Fraction, SettingError, State
 from warmstart.core.keyed import keys_of, uniforms
-from warmstart.core.plain import Bounds, Count, Finite, Fraction, SettingError, State
 from warmstart.sim2real.curricula.base import (
     Curriculum,
     CurriculumSettings,

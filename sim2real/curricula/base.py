@@ -9,9 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from warmstart.agents.algorithms.seams import EpisodeBatch, Feedback
+from warmstart.core.bounds import Count, Finite, State
 from warmstart.core.errors import WarmstartError
 from warmstart.core.keyed import keys_of, uniforms
-from warmstart.core.plain import Count, Finite, State, check
+from warmstart.core.plain import check
 from warmstart.sim2real.curricula.positions import check_terms, nominal_positions
 from warmstart.sim2real.randomization.terms import Term, TermSource
 

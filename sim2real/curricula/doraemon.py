@@ -12,7 +12,7 @@ import numpy as np
 from scipy.special import betaincinv
 from typing_extensions import override
 
-from warmstart.core.plain import Bounds, Count, Fraction, Positive, State
+from warmstart.core.bounds import Bounds, Count, Fraction, Positive, State
 from warmstart.sim2real.curricula.base import Curriculum, CurriculumSettings, Finished, Floats, Ids
 from warmstart.sim2real.curricula.beta import HIGHEST, SLACK, UpdateProblem, divergence, entropy, log_density
 from warmstart.sim2real.randomization.terms import Term

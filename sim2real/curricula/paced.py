@@ -8,7 +8,7 @@ from typing import Annotated, Any, ClassVar
 import numpy as np
 from typing_extensions import override
 
-from warmstart.core.plain import Bounds, Fraction, SettingError, State
+from warmstart.core.bounds import Bounds, Fraction, SettingError, State
 from warmstart.sim2real.curricula.base import (
     Curriculum,
     CurriculumSettings,

@@ -2,7 +2,8 @@
 
 from collections.abc import Mapping, Sequence
 
-from warmstart.core.plain import Settings, read_named
+from warmstart.core.bounds import Settings
+from warmstart.core.plain import read_named
 from warmstart.sim2real.curricula.adr import ADR
 from warmstart.sim2real.curricula.base import Curriculum
 from warmstart.sim2real.curricula.doraemon import DORAEMON

@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from warmstart.core.plain import Settings
+from warmstart.core.bounds import Settings
 from warmstart.envs.batched import BatchedEnv
 from warmstart.envs.physics.batch import BatchParameters
 from warmstart.envs.physics.parameters import Parameters

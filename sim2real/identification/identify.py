@@ -15,8 +15,9 @@ from typing import Annotated, Any
 import numpy as np
 from scipy.stats import t as student
 
+from warmstart.core.bounds import Bounds, Natural
 from warmstart.core.errors import WarmstartError
-from warmstart.core.plain import Bounds, Natural, read
+from warmstart.core.plain import read
 from warmstart.envs.tasks.task import Task
 from warmstart.sim2real.identification.estimates import estimates, fitted_context, recipe, sensor_noise
 from warmstart.sim2real.identification.excitation import WEAK, Excitation, nominal_information

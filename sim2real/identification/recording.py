@@ -8,8 +8,9 @@ from typing import Any
 import mujoco
 import numpy as np
 
+from warmstart.core.bounds import Natural, Positive
 from warmstart.core.errors import WarmstartError
-from warmstart.core.plain import Natural, Positive, read
+from warmstart.core.plain import read
 from warmstart.envs.batched import BatchedEnv
 from warmstart.envs.tasks.hooks import ContextSource, Perturbation
 from warmstart.envs.tasks.task import Task

@@ -7,7 +7,7 @@ from typing import Any
 
 import yaml
 
-from warmstart.core.plain import Settings
+from warmstart.core.bounds import Settings
 
 
 @dataclass(frozen=True)

@@ -3,8 +3,9 @@
 from dataclasses import dataclass
 from typing import Annotated
 
+from warmstart.core.bounds import Bounds, Natural, NonNegative, Positive, SettingError, Settings
 from warmstart.core.errors import WarmstartError, unknown_name
-from warmstart.core.plain import Bounds, Natural, NonNegative, Positive, SettingError, Settings, check
+from warmstart.core.plain import check
 
 SECONDS = 60.0
 """Seconds of motion to record."""

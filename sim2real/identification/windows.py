@@ -9,8 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation
 
+from warmstart.core.bounds import Positive
 from warmstart.core.errors import WarmstartError
-from warmstart.core.plain import Positive, read
+from warmstart.core.plain import read
 from warmstart.sim2real.identification.trajectories import (
     FEWEST,
     Trajectories,

@@ -8,9 +8,10 @@ import numpy as np
 from numpy.typing import NDArray
 from typing_extensions import override
 
+from warmstart.core.bounds import Bounds, Pair, SettingError, Settings, State
 from warmstart.core.errors import WarmstartError, unknown_name
 from warmstart.core.keyed import keys_of, uniforms
-from warmstart.core.plain import Bounds, Pair, SettingError, Settings, State, check, to_plain
+from warmstart.core.plain import check, to_plain
 from warmstart.envs.simulation.names import PartNames
 from warmstart.envs.tasks.hooks import Perturbation, PerturbedEnv
 

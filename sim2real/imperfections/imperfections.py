@@ -9,8 +9,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Annotated, Any
 
+from warmstart.core.bounds import Before, Count, SettingError, show
 from warmstart.core.errors import unknown_name
-from warmstart.core.plain import Before, Count, SettingError, check, show, to_plain
+from warmstart.core.plain import check, to_plain
 from warmstart.sim2real.imperfections.settings import (
     ActionNoise,
     Backlash,

@@ -3,8 +3,8 @@
 import numpy as np
 from typing_extensions import override
 
+from warmstart.core.bounds import State
 from warmstart.core.errors import WarmstartError
-from warmstart.core.plain import State
 from warmstart.envs.tasks.hooks import Ids, Perturbation, PerturbedEnv
 from warmstart.sim2real.imperfections.actuators import action_stages
 from warmstart.sim2real.imperfections.imperfections import Imperfections

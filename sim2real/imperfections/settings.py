@@ -5,7 +5,7 @@ from dataclasses import dataclass, field, fields
 from math import inf
 from typing import Annotated, Any, ClassVar
 
-from warmstart.core.plain import (
+from warmstart.core.bounds import (
     Before,
     Bounds,
     Count,
@@ -15,10 +15,10 @@ from warmstart.core.plain import (
     NonNegative,
     Positive,
     SettingError,
-    check,
     show,
     unquoted,
 )
+from warmstart.core.plain import check
 
 MOST_STEPS, MOST_SECONDS = 1_000, 100.0
 """Longest plausible delay and lag: more is a mistake in the unit."""

@@ -7,8 +7,9 @@ from typing import Annotated
 import numpy as np
 from numpy.typing import NDArray
 
+from warmstart.core.bounds import Before, Bounds, unquoted
 from warmstart.core.errors import WarmstartError, unknown_name
-from warmstart.core.plain import Before, Bounds, check, unquoted
+from warmstart.core.plain import check
 from warmstart.sim2real.randomization.terms import Term
 
 Floats = NDArray[np.float64]

@@ -12,8 +12,9 @@ from numpy.typing import NDArray
 from scipy.special import betaincinv, ndtr, ndtri
 from typing_extensions import override
 
+from warmstart.core.bounds import Before, Finite, NonNegative, Positive, unquoted
 from warmstart.core.errors import WarmstartError
-from warmstart.core.plain import Before, Finite, NonNegative, Positive, check, unquoted
+from warmstart.core.plain import check
 
 Floats = NDArray[np.float64]
 Number = Annotated[Finite, Before(unquoted)]

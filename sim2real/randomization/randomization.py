@@ -9,9 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import ndtr, ndtri
 
+from warmstart.core.bounds import Settings, State
 from warmstart.core.errors import WarmstartError, unknown_name
 from warmstart.core.keyed import keys_of, uniforms
-from warmstart.core.plain import Settings, State, read
+from warmstart.core.plain import read
 from warmstart.envs.physics.parameters import Parameters
 from warmstart.envs.tasks.contexts import Operation
 from warmstart.sim2real.randomization.correlations import Correlation, copula

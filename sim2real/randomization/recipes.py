@@ -12,8 +12,8 @@ measured how wrong Gymnasium's models are:
 
 from collections.abc import Mapping
 
+from warmstart.core.bounds import Settings
 from warmstart.core.errors import WarmstartError, unknown_name
-from warmstart.core.plain import Settings
 from warmstart.envs.robots.table import robots
 from warmstart.envs.tasks.task import Task
 from warmstart.sim2real.randomization.correlations import Correlation

@@ -7,19 +7,9 @@ from typing import Annotated, Any, ClassVar
 
 import numpy as np
 
+from warmstart.core.bounds import Before, Fraction, Names, SettingError, Settings, show, unquoted
 from warmstart.core.errors import WarmstartError, unknown_name
-from warmstart.core.plain import (
-    Before,
-    Fraction,
-    Names,
-    SettingError,
-    Settings,
-    check,
-    read,
-    show,
-    to_plain,
-    unquoted,
-)
+from warmstart.core.plain import check, read, to_plain
 from warmstart.envs.tasks.contexts import Operation
 from warmstart.sim2real.randomization.distributions import DISTRIBUTIONS, Distribution, Number
 

@@ -10,8 +10,8 @@ import mujoco
 import numpy as np
 from typing_extensions import override
 
+from warmstart.core.bounds import Settings
 from warmstart.core.errors import WarmstartError
-from warmstart.core.plain import Settings
 from warmstart.envs.single_env import AttributePhysics, ModelPhysics, SingleEnv
 from warmstart.envs.tasks.task import Task
 from warmstart.sim2real.randomization.correlations import Correlation

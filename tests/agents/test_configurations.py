@@ -14,8 +14,9 @@ from warmstart.agents.build import build_agent, make_training_env
 from warmstart.agents.checkpoints.normalization import FastVecNormalize
 from warmstart.agents.settings.config import ALGORITHMS, PPOConfig, SACConfig, TD3Config, config_from_json
 from warmstart.agents.settings.defaults import PPO_TASKS, SAC_TASKS, TD3_TASKS, default_config
+from warmstart.core.bounds import SettingError
 from warmstart.core.errors import WarmstartError
-from warmstart.core.plain import SettingError, replaced
+from warmstart.core.plain import replaced
 
 TABLES: dict[str, Any] = {"ppo": PPO_TASKS, "sac": SAC_TASKS, "td3": TD3_TASKS}
 CASES = [(name, task) for name, table in TABLES.items() for task in table]

@@ -6,18 +6,9 @@ from typing import Annotated, Any, Literal
 
 import pytest
 
+from warmstart.core.bounds import Before, Finite, SettingError, unquoted
 from warmstart.core.errors import WarmstartError
-from warmstart.core.plain import (
-    Before,
-    Finite,
-    SettingError,
-    placed,
-    read,
-    replaced,
-    setting_names,
-    to_plain,
-    unquoted,
-)
+from warmstart.core.plain import placed, read, replaced, setting_names, to_plain
 
 
 @dataclass(frozen=True)

@@ -6,8 +6,7 @@ from typing import Annotated, Any
 
 import pytest
 
-from warmstart.core.errors import WarmstartError
-from warmstart.core.plain import (
+from warmstart.core.bounds import (
     Bounds,
     Count,
     Fraction,
@@ -17,10 +16,9 @@ from warmstart.core.plain import (
     Pair,
     Positive,
     SettingError,
-    check,
-    read,
-    read_named,
 )
+from warmstart.core.errors import WarmstartError
+from warmstart.core.plain import check, read, read_named
 
 
 @dataclass(frozen=True)

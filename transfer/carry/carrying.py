@@ -13,8 +13,8 @@ from warmstart.agents.checkpoints.architecture import ACTIVATIONS, algorithm_nam
 from warmstart.agents.checkpoints.checkpoint import Checkpoint
 from warmstart.agents.checkpoints.normalization import read, write
 from warmstart.agents.checkpoints.policy import load_tensors
+from warmstart.core.bounds import Count, NonNegative
 from warmstart.core.errors import WarmstartError
-from warmstart.core.plain import Count, NonNegative
 from warmstart.envs.simulation.layouts import Layout
 from warmstart.transfer.carry.alignment import Alignment, align
 from warmstart.transfer.carry.exploration import Exploration, set_exploration

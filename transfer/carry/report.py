@@ -12,8 +12,9 @@ from rich.table import Table
 from rich.text import Text
 from stable_baselines3.common.callbacks import BaseCallback
 
+from warmstart.core.bounds import SettingError, Settings, State
 from warmstart.core.errors import WarmstartError, unknown_name
-from warmstart.core.plain import SettingError, Settings, State, read, to_plain
+from warmstart.core.plain import read, to_plain
 
 Action = Literal[
     "copied", "aligned", "widened", "permuted", "folded",

@@ -14,8 +14,8 @@ import safetensors.torch
 import torch
 
 from warmstart.agents.encoders.backbones import Backbone
+from warmstart.core.bounds import State
 from warmstart.core.errors import WarmstartError
-from warmstart.core.plain import State
 
 WRAPPERS = (
     "state_dict_ema",

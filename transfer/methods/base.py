@@ -15,8 +15,9 @@ from warmstart.agents.algorithms.seams import Seams
 from warmstart.agents.algorithms.trainability import fresh_optimizers
 from warmstart.agents.checkpoints.architecture import algorithm_name
 from warmstart.agents.checkpoints.checkpoint import Checkpoint
+from warmstart.core.bounds import State
 from warmstart.core.errors import WarmstartError
-from warmstart.core.plain import State, check, to_plain
+from warmstart.core.plain import check, to_plain
 from warmstart.transfer.carry.carrying import CarryOptions, TransferContext, carry
 from warmstart.transfer.carry.exploration import Exploration, write_exploration
 from warmstart.transfer.carry.freezing import frozen_names

@@ -11,8 +11,8 @@ from typing_extensions import override
 from warmstart.agents.checkpoints.architecture import algorithm_name
 from warmstart.agents.checkpoints.checkpoint import Checkpoint
 from warmstart.agents.settings.config import AlgorithmConfig, PPOConfig
+from warmstart.core.bounds import Before, Natural, NonNegative
 from warmstart.core.errors import WarmstartError
-from warmstart.core.plain import Before, Natural, NonNegative
 from warmstart.transfer.carry.carrying import TransferContext, act_from_first_step
 from warmstart.transfer.carry.exploration import Exploration, Floor, Keep, read_exploration
 from warmstart.transfer.carry.report import TransferReport

@@ -5,7 +5,7 @@ from typing import Any
 
 from stable_baselines3.common.callbacks import BaseCallback
 
-from warmstart.core.plain import State
+from warmstart.core.bounds import State
 
 
 class ScaledSchedule:

@@ -2,8 +2,9 @@
 
 from typing import Any
 
+from warmstart.core.bounds import Settings
 from warmstart.core.errors import WarmstartError
-from warmstart.core.plain import Settings, read_named
+from warmstart.core.plain import read_named
 from warmstart.transfer.methods import feature_extraction, fine_tuning, scratch, shuffled, zero_shot
 from warmstart.transfer.methods.base import METHODS, TransferMethod
 

@@ -10,7 +10,7 @@ from torch.nn import functional as F  # noqa: N812
 from typing_extensions import override
 
 from warmstart.agents.extractors.stacks import random_shift
-from warmstart.core.plain import Count, Fraction, Natural
+from warmstart.core.bounds import Count, Fraction, Natural
 from warmstart.transfer.frames.data import FrameBatch, FrameData
 from warmstart.transfer.pretraining.base import (
     Objective,

@@ -9,8 +9,8 @@ from torch import nn
 from typing_extensions import override
 
 from warmstart.agents.extractors.stacks import random_shift
+from warmstart.core.bounds import Bounds, Count, Natural
 from warmstart.core.errors import WarmstartError
-from warmstart.core.plain import Bounds, Count, Natural
 from warmstart.transfer.frames.data import FrameBatch, FrameData
 from warmstart.transfer.pretraining.base import (
     Objective,

@@ -17,17 +17,9 @@ from warmstart.agents.encoders.config import Precision
 from warmstart.agents.encoders.encoder import Encoder
 from warmstart.agents.encoders.fast_encoding import native_bfloat16
 from warmstart.agents.encoders.readouts import PcaReadout
+from warmstart.core.bounds import Count, Fraction, Positive, SettingError, Settings, State
 from warmstart.core.errors import WarmstartError
-from warmstart.core.plain import (
-    Count,
-    Fraction,
-    Positive,
-    SettingError,
-    Settings,
-    State,
-    check,
-    to_plain,
-)
+from warmstart.core.plain import check, to_plain
 from warmstart.transfer.frames.data import FrameData, FrameSampler, join_frames
 from warmstart.transfer.pretraining.base import ObjectiveConfig
 from warmstart.transfer.pretraining.table import make_objective

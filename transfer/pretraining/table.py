@@ -1,6 +1,7 @@
 """All self-supervised objectives, and how one is made from its name."""
 
-from warmstart.core.plain import Settings, read_named
+from warmstart.core.bounds import Settings
+from warmstart.core.plain import read_named
 from warmstart.transfer.pretraining import contrast, inverse, pixels
 from warmstart.transfer.pretraining.base import OBJECTIVES, ObjectiveConfig
 

@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 
 from warmstart.agents.encoders.encoder import Encoder, make_encoder
 from warmstart.agents.encoders.fast_encoding import fast
+from warmstart.core.bounds import State
 from warmstart.core.errors import WarmstartError
-from warmstart.core.plain import State
 from warmstart.envs.simulation.layouts import Dimension
 from warmstart.transfer.frames.data import FrameData
 from warmstart.transfer.probing.ridge import folds_of, histories_at, unseen_r2, with_history

@@ -11,8 +11,8 @@ import tyro
 from rich.console import Console
 from rich.table import Table
 
+from warmstart.core.bounds import Settings
 from warmstart.core.errors import WarmstartError
-from warmstart.core.plain import Settings
 from warmstart.core.progress import Progress, make_progress
 
 Words = tuple[tuple[str, ...], ...]

@@ -54,8 +54,9 @@ class Identify(Printing):
 
     def run(self) -> int:
         """Fit."""
+        from warmstart.core.bounds import Natural
         from warmstart.core.documents import dump_yaml
-        from warmstart.core.plain import Natural, read
+        from warmstart.core.plain import read
         from warmstart.core.threads import available_cores
         from warmstart.envs.tasks.task import Task
         from warmstart.sim2real.identification.identify import identify

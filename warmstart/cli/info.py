@@ -9,8 +9,8 @@ from typing import Annotated, Any, Literal
 import tyro
 
 from warmstart.cli.console import CheckpointPath, Printing, console, print_json, print_table
+from warmstart.core.bounds import Settings
 from warmstart.core.errors import WarmstartError
-from warmstart.core.plain import Settings
 
 Row = Settings
 Topic = Literal["tasks", "methods", "presets", "encoders", "realities", "recipes", "all"]

@@ -11,8 +11,8 @@ import tyro
 
 from warmstart.cli.console import Extensible, OptionWords, console, pairs, print_json, print_table
 from warmstart.cli.console import values as read_values
+from warmstart.core.bounds import Settings
 from warmstart.core.errors import WarmstartError, unknown_name
-from warmstart.core.plain import Settings
 from warmstart.core.progress import Progress
 
 if TYPE_CHECKING:
@@ -82,7 +82,8 @@ class Pretrain(Extensible):
 
     def _settings(self) -> "PretrainingConfig":
         """Settings of training and of the objective, names and types checked."""
-        from warmstart.core.plain import SettingError, replaced, setting_names
+        from warmstart.core.bounds import SettingError
+        from warmstart.core.plain import replaced, setting_names
         from warmstart.transfer.pretraining.pretraining import PretrainingConfig
         from warmstart.transfer.pretraining.table import make_objective
 

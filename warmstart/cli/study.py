@@ -22,8 +22,8 @@ from warmstart.cli.console import (
     print_table,
     values,
 )
+from warmstart.core.bounds import Settings
 from warmstart.core.errors import WarmstartError
-from warmstart.core.plain import Settings
 
 if TYPE_CHECKING:
     from warmstart.agents.checkpoints.checkpoint import Checkpoint
@@ -262,7 +262,7 @@ class Report(Command):
 
 
 def _run_single(make_study: "Callable[[], Study]", options: _Single) -> int:
-    from warmstart.core.plain import SettingError
+    from warmstart.core.bounds import SettingError
     from warmstart.core.plugins import load_plugins
     from warmstart.experiments.run.run import find_checkpoints, run_study
 

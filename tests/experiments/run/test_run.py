@@ -11,8 +11,8 @@ from stable_baselines3.common.vec_env import VecNormalize
 
 from warmstart.agents.checkpoints.loading import load_checkpoint
 from warmstart.agents.checkpoints.sb3_zip import write_sb3_zip
+from warmstart.core.bounds import SettingError
 from warmstart.core.errors import WarmstartError
-from warmstart.core.plain import SettingError
 from warmstart.core.progress import Lines, LiveTable, make_progress
 from warmstart.envs.sb3 import as_sb3
 from warmstart.envs.vector import make_vec

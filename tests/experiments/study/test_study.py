@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
+from warmstart.core.bounds import SettingError
 from warmstart.core.documents import dump_yaml, parse_yaml
 from warmstart.core.errors import WarmstartError
-from warmstart.core.plain import SettingError
 from warmstart.experiments.study.study import Study, load_study
 
 GOOD = """\

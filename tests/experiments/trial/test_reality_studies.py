@@ -7,9 +7,9 @@ import pytest
 
 from warmstart.agents.checkpoints.loading import load_checkpoint
 from warmstart.agents.evaluation import evaluate
+from warmstart.core.bounds import SettingError
 from warmstart.core.documents import parse_yaml
 from warmstart.core.errors import WarmstartError
-from warmstart.core.plain import SettingError
 from warmstart.envs.vector import make_vec
 from warmstart.experiments.records.records import CURRICULUM, GAP, MAP, RECORDS, read_jsonl
 from warmstart.experiments.run.run import conclude, plan, prepare
