@@ -36,7 +36,6 @@ bench: .venv/installed
 	$(PY) -m pip install -q $(PIP_ARGS) -c constraints.txt -e '.[dev,bench]'
 	$(PY) benchmarks/simulation.py
 	$(PY) benchmarks/training.py
-	$(PY) benchmarks/compiled.py
 	$(PY) benchmarks/randomization.py
 	$(PY) benchmarks/curricula.py
 	$(PY) benchmarks/identification.py

@@ -2,6 +2,8 @@
 
 import logging
 from collections.abc import Sequence
+from dataclasses import fields
+from inspect import signature
 from typing import Any
 
 import numpy as np
@@ -16,7 +18,7 @@ from warmstart.agents.algorithms.ppo import PPO
 from warmstart.agents.algorithms.sac import SAC
 from warmstart.agents.algorithms.seams import Seams
 from warmstart.agents.algorithms.td3 import TD3
-from warmstart.agents.checkpoints.architecture import ACTIVATIONS
+from warmstart.agents.checkpoints.architecture import ACTIVATIONS, SB3_ALGORITHMS
 from warmstart.agents.checkpoints.normalization import vec_normalize
 from warmstart.agents.extractors.extractor import EncoderExtractor
 from warmstart.agents.extractors.policies import ENCODER_POLICIES
@@ -24,6 +26,7 @@ from warmstart.agents.observing.asymmetric import ASYMMETRIC_POLICIES, wants_asy
 from warmstart.agents.observing.base import Vision
 from warmstart.agents.settings.config import AlgorithmConfig, PPOConfig, SACConfig, TD3Config
 from warmstart.core.errors import WarmstartError
+from warmstart.core.plain import State
 from warmstart.envs.sb3 import as_sb3
 from warmstart.envs.tasks.hooks import ContextSource, Perturbation
 from warmstart.envs.tasks.task import Task
@@ -123,94 +126,42 @@ def build_agent(
         policy = ASYMMETRIC_POLICIES[config.algorithm]
     if seams is not None and seams.policy_kwargs.get("features_extractor_class") is EncoderExtractor:
         policy = ENCODER_POLICIES.get(config.algorithm, policy)
-    if isinstance(config, PPOConfig):
-        return build_ppo(config, policy, env, seed, device, seams)
     common: dict[str, Any] = {
+        "policy": policy,
+        "env": env,
+        **shared_settings(config),
         "learning_rate": schedule(config.learning_rate, config.learning_rate_decay),
-        "buffer_size": config.buffer_size,
-        "learning_starts": config.learning_starts,
-        "batch_size": config.batch_size,
-        "tau": config.tau,
-        "gamma": config.gamma,
-        "train_freq": config.train_freq,
-        "gradient_steps": config.gradient_steps,
-        "stats_window_size": config.stats_window_size,
-        "random_steps": config.random_steps,
         "seams": seams,
         "seed": seed,
         "device": device,
     }
-    kwargs = policy_kwargs(config) | {"n_critics": config.n_critics}
+    kwargs = policy_kwargs(config)
+    if isinstance(config, PPOConfig):
+        kwargs["ortho_init"] = config.ortho_init
+        if isinstance(env.action_space, spaces.Box):
+            kwargs["log_std_init"] = config.log_std_init
+        clip_range = schedule(config.clip_range, config.clip_range_decay)
+        return PPO(**common | {"clip_range": clip_range, "policy_kwargs": kwargs})
+    common["random_steps"] = config.random_steps
+    kwargs["n_critics"] = config.n_critics
     if isinstance(config, SACConfig):
         ent_coef = f"auto_{config.ent_coef_init}" if config.ent_coef == "auto" else config.ent_coef
         if config.use_sde:
             kwargs["log_std_init"] = config.log_std_init
-        return SAC(
-            policy,
-            env,
-            ent_coef=ent_coef,
-            target_entropy=config.target_entropy,
-            target_update_interval=config.target_update_interval,
-            use_sde=config.use_sde,
-            sde_sample_freq=config.sde_sample_freq,
-            use_sde_at_warmup=config.use_sde_at_warmup,
-            policy_kwargs=kwargs,
-            **common,
-        )
+        return SAC(**common | {"ent_coef": ent_coef, "policy_kwargs": kwargs})
     n_actions = int(np.prod(env.action_space.shape or ()))
     noise = NormalActionNoise(np.zeros(n_actions), np.full(n_actions, config.action_noise))
-    return TD3(
-        policy,
-        env,
-        action_noise=noise if config.action_noise > 0 else None,
-        policy_delay=config.policy_delay,
-        target_policy_noise=config.target_policy_noise,
-        target_noise_clip=config.target_noise_clip,
-        policy_kwargs=kwargs,
-        **common,
-    )
+    action_noise = noise if config.action_noise > 0 else None
+    return TD3(**common | {"action_noise": action_noise, "policy_kwargs": kwargs})
 
 
-def build_ppo(
-    config: PPOConfig,
-    policy: str,
-    env: VecEnv,
-    seed: int,
-    device: str | torch.device,
-    seams: Seams | None,
-) -> PPO:
-    """Build a PPO agent."""
-    kwargs = policy_kwargs(config) | {"ortho_init": config.ortho_init}
-    if isinstance(env.action_space, spaces.Box):
-        kwargs["log_std_init"] = config.log_std_init
-    return PPO(
-        policy,
-        env,
-        learning_rate=schedule(config.learning_rate, config.learning_rate_decay),
-        n_steps=config.n_steps,
-        batch_size=config.batch_size,
-        n_epochs=config.n_epochs,
-        gamma=config.gamma,
-        gae_lambda=config.gae_lambda,
-        clip_range=schedule(config.clip_range, config.clip_range_decay),
-        clip_range_vf=config.clip_range_vf,
-        normalize_advantage=config.normalize_advantage,
-        ent_coef=config.ent_coef,
-        vf_coef=config.vf_coef,
-        max_grad_norm=config.max_grad_norm,
-        use_sde=config.use_sde,
-        sde_sample_freq=config.sde_sample_freq,
-        target_kl=config.target_kl,
-        stats_window_size=config.stats_window_size,
-        policy_kwargs=kwargs,
-        seams=seams,
-        compile=config.compile,
-        seed=seed,
-        device=device,
-    )
+def shared_settings(config: AlgorithmConfig) -> State:
+    """Fields of a configuration that SB3's constructor of the algorithm takes by the same name."""
+    taken = signature(SB3_ALGORITHMS[config.algorithm].__init__).parameters
+    return {item.name: getattr(config, item.name) for item in fields(config) if item.name in taken}
 
 
-def policy_kwargs(config: AlgorithmConfig) -> dict[str, Any]:
+def policy_kwargs(config: AlgorithmConfig) -> State:
     """SB3's ``policy_kwargs`` that all three algorithms take."""
     critic = config.net_arch if config.critic_net_arch is None else config.critic_net_arch
     second = "vf" if isinstance(config, PPOConfig) else "qf"

@@ -15,40 +15,13 @@ from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.callbacks import BaseCallback
 
 from warmstart.agents.algorithms.base import SeamAgent
+from warmstart.agents.algorithms.seams import EvaluationResult
 from warmstart.agents.checkpoints.policy import Policy
 from warmstart.core.errors import WarmstartError
 from warmstart.envs.tasks.task import Task
 from warmstart.envs.vector import World, make_env
 
 Actor = Policy | Callable[[Any], NDArray[Any]]
-
-
-@dataclass(frozen=True)
-class EvaluationResult:
-    """The first episode of each environment; episode i always has the same seed."""
-
-    returns: NDArray[np.float64]
-    """Undiscounted returns. Shape: (episodes,)."""
-    lengths: NDArray[np.int64]
-    """Steps. Shape: (episodes,)."""
-    step: int = 0
-    """Point on the evaluation grid, in environment steps."""
-    timesteps: int = 0
-    """Environment steps that training had really taken."""
-    seconds: float = 0.0
-    """What the evaluation took."""
-    diverged: int = 0
-    """Simulations that diverged, which ended their episodes."""
-
-    @property
-    def mean(self) -> float:
-        """Mean return."""
-        return float(self.returns.mean())
-
-    @property
-    def std(self) -> float:
-        """Standard deviation of the returns over episodes."""
-        return float(self.returns.std())
 
 
 class Evaluator:

@@ -8,10 +8,8 @@ medians are compared.
 
 import argparse
 import logging
-import os
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -84,7 +82,7 @@ class Contender:
         return f"  {self.name:28s}{columns}{speed:12,.0f}{best_peer / self.seconds:8.2f}"
 
 
-def build(task: str, peers: bool, compiled: bool) -> list[Contender]:
+def build(task: str, peers: bool) -> list[Contender]:
     import gymnasium
     import stable_baselines3
     from stable_baselines3.common.monitor import Monitor
@@ -105,9 +103,6 @@ def build(task: str, peers: bool, compiled: bool) -> list[Contender]:
         return Monitor(gymnasium.make(task))
 
     contenders = [Contender("warmstart", PPO("MlpPolicy", ours(), **SETTING))]
-    if compiled:
-        model = PPO("MlpPolicy", ours(), compile=True, **SETTING)
-        contenders.append(Contender("warmstart, compiled", model))
     if peers:
         kinds: list[tuple[str, Callable[[], Any]]] = [
             ("SB3, DummyVecEnv", lambda: DummyVecEnv([make] * N_ENVS)),
@@ -180,13 +175,11 @@ def limit(task: str, n_inputs: int, n_actions: int) -> Callable[[], tuple[float,
     return measure
 
 
-def compare(task: str, rounds: int, compiled: bool) -> None:
-    contenders = build(task, True, compiled)
+def compare(task: str, rounds: int) -> None:
+    contenders = build(task, True)
     start = time.perf_counter()
     for contender in contenders:
         contender.round()
-        if "compiled" in contender.name:
-            print(f"  first round with compilation: {sum(contender.update):.1f} s")
     for contender in contenders:
         for times in (contender.simulate, contender.collect, contender.update):
             times.clear()
@@ -207,8 +200,7 @@ def compare(task: str, rounds: int, compiled: bool) -> None:
     bare = simulation + arithmetic
     print(
         f"  limit: {STEPS / bare:,.0f} steps/s (simulation {simulation / STEPS * 1e6:.1f} µs, arithmetic "
-        f"{arithmetic / STEPS * 1e6:.1f} µs); reached: "
-        + ", ".join(f"{c.name} {bare / c.seconds:.0%}" for c in contenders[: 1 + compiled])
+        f"{arithmetic / STEPS * 1e6:.1f} µs); reached: {bare / contenders[0].seconds:.0%}"
     )
     for contender in contenders:
         contender.model.env.close()
@@ -216,7 +208,7 @@ def compare(task: str, rounds: int, compiled: bool) -> None:
 
 def memory() -> None:
     """Resident memory of a process of its own that trains on 64 HalfCheetahs."""
-    [contender] = build("HalfCheetah-v5", False, False)
+    [contender] = build("HalfCheetah-v5", False)
     contender.round()
     contender.round()
     fields = dict(
@@ -230,7 +222,6 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--tasks", nargs="+", default=["HalfCheetah-v5", "Ant-v5"])
-    parser.add_argument("--no-compile", action="store_true")
     parser.add_argument("--memory", action="store_true", help="only the memory, in this process")
     arguments = parser.parse_args()
     decide_threads(1)
@@ -241,11 +232,8 @@ def main() -> None:
     if arguments.memory:
         memory()
         return
-    with tempfile.TemporaryDirectory() as cache:
-        if not arguments.no_compile:
-            os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", cache)
-        for task in arguments.tasks:
-            compare(task, arguments.rounds, not arguments.no_compile)
+    for task in arguments.tasks:
+        compare(task, arguments.rounds)
     subprocess.run([sys.executable, __file__, "--memory"], check=True)
 
 

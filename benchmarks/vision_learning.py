@@ -39,7 +39,7 @@ from warmstart.envs.vector import make_vec
 from warmstart.experiments.trial.seeing import fit_readout
 from warmstart.sim2real.randomization.randomization import Randomization, read_terms
 from warmstart.transfer.encoders.pretrained import pretrained_encoder
-from warmstart.transfer.frames.source import frame_size, seen_task
+from warmstart.transfer.frames.acting import frame_size, seen_task
 from warmstart.transfer.pretraining.pretraining import PretrainingConfig, pretrain
 from warmstart.transfer.pretraining.tasks import SourceTasks
 

@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 import yaml
 
 from warmstart.core.errors import WarmstartError
-from warmstart.core.plain import Place, SettingError, dotted, read
+from warmstart.core.plain import Place, SettingError, Settings, dotted, read
 
 T = TypeVar("T")
 
@@ -63,7 +63,7 @@ _Dumper.add_representer(list, _represent_list)
 _Dumper.add_representer(tuple, _represent_list)
 
 
-def dump_yaml(data: Mapping[str, Any], comment: str = "") -> str:
+def dump_yaml(data: Settings, comment: str = "") -> str:
     """Write plain data as YAML that `parse_yaml` reads back equal.
 
     Args:

@@ -204,7 +204,7 @@ def read_named(
     return found
 
 
-def replaced(config: T, values: Mapping[str, Any], place: Place = ()) -> T:
+def replaced(config: T, values: Settings, place: Place = ()) -> T:
     """Return a copy of a dataclass with some fields read from plain values; see `read`.
 
     Raises:
@@ -215,12 +215,14 @@ def replaced(config: T, values: Mapping[str, Any], place: Place = ()) -> T:
 
 
 def check(config: Any) -> None:
-    """Check a dataclass's own fields against their annotated bounds; for ``__post_init__``.
+    """Check a dataclass's own fields against their annotated bounds and words; for ``__post_init__``.
 
     Raises:
-        SettingError: A number is out of bounds.
+        SettingError: A number is out of bounds, or a word isn't one of a field's ``Literal``.
     """
     for name, hint in _hints(type(config)).items():
+        if get_origin(hint) is Literal:
+            read(hint, getattr(config, name), (name,))
         for bounds in _all_bounds(hint):
             bounds.check(getattr(config, name), (name,))
 
@@ -368,7 +370,7 @@ def _read_dataclass(kind: type[T], value: Any, place: Place) -> T:
     return _made(lambda: kind(**given), value, place)
 
 
-def _read_fields(kind: type, values: Mapping[str, Any], place: Place) -> dict[str, Any]:
+def _read_fields(kind: type, values: Settings, place: Place) -> dict[str, Any]:
     hints = _hints(kind)
     for key in values:
         if key not in hints:
@@ -376,7 +378,7 @@ def _read_fields(kind: type, values: Mapping[str, Any], place: Place) -> dict[st
     return {key: read(hints[key], item, (*place, key)) for key, item in values.items()}
 
 
-def _made(make: Callable[[], T], given: Mapping[str, Any], place: Place) -> T:
+def _made(make: Callable[[], T], given: Settings, place: Place) -> T:
     """Make something, and say of a mistake where it stands: at its only setting, or at all of them."""
     try:
         return make()

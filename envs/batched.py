@@ -1,37 +1,30 @@
-"""Many copies of one MuJoCo task as a `gymnasium.vector.VectorEnv` that resets in the same step.
-
-May import from `warmstart.envs` only.
-"""
+"""Many copies of one MuJoCo task as a `gymnasium.vector.VectorEnv` that resets in the same step."""
 
 import copy
-import functools
-import warnings
 from collections.abc import Sequence
 from functools import cached_property
 from typing import Any
 
 import gymnasium
-import mujoco
 import numpy as np
-from gymnasium import spaces
 from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 from numpy.typing import NDArray
 
 from warmstart.core.errors import WarmstartError
-from warmstart.envs.divergence import find_diverged
-from warmstart.envs.frames.painters import Painter
-from warmstart.envs.frames.rendering import Frame, film_camera, film_renderer
+from warmstart.envs.divergence import find_diverged, warn_of_divergence
+from warmstart.envs.frames.painters import Painter, film_painter
+from warmstart.envs.frames.rendering import Frame
 from warmstart.envs.physics.cameras import Camera
 from warmstart.envs.physics.in_force import EnvContexts, read_contexts
 from warmstart.envs.physics.parameters import Parameters
 from warmstart.envs.physics.visuals import VisualFields
 from warmstart.envs.robots.base import INTEGRATORS, MujocoTask
-from warmstart.envs.simulation.dimensions import action_layout
+from warmstart.envs.simulation.dimensions import action_layout, box_spaces
 from warmstart.envs.simulation.infos import VectorInfos
 from warmstart.envs.simulation.layouts import Layout
 from warmstart.envs.simulation.models import send_engine_messages_to_logging
-from warmstart.envs.simulation.seeding import generators, masked_ids
+from warmstart.envs.simulation.seeding import check_state, generators, masked_ids
 from warmstart.envs.simulation.simulation import Simulation
 from warmstart.envs.simulation.steppers import Stepper, make_stepper
 from warmstart.envs.tasks.contexts import Context
@@ -112,10 +105,8 @@ class BatchedEnv(VectorEnv[Array, Array, Array]):
         self._painter: Painter | None = None
         self._stepper.forward()
         self._observations = _own(robot.observe(self.sim))
-        low, high = model.actuator_ctrlrange.astype(np.float32).T
-        self.single_action_space = spaces.Box(low, high, dtype=np.float32)
-        self.single_observation_space = spaces.Box(
-            -np.inf, np.inf, self._observations.shape[1:], dtype=np.float64
+        self.single_observation_space, self.single_action_space = box_spaces(
+            model, self._observations.shape[1]
         )
         self.action_space = batch_space(self.single_action_space, n_envs)
         self.observation_space = batch_space(self.single_observation_space, n_envs)
@@ -202,7 +193,8 @@ class BatchedEnv(VectorEnv[Array, Array, Array]):
             truncations = self._elapsed >= robot.time_limit
         diverged = find_diverged(self._stepper, failed, observations, rewards)
         if diverged is not None:
-            entries = self._end_diverged(diverged, rewards, terminations, truncations, entries)
+            flags = self._end_diverged(diverged, rewards, terminations, truncations)
+            entries = {**entries, "diverged": flags}
             observations[diverged] = self._observations[diverged]
         if self._perturbations:
             observations = self._seen(observations, self._everyone)
@@ -232,10 +224,9 @@ class BatchedEnv(VectorEnv[Array, Array, Array]):
             WarmstartError: A parameter is unknown, out of bounds or unsound.
         """
         ids = self._everyone if env_ids is None else np.asarray(env_ids, dtype=np.int32)
-        if ids.size and not 0 <= ids.min() <= ids.max() < self.num_envs:
-            raise WarmstartError(
-                f"Expected environments from 0 to {self.num_envs - 1}, found {ids.tolist()}."
-            )
+        n = self.num_envs
+        if ids.size and not 0 <= ids.min() <= ids.max() < n:
+            raise WarmstartError(f"Expected environments from 0 to {n - 1}, found {ids.tolist()}.")
         self._contexts.set(read_contexts(context, len(ids)), ids)
 
     @property
@@ -279,10 +270,7 @@ class BatchedEnv(VectorEnv[Array, Array, Array]):
         """
         if self.render_mode is None:
             return None
-        if self._painter is None:
-            film_camera(self.robot, self.sim.model)  # an unknown camera is an error here, not in the thread
-            model = mujoco.MjModel.__copy__(self.sim.model)
-            self._painter = Painter(functools.partial(film_renderer, self.robot, model))
+        self._painter = self._painter or film_painter(self.robot, self.sim.model)
         ids = range(self.num_envs) if env_ids is None else env_ids
         draw = self._painter.submit(
             lambda renderer: tuple(renderer.draw(*self._stepper.materialize(env)) for env in ids)
@@ -310,11 +298,7 @@ class BatchedEnv(VectorEnv[Array, Array, Array]):
         Raises:
             WarmstartError: The state is of another task or number of environments.
         """
-        if state["task"] != str(self.task) or len(state["generators"]) != self.num_envs:
-            raise WarmstartError(
-                f"Expected the state of {self.num_envs} environments of {self.task}, found that of "
-                f"{len(state['generators'])} of {state['task']}."
-            )
+        check_state(state["task"], len(state["generators"]), str(self.task), self.num_envs)
         self._contexts.load_state_dict(state["contexts"])
         self._stepper.load_state_dict(state["stepper"])
         for perturbation, saved in zip(self._perturbations, state["perturbations"], strict=True):
@@ -344,8 +328,8 @@ class BatchedEnv(VectorEnv[Array, Array, Array]):
 
     def _reset_info(self) -> dict[str, Array]:
         """Info entries of episodes that begin: the task's, and what was drawn."""
-        entries = self.robot.reset_info(self.sim)
-        return {**entries, "drawn": self._contexts.drawn} if self._contexts.drawn.size else entries
+        drawn = {"drawn": self._contexts.drawn} if self._contexts.drawn.size else {}
+        return {**self.robot.reset_info(self.sim), **drawn}
 
     def _begin(self, ids: Ids) -> None:
         """Start the next episode of the given environments."""
@@ -385,28 +369,16 @@ class BatchedEnv(VectorEnv[Array, Array, Array]):
         return np.unique(np.concatenate(failed))
 
     def _end_diverged(
-        self,
-        diverged: NDArray[np.intp],
-        rewards: Array,
-        terminations: NDArray[np.bool_],
-        truncations: NDArray[np.bool_],
-        entries: dict[str, Array],
-    ) -> dict[str, Array]:
-        """End the episodes of diverged simulations, in place; returns the infos with the entry "diverged"."""
+        self, diverged: NDArray[np.intp], rewards: Array, terminations: Array, truncations: Array
+    ) -> NDArray[np.bool_]:
+        """End the episodes of diverged simulations, in place; returns which they are. Shape: (n,)."""
+        if not self.n_diverged:
+            warn_of_divergence(str(self.task), diverged)
+        self.n_diverged += diverged.size
+        rewards[diverged], terminations[diverged], truncations[diverged] = 0.0, True, False
         flags = np.zeros(self.num_envs, dtype=bool)
         flags[diverged] = True
-        self.n_diverged += diverged.size
-        rewards[diverged] = 0.0
-        terminations[diverged] = True
-        truncations[diverged] = False
-        if self.n_diverged > diverged.size:
-            return {**entries, "diverged": flags}
-        warnings.warn(
-            f"{self.task}: the simulation of environment {', '.join(map(str, diverged[:5]))} diverged; its "
-            "episode was terminated and the simulation reset. `n_diverged` counts further ones.",
-            stacklevel=3,
-        )
-        return {**entries, "diverged": flags}
+        return flags
 
     def _seen(self, observations: Array, ids: Ids) -> Array:
         for perturbation in self._perturbations:

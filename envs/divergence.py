@@ -1,5 +1,6 @@
 """Simulations that diverged: MuJoCo resets them silently, so they are looked for after every step."""
 
+import warnings
 from typing import Any
 
 import numpy as np
@@ -29,3 +30,12 @@ def find_diverged(
     bad[failed] = True
     bad[noticed] = True
     return np.flatnonzero(bad) if bad.any() else None
+
+
+def warn_of_divergence(task: str, diverged: NDArray[np.intp]) -> None:
+    """Tell of the first simulations that diverged; stacklevel names the caller of ``step``."""
+    warnings.warn(
+        f"{task}: the simulation of environment {', '.join(map(str, diverged[:5]))} diverged; its "
+        "episode was terminated and the simulation reset. `n_diverged` counts further ones.",
+        stacklevel=4,
+    )

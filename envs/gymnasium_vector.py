@@ -1,7 +1,4 @@
-"""Any Gymnasium environment behind the interface of `BatchedEnv`, in Gymnasium's own vector environments.
-
-May import from `warmstart.envs` only.
-"""
+"""Any Gymnasium environment behind the interface of `BatchedEnv`, in Gymnasium's own vector environments."""
 
 import multiprocessing
 import warnings
@@ -23,6 +20,7 @@ from warmstart.envs.robots.table import GYMNASIUM_TASKS, observation_layout
 from warmstart.envs.simulation.dimensions import action_layout
 from warmstart.envs.simulation.layouts import Layout, generic_layout
 from warmstart.envs.simulation.models import send_engine_messages_to_logging
+from warmstart.envs.simulation.seeding import check_state
 from warmstart.envs.single_env import AttributePhysics, SingleEnv
 from warmstart.envs.single_pixels import seen_in_frames
 from warmstart.envs.tasks.contexts import Context
@@ -201,11 +199,7 @@ class GymnasiumVectorEnv(VectorEnv[Any, Any, Any]):
         Raises:
             WarmstartError: The state is of another task or number of environments.
         """
-        if state["task"] != str(self.task) or len(state["envs"]) != self.num_envs:
-            raise WarmstartError(
-                f"Expected the state of {self.num_envs} environments of {self.task}, found that of "
-                f"{len(state['envs'])} of {state['task']}."
-            )
+        check_state(state["task"], len(state["envs"]), str(self.task), self.num_envs)
         self._env.reset()
         self._env.set_attr("saved_state", state["envs"])
         self._wanted = [env["next_context"] for env in state["envs"]]

@@ -16,8 +16,8 @@ from warmstart.envs.frames.options import PixelOptions
 from warmstart.envs.frames.painters import Painter
 from warmstart.envs.frames.rendering import QUALITIES, FrameRenderer
 from warmstart.envs.physics.cameras import Camera
+from warmstart.envs.simulation.fields import STATE
 from warmstart.envs.simulation.layouts import Layout
-from warmstart.envs.simulation.steppers import STATE
 from warmstart.envs.tasks.hooks import Perturbation, PerturbedEnv
 from warmstart.envs.wrappers import Ids, ObservationWrapper
 
@@ -108,6 +108,12 @@ def compute_positions(model: mujoco.MjModel, data: mujoco.MjData) -> None:
         mujoco.mj_tendon(model, data)
 
 
+def frame_space(shape: tuple[int, int, int], state: spaces.Space[Any] | None) -> spaces.Space[Any]:
+    """Space of one frame, alone or beside the state. Shape of a frame: (height, width, 3), uint8."""
+    frame = spaces.Box(0, 255, shape, np.uint8)
+    return frame if state is None else spaces.Dict({"pixels": frame, "state": state})
+
+
 class PixelEnv(ObservationWrapper):
     """A batched task that is seen in frames, alone or beside its state.
 
@@ -121,8 +127,7 @@ class PixelEnv(ObservationWrapper):
         self, env: BatchedEnv, watcher: "FrameWatcher", drawer: FrameDrawer, with_state: bool
     ) -> None:
         shape = (drawer.height, drawer.width, 3)
-        frame, state = spaces.Box(0, 255, shape, np.uint8), env.single_observation_space
-        super().__init__(env, spaces.Dict({"pixels": frame, "state": state}) if with_state else frame)
+        super().__init__(env, frame_space(shape, env.single_observation_space if with_state else None))
         self._watcher, self._drawer, self._with_state = watcher, drawer, with_state
         watcher.frames = np.zeros((env.num_envs, *shape), dtype=np.uint8)
         watcher.drawer = drawer

@@ -1,7 +1,4 @@
-"""`as_sb3`: a vector environment of ours as a stable-baselines3 `VecEnv`. Imports torch, so import it late.
-
-May import from `warmstart.envs` only.
-"""
+"""`as_sb3`: a vector environment of ours as a stable-baselines3 `VecEnv`. Imports torch: import it late."""
 
 import time
 from collections.abc import Iterable, Sequence
@@ -246,3 +243,13 @@ def _value(values: Any, env: int) -> Any:
         return _row(values, env)
     value = values[env]
     return value.item() if isinstance(value, np.generic) else value
+
+
+def env_attribute(env: Any, name: str) -> Any:
+    """An attribute of the innermost environment of an SB3 ``VecEnv``; ``None`` where it has none."""
+    while env is not None:
+        value = vars(env).get(name, getattr(type(env), name, None))
+        if value is not None:
+            return getattr(env, name)
+        env = vars(env).get("venv", vars(env).get("vector_env", vars(env).get("env")))
+    return None

@@ -1,7 +1,4 @@
-"""One plain Gymnasium environment with a physical context and a state that can be saved.
-
-May import from `warmstart.envs` only.
-"""
+"""One plain Gymnasium environment with a physical context and a state that can be saved."""
 
 import copy
 from collections.abc import Callable, Mapping
@@ -15,12 +12,11 @@ from numpy.typing import NDArray
 from warmstart.core.errors import WarmstartError, unknown_name
 from warmstart.envs.physics.batch import BatchParameters
 from warmstart.envs.physics.parameters import Parameters
-from warmstart.envs.simulation.fields import ModelFields
+from warmstart.envs.simulation.fields import DIVERGED, ModelFields
 from warmstart.envs.tasks.contexts import Change, Context
 from warmstart.envs.tasks.hooks import ChangingSource, ContextSource
 
 Floats = NDArray[np.float64]
-_DIVERGED = slice(int(mujoco.mjtWarning.mjWARN_BADQPOS), int(mujoco.mjtWarning.mjWARN_BADQACC) + 1)
 _SKIPPED = frozenset({"model", "data", "mujoco_renderer", "observation_space", "action_space", "spec"})
 
 DERIVED_ATTRIBUTES: Mapping[str, Mapping[str, Callable[[Any], float]]] = {
@@ -195,7 +191,7 @@ class SingleEnv(gymnasium.Wrapper[Any, Any, Any, Any]):
         self._go_on()
         self._elapsed += 1
         observation, reward, terminated, truncated, info = self.env.step(action)
-        if self.is_mujoco and self._data is not None and self._data.warning.number[_DIVERGED].any():
+        if self.is_mujoco and self._data is not None and self._data.warning.number[DIVERGED].any():
             return observation, 0.0, True, False, {**info, "diverged": True}
         return observation, reward, terminated, truncated, info
 

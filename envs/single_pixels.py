@@ -1,7 +1,4 @@
-"""Frames of any Gymnasium environment: those that it observes, or those that it renders.
-
-May import from `warmstart.envs` only.
-"""
+"""Frames of any Gymnasium environment: those that it observes, or those that it renders."""
 
 from typing import Any
 

@@ -1,7 +1,4 @@
-"""`make_vec`: any Gymnasium task as a vector environment, batched where it is a MuJoCo task we know.
-
-May import from `warmstart.envs` only.
-"""
+"""`make_vec`: any Gymnasium task as a vector environment, batched where it is a MuJoCo task we know."""
 
 from collections.abc import Sequence
 from typing import Any, Protocol, runtime_checkable

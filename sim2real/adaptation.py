@@ -3,10 +3,9 @@
 RMA (Kumar et al. 2021, 2107.04034) has two phases. A teacher is trained whose actor reads a code
 z = mu(context) of the true physics; then an adaptation module phi learns to tell z from the last observations
 and actions, on rollouts of the policy that acts by phi's own guesses. What results needs no privileged input.
-May import envs, agents and transfer.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -18,10 +17,7 @@ from stable_baselines3.common.policies import BasePolicy
 from torch.nn import functional
 
 from warmstart.agents.algorithms.seams import Seams
-from warmstart.agents.checkpoints.architecture import build_policy
 from warmstart.agents.checkpoints.checkpoint import Checkpoint, library_versions
-from warmstart.agents.checkpoints.normalization import NormalizerState
-from warmstart.agents.checkpoints.policy import load_tensors
 from warmstart.agents.evaluation import generators_kept
 from warmstart.agents.observing.history import AdaptationExtractor, HistoryVision
 from warmstart.agents.observing.privileged import (
@@ -29,12 +25,19 @@ from warmstart.agents.observing.privileged import (
     PRIVILEGED,
     ContextExtractor,
     PrivilegedEnv,
-    PrivilegedVision,
 )
 from warmstart.core.errors import WarmstartError
+from warmstart.core.plain import Settings
 from warmstart.envs.tasks.hooks import Perturbation
 from warmstart.envs.tasks.task import Task
 from warmstart.envs.vector import make_vec
+from warmstart.sim2real.student import (
+    checked_teacher,
+    history_normalizer,
+    part_of,
+    student_kwargs,
+    student_of,
+)
 from warmstart.sim2real.world import WorldConfig, resolved, training_world
 
 Array = NDArray[Any]
@@ -77,7 +80,7 @@ def teacher_seams(latent_dim: int = 8, hidden: Sequence[int] = (64, 32)) -> Seam
 def distill(
     teacher: Checkpoint,
     task: Task | str,
-    randomize: str | Mapping[str, Any],
+    randomize: str | Settings,
     *,
     seed: int,
     steps: int = 400_000,
@@ -149,15 +152,15 @@ def distill(
         with generators_kept():
             torch.manual_seed(seed)
             student = student_of(teacher, history.single_observation_space, frames, hidden)
-            apprentice = _Apprentice(teacher, student, env, frames, seed, learning_rate)
+            pupil = _Student(teacher, student, env, frames, seed, learning_rate)
             for iteration in range(1, iterations + 1):
-                inputs, codes = apprentice.act(length)
+                inputs, codes = pupil.act(length)
                 if progress is not None:
-                    error = apprentice.error(inputs, codes)
+                    error = pupil.error(inputs, codes)
                     variance = float(codes.var(dim=0, correction=0).mean())
                     taken = iteration * length * n_envs
                     progress(Adapted(iteration, iterations, taken, error, error / max(variance, 1e-12)))
-                apprentice.fit(max(1, round(epochs * len(inputs) / batch_size)), batch_size)
+                pupil.fit(max(1, round(epochs * len(inputs) / batch_size)), batch_size)
     finally:
         simulated.close()
     return replace(
@@ -166,7 +169,7 @@ def distill(
         observation_space=student.observation_space,
         policy_kwargs=student_kwargs(teacher, frames, hidden),
         observation_layout=layout,
-        normalizer=apprentice.normalizer,
+        normalizer=pupil.normalizer,
         task=str(task),
         steps=teacher.steps + iterations * length * n_envs,
         trainability=None,
@@ -177,7 +180,7 @@ def distill(
     )
 
 
-class _Apprentice:
+class _Student:
     """A student that acts, beside the teacher's encoder that knows the codes.
 
     Args:
@@ -256,104 +259,6 @@ class _Apprentice:
             self._optimizer.zero_grad()
             loss.backward()  # type: ignore[no-untyped-call]
             self._optimizer.step()
-
-
-def checked_teacher(teacher: Checkpoint) -> PrivilegedVision:
-    """How a teacher sees.
-
-    Raises:
-        WarmstartError: The checkpoint isn't a teacher's.
-    """
-    sight, extractor = teacher.vision, teacher.policy_kwargs.get("features_extractor", "SB3's own")
-    shared = teacher.policy_kwargs.get("share_features_extractor", True)
-    encoded = extractor == "ContextExtractor" and shared and teacher.algorithm == "ppo"
-    continuous = isinstance(teacher.action_space, spaces.Box)
-    if encoded and continuous and isinstance(sight, PrivilegedVision) and sight.who == "both":
-        return sight
-    raise WarmstartError(
-        "Expected a teacher's checkpoint: PPO with continuous actions, seen through "
-        "PrivilegedVision(who='both') and built with teacher_seams(); found "
-        f"{teacher.algorithm} with the features extractor {extractor}, seen through {sight}."
-    )
-
-
-def student_of(
-    teacher: Checkpoint, space: spaces.Space[Any], frames: int, hidden: Sequence[int]
-) -> BasePolicy:
-    """The teacher's policy with a fresh phi in the place of mu.
-
-    Args:
-        teacher: The checkpoint.
-        space: Histories of ``frames`` observations and the actions between them.
-        frames: Observations in a history.
-        hidden: Widths of phi's hidden layers.
-
-    Returns:
-        The policy; phi's weights are drawn from torch's global generator, which stays as it was.
-    """
-    kwargs = student_kwargs(teacher, frames, hidden)
-    student = build_policy("ppo", space, teacher.action_space, kwargs)
-    kept = {name: value for name, value in teacher.policy_tensors.items() if not _is_of_extractor(name)}
-    own = {name: value for name, value in student.state_dict().items() if _is_of_extractor(name)}
-    load_tensors(student, {**own, **kept})
-    return student
-
-
-def student_kwargs(teacher: Checkpoint, frames: int, hidden: Sequence[int]) -> dict[str, Any]:
-    """The student's architecture as plain values; see `student_of`."""
-    settings = teacher.policy_kwargs.get("features_extractor_kwargs", {})
-    return {
-        **teacher.policy_kwargs,
-        "policy_class": "ActorCriticPolicy",
-        "features_extractor": "AdaptationExtractor",
-        "features_extractor_kwargs": {
-            "frames": frames,
-            "n_actions": spaces.flatdim(teacher.action_space),
-            "latent_dim": settings.get("latent_dim", 8),
-            "hidden": list(hidden),
-        },
-    }
-
-
-def history_normalizer(
-    state: NormalizerState | None, action_space: spaces.Space[Any], frames: int
-) -> NormalizerState | None:
-    """A teacher's statistics for a student's histories.
-
-    Every observation of a history is standardised as the teacher's is, an action so that its range becomes -1
-    to 1.
-
-    Args:
-        state: Statistics of the observations ``policy`` (d numbers) and ``privileged``; None for none.
-        action_space: A Box of m actions.
-        frames: Observations in a history, k.
-
-    Returns:
-        Statistics of k d + (k - 1) m numbers.
-    """
-    own = part_of(state, POLICY)
-    if own is None or not own.normalize_obs:
-        return own
-    assert isinstance(own.mean, np.ndarray)
-    assert isinstance(own.var, np.ndarray)
-    assert isinstance(action_space, spaces.Box)
-    low, high = action_space.low.astype(np.float64), action_space.high.astype(np.float64)
-    mean = [own.mean] * frames + [(low + high) / 2] * (frames - 1)
-    var = [own.var] * frames + [((high - low) / 2) ** 2] * (frames - 1)
-    return replace(own, mean=np.concatenate(mean), var=np.concatenate(var))
-
-
-def part_of(state: NormalizerState | None, key: str) -> NormalizerState | None:
-    """The statistics of one part of a Dict observation, as those of an observation of its own."""
-    if state is None or not state.normalize_obs:
-        return state
-    assert isinstance(state.mean, dict)
-    assert isinstance(state.var, dict)
-    return replace(state, mean=state.mean[key], var=state.var[key])
-
-
-def _is_of_extractor(name: str) -> bool:
-    return name.split(".")[0] in ("features_extractor", "pi_features_extractor", "vf_features_extractor")
 
 
 def _check_spaces(teacher: Checkpoint, seen: spaces.Space[Any], done: spaces.Space[Any], task: Task) -> None:

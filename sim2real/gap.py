@@ -1,19 +1,23 @@
-"""How much of its return a policy keeps when the simulation stops being true. May import envs and agents."""
+"""How much of its return a policy keeps when the simulation stops being true."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from gymnasium.vector import VectorEnv
 from numpy.typing import NDArray
 
 from warmstart.agents.checkpoints.checkpoint import Checkpoint
-from warmstart.agents.evaluation import generators_kept, play_once
 from warmstart.core.errors import WarmstartError
+from warmstart.core.plain import Settings
+from warmstart.envs.describe import describe
 from warmstart.envs.vector import make_vec
-from warmstart.sim2real.randomization.randomization import Correlation, Randomization
+from warmstart.sim2real.randomization.correlations import Correlation
+from warmstart.sim2real.randomization.randomization import Randomization
 from warmstart.sim2real.randomization.terms import Term
 from warmstart.sim2real.reality import Reality
+from warmstart.sim2real.robustness import play_episodes
 
 Floats = NDArray[np.float64]
 _RANGE_STREAM = 0x6A9
@@ -63,7 +67,7 @@ class Gap:
         """How far it is below an oracle in the reality."""
         return float(oracle.reality.mean() - self.reality.mean())
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> Settings:
         """Plain values."""
         return {
             "policy": self.policy,
@@ -109,33 +113,28 @@ def measure_gap(
     say = progress if progress is not None else lambda _: None
     diverged = 0
 
-    def play(env: Any, n: int) -> Floats:
+    def play(env: VectorEnv[Any, Any, Any]) -> Floats:
         nonlocal diverged
         try:
-            returns, _ = play_once(policy, policy.seeing(env), [seed + i for i in range(n)])
+            returns, more = play_episodes(policy, env, range(seed, seed + env.num_envs))
         except WarmstartError as error:
             raise WarmstartError(f"{name} doesn't fit {reality.task}: {error}") from None
-        finally:
-            diverged += int(getattr(env, "n_diverged", 0))
-            env.close()
+        diverged += more
         return returns
 
-    with generators_kept():
-        say("nominal task")
-        nominal = play(make_vec(reality.task, episodes, n_threads=n_threads), episodes)
-        in_range = np.zeros((1, 0))
-        if terms:
-            say("range")
-            probe = make_vec(reality.task, 1, n_threads=1)
-            source = Randomization(terms, seed ^ _RANGE_STREAM, correlations)
-            source = source.expanded(probe.parameters)  # type: ignore[attr-defined]
-            probe.close()
-            drawn = make_vec(reality.task, CONTEXTS, n_threads=n_threads, context_source=source)
-            in_range = play(drawn, CONTEXTS)[None]
-        say(reality.name)
-        there = reality.make(episodes, n_threads=n_threads)
-        real = play(there, episodes)
-    return Gap(name, nominal, real, in_range, there.interactions, diverged)
+    say("nominal task")
+    nominal = play(make_vec(reality.task, episodes, n_threads=n_threads))
+    in_range = np.zeros((1, 0))
+    if terms:
+        say("range")
+        source = Randomization(terms, seed ^ _RANGE_STREAM, correlations)
+        parameters = describe(reality.task).parameters
+        assert parameters is not None  # a reality is of a MuJoCo robot
+        source = source.expanded(parameters)
+        in_range = play(make_vec(reality.task, CONTEXTS, n_threads=n_threads, context_source=source))[None]
+    say(reality.name)
+    there = reality.make(episodes, n_threads=n_threads)
+    return Gap(name, nominal, play(there), in_range, there.interactions, diverged)
 
 
 def random_return(reality: Reality, episodes: int = 32, seed: int = 10_000) -> tuple[float, int]:
@@ -143,11 +142,7 @@ def random_return(reality: Reality, episodes: int = 32, seed: int = 10_000) -> t
     env = reality.make(episodes, n_threads=1)
     space = env.action_space
     space.seed(seed)
-    try:
-        with generators_kept():
-            returns, _ = play_once(lambda _: space.sample(), env, [seed + i for i in range(episodes)])
-    finally:
-        env.close()
+    returns, _ = play_episodes(lambda _: space.sample(), env, range(seed, seed + episodes))
     return float(returns.mean()), env.interactions
 
 

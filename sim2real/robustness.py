@@ -1,7 +1,4 @@
-"""Robustness maps: a policy's return over one or two physical parameters, all cells at once.
-
-May import envs and agents.
-"""
+"""Robustness maps: a policy's return over one or two physical parameters, all cells at once."""
 
 import re
 from collections.abc import Callable, Sequence
@@ -9,13 +6,16 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from gymnasium.vector import VectorEnv
 from numpy.typing import NDArray
 
 from warmstart.agents.checkpoints.checkpoint import Checkpoint
 from warmstart.agents.evaluation import generators_kept, play_once
 from warmstart.core.errors import WarmstartError
-from warmstart.envs.physics.catalogue import Parameter
+from warmstart.core.plain import Settings
+from warmstart.envs.describe import describe
 from warmstart.envs.physics.parameters import Parameters
+from warmstart.envs.physics.quantity import Parameter
 from warmstart.envs.tasks.contexts import Change, Context, Operation
 from warmstart.envs.tasks.task import Task
 from warmstart.envs.vector import make_vec
@@ -148,7 +148,7 @@ class RobustnessMap:
         """Share of the cells whose mean return is at least so much."""
         return float((self.means >= threshold).mean())
 
-    def to_json(self, threshold: float) -> dict[str, Any]:
+    def to_json(self, threshold: float) -> Settings:
         """Plain values."""
         worst, at = self.worst
         return {
@@ -204,21 +204,16 @@ def robustness_map(
     returns: list[Floats] = []
     diverged = 0
     policy = checkpoint.policy()
-    with generators_kept():
-        for first in range(0, len(cells), per_round):
-            part = cells[first : first + per_round]
-            env = make_vec(task, len(part) * episodes, n_threads=n_threads)
-            try:
-                set_context: Any = env.set_context  # type: ignore[attr-defined]
-                set_context([task.context + cell for cell in part for _ in range(episodes)])
-                seeds = [seed + episode for _ in part for episode in range(episodes)]
-                played, _ = play_once(policy, policy.seeing(env), seeds)
-            finally:
-                diverged += int(getattr(env, "n_diverged", 0))
-                env.close()
-            returns.append(played.reshape(len(part), episodes))
-            if progress is not None:
-                progress(first + len(part), len(cells))
+    for first in range(0, len(cells), per_round):
+        part = cells[first : first + per_round]
+        env = make_vec(task, len(part) * episodes, n_threads=n_threads)
+        seeds = [seed + episode for _ in part for episode in range(episodes)]
+        contexts = [task.context + cell for cell in part for _ in range(episodes)]
+        played, more = play_episodes(policy, env, seeds, contexts)
+        returns.append(played.reshape(len(part), episodes))
+        diverged += more
+        if progress is not None:
+            progress(first + len(part), len(cells))
     shape = tuple(len(sweep.values) for sweep in sweeps)
     return RobustnessMap(name, tuple(sweeps), np.concatenate(returns).reshape(*shape, episodes), diverged)
 
@@ -228,7 +223,7 @@ def _check_different(sweeps: Sequence[Sweep], task: Task) -> None:
     names = [sweep.selector for sweep in sweeps]
     if len(set(names)) < len(names):
         raise WarmstartError(f"Expected two different parameters to sweep, found {names[0]} twice.")
-    parameters = _parameters_of(task) if len(sweeps) > 1 else None
+    parameters = describe(task).parameters if len(sweeps) > 1 else None
     if parameters is not None:
         first, second = ({parameter.name for parameter in parameters.select(name)} for name in names)
         if first & second:
@@ -238,18 +233,37 @@ def _check_different(sweeps: Sequence[Sweep], task: Task) -> None:
             )
 
 
-def _parameters_of(task: Task) -> Parameters | None:
-    """The physical parameters of a task; None where it isn't MuJoCo's and has attributes instead."""
-    env = make_vec(task, 1, n_threads=1)
+def play_episodes(
+    policy: Any, env: VectorEnv[Any, Any, Any], seeds: Sequence[int], contexts: Sequence[Context] = ()
+) -> tuple[Floats, int]:
+    """Let a policy play an episode in each environment, and close them.
+
+    Args:
+        policy: Of a checkpoint, or a function from observations to actions.
+        env: The environments.
+        seeds: Of their episodes. Shape: (n,).
+        contexts: Their physics, where it isn't the task's. Shape: (n,).
+
+    Returns:
+        Undiscounted returns, shape (n,), and how many simulations diverged.
+
+    Raises:
+        WarmstartError: The policy doesn't fit, or a parameter is unknown or out of bounds.
+    """
     try:
-        return env.parameters  # type: ignore[attr-defined, no-any-return]
+        with generators_kept():
+            if contexts:
+                env.set_context(contexts)  # type: ignore[attr-defined]
+            seen = policy.seeing(env) if hasattr(policy, "seeing") else env
+            returns, _ = play_once(policy, seen, list(seeds))
+        return returns, int(getattr(env, "n_diverged", 0))
     finally:
         env.close()
 
 
 def trained_on(sweeps: Sequence[Sweep], terms: Sequence[Term], task: Task) -> tuple[Span | None, ...]:
-    """The range of each sweep's parameter that a policy was trained on; see `Sweep.trained`."""
-    parameters = _parameters_of(task)
+    """The range of each sweep's parameter that a policy was trained on."""
+    parameters = describe(task).parameters
     return tuple(None if parameters is None else sweep.trained(terms, parameters) for sweep in sweeps)
 
 

@@ -13,7 +13,7 @@ from warmstart.agents.observing.history import HistoryVision
 from warmstart.agents.observing.privileged import PrivilegedVision
 from warmstart.core.errors import WarmstartError
 from warmstart.core.plain import Natural, SettingError, Settings, check, read
-from warmstart.envs.physics.parameters import Parameters
+from warmstart.envs.describe import describe
 from warmstart.envs.tasks.hooks import ContextSource, Perturbation
 from warmstart.envs.tasks.task import Task
 from warmstart.envs.vector import make_vec
@@ -198,7 +198,10 @@ def training_world(world: Settings, task: Task, seed: int, looks: Settings | Non
         return TrainingWorld(None, acting)
     drawn = Randomization((*terms, *seen), seed, (*correlations, *together))
     if len(drawn.randomized) > 1 or drawn.randomized[0].each:
-        drawn = drawn.expanded(_parameters(task))
+        parameters = describe(task).parameters
+        if parameters is None:
+            raise WarmstartError(f"{task} has no physical parameters that could be randomized.")
+        drawn = drawn.expanded(parameters)
     if not world.get("curriculum"):
         return TrainingWorld(drawn, acting)
     if drawn.correlations:
@@ -239,17 +242,3 @@ def check_identify(settings: Settings, task: Task) -> None:
         recording_steps(task, config.seconds)
     except WarmstartError as error:
         raise SettingError(("identify",), str(error)) from None
-
-
-def _parameters(task: Task) -> Parameters:
-    """The physical parameters of a task's model.
-
-    Raises:
-        WarmstartError: It has none.
-    """
-    env = make_vec(task, 1, n_threads=1)
-    parameters: Parameters | None = getattr(env, "parameters", None)
-    env.close()
-    if parameters is None:
-        raise WarmstartError(f"{task} has no physical parameters that could be randomized.")
-    return parameters

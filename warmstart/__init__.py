@@ -13,28 +13,36 @@ from typing import TYPE_CHECKING, Any
 from warmstart.envs.registration import register as _register
 
 if TYPE_CHECKING:
-    from warmstart.agents.algorithms.ppo import PPO
-    from warmstart.agents.algorithms.sac import SAC
-    from warmstart.agents.algorithms.seams import Seams
-    from warmstart.agents.algorithms.td3 import TD3
-    from warmstart.agents.build import build_agent, make_training_env
-    from warmstart.agents.checkpoints.checkpoint import Checkpoint, save_checkpoint
-    from warmstart.agents.checkpoints.checkpoint import load_checkpoint as load
-    from warmstart.agents.evaluation import evaluate
-    from warmstart.core.errors import WarmstartError
-    from warmstart.envs.robots.base import MujocoTask
-    from warmstart.envs.robots.table import register_task
-    from warmstart.envs.sb3 import as_sb3
-    from warmstart.envs.tasks.task import Task
-    from warmstart.envs.vector import make_vec
-    from warmstart.experiments.analysis.summary import summarise
-    from warmstart.experiments.report.report import write_report
-    from warmstart.experiments.run.run import load_run, run_study
-    from warmstart.experiments.study.study import Study
-    from warmstart.sim2real.randomization.randomization import Randomization, read_terms
-    from warmstart.transfer.carry.report import TransferReport
-    from warmstart.transfer.methods.base import TransferMethod, register_method
-    from warmstart.transfer.warm_start import warm_start
+    from warmstart.agents.algorithms.ppo import PPO as PPO
+    from warmstart.agents.algorithms.sac import SAC as SAC
+    from warmstart.agents.algorithms.seams import Seams as Seams
+    from warmstart.agents.algorithms.td3 import TD3 as TD3
+    from warmstart.agents.build import build_agent as build_agent
+    from warmstart.agents.build import make_training_env as make_training_env
+    from warmstart.agents.checkpoints.checkpoint import Checkpoint as Checkpoint
+    from warmstart.agents.checkpoints.checkpoint import save_checkpoint as save_checkpoint
+    from warmstart.agents.checkpoints.loading import load_checkpoint as _load
+    from warmstart.agents.evaluation import evaluate as evaluate
+    from warmstart.core.errors import WarmstartError as WarmstartError
+    from warmstart.envs.describe import describe as describe
+    from warmstart.envs.robots.base import MujocoTask as MujocoTask
+    from warmstart.envs.robots.table import register_task as register_task
+    from warmstart.envs.sb3 import as_sb3 as as_sb3
+    from warmstart.envs.tasks.task import Task as Task
+    from warmstart.envs.vector import make_vec as make_vec
+    from warmstart.experiments.analysis.summary import summarise as summarise
+    from warmstart.experiments.report.report import write_report as write_report
+    from warmstart.experiments.run.run import load_run as load_run
+    from warmstart.experiments.run.run import run_study as run_study
+    from warmstart.experiments.study.study import Study as Study
+    from warmstart.sim2real.randomization.randomization import Randomization as Randomization
+    from warmstart.sim2real.randomization.randomization import read_terms as read_terms
+    from warmstart.transfer.carry.report import TransferReport as TransferReport
+    from warmstart.transfer.methods.base import TransferMethod as TransferMethod
+    from warmstart.transfer.methods.base import register_method as register_method
+    from warmstart.transfer.warm_start import warm_start as warm_start
+
+    load = _load
 
 _HOME = {
     "PPO": "agents.algorithms.ppo",
@@ -43,11 +51,12 @@ _HOME = {
     "Seams": "agents.algorithms.seams",
     "Checkpoint": "agents.checkpoints.checkpoint",
     "save_checkpoint": "agents.checkpoints.checkpoint",
-    "load": "agents.checkpoints.checkpoint:load_checkpoint",
+    "load": "agents.checkpoints.loading:load_checkpoint",
     "build_agent": "agents.build",
     "make_training_env": "agents.build",
     "evaluate": "agents.evaluation",
     "WarmstartError": "core.errors",
+    "describe": "envs.describe",
     "MujocoTask": "envs.robots.base",
     "register_task": "envs.robots.table",
     "as_sb3": "envs.sb3",
@@ -60,42 +69,13 @@ _HOME = {
     "write_report": "experiments.report.report",
     "Randomization": "sim2real.randomization.randomization",
     "read_terms": "sim2real.randomization.randomization",
-    "TransferMethod": "transfer.methods.table",
-    "register_method": "transfer.methods.table",
+    "TransferMethod": "transfer.methods.base",
+    "register_method": "transfer.methods.base",
     "TransferReport": "transfer.carry.report",
     "warm_start": "transfer.warm_start",
 }
 
-__all__ = [
-    "PPO",
-    "SAC",
-    "TD3",
-    "Checkpoint",
-    "MujocoTask",
-    "Randomization",
-    "Seams",
-    "Study",
-    "Task",
-    "TransferMethod",
-    "TransferReport",
-    "WarmstartError",
-    "__version__",
-    "as_sb3",
-    "build_agent",
-    "evaluate",
-    "load",
-    "load_run",
-    "make_training_env",
-    "make_vec",
-    "read_terms",
-    "register_method",
-    "register_task",
-    "run_study",
-    "save_checkpoint",
-    "summarise",
-    "warm_start",
-    "write_report",
-]
+__all__ = sorted((*_HOME, "__version__"))
 
 __version__: str
 

@@ -1,6 +1,6 @@
-"""Proximal policy optimisation: SB3's, with seams, and the same results sooner."""
+"""Proximal policy optimisation from rollout to update: SB3's, with seams, and the same results sooner."""
 
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import stable_baselines3
@@ -9,46 +9,28 @@ from gymnasium import spaces
 from numpy.typing import NDArray
 from stable_baselines3.common.buffers import RolloutBuffer
 from stable_baselines3.common.callbacks import BaseCallback
-from stable_baselines3.common.utils import obs_as_tensor
+from stable_baselines3.common.utils import explained_variance, obs_as_tensor
 from stable_baselines3.common.vec_env import VecEnv
+from torch.nn import functional
 
 from warmstart.agents.algorithms.base import SeamAgent
 from warmstart.agents.algorithms.off_policy import any_trains
-from warmstart.agents.algorithms.ppo_terms import train_with_terms
 from warmstart.agents.algorithms.seams import GuideActions, Seams
-from warmstart.agents.fast.compilation import compilation_wanted
-from warmstart.agents.fast.flat_adam import is_plain_adam
-from warmstart.agents.fast.mlp import LossSettings, MlpActor, is_plain_mlp
-from warmstart.agents.fast.update import MlpUpdate
+from warmstart.agents.fast.update import MlpUpdate, fast_actor, fast_update
 from warmstart.core.errors import WarmstartError
-
-Compile = bool | Literal["auto"]
 
 
 class PPO(SeamAgent, stable_baselines3.PPO):
     """SB3's PPO (Schulman et al. 2017, 1707.06347) whose seams a transfer method can use.
 
-    The constructor takes what SB3's takes, and ``seams`` and ``compile``: whether minibatch updates go
-    through ``torch.compile``, which is faster and no longer bit-identical to SB3.
+    The constructor takes what SB3's takes, and ``seams``. Results are SB3's bit for bit where no seam is
+    used. Two functions of `warmstart.agents.fast` give the same bits sooner for the usual policy; everything
+    works without them.
     """
 
-    def __init__(
-        self,
-        policy: Any,
-        env: Any,
-        *args: Any,
-        seams: Seams | None = None,
-        compile: Compile = False,
-        **kwargs: Any,
-    ) -> None:
-        self.compile: Compile = compile
+    def __init__(self, policy: Any, env: Any, *args: Any, seams: Seams | None = None, **kwargs: Any) -> None:
         self._update: MlpUpdate | None = None
         super().__init__(policy, env, *args, seams=seams, **kwargs)
-
-    @property
-    def wants_compilation(self) -> bool:
-        """Whether minibatch updates are to be compiled; ``auto`` weighs it against the length of training."""
-        return compilation_wanted(self.compile, self._total_timesteps, self.n_epochs)
 
     def collect_rollouts(
         self, env: VecEnv, callback: BaseCallback, rollout_buffer: RolloutBuffer, n_rollout_steps: int
@@ -72,7 +54,7 @@ class PPO(SeamAgent, stable_baselines3.PPO):
         if self.use_sde:
             self.policy.reset_noise(env.num_envs)
         callback.on_rollout_start()
-        actor = MlpActor(self.policy, env.num_envs) if is_plain_mlp(self.policy) else None
+        actor = fast_actor(self.policy, env.num_envs)
 
         while n_steps < n_rollout_steps:
             if self.use_sde and self.sde_sample_freq > 0 and n_steps % self.sde_sample_freq == 0:
@@ -165,27 +147,95 @@ class PPO(SeamAgent, stable_baselines3.PPO):
         return actions, torch.where(torch.as_tensor(guide.mask, device=self.device), own, log_probs)
 
     def train(self) -> None:
-        """Update the policy from the rollout."""
+        """Update the policy from the rollout: ``n_epochs`` passes over it in minibatches."""
         if self.trainability is not None:
             self.trainability.apply(self.policy, self.num_timesteps)
             if not any_trains(self.policy):
                 return
-        if self.seams.loss_terms:
-            train_with_terms(self)
-        elif (
-            self.clip_range_vf is None and is_plain_mlp(self.policy) and is_plain_adam(self.policy.optimizer)
-        ):
-            self._train_mlp()
-        else:
-            super().train()
-
-    def _train_mlp(self) -> None:
         self.policy.set_training_mode(True)
         self._update_learning_rate(self.policy.optimizer)
-        if self._update is None or not self._update.fits():
-            self._update = MlpUpdate(self)
         clip_range = self.clip_range(self._current_progress_remaining)  # type: ignore[operator]
-        self._update.run(LossSettings(clip_range, self.ent_coef, self.vf_coef, self.normalize_advantage))
+        self._update = None if self.seams.loss_terms else fast_update(self, self._update)
+        if self._update is not None:
+            self._update.run(clip_range)
+        else:
+            self._update_by_autograd(clip_range)
+
+    def _update_by_autograd(self, clip_range: float) -> None:
+        """Pass over the rollout in minibatches, for any policy and with the loss seam's terms."""
+        clip_range_vf = None
+        if self.clip_range_vf is not None:
+            clip_range_vf = self.clip_range_vf(self._current_progress_remaining)  # type: ignore[operator]
+        means: dict[str, list[float]] = {}
+        terms: dict[str, list[float]] = {}
+        stop = False
+        for _ in range(self.n_epochs):
+            means["approx_kl"] = []
+            for data in self.rollout_buffer.get(self.batch_size):
+                loss, divergence = self._loss(data, clip_range, clip_range_vf, means)
+                added = self._added_losses(None, data.observations, data.actions, terms)
+                loss = loss if added is None else loss + added
+                means["loss"] = [loss.item()]
+                stop = self.target_kl is not None and divergence > 1.5 * self.target_kl
+                if stop:
+                    break
+                self.policy.optimizer.zero_grad()
+                loss.backward()  # type: ignore[no-untyped-call]
+                torch.nn.utils.clip_grad_norm_(self.policy.parameters(), self.max_grad_norm)
+                self.policy.optimizer.step()
+            self._n_updates += 1
+            if stop:
+                break
+        self._log_terms({**means, **terms})
+        buffer = self.rollout_buffer
+        explained = explained_variance(buffer.values.flatten(), buffer.returns.flatten())
+        self.logger.record("train/explained_variance", explained)
+        if hasattr(self.policy, "log_std"):
+            self.logger.record("train/std", torch.exp(self.policy.log_std).mean().item())
+        self.logger.record("train/n_updates", self._n_updates, exclude="tensorboard")
+        self.logger.record("train/clip_range", clip_range)
+        if clip_range_vf is not None:
+            self.logger.record("train/clip_range_vf", clip_range_vf)
+
+    def _loss(
+        self, data: Any, clip_range: float, clip_range_vf: float | None, means: dict[str, list[float]]
+    ) -> tuple[torch.Tensor, float]:
+        """PPO's loss of a minibatch (1707.06347, equation 9), and its approximate KL divergence.
+
+        Args:
+            data: The minibatch, as SB3's rollout buffer gives it. Shapes: (batch, …).
+            clip_range: How far the probability ratio may leave 1.
+            clip_range_vf: How far values may leave the old ones; None for any.
+            means: Takes what is logged, by name.
+        """
+        discrete = isinstance(self.action_space, spaces.Discrete)
+        actions = data.actions.long().flatten() if discrete else data.actions
+        values, log_prob, entropy = self.policy.evaluate_actions(data.observations, actions)
+        values = values.flatten()
+        advantages = data.advantages
+        if self.normalize_advantage and len(advantages) > 1:
+            advantages = (advantages - advantages.mean()) / (advantages.std() + 1e-8)
+        log_ratio = log_prob - data.old_log_prob
+        ratio = torch.exp(log_ratio)
+        bounded = torch.clamp(ratio, 1 - clip_range, 1 + clip_range)
+        policy_loss = -torch.min(advantages * ratio, advantages * bounded).mean()
+        if clip_range_vf is not None:
+            change = torch.clamp(values - data.old_values, -clip_range_vf, clip_range_vf)
+            values = data.old_values + change
+        value_loss = functional.mse_loss(data.returns, values)
+        entropy_loss = -torch.mean(-log_prob if entropy is None else entropy)
+        with torch.no_grad():
+            divergence = torch.mean((torch.exp(log_ratio) - 1) - log_ratio).item()
+            clipped = torch.mean((torch.abs(ratio - 1) > clip_range).float()).item()
+        for name, value in (
+            ("policy_gradient_loss", policy_loss.item()),
+            ("value_loss", value_loss.item()),
+            ("entropy_loss", entropy_loss.item()),
+            ("clip_fraction", clipped),
+            ("approx_kl", divergence),
+        ):
+            means.setdefault(name, []).append(value)
+        return policy_loss + self.ent_coef * entropy_loss + self.vf_coef * value_loss, divergence
 
     def _excluded_save_params(self) -> list[str]:
         return [*super()._excluded_save_params(), "_update"]

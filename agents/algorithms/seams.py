@@ -6,7 +6,7 @@ give and take it as plain values.
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -15,9 +15,6 @@ from stable_baselines3.common.base_class import BaseAlgorithm
 
 from warmstart.agents.algorithms.trainability import Trainability
 from warmstart.core.errors import WarmstartError
-
-if TYPE_CHECKING:
-    from warmstart.agents.evaluation import EvaluationResult
 
 Observations = NDArray[Any] | dict[str, NDArray[Any]]
 TensorObservations = torch.Tensor | dict[str, torch.Tensor]
@@ -118,13 +115,41 @@ class EpisodeBatch:
     """Environment steps taken so far."""
 
 
+@dataclass(frozen=True)
+class EvaluationResult:
+    """The first episode of each environment; episode i always has the same seed."""
+
+    returns: NDArray[np.float64]
+    """Undiscounted returns. Shape: (episodes,)."""
+    lengths: NDArray[np.int64]
+    """Steps. Shape: (episodes,)."""
+    step: int = 0
+    """Point on the evaluation grid, in environment steps."""
+    timesteps: int = 0
+    """Environment steps that training had really taken."""
+    seconds: float = 0.0
+    """What the evaluation took."""
+    diverged: int = 0
+    """Simulations that diverged, which ended their episodes."""
+
+    @property
+    def mean(self) -> float:
+        """Mean return."""
+        return float(self.returns.mean())
+
+    @property
+    def std(self) -> float:
+        """Standard deviation of the returns over episodes."""
+        return float(self.returns.std())
+
+
 class Feedback(Stateful):
     """Listens to how training goes: curricula, decays, guards."""
 
     def on_episodes(self, batch: EpisodeBatch) -> None:
         """Called after each rollout in which an episode ended."""
 
-    def on_evaluation(self, result: "EvaluationResult") -> None:
+    def on_evaluation(self, result: EvaluationResult) -> None:
         """Called after each evaluation."""
 
 

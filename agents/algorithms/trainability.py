@@ -79,15 +79,6 @@ class Trainability:
         """Freeze the parameters that match one of the patterns, for good."""
         return cls(tuple(Rule(pattern, 0.0) for pattern in patterns))
 
-    @classmethod
-    def critic_first(cls, steps: int) -> "Trainability":
-        """Train only the critic until ``steps`` environment steps; a shared extractor waits as well.
-
-        Source: Actor-Critic Pretraining, 2602.23804.
-        """
-        wait = Piecewise(((0, 0.0), (steps, 1.0)))
-        return cls((Rule("@actor", wait), Rule("@shared", wait)))
-
     def then(self, other: "Trainability") -> "Trainability":
         """Both sets of rules, the other's taking precedence."""
         return Trainability(self.rules + other.rules)

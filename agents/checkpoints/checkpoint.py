@@ -9,7 +9,7 @@ import json
 import logging
 import os
 import shutil
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -19,13 +19,14 @@ import torch
 from gymnasium import spaces
 from stable_baselines3.common.base_class import BaseAlgorithm
 
-from warmstart.agents.checkpoints.architecture import algorithm_name, policy_kwargs_of
+from warmstart.agents.checkpoints.architecture import algorithm_name, build_policy, policy_kwargs_of
 from warmstart.agents.checkpoints.normalization import NormalizerState, read
-from warmstart.agents.checkpoints.policy import Policy
-from warmstart.agents.checkpoints.spaces import space_from_json, space_to_json
-from warmstart.agents.observing.base import ENCODER_FILE, FrozenVision, Vision, read_vision
+from warmstart.agents.checkpoints.policy import Policy, load_tensors
+from warmstart.agents.checkpoints.spaces import space_to_json
+from warmstart.agents.observing.base import ENCODER_FILE, FrozenVision, Vision
 from warmstart.core.errors import WarmstartError
 from warmstart.core.files import canonical_json, file_hash, json_hash, sync_directory, write_synced
+from warmstart.envs.sb3 import env_attribute
 from warmstart.envs.simulation.layouts import Layout
 
 if TYPE_CHECKING:
@@ -83,7 +84,11 @@ class Checkpoint:
 
     def policy(self, device: str | torch.device = "cpu") -> Policy:
         """A policy that acts, on a device."""
-        return Policy.from_checkpoint(self, device)
+        module = build_policy(self.algorithm, self.observation_space, self.action_space, self.policy_kwargs)
+        load_tensors(module, self.policy_tensors)
+        module.to(device)
+        module.set_training_mode(False)
+        return Policy(module, self.normalizer, self.vision)
 
     def fingerprint(self) -> str:
         """sha256 over the tensors and the normaliser: the same for the same policy, wherever it lies."""
@@ -209,86 +214,6 @@ def save_checkpoint(
     return target
 
 
-def load_checkpoint(path: str | Path, *, trust_normalizer: Path | str | None = None) -> Checkpoint:
-    """Read a checkpoint directory, or a stable-baselines3 zip; nothing is unpickled.
-
-    Args:
-        path: A directory that ``save_checkpoint`` wrote, or a zip that SB3's ``model.save`` wrote.
-        trust_normalizer: A file that SB3's ``VecNormalize.save`` wrote and that the user trusts: it is a
-            pickle.
-
-    Raises:
-        WarmstartError: If there is nothing, or the files are truncated, edited or foreign.
-    """
-    target = Path(path)
-    previous = target.parent / f".{target.name}.previous"
-    if not target.exists() and (previous / METADATA).is_file():
-        log.warning("%s is missing; reading %s, which an interrupted save left.", target, previous)
-        target = previous
-    if not target.exists() and target.with_name(target.name + ".zip").is_file():
-        target = target.with_name(target.name + ".zip")
-    if not target.exists():
-        raise WarmstartError(f"There is no checkpoint at {target}: expected a directory or an SB3 zip.")
-    if target.is_file():
-        from warmstart.agents.checkpoints.sb3_zip import read_sb3_zip
-
-        checkpoint = read_sb3_zip(target)
-    else:
-        checkpoint = read_directory(target)
-    if trust_normalizer is not None:
-        from warmstart.agents.checkpoints.sb3_zip import read_trusted_normalizer
-
-        checkpoint = replace(checkpoint, normalizer=read_trusted_normalizer(Path(trust_normalizer)))
-    return checkpoint
-
-
-def read_directory(directory: Path) -> Checkpoint:
-    """Read and verify a checkpoint directory."""
-    for name in (METADATA, TENSORS):
-        if not (directory / name).is_file():
-            raise WarmstartError(
-                f"{directory} is not a checkpoint: expected {METADATA} and {TENSORS}, {name} is missing."
-            )
-    try:
-        values = json.loads((directory / METADATA).read_text(encoding="utf-8"))
-        if values["format"] != FORMAT:
-            raise WarmstartError(
-                f"{directory} has the format {values['format']!r}, expected {FORMAT}; update warmstart."
-            )
-        stated = values.pop("sha256")
-    except (UnicodeDecodeError, json.JSONDecodeError, KeyError, TypeError, AttributeError) as error:
-        raise WarmstartError(
-            f"{directory / METADATA} is truncated or not a checkpoint's: {error}."
-        ) from error
-    if json_hash(values) != stated:
-        raise WarmstartError(f"{directory / METADATA} was changed after it was written: its sha256 differs.")
-    if file_hash(directory / TENSORS) != values["tensors_sha256"]:
-        raise WarmstartError(f"{directory / TENSORS} is truncated or was changed: its sha256 differs.")
-    tensors = safetensors.torch.load_file(directory / TENSORS)
-    layouts = {
-        name: None if values[name] is None else Layout.from_json(values[name])
-        for name in ("observation_layout", "action_layout")
-    }
-    normalizer = values["normalizer"]
-    return Checkpoint(
-        algorithm=values["algorithm"],
-        tensors=tensors,
-        observation_space=space_from_json(values["observation_space"]),
-        action_space=space_from_json(values["action_space"]),
-        policy_kwargs=values["policy_kwargs"],
-        observation_layout=layouts["observation_layout"],
-        action_layout=layouts["action_layout"],
-        normalizer=None if normalizer is None else NormalizerState.from_json(normalizer),
-        task=values["task"],
-        steps=values["steps"],
-        hyperparameters=values["hyperparameters"],
-        trainability=values["trainability"],
-        versions=values["versions"],
-        vision=None if values.get("vision") is None else read_vision(values["vision"], directory),
-        path=directory,
-    )
-
-
 def metadata_bytes(checkpoint: Checkpoint, tensors_sha256: str) -> bytes:
     """Content of ``checkpoint.json``; its own hash comes last."""
     values = {
@@ -378,13 +303,3 @@ def hyperparameters_of(model: BaseAlgorithm) -> dict[str, Any]:
 def library_versions() -> dict[str, str]:
     """Versions of the libraries that a result depends on."""
     return {name: version(name) for name in LIBRARIES}
-
-
-def env_attribute(env: Any, name: str) -> Any:
-    """An attribute of the innermost environment of an SB3 ``VecEnv``; ``None`` where it has none."""
-    while env is not None:
-        value = vars(env).get(name, getattr(type(env), name, None))
-        if value is not None:
-            return getattr(env, name)
-        env = vars(env).get("venv", vars(env).get("vector_env", vars(env).get("env")))
-    return None

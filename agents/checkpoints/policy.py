@@ -1,7 +1,7 @@
 """A policy that acts on its own: networks and normaliser, no environment and no optimizer."""
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
@@ -11,13 +11,10 @@ from numpy.typing import NDArray
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.policies import BasePolicy
 
-from warmstart.agents.checkpoints.architecture import build_policy
 from warmstart.agents.checkpoints.normalization import NormalizerState, read
+from warmstart.agents.observing.base import Vision
 from warmstart.core.errors import WarmstartError
-
-if TYPE_CHECKING:
-    from warmstart.agents.checkpoints.checkpoint import Checkpoint
-    from warmstart.agents.observing.base import Vision
+from warmstart.envs.sb3 import env_attribute
 
 Observation = NDArray[Any] | dict[str, NDArray[Any]]
 
@@ -29,7 +26,7 @@ class Policy:
         self,
         module: BasePolicy,
         normalizer: NormalizerState | None = None,
-        vision: "Vision | None" = None,
+        vision: Vision | None = None,
     ) -> None:
         self.module = module
         self.normalizer = normalizer
@@ -41,24 +38,8 @@ class Policy:
 
         The networks are shared with the model, not copied.
         """
-        from warmstart.agents.checkpoints.checkpoint import env_attribute  # which imports this module
-
         env = model.get_env()
         return cls(model.policy, None if env is None else read(env), env_attribute(env, "vision"))
-
-    @classmethod
-    def from_checkpoint(cls, checkpoint: "Checkpoint", device: str | torch.device = "cpu") -> "Policy":
-        """The policy of a checkpoint, on a device."""
-        module = build_policy(
-            checkpoint.algorithm,
-            checkpoint.observation_space,
-            checkpoint.action_space,
-            checkpoint.policy_kwargs,
-        )
-        load_tensors(module, checkpoint.policy_tensors)
-        module.to(device)
-        module.set_training_mode(False)
-        return cls(module, checkpoint.normalizer, checkpoint.vision)
 
     def seeing(self, env: VectorEnv[Any, Any, Any]) -> VectorEnv[Any, Any, Any]:
         """An environment as this policy observes it: frames become features, or stacks of frames."""

@@ -38,14 +38,6 @@ Features = NDArray[np.float32]
 Encode = Callable[[torch.Tensor], torch.Tensor]
 
 
-def resolve_precision(precision: Precision) -> torch.dtype:
-    """The type that a precision means; ``auto`` is bfloat16 where the processor computes with it."""
-    if precision not in PRECISIONS:
-        raise unknown_name("precision", precision, PRECISIONS)
-    low = precision == "bfloat16" or (precision == "auto" and native_bfloat16())
-    return torch.bfloat16 if low else torch.float32
-
-
 def native_bfloat16() -> bool:
     """Whether the processor multiplies in bfloat16 itself: AVX512-BF16 or AMX."""
     names = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")

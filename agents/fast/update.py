@@ -1,20 +1,38 @@
 """PPO's update for the policies that ``warmstart.agents.fast.mlp`` computes."""
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from stable_baselines3 import PPO
 from stable_baselines3.common.buffers import RolloutBuffer
+from stable_baselines3.common.policies import ActorCriticPolicy
 from stable_baselines3.common.utils import explained_variance
 
-from warmstart.agents.fast.compilation import CompiledStep
-from warmstart.agents.fast.flat_adam import FlatAdam
-from warmstart.agents.fast.mlp import LossSettings, Minibatch, MlpLoss
+from warmstart.agents.fast.flat_adam import FlatAdam, is_plain_adam
+from warmstart.agents.fast.mlp import LossSettings, Minibatch, MlpActor, MlpLoss, is_plain_mlp
 
-if TYPE_CHECKING:
-    from warmstart.agents.algorithms.ppo import PPO
+
+def fast_actor(policy: ActorCriticPolicy, rows: int) -> MlpActor | None:
+    """What samples actions in rollouts of so many environments sooner; None for policies it can't compute."""
+    return MlpActor(policy, rows) if is_plain_mlp(policy) else None
+
+
+def fast_update(model: PPO, last: "MlpUpdate | None") -> "MlpUpdate | None":
+    """What updates a model sooner; None where autograd has to.
+
+    Args:
+        model: The agent.
+        last: The same of its last update, whose buffers are used again where they fit.
+    """
+    if model.clip_range_vf is not None or not is_plain_mlp(model.policy):
+        return None
+    if not is_plain_adam(model.policy.optimizer):
+        return None
+    return last if last is not None and last.fits() else MlpUpdate(model)
+
 
 BUFFERED = ("observations", "actions", "values", "log_probs", "advantages", "returns")
 
@@ -27,11 +45,10 @@ class MlpUpdate:
             ``is_plain_adam``.
     """
 
-    def __init__(self, model: "PPO") -> None:
+    def __init__(self, model: PPO) -> None:
         self.model = model
         optimizer: Any = model.policy.optimizer
         self.adam = FlatAdam(optimizer, list(model.policy.parameters()))
-        self.compiled: CompiledStep | None = None
         self._losses: dict[int, MlpLoss] = {}
 
     def fits(self) -> bool:
@@ -39,28 +56,24 @@ class MlpUpdate:
         policy = self.model.policy
         return self.adam.holds(policy.optimizer, list(policy.parameters()))
 
-    def run(self, settings: LossSettings) -> None:
-        """Pass over the rollout ``n_epochs`` times, and log what SB3 logs."""
+    def run(self, clip_range: float) -> None:
+        """Pass over the rollout ``n_epochs`` times, and log what SB3 logs.
+
+        Args:
+            clip_range: How far the probability ratio may leave 1.
+        """
         model, adam = self.model, self.adam
+        settings = LossSettings(clip_range, model.ent_coef, model.vf_coef, model.normalize_advantage)
         trainable = [g for g, p in zip(adam.gradients, adam.parameters, strict=True) if p.requires_grad]
         if not trainable:
             return
         runs = adam.segments()
-        compiled = self._compiled_step(settings, len(trainable) == len(adam.parameters) and len(runs) == 1)
         data = flattened(model.rollout_buffer)
         statistics: list[torch.Tensor] = []
         done, last_epoch, stop = 0, 0, False
         for _ in range(model.n_epochs):
             last_epoch = len(statistics)
             for batch in minibatches(data, model.batch_size):
-                if compiled is not None and len(batch.returns) == compiled.rows:
-                    _, rate, steps, _ = runs[0]
-                    result = compiled.attempt(batch, settings.clip_range, rate, steps + done)
-                    if result is not None:
-                        statistics.append(result)
-                        done += 1
-                        continue
-                    compiled = None
                 values = self._loss(len(batch.returns)).gradient(batch, settings, adam.gradients)
                 statistics.append(values)
                 if model.target_kl is not None and values[4].item() > 1.5 * model.target_kl:
@@ -81,17 +94,6 @@ class MlpUpdate:
         if loss is None:
             loss = self._losses[rows] = MlpLoss(self.model.policy, rows)
         return loss
-
-    def _compiled_step(self, settings: LossSettings, whole: bool) -> CompiledStep | None:
-        """The compiled step where it is wanted and possible: all parameters train at one rate."""
-        model = self.model
-        if not model.wants_compilation or not whole or model.target_kl is not None:
-            return None
-        if self.compiled is None or not self.compiled.serves(settings, model.batch_size, model.max_grad_norm):
-            self.compiled = CompiledStep.make(
-                model.policy, self.adam, settings, model.batch_size, model.max_grad_norm
-            )
-        return self.compiled
 
 
 def flattened(buffer: RolloutBuffer) -> tuple[torch.Tensor, ...]:

@@ -19,6 +19,7 @@ from torch import nn
 
 from warmstart.agents.observing.privileged import POLICY, is_privileged
 from warmstart.core.errors import WarmstartError
+from warmstart.envs.sb3 import env_attribute
 
 
 class PolicyExtractor(BaseFeaturesExtractor):
@@ -147,8 +148,6 @@ def wants_asymmetric(env: VecEnv) -> bool:
     That is so where they have exactly the keys ``policy`` and ``privileged``, unless they come from a
     ``PrivilegedVision(who="both")``.
     """
-    from warmstart.agents.checkpoints.checkpoint import env_attribute  # which imports the table of policies
-
     return is_privileged(env.observation_space) and getattr(env_attribute(env, "vision"), "who", "") != "both"
 
 

@@ -4,17 +4,14 @@ May import envs and agents.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from gymnasium.vector import VectorEnv
 
-from warmstart.agents.encoders.encoder import Encoder, load_encoder
+from warmstart.agents.encoders.encoder import Encoder
 from warmstart.agents.encoders.fast_encoding import fast
 from warmstart.agents.observing.frames import EncodedVectorEnv, StackedVectorEnv
-from warmstart.core.errors import WarmstartError, unknown_name
 from warmstart.envs.wrappers import PassingWrapper
 
 ENCODER_FILE = "encoder.safetensors"
@@ -79,38 +76,3 @@ class StackedVision(Vision):
     def to_json(self) -> dict[str, Any]:
         """See `Vision.to_json`."""
         return {"kind": "stacked", "frames": self.frames}
-
-
-def read_vision(values: Mapping[str, Any], directory: Path) -> Vision:
-    """Make what a checkpoint's metadata describe.
-
-    Args:
-        values: What `Vision.to_json` gave.
-        directory: The checkpoint.
-
-    Raises:
-        WarmstartError: The encoder's file is missing or another one, or the kind is unknown.
-    """
-    from warmstart.agents.observing.history import HistoryVision  # these two import this module
-    from warmstart.agents.observing.privileged import PrivilegedVision
-
-    kind = values["kind"]
-    if kind == "stacked":
-        return StackedVision(int(values["frames"]))
-    if kind == "privileged":
-        return PrivilegedVision.from_json(values)
-    if kind == "history":
-        return HistoryVision.from_json(values)
-    if kind != "frozen":
-        raise unknown_name("kind of vision", str(kind), ("frozen", "stacked", "privileged", "history"))
-    path = directory / ENCODER_FILE
-    if not path.is_file():
-        raise WarmstartError(
-            f"{directory} is not complete: its agent sees by an encoder, but {path} is missing."
-        )
-    encoder = load_encoder(path)
-    if encoder.hash != values["encoder"]:
-        raise WarmstartError(
-            f"{path} is not the encoder that the checkpoint was trained with: its hash differs."
-        )
-    return FrozenVision(encoder)

@@ -3,14 +3,16 @@
 The values tuned for a task are in ``warmstart.agents.settings.defaults``.
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass, fields
-from typing import Any, ClassVar, Literal
+from dataclasses import dataclass
+from typing import Annotated, ClassVar, Literal
 
 from warmstart.core.errors import WarmstartError, unknown_name
+from warmstart.core.plain import Bounds, Count, Fraction, Natural, Settings, State, check, read, to_plain
 
 Activation = Literal["tanh", "relu", "elu", "leaky_relu", "gelu", "silu"]
 Decay = Literal["constant", "linear"]
+AtLeastZero = Annotated[float, Bounds(0)]
+"""A number of at least 0, infinity among them: a bound that never bites."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -19,27 +21,27 @@ class AgentConfig:
 
     algorithm: ClassVar[str]
 
-    n_envs: int = 1
+    n_envs: Count = 1
     """Environments simulated side by side."""
-    learning_rate: float = 3e-4
+    learning_rate: AtLeastZero = 3e-4
     """Adam's step size, at the start of training."""
     learning_rate_decay: Decay = "constant"
     """``linear`` lets the learning rate fall to zero over training (RL Zoo's ``lin_``)."""
-    batch_size: int = 256
+    batch_size: Count = 256
     """Transitions per gradient step."""
-    gamma: float = 0.99
+    gamma: Fraction = 0.99
     """Discount factor per control step."""
     normalize_obs: bool = False
     """Standardise observations by their running mean and variance (SB3's ``VecNormalize``)."""
     normalize_reward: bool = False
     """Divide rewards by the running standard deviation of the discounted return (SB3's ``VecNormalize``)."""
-    clip_obs: float = 10.0
+    clip_obs: AtLeastZero = 10.0
     """Bound on a standardised observation."""
-    clip_reward: float = 10.0
+    clip_reward: AtLeastZero = 10.0
     """Bound on a scaled reward."""
-    net_arch: tuple[int, ...] = (256, 256)
+    net_arch: tuple[Count, ...] = (256, 256)
     """Widths of the hidden layers of actor and critic."""
-    critic_net_arch: tuple[int, ...] | None = None
+    critic_net_arch: tuple[Count, ...] | None = None
     """Widths of the critic's hidden layers; ``None`` for those of ``net_arch``."""
     activation: Activation = "relu"
     """Nonlinearity between layers."""
@@ -49,33 +51,18 @@ class AgentConfig:
     """Steps between two gSDE noise matrices; -1 draws one per rollout."""
     stats_window_size: int = 100
     """Episodes over which SB3's rollout statistics are averaged."""
-    compile: bool | Literal["auto"] = False
-    """Compile PPO's minibatch update with ``torch.compile``; ``auto`` where that has been seen to pay."""
 
     def __post_init__(self) -> None:
-        for name, low, high in (
-            ("n_envs", 1, None),
-            ("batch_size", 1, None),
-            ("learning_rate", 0.0, None),
-            ("gamma", 0.0, 1.0),
-            ("clip_obs", 0.0, None),
-            ("clip_reward", 0.0, None),
-        ):
-            check_range(type(self).algorithm, name, getattr(self, name), low, high)
-        if any(width < 1 for width in self.net_arch + (self.critic_net_arch or ())):
-            raise WarmstartError(f"net_arch: widths are at least 1, found {self.net_arch}.")
+        check(self)
 
     @property
     def normalize(self) -> bool:
         """Whether a ``VecNormalize`` stands between the environment and the agent."""
         return self.normalize_obs or self.normalize_reward
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> State:
         """Plain values of every field, with the algorithm's name under ``algorithm``."""
-        values = {f.name: getattr(self, f.name) for f in fields(self)}
-        return {"algorithm": type(self).algorithm} | {
-            name: list(value) if isinstance(value, tuple) else value for name, value in values.items()
-        }
+        return {"algorithm": type(self).algorithm, **to_plain(self)}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,15 +71,15 @@ class PPOConfig(AgentConfig):
 
     algorithm: ClassVar[str] = "ppo"
 
-    n_envs: int = 64
-    n_steps: int = 128
+    n_envs: Count = 64
+    n_steps: Count = 128
     """Steps per environment and rollout."""
-    batch_size: int = 1024
-    n_epochs: int = 10
+    batch_size: Count = 1024
+    n_epochs: Count = 10
     """Passes over a rollout."""
-    gae_lambda: float = 0.95
+    gae_lambda: Fraction = 0.95
     """Trade-off between bias and variance of the advantage (generalised advantage estimation)."""
-    clip_range: float = 0.2
+    clip_range: AtLeastZero = 0.2
     """How far the probability ratio may leave 1 before its gradient is cut."""
     clip_range_decay: Decay = "constant"
     """``linear`` lets the clip range fall to zero over training."""
@@ -104,30 +91,21 @@ class PPOConfig(AgentConfig):
     """Weight of the entropy bonus."""
     vf_coef: float = 0.5
     """Weight of the value loss."""
-    max_grad_norm: float = 0.5
+    max_grad_norm: AtLeastZero = 0.5
     """Bound on the gradient's norm."""
     target_kl: float | None = None
     """End an update early once the KL divergence exceeds 1.5 times this; ``None`` never does."""
     normalize_obs: bool = True
     normalize_reward: bool = True
-    net_arch: tuple[int, ...] = (64, 64)
+    net_arch: tuple[Count, ...] = (64, 64)
     activation: Activation = "tanh"
     log_std_init: float = 0.0
     """Initial logarithm of the exploration's standard deviation."""
     ortho_init: bool = True
     """Orthogonal initial weights."""
-    compile: bool | Literal["auto"] = "auto"
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        for name, low, high in (
-            ("n_steps", 1, None),
-            ("n_epochs", 1, None),
-            ("gae_lambda", 0.0, 1.0),
-            ("clip_range", 0.0, None),
-            ("max_grad_norm", 0.0, None),
-        ):
-            check_range("ppo", name, getattr(self, name), low, high)
         if self.n_steps * self.n_envs % self.batch_size == 1:
             raise WarmstartError(
                 f"ppo: a rollout of n_steps × n_envs = {self.n_steps * self.n_envs} leaves a last "
@@ -139,33 +117,21 @@ class PPOConfig(AgentConfig):
 class OffPolicyConfig(AgentConfig):
     """What SAC and TD3 have in common."""
 
-    buffer_size: int = 1_000_000
+    buffer_size: Count = 1_000_000
     """Transitions that the replay buffer holds."""
-    learning_starts: int = 100
+    learning_starts: Natural = 100
     """Steps before the first gradient step."""
     random_steps: int | None = None
     """Steps that act uniformly at random; ``None`` for ``learning_starts``, as SB3 does, 0 for a warm
     start."""
-    tau: float = 0.005
+    tau: Fraction = 0.005
     """Weight of the new parameters in the target networks' moving average."""
-    train_freq: int = 1
+    train_freq: Count = 1
     """Steps of each environment between updates."""
-    gradient_steps: int = 1
+    gradient_steps: Annotated[int, Bounds(-1)] = 1
     """Gradient steps per update; -1 for as many as there were environment steps."""
-    n_critics: int = 2
+    n_critics: Count = 2
     """Critics whose minimum is taken."""
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        for name, low, high in (
-            ("buffer_size", 1, None),
-            ("learning_starts", 0, None),
-            ("tau", 0.0, 1.0),
-            ("train_freq", 1, None),
-            ("gradient_steps", -1, None),
-            ("n_critics", 1, None),
-        ):
-            check_range(type(self).algorithm, name, getattr(self, name), low, high)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -194,8 +160,8 @@ class TD3Config(OffPolicyConfig):
 
     algorithm: ClassVar[str] = "td3"
 
-    learning_rate: float = 1e-3
-    net_arch: tuple[int, ...] = (400, 300)
+    learning_rate: AtLeastZero = 1e-3
+    net_arch: tuple[Count, ...] = (400, 300)
     policy_delay: int = 2
     """Critic updates per actor update."""
     target_policy_noise: float = 0.2
@@ -245,32 +211,17 @@ def config_class(algorithm: str) -> type[PPOConfig] | type[SACConfig] | type[TD3
     raise unknown_name("algorithm", algorithm, ALGORITHMS)
 
 
-def config_from_json(values: Mapping[str, Any]) -> AlgorithmConfig:
-    """Inverse of ``AgentConfig.to_json``.
+RETIRED = frozenset({"compile"})
+"""Settings that configurations written by earlier versions hold, and that mean nothing any more."""
+
+
+def config_from_json(values: Settings) -> AlgorithmConfig:
+    """Inverse of ``AgentConfig.to_json``; passes over `RETIRED` settings.
 
     Raises:
         WarmstartError: If a field is unknown, or the algorithm is.
     """
-    given = dict(values)
-    cls = config_class(given.pop("algorithm"))
-    names = [f.name for f in fields(cls)]
-    for name, value in given.items():
-        if name not in names:
-            raise unknown_name(f"{cls.algorithm} setting", name, names)
-        if isinstance(value, list):
-            given[name] = tuple(value)
-    return cls(**given)
-
-
-def check_range(owner: str, name: str, value: float, low: float | None, high: float | None) -> None:
-    """Raise where a number lies outside its bounds."""
-    if (low is not None and value < low) or (high is not None and value > high):
-        bounds = " and ".join(
-            text
-            for text in (
-                f"at least {low}" if low is not None else "",
-                f"at most {high}" if high is not None else "",
-            )
-            if text
-        )
-        raise WarmstartError(f"{owner}: {name} has to be {bounds}, found {value}.")
+    cls = config_class(values["algorithm"])
+    given = {name: value for name, value in values.items() if name != "algorithm" and name not in RETIRED}
+    config: AlgorithmConfig = read(cls, given)
+    return config

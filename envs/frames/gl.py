@@ -1,7 +1,6 @@
 """Off-screen OpenGL: the first backend that works here, chosen when a frame is first asked for.
 
-Nothing depends on ``MUJOCO_GL`` being set before mujoco is imported. May import nothing of ours but the
-errors.
+Nothing depends on ``MUJOCO_GL`` being set before mujoco is imported.
 """
 
 import atexit

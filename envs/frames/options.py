@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from warmstart.core.errors import WarmstartError, unknown_name
-from warmstart.envs.physics.selection import is_visual
+from warmstart.envs.physics.catalogue import is_visual
 from warmstart.envs.tasks.task import Task
 
 KINDS = ("state", "pixels", "pixels+state")

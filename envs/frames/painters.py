@@ -1,10 +1,10 @@
 """Threads that draw: each owns an OpenGL context from its making to its end.
 
 A context that is freed in a thread in which another one is current takes that one's textures and buffers
-with it; so contexts live and die in their thread, however their owner is collected. May import from
-`warmstart.envs` only.
+with it; so contexts live and die in their thread, however their owner is collected.
 """
 
+import functools
 import threading
 import weakref
 from collections.abc import Callable
@@ -12,8 +12,11 @@ from concurrent.futures import Future
 from queue import SimpleQueue
 from typing import Any
 
+import mujoco
+
 from warmstart.envs.frames.gl import ONE_AT_A_TIME, at_exit
-from warmstart.envs.frames.rendering import FrameRenderer
+from warmstart.envs.frames.rendering import FrameRenderer, film_camera, film_renderer
+from warmstart.envs.robots.base import MujocoTask
 
 _alive: "weakref.WeakSet[Painter]" = weakref.WeakSet()
 Job = Callable[[FrameRenderer], Any]
@@ -77,3 +80,13 @@ def _serve(jobs: "SimpleQueue[_Item | None]", make: Callable[[], FrameRenderer])
     if renderer is not None:
         with ONE_AT_A_TIME:
             renderer.close()
+
+
+def film_painter(task: MujocoTask, model: mujoco.MjModel) -> Painter:
+    """Make a painter for films and `render`: the camera and size that Gymnasium's options ask for.
+
+    Raises:
+        WarmstartError: The camera isn't known.
+    """
+    film_camera(task, model)  # an unknown camera is an error here, not in the thread
+    return Painter(functools.partial(film_renderer, task, mujoco.MjModel.__copy__(model)))

@@ -7,9 +7,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from warmstart.core.errors import WarmstartError
-from warmstart.envs.physics.catalogue import Entry
 from warmstart.envs.physics.changes import FieldWrite, check_sound
 from warmstart.envs.physics.parameters import Parameters
+from warmstart.envs.physics.quantity import Entry
 from warmstart.envs.simulation.fields import Fields, Ids
 from warmstart.envs.tasks.contexts import Context, Operation
 
@@ -234,7 +234,7 @@ class Binding:
             self._owner.parameters.columns[entry.parameter.name].start
             for entries in self._won.values()
             for entry in entries
-            if entry.quantity in ("range", "forcerange")
+            if entry.quantity.ordered
         ]
         if not starts:
             return None
@@ -279,7 +279,7 @@ class Binding:
 
 def _check_bindable(entry: Entry, selector: str, operation: Operation) -> None:
     name = entry.parameter.name
-    if entry.quantity == "timestep":
+    if not entry.quantity.varies:
         raise WarmstartError(
             f"{name} can't vary between episodes: the control period must stay a whole number of timesteps; "
             "give it in the task instead."

@@ -9,11 +9,24 @@ from numpy.typing import NDArray
 
 from warmstart.core.errors import WarmstartError
 from warmstart.core.grammar import format_vector
-from warmstart.envs.physics.catalogue import SET_CONST_INPUTS, Entry
+from warmstart.envs.physics.quantity import Entry
 from warmstart.envs.simulation.fields import read_field
 from warmstart.envs.tasks.contexts import Change
 
 Floats = NDArray[np.float64]
+SET_CONST_INPUTS = frozenset(
+    {
+        "body_mass",
+        "body_inertia",
+        "body_ipos",
+        "qpos0",
+        "qpos_spring",
+        "dof_armature",
+        "actuator_gear",
+        "geom_size",
+    }
+)
+"""The written fields that ``mj_setConst`` derives others from (of ``MjModel._setconst_inputs``)."""
 
 
 def changed(entry: Entry, change: Change) -> Floats:
@@ -52,20 +65,13 @@ def check_sound(entry: Entry, values: Floats) -> None:
     Raises:
         WarmstartError: The message says what was expected.
     """
-    parameter, quantity = entry.parameter, entry.quantity
+    parameter = entry.parameter
     low, high = np.array(parameter.low), np.array(parameter.high)
     shown = format_vector(tuple(map(float, values)) if len(values) > 1 else float(values[0]))
     found = f"{parameter.name}: found {shown} {parameter.unit}".rstrip()
-    if quantity == "mass" and values[0] <= 0:
-        raise WarmstartError(f"{found}, but a mass must be positive (nominal {parameter.nominal[0]:.6g} kg).")
-    if quantity == "gravity" and values[2] > high[2]:
-        raise WarmstartError(f"{found}, which points up; write {-values[2]:g} for a pull downwards.")
-    if quantity == "texture" and values[0] != round(values[0]):
-        raise WarmstartError(f"{found}, but a texture is a whole number: {entry.meaning}.")
-    if quantity == "direction" and not values.any():
-        raise WarmstartError(f"{found}, but light falls in some direction: expected a vector other than 0.")
-    if quantity in ("range", "forcerange") and not values[0] < values[1]:
-        raise WarmstartError(f"{found}, but the first limit must be smaller than the second: [low,high].")
+    reason = entry.quantity.unsound(parameter, values)
+    if reason is not None:
+        raise WarmstartError(found + reason)
     if np.all((values >= low) & (values <= high)):
         return
     bounds = _bounds(parameter.low, parameter.high)

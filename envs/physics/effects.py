@@ -4,19 +4,17 @@ MuJoCo accepts many changes that do nothing (the friction of the more slippery o
 wind without a medium); asked for by name they are errors here, not silent.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import cached_property
 
 import mujoco
 import numpy as np
 from numpy.typing import NDArray
 
-from warmstart.envs.physics.catalogue import Entry
+from warmstart.envs.physics.quantity import Entry, Values
 from warmstart.envs.simulation.names import PartNames
 
 Floats = NDArray[np.float64]
-Values = Callable[[str], Floats]
-"""Returns a parameter's values by its name."""
 
 
 class Effects:
@@ -36,13 +34,13 @@ class Effects:
         """
         reasons = []
         for entry in entries:
-            if entry.quantity == "friction":
+            if entry.quantity.name == "friction":
                 continue
-            reason = self._why_not_one(entry, before, after)
+            reason = entry.quantity.no_effect(self, entry, before, after)
             if reason is None:
                 return None
             reasons.append(f"{entry.parameter.name}: {reason}")
-        touching = [entry for entry in entries if entry.quantity == "friction"]
+        touching = [entry for entry in entries if entry.quantity.name == "friction"]
         if touching:
             reason = self._why_no_friction(touching, before, after)
             if reason is None:
@@ -50,39 +48,57 @@ class Effects:
             reasons.append(reason)
         return reasons[0] if reasons else None
 
-    def _why_not_one(self, entry: Entry, before: Values, after: Values) -> str | None:
-        name, index = entry.parameter.name, entry.index
-        if entry.quantity == "gravity":
-            moved = before(name) != after(name)
-            return None if self._weighs[moved].any() else "it pulls on no joint of this model"
-        if entry.quantity == "wind":
-            medium = after("option.density")[0] or after("option.viscosity")[0]
-            return None if medium else "there is no medium; add density=1.2 (air, kg/m3)"
-        if entry.quantity == "springref":
-            stiff = after(name.replace(".springref", ".stiffness"))[0]
-            return None if stiff else "the joint has no spring; add its stiffness"
-        if entry.quantity == "size":
-            shaped = self._model.geom_fluid[index, 0]  # the ellipsoid fluid model takes the geom's shape
-            pairs = np.concatenate((self._model.pair_geom1, self._model.pair_geom2))
-            acts = shaped or index in pairs or self._partners[index].any()
-            return None if acts else "it never touches another geom, and size doesn't change mass"
-        if entry.quantity == "solref":
-            decides = self._model.geom_priority[index] >= self._model.geom_priority
-            acts = (self._partners[index] & decides).any()
-            return None if acts else "it touches no geom in whose contacts its own number counts"
-        if entry.quantity == "com" and not self._turns[index]:
+    def gravity(self, entry: Entry, before: Values, after: Values) -> str | None:
+        """Why a change of gravity does nothing; as the methods below, for one quantity each."""
+        moved = before(entry.parameter.name) != after(entry.parameter.name)
+        return None if self._weighs[moved].any() else "it pulls on no joint of this model"
+
+    def wind(self, entry: Entry, before: Values, after: Values) -> str | None:  # noqa: ARG002
+        """Without a medium there is no wind."""
+        return None if self._medium(after) else "there is no medium; add density=1.2 (air, kg/m3)"
+
+    def springref(self, entry: Entry, before: Values, after: Values) -> str | None:  # noqa: ARG002
+        """A spring's rest position needs a spring."""
+        stiff = after(entry.parameter.name.replace(".springref", ".stiffness"))[0]
+        return None if stiff else "the joint has no spring; add its stiffness"
+
+    def size(self, entry: Entry, before: Values, after: Values) -> str | None:  # noqa: ARG002
+        """A size acts in contacts, and in a fluid whose model takes the geom's shape."""
+        pairs = np.concatenate((self._model.pair_geom1, self._model.pair_geom2))
+        shaped = self._model.geom_fluid[entry.index, 0]
+        acts = shaped or entry.index in pairs or self._partners[entry.index].any()
+        return None if acts else "it never touches another geom, and size doesn't change mass"
+
+    def solref(self, entry: Entry, before: Values, after: Values) -> str | None:  # noqa: ARG002
+        """Of two touching geoms, the one of higher priority decides."""
+        decides = self._model.geom_priority[entry.index] >= self._model.geom_priority
+        acts = (self._partners[entry.index] & decides).any()
+        return None if acts else "it touches no geom in whose contacts its own number counts"
+
+    def mass(self, entry: Entry, before: Values, after: Values) -> str | None:  # noqa: ARG002
+        """Inertia matters where something acts on the body."""
+        return self._why_no_inertia(entry.index, after)
+
+    def com(self, entry: Entry, before: Values, after: Values) -> str | None:
+        """A centre of mass needs a lever."""
+        if not self._turns[entry.index]:
             return "the body only slides, and what doesn't turn has no lever"
-        if entry.quantity in ("mass", "com"):
-            return self._why_no_inertia(index, after)
-        if entry.quantity == "armature":
-            return self._why_no_inertia(int(self._model.jnt_bodyid[index]), after)
-        if entry.quantity == "forcerange":
-            return self._why_no_limit(index, after(name))
-        return None
+        return self.mass(entry, before, after)
+
+    def armature(self, entry: Entry, before: Values, after: Values) -> str | None:  # noqa: ARG002
+        """As for mass."""
+        return self._why_no_inertia(int(self._model.jnt_bodyid[entry.index]), after)
+
+    def forcerange(self, entry: Entry, before: Values, after: Values) -> str | None:  # noqa: ARG002
+        """A limit acts where the motor's force could pass it."""
+        return self._why_no_limit(entry.index, after(entry.parameter.name))
+
+    @staticmethod
+    def _medium(values: Values) -> bool:
+        return bool(values("option.density")[0] or values("option.viscosity")[0])
 
     def _why_no_inertia(self, body: int, after: Values) -> str | None:
-        medium = after("option.density")[0] or after("option.viscosity")[0]
-        alone = self._unforced[self._model.body_treeid[body]] and not medium
+        alone = self._unforced[self._model.body_treeid[body]] and not self._medium(after)
         return "nothing pushes or pulls on it, so its inertia never matters" if alone else None
 
     def _why_no_limit(self, index: int, limits: Floats) -> str | None:

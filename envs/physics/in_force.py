@@ -1,7 +1,4 @@
-"""The physical context of every environment of a batch: what was asked for, what is in force.
-
-May import from `warmstart.envs` only.
-"""
+"""The physical context of every environment of a batch: what was asked for, what is in force."""
 
 from collections.abc import Sequence
 from typing import Any

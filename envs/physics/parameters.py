@@ -11,11 +11,10 @@ from numpy.typing import NDArray
 
 from warmstart.core.errors import WarmstartError
 from warmstart.envs.physics.cameras import Camera
-from warmstart.envs.physics.catalogue import Entry, Parameter, catalogue
+from warmstart.envs.physics.catalogue import Selection, catalogue
 from warmstart.envs.physics.changes import FieldWrite, changed, check_sound
 from warmstart.envs.physics.effects import Effects
-from warmstart.envs.physics.selection import Selection
-from warmstart.envs.physics.visuals import visual_parameters
+from warmstart.envs.physics.quantity import Entry, Parameter
 from warmstart.envs.simulation.fields import Ids, ModelFields
 from warmstart.envs.simulation.names import PartNames
 from warmstart.envs.tasks.contexts import Context
@@ -48,8 +47,7 @@ class Parameters:
     ) -> None:
         self._model = mujoco.MjModel.__copy__(model)
         parts = PartNames(self._model)
-        visual = () if camera is None else visual_parameters(self._model, parts, camera)
-        found = catalogue(self._model, parts, visual)
+        found = catalogue(self._model, parts, camera)
         self._entries = found.entries
         self._selection = Selection(found, short_names or {})
         self._effects = Effects(self._model, parts)

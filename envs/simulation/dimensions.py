@@ -4,6 +4,8 @@ import math
 from collections import Counter
 
 import mujoco
+import numpy as np
+from gymnasium import spaces
 
 from warmstart.envs.simulation.layouts import Dimension, Layout
 from warmstart.envs.simulation.names import PartNames
@@ -136,3 +138,9 @@ def _control(model: mujoco.MjModel, names: PartNames, index: int) -> tuple[str, 
     if model.actuator_biasprm[index, 2] != 0:
         return f"{name}.target_velocity", "rad/s" if turns else "m/s", 1 / gear
     return other
+
+
+def box_spaces(model: mujoco.MjModel, size: int) -> tuple[spaces.Box, spaces.Box]:
+    """Spaces of one observation (size,), float64, and of one action (nu,), float32."""
+    low, high = model.actuator_ctrlrange.astype(np.float32).T
+    return spaces.Box(-np.inf, np.inf, (size,), np.float64), spaces.Box(low, high, dtype=np.float32)

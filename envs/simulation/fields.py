@@ -10,6 +10,25 @@ from mujoco.batch import Batch
 from numpy.typing import NDArray
 
 Ids = NDArray[np.intp]
+STATE = int(mujoco.mjtState.mjSTATE_INTEGRATION)
+"""All that a step depends on."""
+COMPONENTS = {
+    "time": mujoco.mjtState.mjSTATE_TIME,
+    "qpos": mujoco.mjtState.mjSTATE_QPOS,
+    "qvel": mujoco.mjtState.mjSTATE_QVEL,
+    "act": mujoco.mjtState.mjSTATE_ACT,
+    "qacc_warmstart": mujoco.mjtState.mjSTATE_WARMSTART,
+    "ctrl": mujoco.mjtState.mjSTATE_CTRL,
+    "qfrc_applied": mujoco.mjtState.mjSTATE_QFRC_APPLIED,
+    "xfrc_applied": mujoco.mjtState.mjSTATE_XFRC_APPLIED,
+    "mocap_pos": mujoco.mjtState.mjSTATE_MOCAP_POS,
+    "mocap_quat": mujoco.mjtState.mjSTATE_MOCAP_QUAT,
+}
+"""Fields of `mujoco.MjData` that the state consists of."""
+DIVERGED = slice(int(mujoco.mjtWarning.mjWARN_BADQPOS), int(mujoco.mjtWarning.mjWARN_BADQACC) + 1)
+"""Warnings of a simulation that MuJoCo found diverged, and silently reset."""
+NOBODY: NDArray[np.intp] = np.zeros(0, dtype=np.intp)
+"""No simulation."""
 
 
 class Fields(Protocol):

@@ -1,7 +1,4 @@
-"""Loading MuJoCo models: Gymnasium's own or a user's file, with or without some of their actuators.
-
-May import from `warmstart.envs` only.
-"""
+"""Loading MuJoCo models: Gymnasium's own or a user's file, with or without some of their actuators."""
 
 import logging
 from collections.abc import Sequence

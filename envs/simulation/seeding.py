@@ -35,3 +35,15 @@ def masked_ids(options: dict[str, Any] | None, n: int) -> NDArray[np.int32]:
     if mask.shape != (n,) or mask.dtype != bool or not mask.any():
         raise WarmstartError(f"Expected a reset_mask of {n} booleans with at least one True, found {mask}.")
     return np.flatnonzero(mask).astype(np.int32)
+
+
+def check_state(found_task: str, found_n: int, task: str, n: int) -> None:
+    """See that a saved state is one of the same environments.
+
+    Raises:
+        WarmstartError: It is of another task or number of environments.
+    """
+    if (found_task, found_n) != (task, n):
+        raise WarmstartError(
+            f"Expected the state of {n} environments of {task}, found that of {found_n} of {found_task}."
+        )

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from stable_baselines3.common.logger import KVWriter, Logger
 
-from warmstart.agents.evaluation import EvaluationResult
+from warmstart.agents.algorithms.seams import EvaluationResult
 from warmstart.core.plain import Settings, State
 from warmstart.experiments.records.config import TrialConfig
 from warmstart.experiments.records.records import RECORDS, TIMES, RecordWriter

@@ -11,7 +11,7 @@ from warmstart.core.plain import Place, SettingError, State, placed, replaced, t
 from warmstart.experiments.records.config import ENCODER_ARM, PlannedTrial, TrialConfig
 from warmstart.experiments.study.arms import ResolvedArm
 from warmstart.transfer.encoders.sources import MissingWeightsError, find_weights, locate
-from warmstart.transfer.frames.source import seen_task
+from warmstart.transfer.frames.acting import seen_task
 from warmstart.transfer.pretraining.pretraining import PretrainingConfig
 
 _DECIDED = {

@@ -36,7 +36,7 @@ def estimate_seconds(plan: Plan, workers: int | None = None) -> float:
         workers: Trials at a time; None for the number of cores.
 
     Returns:
-        Seconds, good to perhaps a third: episodes get longer as agents learn, and compilation isn't timed.
+        Seconds, good to perhaps a third: episodes get longer as agents learn.
     """
     rates: dict[str, tuple[float, float]] = {}
     total, longest = 0.0, 0.0
@@ -76,7 +76,6 @@ def _measure(config: TrialConfig) -> tuple[float, float]:
     """Time one environment step of training and one evaluation. Returns: s per step, s per evaluation."""
     algorithm: AlgorithmConfig = config_from_json(config.algorithm)
     if isinstance(algorithm, PPOConfig):
-        algorithm = replace(algorithm, compile=False)
         steps = algorithm.n_envs * algorithm.n_steps
     else:
         algorithm = replace(algorithm, learning_starts=algorithm.batch_size // 2, buffer_size=10_000)

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from warmstart.agents.checkpoints.checkpoint import load_checkpoint
+from warmstart.agents.checkpoints.loading import load_checkpoint
 from warmstart.agents.settings.config import ALGORITHMS, AlgorithmConfig
 from warmstart.core.files import content_hash, file_hash
 from warmstart.core.plain import SettingError, placed, to_plain

@@ -10,6 +10,7 @@ from importlib import resources
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
+from warmstart.agents.settings.config import RETIRED
 from warmstart.agents.settings.vision import VisionConfig
 from warmstart.core.documents import Document, dump_yaml, parse_yaml, read_yaml
 from warmstart.core.errors import WarmstartError, unknown_name
@@ -294,12 +295,22 @@ def study_document(name: str | Path) -> Document:
         text = resources.files(_PRESETS).joinpath(f"{name}.yaml").read_text(encoding="utf-8")
         return parse_yaml(text, f"preset {name}")
     if path.is_dir() and (path / "study.yaml").is_file():
-        return read_yaml(path / "study.yaml")
+        return _without_retired(read_yaml(path / "study.yaml"))
     if path.is_file():
         return read_yaml(path)
     if path.suffix in (".yaml", ".yml") or len(path.parts) > 1:
         raise WarmstartError(f"There is no study file {path}. Presets: {', '.join(preset_names())}.")
     raise unknown_name("preset", str(name), preset_names())
+
+
+def _without_retired(document: Document) -> Document:
+    """A run's own study without settings that were resolved into it and are gone since."""
+    arms = [arm for arm in document.data.get("arms", ()) if isinstance(arm, dict)]
+    places = [(document.data, "algorithm"), (document.data, "source_algorithm")]
+    for owner, key in [*places, *((arm, "algorithm") for arm in arms)]:
+        if isinstance(owner.get(key), dict):
+            owner[key] = {name: value for name, value in owner[key].items() if name not in RETIRED}
+    return document
 
 
 def load_study(name: str | Path) -> Study:

@@ -6,8 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 from stable_baselines3.common.callbacks import BaseCallback
 
-from warmstart.agents.checkpoints.checkpoint import env_attribute
 from warmstart.core.plain import State
+from warmstart.envs.sb3 import env_attribute
 from warmstart.experiments.records.recorder import Recorder
 from warmstart.sim2real.world import TrainingWorld
 

@@ -19,7 +19,7 @@ from warmstart.envs.tasks.task import Task
 from warmstart.envs.vector import make_vec
 from warmstart.experiments.records.config import TRIALS, TrialConfig
 from warmstart.transfer.encoders.pretrained import pretrained_encoder
-from warmstart.transfer.frames.source import frame_size, source_frames
+from warmstart.transfer.frames.acting import frame_size, source_frames
 
 if TYPE_CHECKING:
     from warmstart.sim2real.randomization.randomization import Randomization

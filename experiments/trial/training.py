@@ -13,19 +13,20 @@ import numpy as np
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.callbacks import BaseCallback, CallbackList
 
-from warmstart.agents.algorithms.seams import Seams
+from warmstart.agents.algorithms.seams import EvaluationResult, Seams
 from warmstart.agents.build import build_agent, make_training_env
-from warmstart.agents.checkpoints.checkpoint import Checkpoint, env_attribute, save_checkpoint
+from warmstart.agents.checkpoints.checkpoint import Checkpoint, save_checkpoint
 from warmstart.agents.checkpoints.normalization import read, write
 from warmstart.agents.checkpoints.policy import Policy
-from warmstart.agents.evaluation import EvaluationCallback, EvaluationResult, evaluate, generators_kept
+from warmstart.agents.evaluation import EvaluationCallback, evaluate, generators_kept
 from warmstart.agents.extractors.seams import merge
 from warmstart.agents.settings.config import config_from_json
 from warmstart.core.errors import WarmstartError
 from warmstart.core.files import without_numpy, write_json
+from warmstart.envs.describe import describe
+from warmstart.envs.sb3 import env_attribute
 from warmstart.envs.simulation.layouts import Layout
 from warmstart.envs.tasks.task import Task
-from warmstart.envs.vector import make_vec
 from warmstart.experiments.records.claims import Claim, ClaimedError
 from warmstart.experiments.records.config import TrialConfig
 from warmstart.experiments.records.recorder import Recorder
@@ -335,9 +336,7 @@ def _layout(names: Sequence[str] | None, kind: Kind) -> Layout | None:
 
 def _evaluate_random(config: TrialConfig, recorder: Recorder, reality: "Reality | None") -> None:
     """Evaluate uniformly random actions: what returns are normalised by."""
-    probe = make_vec(config.task, 1, seed=0, n_threads=1)
-    space = probe.single_action_space
-    probe.close()
+    space = describe(config.task).action_space
     space.seed(config.evaluation_seed)
 
     def act(observations: Any) -> Any:

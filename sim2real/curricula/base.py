@@ -9,11 +9,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from warmstart.agents.algorithms.seams import EpisodeBatch, Feedback
-from warmstart.core.errors import WarmstartError, unknown_name
+from warmstart.core.errors import WarmstartError
 from warmstart.core.keyed import keys_of, uniforms
 from warmstart.core.plain import Count, Finite, State, check
-from warmstart.sim2real.randomization.distributions import LogUniform, Uniform
-from warmstart.sim2real.randomization.terms import Term, TermSource, When
+from warmstart.sim2real.curricula.positions import check_terms, nominal_positions
+from warmstart.sim2real.randomization.terms import Term, TermSource
 
 Floats = NDArray[np.float64]
 Ids = NDArray[Any]
@@ -97,8 +97,8 @@ class Curriculum(TermSource, Feedback):
         super().__init__(terms)
         self.settings, self.seed = settings, seed
         self.term_names = tuple(term.name for term in self.randomized)
-        _check_terms(self.randomized)
-        self.nominal = _nominal_positions(self.randomized, settings)
+        check_terms(self.randomized)
+        self.nominal = nominal_positions(self.randomized, settings.nominal)
         self.history: list[State] = []
         self._keys = keys_of([f"{term.name}|{term.operation}" for term in self.randomized])
         self._begun: dict[int, deque[tuple[Floats, float]]] = {}
@@ -273,67 +273,3 @@ class Curriculum(TermSource, Feedback):
             self._begun.setdefault(int(env), deque()).append((np.array(position), float(note)))
         self._recent = deque(map(bool, state["recent"]), maxlen=self.settings.window)
         self.history = [dict(entry) for entry in state["history"]]
-
-
-def scaled_interval(nominal: Floats, share: float) -> tuple[Floats, Floats]:
-    """Ends of the ranges that go a share of the way from nominal positions to 0 and to 1."""
-    return nominal * (1 - share), nominal + (1 - nominal) * share
-
-
-def _check_terms(terms: Sequence[Term]) -> None:
-    """Refuse terms that a curriculum can't widen."""
-    if not terms:
-        raise WarmstartError("A curriculum needs a term to widen, found none.")
-    for term in terms:
-        distribution = term.distribution
-        if not isinstance(distribution, Uniform | LogUniform):
-            raise WarmstartError(
-                f"{term.name}: a curriculum widens a range (uniform or log_uniform), not the distribution "
-                f"{distribution.name}; give it a range such as x0.5:x1.5."
-            )
-        if distribution.low == distribution.high:
-            raise WarmstartError(
-                f"{term.name}: the range is the single value {distribution.low:g}; a curriculum needs two "
-                "ends that differ."
-            )
-        if term.when != When() or term.probability != 1:
-            found = f"when: {term.when}" if term.when != When() else f"probability: {term.probability:g}"
-            raise WarmstartError(
-                f"{term.name}: a curriculum judges the value that held throughout an episode, so its terms "
-                f"are drawn at every episode; leave out {found}."
-            )
-        if term.each:
-            raise WarmstartError(
-                f"{term.name}: write a term for each parameter instead of each, or take them from "
-                "Randomization(terms, seed).expanded(env.parameters).randomized."
-            )
-    for name, count in Counter(term.name for term in terms).items():
-        if count > 1:
-            raise WarmstartError(f"{name}: a curriculum knows terms by name, and {count} are about this one.")
-
-
-def _nominal_positions(terms: Sequence[Term], settings: CurriculumSettings) -> Floats:
-    """Where in its widest range each term begins. Shape: (terms,)."""
-    known = [term.name for term in terms]
-    for name, given in settings.nominal.items():
-        if name not in known:
-            raise unknown_name("term in nominal", str(name), known)
-        low, high = terms[known.index(name)].distribution.bounds
-        if not low <= given <= high:
-            raise WarmstartError(
-                f"{name}: expected a nominal value within the widest range, {low:g} to {high:g}, found "
-                f"{given:g}."
-            )
-    found = []
-    for term in terms:
-        low, high = term.distribution.bounds
-        value = settings.nominal.get(term.name)
-        if value is None:
-            value = {"scale": 1.0, "add": 0.0}.get(term.operation)
-        if value is None:
-            found.append(0.5)
-            continue
-        ends = np.array([low, high, min(max(value, low), high)])
-        low, high, inside = np.log(ends) if isinstance(term.distribution, LogUniform) else ends
-        found.append((inside - low) / (high - low))
-    return np.array(found)

@@ -15,8 +15,8 @@ from warmstart.sim2real.curricula.base import (
     Finished,
     Floats,
     Ids,
-    scaled_interval,
 )
+from warmstart.sim2real.curricula.positions import scaled_interval
 from warmstart.sim2real.randomization.terms import Term
 
 

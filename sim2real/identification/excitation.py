@@ -1,7 +1,4 @@
-"""Which physical parameters recorded motion determines, before anything is fitted.
-
-May import envs.
-"""
+"""Which physical parameters recorded motion determines, before anything is fitted."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -11,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from warmstart.envs.tasks.task import Task
-from warmstart.sim2real.identification.normal_equations import Normal, invert
+from warmstart.sim2real.identification.fit import Normal, invert
 from warmstart.sim2real.identification.replay import Replay, read_parameters
 from warmstart.sim2real.identification.settings import WINDOW
 from warmstart.sim2real.identification.trajectories import Trajectories, robot_of
@@ -84,14 +81,14 @@ class Excitation:
         felt = alone <= weak
         errors, together = alone.copy(), dict[int, list[int]]()
         if felt.any():
-            places = np.flatnonzero(felt)
-            part = information[np.ix_(places, places)]
-            errors[places] = np.sqrt(np.diag(invert(part)))
+            indices = np.flatnonzero(felt)
+            part = information[np.ix_(indices, indices)]
+            errors[indices] = np.sqrt(np.diag(invert(part)))
             values, vectors = np.linalg.eigh(part)
             for value, direction in zip(values, vectors.T, strict=True):
                 if value * weak**2 >= 1:
                     continue
-                members = places[np.abs(direction) > 0.2 * np.abs(direction).max()]
+                members = indices[np.abs(direction) > 0.2 * np.abs(direction).max()]
                 for member in members:
                     together.setdefault(int(member), []).extend(int(m) for m in members if m != member)
         rows = []
@@ -145,5 +142,5 @@ def excitation(
 
 def nominal_information(replay: Replay) -> Floats:
     """What the windows say about the parameters if nominal physics is nearly right. Shape: (p, p)."""
-    residuals, by_start, by_place = replay.linearize(replay.nominal, replay.starts())
-    return Normal.of(replay.windows, np.zeros_like(residuals), by_start, by_place).information
+    residuals, by_start, by_parameter = replay.linearize(replay.nominal, replay.starts())
+    return Normal.of(replay.windows, np.zeros_like(residuals), by_start, by_parameter).information

@@ -1,12 +1,7 @@
-"""Files that recorded motion comes in: NumPy archives, CSV, Minari and LeRobot datasets.
-
-May import envs.
-"""
+"""Files that recorded motion comes in: NumPy archives, CSV, Minari and LeRobot datasets."""
 
 import csv
-import difflib
 import json
-import re
 import zlib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -17,15 +12,16 @@ import mujoco
 import numpy as np
 from numpy.typing import NDArray
 
-from warmstart.core.errors import MOST_NAMES, WarmstartError, unknown_name
-from warmstart.envs.simulation.dimensions import action_layout
+from warmstart.core.errors import WarmstartError, unknown_name
 from warmstart.envs.tasks.task import Task
 from warmstart.sim2real.identification.trajectories import (
     Floats,
     Trajectories,
     Trajectory,
-    columns,
+    missing,
+    pick_columns,
     robot_of,
+    split_episodes,
 )
 
 _DATA = "it needs a package that is not installed: pip install 'warmstart[data]'."
@@ -77,9 +73,9 @@ def read_npz(path: str | Path) -> Trajectories:
         arrays["ctrl"] = arrays["action"]
     for key in ("time", "qpos", "qvel", "ctrl"):
         if key not in arrays:
-            raise _missing("array", key, path, arrays)
+            raise missing("array", key, path, arrays)
     whole = Trajectory(Path(path).stem, arrays["time"], arrays["qpos"], arrays["qvel"], arrays["ctrl"])
-    return _split(whole, arrays.get("episode"))
+    return split_episodes(whole, arrays.get("episode"))
 
 
 def read_csv(path: str | Path, model: mujoco.MjModel, names: Mapping[str, str] | None = None) -> Trajectories:
@@ -112,11 +108,11 @@ def read_csv(path: str | Path, model: mujoco.MjModel, names: Mapping[str, str] |
             raise WarmstartError(f"{path}: expected {len(header)} cells in line {line}, found {len(row)}.")
     table = {name: [(line, row[i]) for line, row in rows] for i, name in enumerate(header)}
     numbers = {name: _numbers(path, name, cells) for name, cells in table.items() if name != "episode"}
-    parts = _pick(numbers, model, names or {}, str(path))
+    parts = pick_columns(numbers, model, names or {}, str(path))
     if "time" not in numbers:
-        raise _missing("column", "time", path, numbers)
+        raise missing("column", "time", path, numbers)
     episode = np.array([cell for _, cell in table["episode"]]) if "episode" in table else None
-    return _split(Trajectory(Path(path).stem, numbers["time"], *parts), episode)
+    return split_episodes(Trajectory(Path(path).stem, numbers["time"], *parts), episode)
 
 
 def read_minari(dataset: Any, period: float) -> Trajectories:
@@ -190,7 +186,7 @@ def read_lerobot(
             there = parquet.read_schema(file).names
             for key in wanted:
                 if key not in there:
-                    raise _missing("column", key, file, there)
+                    raise missing("column", key, file, there)
             tables.append(parquet.read_table(file, columns=list(wanted)).to_pydict())
         except (ArrowInvalid, OSError) as error:
             raise WarmstartError(f"Expected a Parquet file at {file}: {error}") from None
@@ -206,36 +202,11 @@ def read_lerobot(
             numbers.setdefault(own or (part if part not in numbers else f"{prefix}{part}"), data[key][:, i])
     for name in mapping:
         if name not in known:
-            raise _missing("column", name, folder, dict.fromkeys(known))
+            raise missing("column", name, folder, dict.fromkeys(known))
     order = np.lexsort((data["timestamp"], data["episode_index"]))
-    parts = _pick({k: v[order] for k, v in numbers.items()}, model, {}, str(folder))
+    parts = pick_columns({k: v[order] for k, v in numbers.items()}, model, {}, str(folder))
     whole = Trajectory(Path(folder).name, data["timestamp"][order], *parts)
-    return _split(whole, data["episode_index"][order])
-
-
-def _split(whole: Trajectory, episode: NDArray[Any] | None) -> Trajectories:
-    """Make a recording of every run of rows with the same episode id."""
-    if episode is None:
-        return Trajectories((whole,))
-    if not len(whole):
-        raise WarmstartError(f"{whole.name}: expected samples, found none.")
-    if episode.shape != (len(whole),):
-        raise WarmstartError(
-            f"{whole.name}: expected episode ids of shape ({len(whole)},), found {episode.shape}."
-        )
-    cuts = np.flatnonzero(episode[1:] != episode[:-1]) + 1
-    parts = zip(*(np.split(v, cuts) for v in (whole.time, whole.qpos, whole.qvel, whole.ctrl)), strict=True)
-    ids = episode[np.concatenate([[0], cuts]).astype(int)]
-    return Trajectories(
-        tuple(
-            Trajectory(f"{whole.name}, episode {_id(i)}", *part) for i, part in zip(ids, parts, strict=True)
-        )
-    )
-
-
-def _id(episode: Any) -> str:
-    """An episode's id as text; whole numbers that went through floats as whole numbers."""
-    return re.sub(r"^(-?\d+)\.0+$", r"\1", str(episode))
+    return split_episodes(whole, data["episode_index"][order])
 
 
 def _arrays(path: str | Path) -> dict[str, NDArray[Any]]:
@@ -274,15 +245,6 @@ def _load_minari(name: str) -> Any:
         raise unknown_name("Minari dataset on this machine:", name, minari.list_local_datasets()) from None
 
 
-def _missing(kind: str, name: str, where: str | Path, there: Iterable[str]) -> WarmstartError:
-    """The error for a column or array that a file lacks: what it has, and which of it comes near."""
-    names = list(there)
-    close = difflib.get_close_matches(name, names, n=3, cutoff=0.5)
-    hint = f" Did you mean {' or '.join(map(repr, close))}?" if close else ""
-    shown = ", ".join(names[:MOST_NAMES]) + (", …" if len(names) > MOST_NAMES else "")
-    return WarmstartError(f"Expected the {kind} {name!r} in {where}, found {shown or 'none'}.{hint}")
-
-
 def _numbers(path: str | Path, name: str, cells: Iterable[tuple[int, str]]) -> Floats:
     found = []
     for line, cell in cells:
@@ -293,32 +255,6 @@ def _numbers(path: str | Path, name: str, cells: Iterable[tuple[int, str]]) -> F
                 f"{path}: expected numbers in {name}, found {cell!r} in line {line}."
             ) from None
     return np.array(found)
-
-
-def _pick(
-    numbers: Mapping[str, Floats], model: mujoco.MjModel, names: Mapping[str, str], where: str
-) -> tuple[Floats, Floats, Floats]:
-    """Put the columns that are there into MuJoCo's order."""
-    for name in names:
-        if name not in numbers:
-            raise _missing("column", name, where, numbers)
-    there = {names.get(name, name): values for name, values in numbers.items()}
-    by_action = dict(zip(columns(model)["ctrl"], action_layout(model).names, strict=True))
-    parts = []
-    for kind in ("qpos", "qvel", "ctrl"):
-        found = []
-        for name in columns(model)[kind]:
-            stem, _, last = name.rpartition(".")
-            other = {"angle": "position", "position": "angle"}.get(last)
-            for spelling in (name, f"{stem}.{other}", by_action.get(name)):
-                if spelling in there:
-                    found.append(there[spelling])
-                    break
-            else:
-                raise _missing("column", name, where, there)
-        parts.append(np.stack(found, axis=1) if found else np.zeros((len(next(iter(there.values()))), 0)))
-    qpos, qvel, ctrl = parts
-    return qpos, qvel, ctrl
 
 
 def _feature_names(written: Any, key: str, size: int, folder: str | Path) -> list[str]:

@@ -1,6 +1,7 @@
 """Fit parameters and start states to windows of recorded motion by bounded Gauss-Newton.
 
-The start states are eliminated by a Schur complement, so that their number costs no memory.
+The start states are eliminated by a Schur complement, so that their number costs no memory. In the units of
+`replay`.
 """
 
 from dataclasses import dataclass
@@ -8,10 +9,18 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from warmstart.sim2real.identification.normal_equations import Normal, loss, window_losses
 from warmstart.sim2real.identification.replay import Replay
-from warmstart.sim2real.identification.windows import Floats
+from warmstart.sim2real.identification.windows import Floats, Windows
 
+ROBUST = 3.0
+"""Residuals (in units of the noise) from which on the soft-L1 loss grows linearly: contacts make outliers."""
+STUCK = 1.5
+"""Mean loss, and multiple of the usual one, from which on a window counts less: its start wasn't found."""
+DIRECTIONS = 3
+"""Rounds of limiting what a window says: along the parameters, then along what is known best to worst."""
+LEVERAGE = 3.0
+"""How much more than most windows one may say about a parameter. Where a contact is about to be made or
+lost, a derivative is enormous and holds over no distance: a few such windows would pin the parameters."""
 STEPS = (1.0, 0.3, 0.0)
 """Shares of a Gauss-Newton step that are tried."""
 DAMPINGS = (0.0, 1.0, 10.0, 100.0)
@@ -22,23 +31,142 @@ ITERATIONS = 6
 
 
 @dataclass(frozen=True)
+class Normal:
+    """Gauss-Newton's normal equations of all parameters, the start states eliminated (Schur complement).
+
+    Attributes:
+        information: What the data says about the parameters together. Shape: (p, p).
+        scores: Every window's gradient of half the loss by the parameters. Shape: (w, p).
+        own: Every window's equations of its start state. Shape: (w, 2 nv, 2 nv).
+        cross: What joins them with the parameters. Shape: (w, 2 nv, p).
+        pull: Gradient of half the loss by the start states. Shape: (w, 2 nv).
+    """
+
+    information: Floats
+    scores: Floats
+    own: Floats
+    cross: Floats
+    pull: Floats
+
+    @classmethod
+    def of(cls, windows: Windows, residuals: Floats, by_start: Floats, by_parameter: Floats) -> "Normal":
+        """Build them from what `Replay.linearize` returns, outliers weighted down as by `loss`."""
+        root = np.sqrt(1 / np.sqrt(1 + (residuals / ROBUST) ** 2))[..., None]
+        r, js, jp = residuals[..., None] * root, by_start * root, by_parameter * root
+        own = js.transpose(0, 2, 1) @ js
+        own += 1e-9 * (1 + own.trace(axis1=1, axis2=2))[:, None, None] * np.eye(own.shape[1])
+        cross, pull = js.transpose(0, 2, 1) @ jp, (js.transpose(0, 2, 1) @ r)[..., 0]
+        profiled = jp - js @ np.linalg.solve(own, cross)  # start states follow the parameters
+        weight = _weights(window_losses(windows, residuals), profiled)[:, None]
+        scores = weight * (profiled.transpose(0, 2, 1) @ r)[..., 0]
+        information = _information(profiled, weight[:, 0])
+        return cls(information, scores, own, cross, pull)
+
+    def follow(self, step: Floats, damping: float) -> Floats:
+        """Step of the start states that goes with one of the parameters. Shape: (w, 2 nv)."""
+        damped = self.own + damping * np.eye(self.own.shape[1])
+        return np.asarray(-np.linalg.solve(damped, (self.pull + self.cross @ step)[..., None])[..., 0])
+
+    def covariance(self, free: NDArray[np.bool_]) -> Floats:
+        """Covariance of the free parameters' estimates; the larger of two, per parameter.
+
+        Gauss-Newton's holds where residuals are independent noise; the sandwich of the windows' scores also
+        where a wrong model makes those of a window go together.
+        """
+        inverse = invert(self.information[np.ix_(free, free)])
+        scores = self.scores[:, free]
+        sandwich = inverse @ (scores.T @ scores) @ inverse
+        grow = np.sqrt(np.maximum(1.0, np.diag(sandwich) / np.diag(inverse)))
+        return np.asarray(inverse * np.outer(grow, grow))
+
+
+def _information(profiled: Floats, weight: Floats) -> Floats:
+    """What weighted windows say about the parameters together. Shape: (p, p)."""
+    return np.asarray((profiled.transpose(0, 2, 1) @ (profiled * weight[:, None, None])).sum(axis=0))
+
+
+def _weights(losses: Floats, profiled: Floats) -> Floats:
+    """How much windows count for the parameters.
+
+    None says more than `LEVERAGE` allows, along any parameter and along what is known best to worst of them.
+
+    Args:
+        losses: Mean loss of each. Shape: (w,).
+        profiled: Derivatives by the parameters, start states following. Shape: (w, m, p).
+
+    Returns:
+        From 0 to 1. Shape: (w,).
+    """
+    usual = STUCK * max(1.0, float(np.median(losses)))
+    found = np.minimum(1.0, (usual / np.maximum(losses, 1e-12)) ** 4)
+    directions = np.eye(profiled.shape[2])
+    weight = found
+    for _ in range(DIRECTIONS):
+        said = ((profiled @ directions) ** 2).sum(axis=1)
+        kept = np.sort(said, axis=0)[: max(1, round(0.95 * len(said)))]
+        # the mean where few windows say anything at all, as where contacts are rare
+        most = LEVERAGE * np.maximum(np.quantile(said, 0.75, axis=0), kept.mean(axis=0))
+        cap = np.minimum(1.0, most / np.maximum(said, 1e-12)).min(axis=1, initial=1.0, where=most > 0)
+        weight = np.minimum(weight, found * cap)
+        information = _information(profiled, weight)
+        scale = np.sqrt(np.maximum(np.diag(information), 1e-12))
+        directions = np.linalg.eigh(information / np.outer(scale, scale))[1] / scale[:, None]
+    return np.asarray(weight)
+
+
+def invert(information: Floats) -> Floats:
+    """Inverse of an information matrix; what it knows nothing about gets an enormous variance."""
+    scale = np.sqrt(np.maximum(np.diag(information), 1e-12))
+    values, vectors = np.linalg.eigh(information / np.outer(scale, scale))
+    inverse = (vectors / np.maximum(values, 1e-12)) @ vectors.T
+    return np.asarray(inverse / np.outer(scale, scale))
+
+
+def window_losses(windows: Windows, residuals: Floats) -> Floats:
+    """Mean loss of each window per measured number, in units of the noise: about 1 where all is explained.
+
+    A residual counts with its square where it is small, with 2 ROBUST times itself where it is large (soft
+    L1).
+
+    Args:
+        windows: What was measured.
+        residuals: As `Replay.residuals` or `Replay.linearize` return them. Shape: (..., w, m).
+
+    Returns:
+        Shape: (..., w).
+    """
+    size = windows.valid.sum(axis=1) * windows.span.size
+    soft = 2 * ROBUST**2 * (np.sqrt(1 + (residuals / ROBUST) ** 2) - 1)
+    return np.asarray(soft.sum(axis=-1) / size)
+
+
+def loss(losses: Floats) -> Floats:
+    """Mean of windows' losses, beyond `STUCK` only logarithmically. Shape: (..., w) to (...)."""
+    return np.asarray(
+        np.where(losses < STUCK, losses, STUCK * (1 + np.log(np.maximum(losses, STUCK) / STUCK))).mean(
+            axis=-1
+        )
+    )
+
+
+@dataclass(frozen=True)
 class Fit:
     """Parameters and start states that explain windows best.
 
     Attributes:
-        places: Parameters, as shares of their ranges. Shape: (p,).
+        normalised: Parameters, as shares of their ranges. Shape: (p,).
         starts: Offsets of start states, in units of the noise. Shape: (w, 2 nv).
         loss: Mean soft-L1 loss per measured number, in units of the noise.
     """
 
-    places: Floats
+    normalised: Floats
     starts: Floats
     loss: float
 
 
 def fit(
     replay: Replay,
-    places: Floats,
+    normalised: Floats,
     free: NDArray[np.bool_],
     starts: Floats | None = None,
     most: int = ITERATIONS,
@@ -50,24 +178,24 @@ def fit(
 
     Args:
         replay: The windows.
-        places: Where the parameters start. Shape: (p,).
+        normalised: Where the parameters start. Shape: (p,).
         free: Which of them are fitted. Shape: (p,).
         starts: Where the start states start; None is as measured.
         most: Iterations at most.
     """
     starts = replay.starts() if starts is None else starts
     windows, everyone = replay.windows, np.arange(len(starts))
-    losses, idle = window_losses(windows, replay.residuals(places[None], starts[None]))[0], 0
+    losses, idle = window_losses(windows, replay.residuals(normalised[None], starts[None]))[0], 0
     for iteration in range(most):
-        normal = Normal.of(windows, *replay.linearize(places, starts, ROUGH[iteration % len(ROUGH)]))
-        step = np.zeros_like(places)
+        normal = Normal.of(windows, *replay.linearize(normalised, starts, ROUGH[iteration % len(ROUGH)]))
+        step = np.zeros_like(normalised)
         step[free] = _bounded_step(
-            normal.information[np.ix_(free, free)], normal.scores.sum(axis=0)[free], places[free]
+            normal.information[np.ix_(free, free)], normal.scores.sum(axis=0)[free], normalised[free]
         )
-        moved = [np.clip(places + share * step, 0, 1) for share in (STEPS if free.any() else (0.0,))]
+        moved = [np.clip(normalised + share * step, 0, 1) for share in (STEPS if free.any() else (0.0,))]
         tried = np.array(
             [
-                [starts + normal.follow(each - places, damping) for damping in DAMPINGS] + [starts]
+                [starts + normal.follow(each - normalised, damping) for damping in DAMPINGS] + [starts]
                 for each in moved
             ]
         )
@@ -80,12 +208,12 @@ def fit(
         chosen = each[winner].argmin(axis=0)
         reached = each[winner, chosen, everyone]
         gain = 1 - loss(reached) / max(float(loss(losses)), 1e-12)
-        change = np.abs(moved[winner] - places).max(initial=0.0)
-        places, starts, losses = moved[winner], tried[winner, chosen, everyone], reached
+        change = np.abs(moved[winner] - normalised).max(initial=0.0)
+        normalised, starts, losses = moved[winner], tried[winner, chosen, everyone], reached
         idle = idle + 1 if gain < 1e-3 and change < 1e-3 else 0
         if idle == len(ROUGH):
             break
-    return Fit(places, starts, float(loss(losses)))
+    return Fit(normalised, starts, float(loss(losses)))
 
 
 def _compared(losses: Floats) -> Floats:
@@ -99,16 +227,16 @@ def _compared(losses: Floats) -> Floats:
     return np.asarray(differences[:, cut : losses.shape[1] - cut].mean(axis=1))
 
 
-def _bounded_step(information: Floats, gradient: Floats, places: Floats) -> Floats:
+def _bounded_step(information: Floats, gradient: Floats, normalised: Floats) -> Floats:
     """Gauss-Newton's step with those parameters held that it would push out of their range."""
-    held = np.zeros(len(places), dtype=bool)
-    step = np.zeros(len(places))
-    for _ in range(len(places)):
+    held = np.zeros(len(normalised), dtype=bool)
+    step = np.zeros(len(normalised))
+    for _ in range(len(normalised)):
         step[:] = 0
         part = information[np.ix_(~held, ~held)]
         ridge = 1e-9 * np.diag(np.diag(part)) + 1e-9 * np.eye(len(part))
         step[~held] = -np.linalg.solve(part + ridge, gradient[~held])
-        out = ((places <= 0) & (step < 0)) | ((places >= 1) & (step > 0))
+        out = ((normalised <= 0) & (step < 0)) | ((normalised >= 1) & (step > 0))
         if not (out & ~held).any():
             break
         held |= out
@@ -119,7 +247,7 @@ def _bounded_step(information: Floats, gradient: Floats, places: Floats) -> Floa
 def estimate_noise(replay: Replay, fitted: Fit) -> Floats:
     """Standard deviation of every dimension's noise from the residuals of a fit, outliers aside."""
     valid = replay.windows.valid
-    found = replay.residuals(fitted.places[None], fitted.starts[None])[0].reshape(*valid.shape, -1)[valid]
+    found = replay.residuals(fitted.normalised[None], fitted.starts[None])[0].reshape(*valid.shape, -1)[valid]
     spread = 1.4826 * np.median(np.abs(found), axis=0)
     mean_length = replay.windows.samples / len(replay.windows)
     spread /= np.sqrt(1 - 1 / mean_length)  # a start state is fitted to each window

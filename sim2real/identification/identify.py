@@ -5,42 +5,32 @@ estimated along (multiple shooting without continuity; the start states are elim
 so that their number costs no memory). `mujoco.sysid` (Gauss-Newton, too, with the same kind of intervals)
 isn't used: it rolls out from start states that are taken as exact, has one dense Jacobian for all unknowns,
 and compiles a model for each changed parameter, where `mujoco.batch` takes parameters per simulation with
-the semantics of a task's text. May import envs.
+the semantics of a task's text.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Annotated, Any
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.stats import t as student
 
 from warmstart.core.errors import WarmstartError
 from warmstart.core.plain import Bounds, Natural, read
-from warmstart.envs.batched import BatchedEnv
-from warmstart.envs.physics.batch import BatchParameters
-from warmstart.envs.physics.parameters import Parameters
-from warmstart.envs.simulation.fields import ModelFields
-from warmstart.envs.tasks.contexts import Change, Context
 from warmstart.envs.tasks.task import Task
-from warmstart.envs.vector import make_vec
+from warmstart.sim2real.identification.estimates import estimates, fitted_context, recipe, sensor_noise
 from warmstart.sim2real.identification.excitation import WEAK, Excitation, nominal_information
-from warmstart.sim2real.identification.fit import Fit, estimate_noise, fit
-from warmstart.sim2real.identification.normal_equations import Normal, window_losses
-from warmstart.sim2real.identification.replay import LAG, Replay, read_parameters
-from warmstart.sim2real.identification.result import Estimate, Identification, Losses
+from warmstart.sim2real.identification.fit import Fit, Normal, estimate_noise, fit, window_losses
+from warmstart.sim2real.identification.replay import Replay, read_parameters
+from warmstart.sim2real.identification.result import Identification, Losses
 from warmstart.sim2real.identification.settings import DELAY, WINDOW, FitSettings
-from warmstart.sim2real.identification.trajectories import Trajectories, columns, robot_of
+from warmstart.sim2real.identification.trajectories import Trajectories, robot_of
 from warmstart.sim2real.identification.windows import (
     Floats,
     Windows,
     cut_windows,
-    spread_of,
     window_length,
 )
-from warmstart.sim2real.randomization.distributions import TruncatedNormal
-from warmstart.sim2real.randomization.terms import Term
 
 Progress = Callable[[str], None]
 COARSE = 300
@@ -65,9 +55,6 @@ OFTEN = 0.1
 """Share of windows in which another delay must be the best, or they count as outliers."""
 SETTLED = 2.0
 """Largest time constants for which commands are taken into account before a window."""
-FLOOR = 0.05
-"""Smallest half-width of a recipe's interval, as a share of the value: what a model leaves out biases a fit
-by more than its statistical interval says."""
 
 
 def identify(
@@ -141,86 +128,66 @@ def identify(
         best = min(best, other, key=lambda each: each.loss)
 
     full = replay_of(train.spread(MOST))
-    full.delay, places = chosen, best.places
+    full.delay, normalised = chosen, best.normalised
     while True:
         for _ in range(ROUNDS):  # start states begin anew: they have grown used to earlier parameters
-            fitted = fit(full, places, free)
-            full.noise, places = estimate_noise(full, fitted), fitted.places
+            fitted = fit(full, normalised, free)
+            full.noise, normalised = estimate_noise(full, fitted), fitted.normalised
             say(f"fit of {full.windows.samples} samples: loss {fitted.loss:.4g}")
-        fitted = fit(full, places, free)
-        normal = Normal.of(full.windows, *full.linearize(fitted.places, fitted.starts))
+        fitted = fit(full, normalised, free)
+        normal = Normal.of(full.windows, *full.linearize(fitted.normalised, fitted.starts))
         known = normal.information[np.ix_(free, free)]
         again = Excitation.of([names[i] for i in np.flatnonzero(free)], known, weak)
         if again.identifiable.all():
             break
         judged = judged.updated(again)
         _check_identifiable(judged)
-        free, places = judged.identifiable, np.where(judged.identifiable, fitted.places, full.nominal)
+        free, normalised = judged.identifiable, np.where(judged.identifiable, fitted.normalised, full.nominal)
     told = replay_of(train.spread(TELLING))
     told.noise = coarse.noise = full.noise
-    late = _delay_range(told, fitted.places, chosen, range(low, high + 1))
+    late = _delay_range(told, fitted.normalised, chosen, range(low, high + 1))
     errors = np.zeros(len(names))
     # a fit anew ends elsewhere where contacts make the loss rough: that is part of the uncertainty
-    errors[free] = np.sqrt(np.diag(normal.covariance(free)) + (fitted.places - places)[free] ** 2)
+    errors[free] = np.sqrt(np.diag(normal.covariance(free)) + (fitted.normalised - normalised)[free] ** 2)
     checked = replay_of(held.spread(MOST // 3))
     checked.noise = full.noise
     losses = Losses(
         _replayed(coarse, full.nominal, low),
         fitted.loss,
         _replayed(checked, full.nominal, low),
-        _replayed(checked, fitted.places, chosen),
+        _replayed(checked, fitted.normalised, chosen),
     )
     spread = float(student.ppf(0.975, max(1, len(full.windows) - int(free.sum()))))
-    estimates = _estimates(task, full, fitted.places, spread * errors, free)
+    found = estimates(task, full, fitted.normalised, spread * errors, free)
     return Identification(
         str(task),
-        estimates,
+        found,
         {row.name: row.verdict for row in judged.rows if not row.identifiable},
         None if delay is None else chosen,
         None if delay is None else late,
-        full.lag(fitted.places[-1]) if lag else None,
-        _sensor_noise(task, full),
+        full.lag(fitted.normalised[-1]) if lag else None,
+        sensor_noise(task, full),
         {steps: each.loss for steps, each in delays.items()},
         losses,
         margin,
-        str(replace(task, context=fitted_context(task, estimates))),
-        _recipe(terms, estimates),
+        str(replace(task, context=fitted_context(task, found))),
+        recipe(terms, found),
         seed,
     )
 
 
-def fitted_context(task: Task, estimates: Sequence[Estimate]) -> Context:
-    """A task's context with fitted parameters; where it gives them already, their values are written out."""
-    estimates = [each for each in estimates if each.name != LAG]
-    if not task.context:
-        changes = [Change(e.name, e.operation, _round(e.number)) for e in estimates]  # type: ignore[arg-type]
-        return tuple(changes)
-    model = robot_of(task).model()
-    parameters = Parameters(model)
-    batch = BatchParameters(parameters, ModelFields([model]))
-    batch.apply([0], [task.context])
-    batch.bind([(e.name, e.operation) for e in estimates]).apply(  # type: ignore[misc]
-        [0], np.array([[e.number for e in estimates]])
-    )
-    written = []
-    for name in dict.fromkeys(p.name for e in estimates for p in parameters.select(e.name)):
-        values = tuple(_round(v) for v in batch.values([name])[0])
-        written.append(Change(name, "set", values if len(values) > 1 else values[0]))
-    return task.context + tuple(written)
-
-
-def _replayed(replay: Replay, places: Floats, delay: int) -> float:
+def _replayed(replay: Replay, normalised: Floats, delay: int) -> float:
     """Loss of given physics on the windows, with the start states that suit it best."""
     replay.delay = delay
-    return fit(replay, places, np.zeros(len(places), dtype=bool)).loss
+    return fit(replay, normalised, np.zeros(len(normalised), dtype=bool)).loss
 
 
-def _delay_range(replay: Replay, places: Floats, chosen: int, delays: range) -> tuple[int, int]:
+def _delay_range(replay: Replay, normalised: Floats, chosen: int, delays: range) -> tuple[int, int]:
     """Fewest and most control steps by which commands are late, where that changes from window to window."""
-    losses, none = [], np.zeros(len(places), dtype=bool)
+    losses, none = [], np.zeros(len(normalised), dtype=bool)
     for replay.delay in delays:
-        starts = fit(replay, places, none).starts
-        losses.append(window_losses(replay.windows, replay.residuals(places[None], starts[None]))[0])
+        starts = fit(replay, normalised, none).starts
+        losses.append(window_losses(replay.windows, replay.residuals(normalised[None], starts[None]))[0])
     numbers = replay.windows.valid.sum(axis=1) * replay.windows.span.size
     own, least = losses[delays.index(chosen)], np.min(losses, axis=0)
     told = ((own - least) * numbers > SURE) & (least < CLEARLY * own)
@@ -259,76 +226,3 @@ def _split(
     train = np.concatenate([block[:cut] for block, cut in zip(blocks, cuts, strict=True)])
     held = np.concatenate([block[cut:] for block, cut in zip(blocks, cuts, strict=True)])
     return windows.take(train), windows.take(held)
-
-
-def _estimates(
-    task: Task, replay: Replay, places: Floats, widths: Floats, free: NDArray[np.bool_]
-) -> tuple[Estimate, ...]:
-    parameters = Parameters(replay.model)
-    resolved = parameters.resolve(task.context)
-    numbers = replay.values(places)
-    found = []
-    for i in np.flatnonzero(free):
-        if replay.names[i] == LAG:
-            now, low, high = (
-                replay.lag(min(max(place, 0.0), 1.0))
-                for place in (places[i], places[i] - widths[i], places[i] + widths[i])
-            )
-            found.append(Estimate(LAG, "set", now, low, high, "s", 0.0, now, bool(places[i] >= 1 - 1e-6)))
-            continue
-        term, number = replay.terms[i], float(numbers[i])
-        low, high = term.distribution.bounds
-        half = float(widths[i]) * (high - low)
-        first = parameters.select(term.parameters[0])[0]
-        column = parameters.columns[first.name]
-        # the one component that a number stands for: gravity's third, friction's first
-        component = int(np.abs(resolved[column]).argmax())
-        nominal = float(resolved[column][component])
-        value = {"scale": nominal * number, "add": nominal + number}.get(term.operation, number)
-        at_bound = bool(places[i] <= 1e-6 or places[i] >= 1 - 1e-6)
-        found.append(
-            Estimate(
-                term.parameters[0],
-                term.operation,
-                number,
-                number - half,
-                number + half,
-                first.unit,
-                nominal,
-                value,
-                at_bound,
-            )
-        )
-    return tuple(found)
-
-
-def _sensor_noise(task: Task, replay: Replay) -> dict[str, float]:
-    """Noise of measured positions and velocities, by the names that the task's observation has for them."""
-    model, stds = replay.model, np.asarray(replay.noise)
-    env = make_vec(task, 1, n_threads=1)
-    assert isinstance(env, BatchedEnv)  # see `robot_of`
-    seen = env.observation_layout.names
-    env.close()
-    named = columns(model)
-    found = dict(zip(named["qpos"], spread_of(model, stds[: model.nv]), strict=True))
-    found |= zip(named["qvel"], stds[model.nv :], strict=True)
-    return {name: _round(std) for name, std in found.items() if name in seen}
-
-
-def _recipe(terms: Sequence[Term], estimates: Sequence[Estimate]) -> dict[str, Any]:
-    """Truncated normal distributions about the fit, as wide as its interval, cut off at twice that."""
-    written = {}
-    for term in terms:
-        for each in estimates:
-            if each.name != term.parameters[0]:
-                continue
-            half = max((each.high - each.low) / 2, FLOOR * abs(each.number))
-            bottom, top = term.distribution.bounds
-            low, high = max(each.number - 2 * half, bottom), min(each.number + 2 * half, top)
-            about = TruncatedNormal(_round(each.number), _round(half / 1.96), _round(low), _round(high))
-            written[each.name] = replace(term, distribution=about).to_json()
-    return written
-
-
-def _round(number: float) -> float:
-    return float(f"{number:.4g}")

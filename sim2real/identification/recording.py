@@ -1,7 +1,4 @@
-"""Record a simulated robot's motion under excitation signals or a policy.
-
-May import envs.
-"""
+"""Record a simulated robot's motion under excitation signals or a policy."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace

@@ -3,7 +3,7 @@
 Of a window the start state is unknown, since it was measured with noise, and is estimated along with the
 parameters: a window that starts at measured velocities would blame their errors on the physics (errors in
 variables). Everything is in units of the noise (residuals, start states) or of the range that a parameter
-may come from (0 to 1). May import envs.
+may come from (0 to 1).
 """
 
 from collections.abc import Mapping, Sequence
@@ -69,7 +69,7 @@ class Replay:
         self._most_left = float(np.exp(-self._period / lag)) if lag else 0.0
         self.names = (*(term.name for term in self.terms), *([LAG] if lag else []))
         self.nominal = np.append(
-            _nominal_places(self._parameters, self.terms, task.context), [0.0] * bool(lag)
+            normalised_nominal(self._parameters, self.terms, task.context), [0.0] * bool(lag)
         )
         jacobian = len(windows) * (1 + 4 * self.model.nv + 2 * len(self.names))
         self._sims = BatchStepper(self.model, min(MOST_SIMS, jacobian), n_threads)
@@ -84,11 +84,11 @@ class Replay:
         """Where start states are estimated from: as they were measured, 0. Shape: (w, 2 nv)."""
         return np.zeros((len(self.windows), 2 * self.model.nv))
 
-    def residuals(self, places: Floats, starts: Floats) -> Floats:
+    def residuals(self, normalised: Floats, starts: Floats) -> Floats:
         """Predicted minus measured, in units of the noise, 0 where nothing was measured.
 
         Args:
-            places: Parameters, between 0 and 1. Shape: (k, p).
+            normalised: Parameters, between 0 and 1. Shape: (k, p).
             starts: Offsets of start states from the measured ones, in units of the noise. Shape:
                 (k, w, 2 nv).
 
@@ -97,15 +97,17 @@ class Replay:
         """
         k, w = starts.shape[:2]
         window = np.tile(np.arange(w), k)
-        return self._run(np.repeat(places, w, axis=0), starts.reshape(k * w, -1), window).reshape(k, w, -1)
+        return self._run(np.repeat(normalised, w, axis=0), starts.reshape(k * w, -1), window).reshape(
+            k, w, -1
+        )
 
     def linearize(
-        self, places: Floats, starts: Floats, steps: tuple[float, float] = FINE
+        self, normalised: Floats, starts: Floats, steps: tuple[float, float] = FINE
     ) -> tuple[Floats, Floats, Floats]:
         """Residuals and their derivatives, by central differences in one batch.
 
         Args:
-            places: Shape: (p,).
+            normalised: Shape: (p,).
             starts: Shape: (w, 2 nv).
             steps: Of start states and parameters; see `FINE`.
 
@@ -113,10 +115,10 @@ class Replay:
             Residuals (w, m), derivatives by start states (w, m, 2 nv) and by parameters (w, m, p), where
             m = t · 2 nv.
         """
-        n, p = starts.shape[1], len(places)
-        step, place_step = steps
-        up, down = (np.clip(places + sign * place_step, 0, 1) for sign in (1, -1))
-        shifted, moved = (np.repeat(each[None], 1 + 2 * (n + p), axis=0) for each in (places, starts))
+        n, p = starts.shape[1], len(normalised)
+        step, parameter_step = steps
+        up, down = (np.clip(normalised + sign * parameter_step, 0, 1) for sign in (1, -1))
+        shifted, moved = (np.repeat(each[None], 1 + 2 * (n + p), axis=0) for each in (normalised, starts))
         for i in range(n):
             moved[1 + i, :, i] += step
             moved[1 + n + i, :, i] -= step
@@ -124,33 +126,33 @@ class Replay:
             shifted[1 + 2 * n + i, i], shifted[1 + 2 * n + p + i, i] = up[i], down[i]
         found = self.residuals(shifted, moved).reshape(len(moved), len(starts), -1)
         by_start = (found[1 : 1 + n] - found[1 + n : 1 + 2 * n]) / (2 * step)
-        by_place = found[1 + 2 * n : 1 + 2 * n + p] - found[1 + 2 * n + p :]
-        by_place /= (up - down)[:, None, None]
-        return found[0], by_start.transpose(1, 2, 0), by_place.transpose(1, 2, 0)
+        by_parameter = found[1 + 2 * n : 1 + 2 * n + p] - found[1 + 2 * n + p :]
+        by_parameter /= (up - down)[:, None, None]
+        return found[0], by_start.transpose(1, 2, 0), by_parameter.transpose(1, 2, 0)
 
-    def _run(self, places: Floats, starts: Floats, window: NDArray[np.intp]) -> Floats:
+    def _run(self, normalised: Floats, starts: Floats, window: NDArray[np.intp]) -> Floats:
         """Residuals of simulations, each of one window. Shape: (k, t, 2 nv)."""
         size = self._sims.nsim
         return np.concatenate(
             [
-                self._run_batch(places[i : i + size], starts[i : i + size], window[i : i + size])
+                self._run_batch(normalised[i : i + size], starts[i : i + size], window[i : i + size])
                 for i in range(0, len(window), size)
             ]
         )
 
-    def _run_batch(self, places: Floats, starts: Floats, window: NDArray[np.intp]) -> Floats:
+    def _run_batch(self, normalised: Floats, starts: Floats, window: NDArray[np.intp]) -> Floats:
         windows, nv, n = self.windows, self.model.nv, len(window)
         ids = np.arange(n, dtype=np.intp)
         offsets = starts * self.noise
         if self.terms:
-            self._binding.apply(ids, self.values(places)[:, self._column])
+            self._binding.apply(ids, self.values(normalised)[:, self._column])
         self._sims.reset(ids)
         self._qpos[:n] = add(self.model, windows.qpos[window, 0], offsets[:, :nv])
         self._qvel[:n] = windows.qvel[window, 0] + offsets[:, nv:]
         length, first = windows.valid.shape[1], windows.lead - self.delay
         found = np.empty((n, length, 2 * nv))
         output = windows.ctrl[window, 0]
-        left = places[:, -1:] * self._most_left if self._most_left else np.zeros((n, 1))
+        left = normalised[:, -1:] * self._most_left if self._most_left else np.zeros((n, 1))
         for k in range(first if self._most_left else 0):
             output = left * output + (1 - left) * windows.ctrl[window, k]
         for t in range(length):
@@ -170,9 +172,9 @@ class Replay:
         left = place * self._most_left
         return float(-self._period / np.log(left)) if left > 0 else 0.0
 
-    def values(self, places: Floats) -> Floats:
-        """Factors, offsets or values of the terms from the parameters' places. Shape: (..., terms)."""
-        columns = [term.distribution.quantile(places[..., i]) for i, term in enumerate(self.terms)]
+    def values(self, normalised: Floats) -> Floats:
+        """Factors, offsets or values of the terms from the parameters' normalised. Shape: (..., terms)."""
+        columns = [term.distribution.quantile(normalised[..., i]) for i, term in enumerate(self.terms)]
         return np.stack(columns, axis=-1)
 
 
@@ -211,7 +213,7 @@ def check_parameters(task: Task, parameters: Mapping[str, Any]) -> None:
     """
     terms, model = read_parameters(parameters), _model(task)
     known = Parameters(model)
-    _nominal_places(known, terms, task.context)
+    normalised_nominal(known, terms, task.context)
     batch = BatchParameters(known, ModelFields([model]))
     batch.apply([0], [task.context])
     binding, column = _bound(batch, terms)
@@ -230,10 +232,10 @@ def _model(task: Task) -> mujoco.MjModel:
     return model
 
 
-def _nominal_places(parameters: Parameters, terms: Sequence[Term], context: Context) -> Floats:
+def normalised_nominal(parameters: Parameters, terms: Sequence[Term], context: Context) -> Floats:
     """Where the nominal physics lies within the terms' ranges. Shape: (p,)."""
     values = parameters.resolve(context)
-    places = []
+    normalised = []
     for term in terms:
         low, high = term.distribution.bounds
         number = {"scale": 1.0, "add": 0.0}.get(term.operation)
@@ -253,8 +255,8 @@ def _nominal_places(parameters: Parameters, terms: Sequence[Term], context: Cont
                 f"Expected a range of {term.name} with the nominal value in it ({number:g}), found "
                 f"{low:g} to {high:g}."
             )
-        places.append((number - low) / (high - low))
-    return np.array(places)
+        normalised.append((number - low) / (high - low))
+    return np.array(normalised)
 
 
 def _bound(batch: BatchParameters, terms: Sequence[Term]) -> tuple[Binding, NDArray[np.intp]]:

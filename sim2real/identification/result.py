@@ -7,6 +7,8 @@ from typing import Any
 
 import yaml
 
+from warmstart.core.plain import Settings
+
 
 @dataclass(frozen=True)
 class Estimate:
@@ -90,11 +92,11 @@ class Identification:
     losses: Losses
     margin: float
     task_text: str
-    recipe: dict[str, Any]
+    recipe: Settings
     seed: int
 
     @property
-    def imperfections(self) -> dict[str, Any]:
+    def imperfections(self) -> Settings:
         """Delay, lag and noise, as `Imperfections` reads them, without those that there aren't."""
         found: dict[str, Any] = {}
         if self.delays and self.delays[1]:
@@ -142,7 +144,7 @@ class Identification:
         ]
         return rows
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> Settings:
         """Plain values."""
         written = asdict(self)
         written["delay_losses"] = {str(key): value for key, value in self.delay_losses.items()}

@@ -1,18 +1,21 @@
 """Recorded motion of a robot, real or simulated, and its checks.
 
 Positions and velocities are MuJoCo's `qpos` and `qvel` (m, rad, quaternions; m/s, rad/s), controls its
-`ctrl`. May import envs.
+`ctrl`.
 """
 
-from collections.abc import Iterator, Mapping
+import difflib
+import re
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import mujoco
 import numpy as np
 from numpy.typing import NDArray
 
-from warmstart.core.errors import WarmstartError, unknown_name
+from warmstart.core.errors import MOST_NAMES, WarmstartError, unknown_name
 from warmstart.envs.frames.options import sees_pixels
 from warmstart.envs.robots.base import MujocoTask
 from warmstart.envs.robots.table import robots
@@ -220,3 +223,58 @@ def _check_quaternions(item: Trajectory, model: mujoco.MjModel) -> None:
                 f"{item.name}: expected unit quaternions (w, x, y, z), found one of length {lengths[row]:g} "
                 f"in {columns(model)['qpos'][start]} and following, sample {row}."
             )
+
+
+def missing(kind: str, name: str, where: str | Path, there: Iterable[str]) -> WarmstartError:
+    """The error for a column or array that a file lacks: what it has, and which of it comes near."""
+    names = list(there)
+    close = difflib.get_close_matches(name, names, n=3, cutoff=0.5)
+    hint = f" Did you mean {' or '.join(map(repr, close))}?" if close else ""
+    shown = ", ".join(names[:MOST_NAMES]) + (", …" if len(names) > MOST_NAMES else "")
+    return WarmstartError(f"Expected the {kind} {name!r} in {where}, found {shown or 'none'}.{hint}")
+
+
+def split_episodes(whole: Trajectory, episode: NDArray[Any] | None) -> Trajectories:
+    """Make a recording of every run of rows with the same episode id."""
+    if episode is None:
+        return Trajectories((whole,))
+    if not len(whole):
+        raise WarmstartError(f"{whole.name}: expected samples, found none.")
+    if episode.shape != (len(whole),):
+        raise WarmstartError(
+            f"{whole.name}: expected episode ids of shape ({len(whole)},), found {episode.shape}."
+        )
+    cuts = np.flatnonzero(episode[1:] != episode[:-1]) + 1
+    parts = zip(*(np.split(v, cuts) for v in (whole.time, whole.qpos, whole.qvel, whole.ctrl)), strict=True)
+    ids = episode[np.concatenate([[0], cuts]).astype(int)]
+    # whole numbers that went through floats are shown as whole numbers
+    shown = [re.sub(r"^(-?\d+)\.0+$", r"\1", str(i)) for i in ids]
+    return Trajectories(
+        tuple(Trajectory(f"{whole.name}, episode {i}", *part) for i, part in zip(shown, parts, strict=True))
+    )
+
+
+def pick_columns(
+    numbers: Mapping[str, Floats], model: mujoco.MjModel, names: Mapping[str, str], where: str
+) -> tuple[Floats, Floats, Floats]:
+    """Put the columns that are there into MuJoCo's order."""
+    for name in names:
+        if name not in numbers:
+            raise missing("column", name, where, numbers)
+    there = {names.get(name, name): values for name, values in numbers.items()}
+    by_action = dict(zip(columns(model)["ctrl"], action_layout(model).names, strict=True))
+    parts = []
+    for kind in ("qpos", "qvel", "ctrl"):
+        found = []
+        for name in columns(model)[kind]:
+            stem, _, last = name.rpartition(".")
+            other = {"angle": "position", "position": "angle"}.get(last)
+            for spelling in (name, f"{stem}.{other}", by_action.get(name)):
+                if spelling in there:
+                    found.append(there[spelling])
+                    break
+            else:
+                raise missing("column", name, where, there)
+        parts.append(np.stack(found, axis=1) if found else np.zeros((len(next(iter(there.values()))), 0)))
+    qpos, qvel, ctrl = parts
+    return qpos, qvel, ctrl

@@ -1,7 +1,4 @@
-"""Pieces of recorded motion of about the same length, and differences of positions.
-
-May import envs.
-"""
+"""Pieces of recorded motion of about the same length, and differences of positions."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
@@ -10,6 +7,7 @@ from itertools import pairwise
 import mujoco
 import numpy as np
 from numpy.typing import NDArray
+from scipy.spatial.transform import Rotation
 
 from warmstart.core.errors import WarmstartError
 from warmstart.core.plain import Positive, read
@@ -123,9 +121,8 @@ def range_of_motion(trajectories: Iterable[Trajectory], model: mujoco.MjModel) -
     with a thousandth of the most mobile one's range.
     """
     items = list(trajectories)
-    zero = np.broadcast_to(np.array(model.qpos0), (1, model.nq))
     qpos, qvel = (np.concatenate([getattr(item, k) for item in items]) for k in ("qpos", "qvel"))
-    moved = subtract(model, qpos, np.broadcast_to(zero, qpos.shape))
+    moved = subtract(model, qpos, np.broadcast_to(model.qpos0, qpos.shape))
     spans = [np.ptp(moved, axis=0), np.ptp(qvel, axis=0)]
     return np.concatenate([np.maximum(span, 1e-3 * span.max() + 1e-9) for span in spans])
 
@@ -136,14 +133,10 @@ def subtract(model: mujoco.MjModel, qpos: Floats, other: Floats) -> Floats:
         return np.asarray(qpos - other)
     found = np.empty((len(qpos), model.nv))
     for q, v, turns in _parts(model):
-        if not turns:
+        if turns:
+            found[:, v : v + 3] = (_rotation(other, q).inv() * _rotation(qpos, q)).as_rotvec()
+        else:
             found[:, v] = qpos[:, q] - other[:, q]
-            continue
-        w, x = _product(other[:, q : q + 4] * [1, -1, -1, -1], qpos[:, q : q + 4])
-        x = np.where(w[:, None] < 0, -x, x)
-        sine = np.linalg.norm(x, axis=1)
-        angle = 2 * np.arctan2(sine, np.abs(w))
-        found[:, v : v + 3] = x * np.where(sine > 1e-12, angle / np.maximum(sine, 1e-12), 2.0)[:, None]
     return found
 
 
@@ -153,16 +146,17 @@ def add(model: mujoco.MjModel, qpos: Floats, velocity: Floats) -> Floats:
         return np.asarray(qpos + velocity)
     found = np.empty_like(qpos)
     for q, v, turns in _parts(model):
-        if not turns:
+        if turns:
+            turned = _rotation(qpos, q) * Rotation.from_rotvec(velocity[:, v : v + 3])
+            found[:, q : q + 4] = turned.as_quat(scalar_first=True)
+        else:
             found[:, q] = qpos[:, q] + velocity[:, v]
-            continue
-        turn = velocity[:, v : v + 3]
-        half = np.linalg.norm(turn, axis=1)[:, None] / 2
-        step = np.concatenate([np.cos(half), turn * np.sinc(half / np.pi) / 2], axis=1)
-        w, x = _product(qpos[:, q : q + 4], step)
-        rotated = np.concatenate([w[:, None], x], axis=1)
-        found[:, q : q + 4] = rotated / np.linalg.norm(rotated, axis=1)[:, None]
     return found
+
+
+def _rotation(qpos: Floats, start: int) -> Rotation:
+    """Rotations whose quaternions start somewhere in positions. Shape: (n, nq)."""
+    return Rotation.from_quat(qpos[:, start : start + 4], scalar_first=True)
 
 
 def spread_of(model: mujoco.MjModel, stds: Floats) -> Floats:
@@ -186,10 +180,3 @@ def _parts(model: mujoco.MjModel) -> Iterable[tuple[int, int, bool]]:
         turns = q in turning
         yield q, v, turns
         q, v = (q + 4, v + 3) if turns else (q + 1, v + 1)
-
-
-def _product(a: Floats, b: Floats) -> tuple[Floats, Floats]:
-    """Real and imaginary parts of products of quaternions. Shapes: (n,) and (n, 3)."""
-    w = a[:, 0] * b[:, 0] - (a[:, 1:] * b[:, 1:]).sum(axis=1)
-    x = a[:, :1] * b[:, 1:] + b[:, :1] * a[:, 1:] + np.cross(a[:, 1:], b[:, 1:])
-    return w, x

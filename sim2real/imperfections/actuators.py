@@ -9,13 +9,13 @@ from typing_extensions import override
 from warmstart.core.errors import WarmstartError
 from warmstart.envs.tasks.hooks import Ids
 from warmstart.sim2real.imperfections.imperfections import Imperfections
+from warmstart.sim2real.imperfections.numbers import Numbers
 from warmstart.sim2real.imperfections.stages import (
     DelayStage,
     Floats,
     LossStage,
     Moment,
     NoiseStage,
-    Numbers,
     Part,
     RepeatStage,
     Stage,

@@ -8,8 +8,9 @@ from warmstart.core.plain import State
 from warmstart.envs.tasks.hooks import Ids, Perturbation, PerturbedEnv
 from warmstart.sim2real.imperfections.actuators import action_stages
 from warmstart.sim2real.imperfections.imperfections import Imperfections
+from warmstart.sim2real.imperfections.numbers import Numbers
 from warmstart.sim2real.imperfections.sensors import observation_stages
-from warmstart.sim2real.imperfections.stages import Array, Floats, Moment, Numbers, Stage
+from warmstart.sim2real.imperfections.stages import Array, Floats, Moment, Stage
 
 
 def perturbations(imperfections: Imperfections, seed: int) -> tuple[Perturbation, ...]:

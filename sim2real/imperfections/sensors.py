@@ -7,6 +7,7 @@ from typing_extensions import override
 
 from warmstart.envs.tasks.hooks import Ids
 from warmstart.sim2real.imperfections.imperfections import Imperfections
+from warmstart.sim2real.imperfections.numbers import Numbers
 from warmstart.sim2real.imperfections.stages import (
     ENDLESS,
     DelayStage,
@@ -14,7 +15,6 @@ from warmstart.sim2real.imperfections.stages import (
     LossStage,
     Moment,
     NoiseStage,
-    Numbers,
     Part,
     Stage,
     Steps,

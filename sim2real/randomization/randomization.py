@@ -1,9 +1,9 @@
 """Domain randomization: draws of terms over physical and visual parameters, by key."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import pairwise
-from typing import Annotated, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,9 +11,10 @@ from scipy.special import ndtr, ndtri
 
 from warmstart.core.errors import WarmstartError, unknown_name
 from warmstart.core.keyed import keys_of, uniforms
-from warmstart.core.plain import Before, Bounds, Settings, State, check, read, unquoted
+from warmstart.core.plain import Settings, State, read
 from warmstart.envs.physics.parameters import Parameters
 from warmstart.envs.tasks.contexts import Operation
+from warmstart.sim2real.randomization.correlations import Correlation, copula
 from warmstart.sim2real.randomization.distributions import Uniform
 from warmstart.sim2real.randomization.terms import Term, TermSource, read_term
 
@@ -21,21 +22,6 @@ Floats = NDArray[np.float64]
 Ids = NDArray[Any]
 _NEUTRAL: Mapping[Operation, float] = {"scale": 1.0, "add": 0.0, "set": np.nan}
 """What leaves a parameter as it is."""
-
-
-@dataclass(frozen=True)
-class Correlation:
-    """Two terms whose draws go together; with one that says ``each``, each of its parameters' draws does."""
-
-    between: tuple[str, str]
-    """Names of the terms."""
-    r: Annotated[float, Before(unquoted), Bounds(-1, 1)]
-    """Correlation of the Gaussian copula that joins them."""
-
-    def __post_init__(self) -> None:
-        check(self)
-        if self.between[0] == self.between[1]:
-            raise WarmstartError(f"A correlation is between two terms, found {list(self.between)}.")
 
 
 class Randomization(TermSource):
@@ -66,7 +52,7 @@ class Randomization(TermSource):
         super().__init__(terms)
         self.seed = seed
         self.correlations = tuple(correlations)
-        self._copula = _copula(self.randomized, self.correlations)
+        self._copula = copula(self.randomized, self.correlations)
         self._drawn_as = tuple(_distinct(self.randomized) if drawn_as is None else drawn_as)
         self._keys = keys_of(self._drawn_as)
         self._chances = keys_of([f"{name}|applied" for name in self._drawn_as])
@@ -234,7 +220,7 @@ def read_terms(written: Settings) -> tuple[tuple[Term, ...], tuple[Correlation, 
             raise unknown_name("term to correlate", name, terms)
     pairs = [(terms[each.between[0]].name, terms[each.between[1]].name) for each in together]
     correlations = tuple(Correlation(pair, each.r) for pair, each in zip(pairs, together, strict=True))
-    _copula(tuple(terms.values()), correlations)  # what can't be drawn together is refused here already
+    copula(tuple(terms.values()), correlations)  # what can't be drawn together is refused here already
     return tuple(terms.values()), correlations
 
 
@@ -257,51 +243,3 @@ def _distinct(terms: Sequence[Term]) -> list[str]:
         seen[name] = seen.get(name, -1) + 1
         names.append(f"{name}|{seen[name]}" if seen[name] else name)
     return names
-
-
-def _copula(
-    terms: Sequence[Term], correlations: Sequence[Correlation]
-) -> tuple[NDArray[np.intp], Floats] | None:
-    """The terms that go together, and what makes correlated normal numbers of independent ones.
-
-    Returns:
-        Positions, shape (k,), and a symmetric matrix, shape (k, k); None where nothing is correlated.
-    """
-    if not correlations:
-        return None
-    names = [term.name for term in terms]
-    matrix = np.eye(len(terms))
-    for correlation in correlations:
-        for name in correlation.between:
-            if name not in names:
-                raise unknown_name("term to correlate", name, names)
-            if names.count(name) > 1:
-                raise WarmstartError(
-                    f"Expected one term called {name} to correlate, found {names.count(name)}."
-                )
-        i, j = (names.index(name) for name in correlation.between)
-        if terms[i].each and terms[j].each:
-            raise WarmstartError(
-                f"Expected each: true in one of two correlated terms at most, found it in {names[i]} and "
-                f"{names[j]}: nothing says which of their parameters belong together."
-            )
-        if terms[i].when != terms[j].when:
-            raise WarmstartError(
-                f"{names[i]} is drawn at {terms[i].when} and {names[j]} at {terms[j].when}: only what is "
-                "drawn together can be correlated."
-            )
-        if matrix[i, j] not in (0.0, correlation.r):
-            raise WarmstartError(
-                f"The correlation of {names[i]} and {names[j]} is given twice, as {matrix[i, j]:g} and "
-                f"{correlation.r:g}."
-            )
-        matrix[i, j] = matrix[j, i] = correlation.r
-    together = np.flatnonzero((matrix != np.eye(len(terms))).any(axis=0))
-    values, vectors = np.linalg.eigh(matrix[np.ix_(together, together)])
-    if values[0] < -1e-9:
-        listed = ", ".join(f"{' and '.join(c.between)} {c.r:g}" for c in correlations)
-        raise WarmstartError(
-            f"These correlations contradict one another: no numbers can have all of {listed}. Give ones "
-            "nearer to 0."
-        )
-    return together, (vectors * np.sqrt(np.maximum(values, 0))) @ vectors.T

@@ -1,4 +1,4 @@
-"""Named randomizations for the tasks: ``light``, ``medium`` and ``heavy``. May import envs.
+"""Named randomizations for the tasks: ``light``, ``medium`` and ``heavy``.
 
 Few of the ranges have a source, which is named beside them. The others are our own choice, since nobody has
 measured how wrong Gymnasium's models are:
@@ -11,23 +11,23 @@ measured how wrong Gymnasium's models are:
 """
 
 from collections.abc import Mapping
-from typing import Any
 
 from warmstart.core.errors import WarmstartError, unknown_name
+from warmstart.core.plain import Settings
 from warmstart.envs.robots.table import robots
 from warmstart.envs.tasks.task import Task
-from warmstart.sim2real.randomization.randomization import Correlation, read_terms
+from warmstart.sim2real.randomization.correlations import Correlation
+from warmstart.sim2real.randomization.randomization import read_terms
 from warmstart.sim2real.randomization.terms import Term
 
 LEVELS = ("light", "medium", "heavy")
-Terms = Mapping[str, Any]
 
 
-def _each(text: str) -> dict[str, Any]:
+def _each(text: str) -> Settings:
     return {"range": text, "each": True}
 
 
-def _log(text: str) -> dict[str, Any]:
+def _log(text: str) -> Settings:
     return {"range": text, "distribution": "log_uniform"}
 
 
@@ -36,7 +36,7 @@ def _log(text: str) -> dict[str, Any]:
 # 1.2. All others are ours. Motors are weaker sooner than stronger, as batteries sag. Contacts (their time
 # constant) get softer by more than harder, since time constants of few timesteps make simulations unstable.
 # The inertia of a rotor behind a gear is seldom on a data sheet (the Go1 tasks scale it by 1.0 to 1.05 only).
-PARTS: Mapping[str, Terms] = {
+PARTS: Mapping[str, Settings] = {
     "mass": {"light": _each("x0.9:x1.1"), "medium": _each("x0.75:x1.3"), "heavy": _each("x0.6:x1.5")},
     "motor": {"light": "x0.95:x1.05", "medium": "x0.8:x1.1", "heavy": "x0.7:x1.2"},
     "friction": {"light": "x0.8:x1.2", "medium": "x0.6:x1.4", "heavy": _log("x0.33:x2")},
@@ -54,7 +54,7 @@ def recipe_tasks() -> tuple[str, ...]:
     return tuple(task_id for task_id, robot in robots().items() if robot.recipe_parts)
 
 
-def recipe(task: Task, level: str) -> dict[str, Any]:
+def recipe(task: Task, level: str) -> Settings:
     """A named randomization of a task's physics, as `read_terms` takes it.
 
     Args:
@@ -100,9 +100,7 @@ def ranges(task: Task, level: str) -> dict[str, str]:
     return found
 
 
-def randomize_terms(
-    written: str | Mapping[str, Any], task: Task
-) -> tuple[tuple[Term, ...], tuple[Correlation, ...]]:
+def randomize_terms(written: str | Settings, task: Task) -> tuple[tuple[Term, ...], tuple[Correlation, ...]]:
     """Read a randomization: a recipe's name, or terms, on top of a recipe where they name one.
 
     ``medium``, ``{torso.mass: x0.5:x2}`` and ``{recipe: light, torso.mass: x0.5:x2}`` are such.

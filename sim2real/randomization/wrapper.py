@@ -1,4 +1,4 @@
-"""Domain randomization for one plain Gymnasium environment, MuJoCo's or any other. May import envs."""
+"""Domain randomization for one plain Gymnasium environment, MuJoCo's or any other."""
 
 import warnings
 from collections.abc import Mapping, Sequence
@@ -8,11 +8,14 @@ from typing import Any
 import gymnasium
 import mujoco
 import numpy as np
+from typing_extensions import override
 
 from warmstart.core.errors import WarmstartError
+from warmstart.core.plain import Settings
 from warmstart.envs.single_env import AttributePhysics, ModelPhysics, SingleEnv
 from warmstart.envs.tasks.task import Task
-from warmstart.sim2real.randomization.randomization import Correlation, Randomization, read_terms
+from warmstart.sim2real.randomization.correlations import Correlation
+from warmstart.sim2real.randomization.randomization import Randomization, read_terms
 from warmstart.sim2real.randomization.recipes import randomize_terms
 from warmstart.sim2real.randomization.terms import Term, When
 
@@ -52,7 +55,7 @@ class RandomizedEnv(SingleEnv):
     def __init__(
         self,
         env: gymnasium.Env[Any, Any],
-        randomize: str | Mapping[str, Any],
+        randomize: str | Settings,
         *,
         seed: int | None = None,
     ) -> None:
@@ -82,8 +85,8 @@ class RandomizedEnv(SingleEnv):
             self.randomization.seed = seed
         return super().reset(seed=seed, options=options)
 
+    @override
     def step(self, action: Any) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
-        """See `SingleEnv.step`; what is drawn anew for it is in ``info["drawn"]``."""
         elapsed = np.array([self._elapsed])
         changes = self.randomization.changes_within and bool(self.randomization.due(elapsed, _NO_PERIOD)[0])
         observation, reward, terminated, truncated, info = super().step(action)
@@ -102,7 +105,7 @@ class RandomizedEnv(SingleEnv):
         return observation, reward, terminated, truncated, info
 
 
-def _read(randomize: str | Mapping[str, Any], inner: Any) -> tuple[tuple[Term, ...], tuple[Correlation, ...]]:
+def _read(randomize: str | Settings, inner: Any) -> tuple[tuple[Term, ...], tuple[Correlation, ...]]:
     """Read terms, or a recipe for the task that an environment is."""
     if not (isinstance(randomize, str) or (isinstance(randomize, Mapping) and "recipe" in randomize)):
         return read_terms(randomize)

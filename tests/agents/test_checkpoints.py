@@ -28,9 +28,9 @@ from warmstart.agents.checkpoints.checkpoint import (
     Checkpoint,
     checkpoint_of,
     describe,
-    load_checkpoint,
     save_checkpoint,
 )
+from warmstart.agents.checkpoints.loading import load_checkpoint
 from warmstart.agents.checkpoints.normalization import read
 from warmstart.agents.checkpoints.sb3_zip import described_space, write_sb3_zip
 from warmstart.agents.checkpoints.spaces import space_from_json, space_to_json

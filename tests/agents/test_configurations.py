@@ -3,9 +3,6 @@
 import dataclasses
 import json
 import logging
-import os
-import subprocess
-import sys
 from typing import Any
 
 import numpy as np
@@ -17,8 +14,8 @@ from warmstart.agents.build import build_agent, make_training_env
 from warmstart.agents.checkpoints.normalization import FastVecNormalize
 from warmstart.agents.settings.config import ALGORITHMS, PPOConfig, SACConfig, TD3Config, config_from_json
 from warmstart.agents.settings.defaults import PPO_TASKS, SAC_TASKS, TD3_TASKS, default_config
-from warmstart.core import threads
 from warmstart.core.errors import WarmstartError
+from warmstart.core.plain import SettingError, replaced
 
 TABLES: dict[str, Any] = {"ppo": PPO_TASKS, "sac": SAC_TASKS, "td3": TD3_TASKS}
 CASES = [(name, task) for name, table in TABLES.items() for task in table]
@@ -54,12 +51,19 @@ def test_unknown_names_and_values_are_errors() -> None:
         default_config("ppo2", "CartPole-v1")
     with pytest.raises(WarmstartError, match="Did you mean 'learning_rate'"):
         config_from_json({"algorithm": "sac", "learnin_rate": 1.0})
-    with pytest.raises(WarmstartError, match=r"gamma has to be at least 0\.0 and at most 1\.0, found 2"):
+    with pytest.raises(WarmstartError, match="gamma: expected a number from 0 to 1, found 2"):
         PPOConfig(gamma=2)
     with pytest.raises(WarmstartError, match="minibatch of one"):
         PPOConfig(n_envs=5, n_steps=5, batch_size=12)
     with pytest.raises(WarmstartError, match="stochastic"):
         TD3Config(use_sde=True)
+
+
+@pytest.mark.parametrize("cls", ALGORITHMS.values())
+def test_configurations_written_with_a_retired_setting_are_read(cls: Any) -> None:
+    assert config_from_json(cls().to_json() | {"compile": "auto"}) == cls()
+    with pytest.raises(SettingError, match="Unknown setting 'compile'"):
+        replaced(cls(), {"compile": False})
 
 
 @pytest.mark.parametrize("cls", ALGORITHMS.values())
@@ -121,17 +125,3 @@ def test_settings_reach_the_agent() -> None:
     assert np.allclose(noisy.action_noise._sigma, 0.25)
     plain = PPOConfig(n_envs=2, n_steps=8, batch_size=16)
     assert isinstance(make_training_env(plain, "Hopper-v5", 0), FastVecNormalize)
-
-
-def test_threads_are_decided_before_torch() -> None:
-    code = (
-        "import sys; from warmstart.core.threads import decide_threads; decide_threads(1);"
-        "assert 'torch' not in sys.modules;"
-        "import torch, os; print(torch.get_num_threads(), os.environ['MKL_NUM_THREADS'])"
-    )
-    env = {k: v for k, v in os.environ.items() if k not in threads.POOL_VARIABLES}
-    out = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True, check=True)
-    assert out.stdout.split() == ["1", "1"]
-    with pytest.raises(WarmstartError, match="at least 1 thread"):
-        threads.decide_threads(0)
-    assert threads.available_cores() >= 1

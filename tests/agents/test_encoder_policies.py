@@ -19,7 +19,8 @@ from tests.agents.pixel_task import (
 )
 from warmstart.agents.algorithms.seams import Seams
 from warmstart.agents.algorithms.trainability import Rule, Trainability
-from warmstart.agents.checkpoints.checkpoint import load_checkpoint, save_checkpoint
+from warmstart.agents.checkpoints.checkpoint import save_checkpoint
+from warmstart.agents.checkpoints.loading import load_checkpoint
 from warmstart.agents.checkpoints.normalization import vec_normalize
 from warmstart.agents.checkpoints.sb3_zip import write_sb3_zip
 from warmstart.agents.extractors.extractor import EncoderExtractor

@@ -1,4 +1,4 @@
-"""With empty seams and without compilation, results equal stable-baselines3's bit for bit."""
+"""With empty seams, results equal stable-baselines3's bit for bit."""
 
 from typing import Any
 
@@ -11,6 +11,7 @@ from stable_baselines3.common.utils import LinearSchedule
 from stable_baselines3.common.vec_env import VecNormalize
 
 from tests.agents.conftest import DictTask, assert_same, gym_env, vectorise
+from warmstart.agents.algorithms import ppo
 from warmstart.agents.algorithms.ppo import PPO
 from warmstart.agents.algorithms.sac import SAC
 from warmstart.agents.algorithms.td3 import TD3
@@ -64,6 +65,18 @@ def test_ppo(case: str) -> None:
     moments = [m.policy.optimizer.state_dict()["state"] for m in (ours, theirs)]
     for key, state in moments[1].items():
         assert all(torch.equal(torch.as_tensor(v), moments[0][key][n]) for n, v in state.items())
+
+
+def test_ppo_without_its_fast_path(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The folder `agents/fast` could be deleted: autograd gives the same bits."""
+    settings = {"n_steps": 32, "batch_size": 64, "seed": 0, "device": "cpu"}
+    sooner = PPO("MlpPolicy", vec_normalize(gym_env("Hopper-v5")), **settings).learn(512)
+    assert sooner._update is not None
+    monkeypatch.setattr(ppo, "fast_actor", lambda policy, rows: None)
+    monkeypatch.setattr(ppo, "fast_update", lambda model, last: None)
+    later = PPO("MlpPolicy", vec_normalize(gym_env("Hopper-v5")), **settings).learn(512)
+    assert later._update is None
+    assert_same(later, sooner)
 
 
 def test_ppo_with_timeouts_and_raw_observations() -> None:

@@ -1,4 +1,4 @@
-"""Evaluation is the same every time and leaves training as it was; normalisers, compilation."""
+"""Evaluation is the same every time and leaves training as it was; normalisers."""
 
 import random
 from typing import Any
@@ -10,13 +10,11 @@ from numpy.typing import NDArray
 from stable_baselines3.common.vec_env import VecNormalize
 
 from tests.agents.conftest import DictTask, assert_same, gym_env, vectorise
-from warmstart.agents.algorithms.ppo import PPO
-from warmstart.agents.algorithms.seams import Feedback, Seams
+from warmstart.agents.algorithms.seams import EvaluationResult, Feedback, Seams
 from warmstart.agents.build import build_agent, make_training_env
 from warmstart.agents.checkpoints.normalization import NormalizerState, align, read, vec_normalize, write
 from warmstart.agents.checkpoints.policy import Policy
-from warmstart.agents.evaluation import EvaluationCallback, EvaluationResult, evaluate
-from warmstart.agents.fast import compilation
+from warmstart.agents.evaluation import EvaluationCallback, evaluate
 from warmstart.agents.settings.config import PPOConfig, SACConfig, TD3Config
 from warmstart.core.errors import WarmstartError
 
@@ -154,62 +152,6 @@ def test_statistics_are_aligned_by_index() -> None:
     assert out.tolist() == [3.0, 0.0, 1.0]
     with pytest.raises(WarmstartError, match="3 dimensions holds 3"):
         align(np.zeros(3), np.array([3]), np.zeros(1))
-
-
-SETTING: dict[str, Any] = {"n_steps": 32, "batch_size": 64, "n_epochs": 2, "seed": 0, "device": "cpu"}
-
-
-def test_without_a_compiler_training_goes_on_and_says_so(
-    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    monkeypatch.setenv("PATH", "/nowhere")
-    monkeypatch.delenv("CXX", raising=False)
-    monkeypatch.setitem(compilation._state, "failed", False)
-    agent = PPO("MlpPolicy", gym_env("Hopper-v5", 4), compile=True, **SETTING).learn(256)
-    assert caplog.text.count("no C++ compiler was found") == 1
-    monkeypatch.setitem(compilation._state, "failed", False)
-    assert_same(agent, PPO("MlpPolicy", gym_env("Hopper-v5", 4), **SETTING).learn(256))
-
-
-def test_auto_compiles_only_long_trainings(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(compilation._state, "failed", False)
-    assert not compilation.compilation_wanted("auto", 600_000, 10)
-    assert compilation.compilation_wanted("auto", 50_000_000, 10)
-    assert compilation.compilation_wanted(True, 1, 1)
-    assert not compilation.compilation_wanted(False, 50_000_000, 10)
-
-
-@pytest.mark.parametrize("tanh", [True, False])
-def test_the_compiled_formulas_agree_up_to_rounding(monkeypatch: pytest.MonkeyPatch, tanh: bool) -> None:
-    """The function itself, without torch.compile, against SB3's own update."""
-    monkeypatch.setattr(torch, "compile", lambda function, **_: function)
-    monkeypatch.setattr(compilation, "has_compiler", lambda: True)
-    monkeypatch.setitem(compilation._state, "failed", False)
-    kwargs = {"activation_fn": torch.nn.Tanh if tanh else torch.nn.ReLU, "net_arch": [20, 12]}
-    settings = {**SETTING, "policy_kwargs": kwargs, "ent_coef": 0.01, "learning_rate": 3e-3}
-    models = [
-        PPO("MlpPolicy", gym_env("Hopper-v5", 4), compile=c, **settings).learn(128) for c in (True, False)
-    ]
-    assert models[0]._update.compiled.ready  # type: ignore[union-attr]
-    for name, value in models[1].policy.state_dict().items():
-        assert torch.allclose(models[0].policy.state_dict()[name], value, atol=2e-5), name
-    for name in ("train/loss", "train/value_loss", "train/approx_kl", "train/entropy_loss"):
-        a, b = (m.logger.name_to_value[name] for m in models)
-        assert a == pytest.approx(b, rel=1e-3, abs=1e-6)
-
-
-@pytest.mark.slow
-def test_compiled_training(monkeypatch: pytest.MonkeyPatch, tmp_path: Any) -> None:
-    if not compilation.has_compiler():
-        pytest.skip("no C++ compiler on this machine")
-    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path))
-    monkeypatch.setitem(compilation._state, "failed", False)
-    models = [
-        PPO("MlpPolicy", gym_env("Hopper-v5", 4), compile=c, **SETTING).learn(128) for c in (True, False)
-    ]
-    assert models[0]._update.compiled.ready  # type: ignore[union-attr]
-    for name, value in models[1].policy.state_dict().items():
-        assert torch.allclose(models[0].policy.state_dict()[name], value, atol=1e-5), name
 
 
 @pytest.mark.slow

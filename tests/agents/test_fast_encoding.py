@@ -19,7 +19,6 @@ from warmstart.agents.encoders.fast_encoding import (
     feature_error,
     live_places,
     native_bfloat16,
-    resolve_precision,
 )
 from warmstart.agents.encoders.packed import PositiveMaxPool
 from warmstart.agents.encoders.preprocessing import Preprocessing
@@ -154,8 +153,6 @@ def test_settings_are_checked() -> None:
         fast(encoder_of(), n_threads=0)
     with pytest.raises(WarmstartError, match="Unknown precision 'float16'"):
         fast(encoder_of(), "float16")  # type: ignore[arg-type]
-    with pytest.raises(WarmstartError, match="Unknown precision 'float16'"):
-        resolve_precision("float16")  # type: ignore[arg-type]
 
 
 @needs_bfloat16
@@ -166,7 +163,6 @@ def test_bfloat16_errs_by_less_than_one_percent(text: str) -> None:
     assert encode.precision == "bfloat16"
     assert 0 < encode.error < TOLERANCE
     assert 0 < feature_error(encoder, FRAMES[40:72], "auto") < TOLERANCE
-    assert resolve_precision("auto") == torch.bfloat16
 
 
 @needs_bfloat16
@@ -194,8 +190,6 @@ def test_what_bfloat16_gets_wrong_in_every_frame_is_subtracted() -> None:
 def test_without_bfloat16_arithmetic_auto_is_float32(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(fast_encoding, "native_bfloat16", lambda: False)
     assert fast(encoder_of()).precision == "float32"
-    assert resolve_precision("auto") == torch.float32
-    assert resolve_precision("bfloat16") == torch.bfloat16
 
 
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])

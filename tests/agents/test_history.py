@@ -8,11 +8,12 @@ from gymnasium import spaces
 from gymnasium.vector import AutoresetMode, SyncVectorEnv
 
 from warmstart.agents.build import build_agent, make_training_env
-from warmstart.agents.checkpoints.checkpoint import load_checkpoint, save_checkpoint
+from warmstart.agents.checkpoints.checkpoint import save_checkpoint
+from warmstart.agents.checkpoints.loading import load_checkpoint
 from warmstart.agents.checkpoints.policy import Policy
 from warmstart.agents.evaluation import evaluate
-from warmstart.agents.observing.base import read_vision
 from warmstart.agents.observing.history import AdaptationExtractor, HistoryVision
+from warmstart.agents.observing.table import read_vision
 from warmstart.agents.settings.config import PPOConfig, SACConfig
 from warmstart.core.errors import WarmstartError
 from warmstart.envs.sb3 import as_sb3
@@ -154,7 +155,7 @@ def test_a_saved_environment_goes_on_bit_for_bit():
 @pytest.mark.parametrize(
     "config",
     [
-        PPOConfig(n_envs=2, n_steps=16, batch_size=16, n_epochs=1, net_arch=(8,), compile=False),
+        PPOConfig(n_envs=2, n_steps=16, batch_size=16, n_epochs=1, net_arch=(8,)),
         SACConfig(n_envs=2, buffer_size=100, learning_starts=8, batch_size=8, net_arch=(8,)),
     ],
     ids=["ppo", "sac"],

@@ -11,13 +11,15 @@ from stable_baselines3.common.policies import MultiInputActorCriticPolicy
 from warmstart.agents.algorithms.seams import Seams
 from warmstart.agents.algorithms.trainability import Trainability
 from warmstart.agents.build import build_agent, make_training_env
-from warmstart.agents.checkpoints.checkpoint import checkpoint_of, load_checkpoint, save_checkpoint
+from warmstart.agents.checkpoints.checkpoint import checkpoint_of, save_checkpoint
+from warmstart.agents.checkpoints.loading import load_checkpoint
 from warmstart.agents.checkpoints.policy import Policy
 from warmstart.agents.checkpoints.sb3_zip import write_sb3_zip
 from warmstart.agents.evaluation import evaluate
 from warmstart.agents.observing.asymmetric import ASYMMETRIC_POLICIES, AsymmetricActorCriticPolicy
-from warmstart.agents.observing.base import StackedVision, read_vision
+from warmstart.agents.observing.base import StackedVision
 from warmstart.agents.observing.privileged import ContextExtractor, PrivilegedEnv, PrivilegedVision
+from warmstart.agents.observing.table import read_vision
 from warmstart.agents.settings.config import PPOConfig, SACConfig, TD3Config
 from warmstart.core.errors import WarmstartError
 from warmstart.envs.sb3 import as_sb3
@@ -28,7 +30,7 @@ from warmstart.transfer.carry.source import environment_layouts
 
 TASK = "InvertedPendulum-v5"
 CONFIGS = {
-    "ppo": PPOConfig(n_envs=4, n_steps=16, batch_size=32, n_epochs=2, net_arch=(8,), compile=False),
+    "ppo": PPOConfig(n_envs=4, n_steps=16, batch_size=32, n_epochs=2, net_arch=(8,)),
     "sac": SACConfig(n_envs=4, buffer_size=200, learning_starts=16, batch_size=8, net_arch=(8,)),
     "td3": TD3Config(
         n_envs=4, buffer_size=200, learning_starts=16, batch_size=8, net_arch=(8,), normalize_obs=True
@@ -305,7 +307,6 @@ def relative_value_error(vision, seed):
         net_arch=(32,),
         log_std_init=-3.0,
         normalize_reward=False,
-        compile=False,
     )
     env = make_training_env(config, TASK, seed, context_source=Randomization(terms, seed), vision=vision)
     model = build_agent(config, env, seed, seams=Seams(trainability=Trainability.frozen("@actor")))

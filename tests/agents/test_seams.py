@@ -85,9 +85,15 @@ def test_target_of_a_frozen_critic_stands_still(cls: Any) -> None:
     assert {n for n in moved(model, before) if n.startswith("critic_target.qf1")}
 
 
+def critic_first(steps: int) -> Trainability:
+    """Train only the critic until so many environment steps; a shared extractor waits as well."""
+    wait = Piecewise(((0, 0.0), (steps, 1.0)))
+    return Trainability((Rule("@actor", wait), Rule("@shared", wait)))
+
+
 @pytest.mark.parametrize("cls", ALGORITHMS)
 def test_critic_first_then_the_actor(cls: Any) -> None:
-    model = build(cls, Seams(trainability=Trainability.critic_first(96)))
+    model = build(cls, Seams(trainability=critic_first(96)))
     before = tensors(model)
     actor = {
         n for n in before if n.startswith(("actor", "action_net", "log_std", "mlp_extractor.policy_net"))
@@ -114,7 +120,7 @@ def test_shared_extractor_waits_while_the_critic_is_fitted() -> None:
             return self.net(x)  # type: ignore[no-any-return]
 
     kwargs = {"features_extractor_class": Extractor, "net_arch": [16]}
-    model = build(PPO, Seams(trainability=Trainability.critic_first(64), policy_kwargs=kwargs))
+    model = build(PPO, Seams(trainability=critic_first(64), policy_kwargs=kwargs))
     before = tensors(model)
     model.learn(32)
     shared = {n for n in before if "features_extractor" in n}

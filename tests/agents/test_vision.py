@@ -7,7 +7,8 @@ import pytest
 import torch
 
 from warmstart.agents.build import build_agent, make_training_env
-from warmstart.agents.checkpoints.checkpoint import load_checkpoint, save_checkpoint
+from warmstart.agents.checkpoints.checkpoint import save_checkpoint
+from warmstart.agents.checkpoints.loading import load_checkpoint
 from warmstart.agents.checkpoints.policy import Policy
 from warmstart.agents.encoders.encoder import EncoderConfig, make_encoder
 from warmstart.agents.evaluation import evaluate
@@ -18,7 +19,7 @@ from warmstart.agents.settings.vision import VisionConfig
 from warmstart.core.errors import WarmstartError
 from warmstart.envs.vector import make_vec
 
-PPO = PPOConfig(n_envs=2, n_steps=16, batch_size=16, n_epochs=1, net_arch=(8,), compile=False)
+PPO = PPOConfig(n_envs=2, n_steps=16, batch_size=16, n_epochs=1, net_arch=(8,))
 
 
 def fitted(task, **settings):

@@ -1,12 +1,23 @@
 """Plain values to typed fields and back."""
 
+import math
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import pytest
 
 from warmstart.core.errors import WarmstartError
-from warmstart.core.plain import SettingError, placed, replaced, setting_names, to_plain
+from warmstart.core.plain import (
+    Before,
+    Finite,
+    SettingError,
+    placed,
+    read,
+    replaced,
+    setting_names,
+    to_plain,
+    unquoted,
+)
 
 
 @dataclass(frozen=True)
@@ -89,3 +100,14 @@ def test_a_mistake_is_told_from_further_out() -> None:
 
     with pytest.raises(SettingError, match=r"^target: no such task"):
         placed(("target",), refuse)
+
+
+def test_numbers_may_be_written_as_text_where_it_is_said() -> None:
+    kind = Annotated[Finite, Before(unquoted)]
+    assert read(kind, "1e-3") == 0.001
+    for written, message in (
+        ("wide", "expected a number, found 'wide'"),
+        (math.inf, "that is finite, found inf"),
+    ):
+        with pytest.raises(SettingError, match=message):
+            read(kind, written)

@@ -8,20 +8,22 @@ import torch
 from gymnasium import spaces
 
 from warmstart.agents.build import build_agent, make_training_env
-from warmstart.agents.checkpoints.checkpoint import checkpoint_of, load_checkpoint, save_checkpoint
+from warmstart.agents.checkpoints.checkpoint import checkpoint_of, save_checkpoint
+from warmstart.agents.checkpoints.loading import load_checkpoint
 from warmstart.agents.checkpoints.normalization import NormalizerState
 from warmstart.agents.evaluation import evaluate
 from warmstart.agents.observing.history import HistoryVision
 from warmstart.agents.observing.privileged import PrivilegedVision
 from warmstart.agents.settings.config import PPOConfig
 from warmstart.core.errors import WarmstartError
-from warmstart.sim2real.adaptation import distill, history_normalizer, student_of, teacher_seams
+from warmstart.sim2real.adaptation import distill, teacher_seams
 from warmstart.sim2real.randomization.randomization import Randomization, read_terms
 from warmstart.sim2real.reality import load_reality
+from warmstart.sim2real.student import history_normalizer, student_of
 
 TASK = "InvertedPendulum-v5"
 TERMS = {"gear": "x0.3:x1.2", "pole.mass": "x0.5:x3"}
-CONFIG = PPOConfig(n_envs=8, n_steps=64, batch_size=64, n_epochs=4, net_arch=(16,), compile=False)
+CONFIG = PPOConfig(n_envs=8, n_steps=64, batch_size=64, n_epochs=4, net_arch=(16,))
 SMALL = {"seed": 0, "steps": 1600, "iterations": 2, "frames": 4, "n_envs": 8, "hidden": (16,)}
 
 

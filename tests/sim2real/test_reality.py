@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from warmstart.agents.algorithms.ppo import PPO
-from warmstart.agents.checkpoints.checkpoint import load_checkpoint, save_checkpoint
+from warmstart.agents.checkpoints.checkpoint import save_checkpoint
+from warmstart.agents.checkpoints.loading import load_checkpoint
 from warmstart.agents.evaluation import evaluate
 from warmstart.core.errors import WarmstartError
 from warmstart.core.plain import read

@@ -13,10 +13,18 @@ import torch
 
 from warmstart.core.errors import WarmstartError, unknown_name
 from warmstart.transfer.carry.matching import Matching
-from warmstart.transfer.carry.networks import Network, networks, target_of
+from warmstart.transfer.carry.networks import (
+    Network,
+    Widening,
+    add_noise,
+    networks,
+    target_of,
+    widen,
+    widen_columns,
+    widen_rows,
+)
 from warmstart.transfer.carry.report import Action, TransferEntry
 from warmstart.transfer.carry.scaling import ActionScaling, Affine
-from warmstart.transfer.carry.widening import Widening, add_noise, widen, widen_columns, widen_rows
 
 Tensors = Mapping[str, torch.Tensor]
 Layer = tuple[torch.Tensor, torch.Tensor]

@@ -11,17 +11,14 @@ from gymnasium.spaces.utils import flatdim
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.vec_env import VecEnv
 
-from warmstart.agents.checkpoints.checkpoint import (
-    Checkpoint,
-    checkpoint_of,
-    env_attribute,
-    load_checkpoint,
-)
+from warmstart.agents.checkpoints.checkpoint import Checkpoint, checkpoint_of
+from warmstart.agents.checkpoints.loading import load_checkpoint
 from warmstart.core.errors import WarmstartError
+from warmstart.envs.describe import describe
 from warmstart.envs.robots.table import observation_layout
+from warmstart.envs.sb3 import env_attribute
 from warmstart.envs.simulation.dimensions import action_layout
 from warmstart.envs.simulation.layouts import Layout
-from warmstart.envs.vector import make_vec
 
 Source = str | Path | Checkpoint | BaseAlgorithm | None
 Layouts = tuple[Layout | None, Layout | None]
@@ -112,15 +109,12 @@ def task_layouts(task: str, required: bool) -> Layouts:
         WarmstartError: If it is ``required`` and can't be made.
     """
     try:
-        env: Any = make_vec(task, n_envs=1, seed=0, n_threads=1)
+        found = describe(task)
     except WarmstartError:
         if required:
             raise
         return None, None
-    try:
-        return env.observation_layout, env.action_layout
-    finally:
-        env.close()
+    return found.observation_layout, found.action_layout
 
 
 def _gymnasium_layouts(env: VecEnv) -> Layouts:

@@ -1,7 +1,7 @@
 """Encoders with pretrained weights: of files, published models, other agents and modules of the user's own.
 
-May import envs and agents. ``squeezenet1_1:weights=imagenet`` is the text of one; see `NAMED` for the
-published weights that are known by name.
+``squeezenet1_1:weights=imagenet`` is the text of one; see `NAMED` for the published weights that are known
+by name.
 """
 
 import copy
@@ -14,7 +14,8 @@ from typing import Any
 import torch
 from torch import nn
 
-from warmstart.agents.checkpoints.checkpoint import Checkpoint, load_checkpoint
+from warmstart.agents.checkpoints.checkpoint import Checkpoint
+from warmstart.agents.checkpoints.loading import load_checkpoint
 from warmstart.agents.encoders.backbones import (
     BACKBONES,
     Backbone,

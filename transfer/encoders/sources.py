@@ -1,6 +1,6 @@
 """Where published weights are found: folders, caches and, only when asked, the network.
 
-May import envs and agents. torchvision, timm and huggingface_hub are imported when they are needed.
+torchvision, timm and huggingface_hub are imported when they are needed.
 """
 
 import logging

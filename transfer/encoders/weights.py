@@ -1,7 +1,4 @@
-"""Published weights: read without running anything, unwrapped, and matched with a network by name.
-
-May import envs and agents.
-"""
+"""Published weights: read without running anything, unwrapped, and matched with a network by name."""
 
 import argparse
 import pickle
@@ -18,6 +15,7 @@ import torch
 
 from warmstart.agents.encoders.backbones import Backbone
 from warmstart.core.errors import WarmstartError
+from warmstart.core.plain import State
 
 WRAPPERS = (
     "state_dict_ema",
@@ -199,7 +197,7 @@ class KeyTable:
         lines = [f"{a:<{first}}  {b:<{second}}  {c}".rstrip() for a, b, c in rows]
         return "\n".join([*lines, self.summary])
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> State:
         """Plain values."""
         return {**asdict(self), "summary": self.summary}
 

@@ -1,4 +1,4 @@
-"""Acting in a task to see its frames, for pretraining an encoder. May import envs and agents."""
+"""Acting in a task to see its frames, for pretraining an encoder."""
 
 from collections.abc import Callable
 from copy import deepcopy

@@ -1,4 +1,4 @@
-"""Frames of tasks with the actions between them, and batches of them. May import envs."""
+"""Frames of tasks with the actions between them, and batches of them."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -5,6 +5,8 @@ from typing import Any
 
 from stable_baselines3.common.callbacks import BaseCallback
 
+from warmstart.core.plain import State
+
 
 class ScaledSchedule:
     """A learning-rate schedule times a factor that a callback sets. SB3 asks it before every update."""
@@ -39,12 +41,12 @@ class LearningRateWarmUp(BaseCallback):
             return 0.0
         return min(1.0, max(0.0, (self.model.num_timesteps - self.start) / max(1, self.steps)))
 
-    def state_dict(self) -> dict[str, Any]:
+    def state_dict(self) -> State:
         """Return where the warm-up began."""
         return {"start": self.start}
 
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Continue a warm-up that began earlier."""
+    def load_state_dict(self, state: State) -> None:
+        """Restore what `state_dict` returned."""
         self.start = state["start"]
 
     def _on_training_start(self) -> None:

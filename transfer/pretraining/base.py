@@ -1,7 +1,7 @@
 """What a self-supervised objective is: a loss around a backbone, made from its options.
 
 An objective of your own is a frozen dataclass of options that derives from ``ObjectiveConfig`` and is
-registered, and the ``Objective`` that it builds. May import envs and agents.
+registered, and the ``Objective`` that it builds.
 """
 
 from abc import ABC, abstractmethod
@@ -14,6 +14,7 @@ import torch
 from torch import nn
 
 from warmstart.core.errors import WarmstartError
+from warmstart.core.plain import check
 from warmstart.transfer.frames.data import FrameBatch, FrameData
 
 Prepare = Callable[[torch.Tensor], torch.Tensor]
@@ -107,6 +108,10 @@ class ObjectiveConfig(ABC):
     fewest: ClassVar[int] = 1
     """Smallest batch that it can learn from."""
 
+    def __post_init__(self) -> None:
+        """Check the options against their bounds."""
+        check(self)
+
     @property
     def offsets(self) -> tuple[int, ...]:
         """Steps from a window's first frame to each of those that a loss looks at."""
@@ -145,10 +150,3 @@ def sample_frames(data: FrameData, most: int) -> torch.Tensor:
 def mlp(inputs: int, hidden: int, outputs: int) -> nn.Sequential:
     """A network with one hidden layer."""
     return nn.Sequential(nn.Linear(inputs, hidden), nn.ReLU(inplace=True), nn.Linear(hidden, outputs))
-
-
-def check_option(name: str, option: str, value: float, low: float, high: float | None = None) -> None:
-    """Raise an error where an option is out of its range."""
-    if value < low or (high is not None and value > high):
-        wanted = f"at least {low}" if high is None else f"from {low} to {high}"
-        raise WarmstartError(f"{name}: expected {option} {wanted}, found {value}.")

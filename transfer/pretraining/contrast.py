@@ -1,4 +1,4 @@
-"""Augmented Temporal Contrast: a frame's features should tell which frame follows it. May import agents."""
+"""Augmented Temporal Contrast: a frame's features should tell which frame follows it."""
 
 from copy import deepcopy
 from dataclasses import dataclass
@@ -7,14 +7,15 @@ from typing import ClassVar
 import torch
 from torch import nn
 from torch.nn import functional as F  # noqa: N812
+from typing_extensions import override
 
 from warmstart.agents.extractors.stacks import random_shift
+from warmstart.core.plain import Count, Fraction, Natural
 from warmstart.transfer.frames.data import FrameBatch, FrameData
 from warmstart.transfer.pretraining.base import (
     Objective,
     ObjectiveConfig,
     Prepare,
-    check_option,
     mlp,
     register_objective,
 )
@@ -28,34 +29,24 @@ class TemporalContrastConfig(ObjectiveConfig):
     name: ClassVar[str] = "atc"
     fewest: ClassVar[int] = 2
 
-    lag: int = 1
+    lag: Count = 1
     """Steps from the anchor to its positive."""
-    shift: int = 4
+    shift: Natural = 4
     """Pixels by which inputs are shifted at random; 0 for none."""
-    latent: int = 128
+    latent: Count = 128
     """Size of the codes that are compared."""
-    hidden: int = 512
+    hidden: Count = 512
     """Width of the predictor's hidden layer."""
-    momentum: float = 0.01
+    momentum: Fraction = 0.01
     """Share of the encoder that the target takes over in each update."""
 
-    def __post_init__(self) -> None:
-        for option, low, high in (
-            ("lag", 1, None),
-            ("shift", 0, None),
-            ("latent", 1, None),
-            ("hidden", 1, None),
-        ):
-            check_option(self.name, option, getattr(self, option), low, high)
-        check_option(self.name, "momentum", self.momentum, 0, 1)
-
     @property
+    @override
     def offsets(self) -> tuple[int, ...]:
-        """The anchor's and the positive's."""
         return (0, self.lag)
 
+    @override
     def build(self, backbone: nn.Module, prepare: Prepare, data: FrameData) -> "TemporalContrast":
-        """See ``ObjectiveConfig.build``."""
         return TemporalContrast(self, backbone, prepare, data)
 
 
@@ -78,6 +69,7 @@ class TemporalContrast(Objective):
         """What the target follows."""
         return nn.ModuleList((self.backbone, self.compress))
 
+    @override
     def loss(self, batch: FrameBatch, generator: torch.Generator) -> torch.Tensor:
         """InfoNCE (equation 1): each anchor's own positive among all of the batch."""
         anchors, positives = (

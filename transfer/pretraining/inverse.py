@@ -1,20 +1,21 @@
-"""Inverse dynamics: what happened between frames. May import agents."""
+"""Inverse dynamics: what happened between frames."""
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 import numpy as np
 import torch
 from torch import nn
+from typing_extensions import override
 
 from warmstart.agents.extractors.stacks import random_shift
 from warmstart.core.errors import WarmstartError
+from warmstart.core.plain import Bounds, Count, Natural
 from warmstart.transfer.frames.data import FrameBatch, FrameData
 from warmstart.transfer.pretraining.base import (
     Objective,
     ObjectiveConfig,
     Prepare,
-    check_option,
     mlp,
     register_objective,
 )
@@ -30,26 +31,22 @@ class InverseDynamicsConfig(ObjectiveConfig):
 
     name: ClassVar[str] = "inverse_dynamics"
 
-    frames: int = 3
+    frames: Annotated[int, Bounds(2)] = 3
     """Consecutive frames; the action is the one taken before the last."""
-    shift: int = 4
+    shift: Natural = 4
     """Pixels by which inputs are shifted at random, those of a window alike; 0 for none."""
-    latent: int = 128
+    latent: Count = 128
     """Size of each frame's code."""
-    hidden: int = 256
+    hidden: Count = 256
     """Width of the predictor's hidden layer."""
 
-    def __post_init__(self) -> None:
-        for option, low in (("frames", 2), ("shift", 0), ("latent", 1), ("hidden", 1)):
-            check_option(self.name, option, getattr(self, option), low)
-
     @property
+    @override
     def offsets(self) -> tuple[int, ...]:
-        """Consecutive frames."""
         return tuple(range(self.frames))
 
+    @override
     def build(self, backbone: nn.Module, prepare: Prepare, data: FrameData) -> "InverseDynamics":
-        """See ``ObjectiveConfig.build``."""
         return InverseDynamics(self, backbone, prepare, data)
 
 
@@ -74,6 +71,7 @@ class InverseDynamics(Objective):
         self.compress = nn.Sequential(nn.Flatten(), nn.Linear(size, latent), nn.LayerNorm(latent))
         self.predict = mlp(config.frames * config.latent, config.hidden, actions.shape[1])
 
+    @override
     def loss(self, batch: FrameBatch, generator: torch.Generator) -> torch.Tensor:
         """Mean squared error of the standardised action; actions that a task doesn't have don't count."""
         offsets, n = batch.frames.shape[:2]

@@ -1,19 +1,19 @@
-"""Objectives that draw frames from features: autoencoding, whole or masked. May import agents."""
+"""Objectives that draw frames from features: autoencoding, whole or masked."""
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 import torch
 from torch import nn
+from typing_extensions import override
 
 from warmstart.agents.extractors.stacks import random_shift
+from warmstart.core.plain import Bounds, Count, Natural
 from warmstart.transfer.frames.data import FrameBatch, FrameData
-from warmstart.transfer.pretraining.augmentation import patch_masks
 from warmstart.transfer.pretraining.base import (
     Objective,
     ObjectiveConfig,
     Prepare,
-    check_option,
     register_objective,
     sample_frames,
 )
@@ -83,17 +83,13 @@ class AutoencoderConfig(ObjectiveConfig):
 
     name: ClassVar[str] = "autoencoder"
 
-    shift: int = 4
+    shift: Natural = 4
     """Pixels by which inputs are shifted at random, what is drawn alike; 0 for none."""
-    latent: int = 128
+    latent: Count = 128
     """Size of the code between the map and the decoder."""
 
-    def __post_init__(self) -> None:
-        for option, low in (("shift", 0), ("latent", 1)):
-            check_option(self.name, option, getattr(self, option), low)
-
+    @override
     def build(self, backbone: nn.Module, prepare: Prepare, data: FrameData) -> "Autoencoder":
-        """See ``ObjectiveConfig.build``."""
         return Autoencoder(self, backbone, prepare, data)
 
 
@@ -106,6 +102,7 @@ class Autoencoder(PixelObjective):
         super().__init__(backbone, prepare, data, config.latent)
         self.config = config
 
+    @override
     def loss(self, batch: FrameBatch, generator: torch.Generator) -> torch.Tensor:
         """Mean squared error of the deviation from the mean frame."""
         images = self.prepare(batch.frames[0])
@@ -125,20 +122,15 @@ class MaskedConfig(ObjectiveConfig):
 
     name: ClassVar[str] = "masked"
 
-    patch: int = 12
+    patch: Count = 12
     """Side of a patch, in pixels of the backbone's input."""
-    fraction: float = 0.5
+    fraction: Annotated[float, Bounds(0.01, 0.99)] = 0.5
     """Share of the patches that is hidden."""
-    latent: int = 128
+    latent: Count = 128
     """Size of the code between the map and the decoder."""
 
-    def __post_init__(self) -> None:
-        for option, low in (("patch", 1), ("latent", 1)):
-            check_option(self.name, option, getattr(self, option), low)
-        check_option(self.name, "fraction", self.fraction, 0.01, 0.99)
-
+    @override
     def build(self, backbone: nn.Module, prepare: Prepare, data: FrameData) -> "Masked":
-        """See ``ObjectiveConfig.build``."""
         return Masked(self, backbone, prepare, data)
 
 
@@ -149,6 +141,7 @@ class Masked(PixelObjective):
         super().__init__(backbone, prepare, data, config.latent)
         self.config = config
 
+    @override
     def loss(self, batch: FrameBatch, generator: torch.Generator) -> torch.Tensor:
         """Mean squared error of the deviation from the mean frame over hidden pixels (section 3)."""
         images = self.prepare(batch.frames[0])
@@ -160,3 +153,27 @@ class Masked(PixelObjective):
         errors = (drawn - self.deviation(images)).square().mean(1, keepdim=True)
         loss: torch.Tensor = errors[hidden].mean()
         return loss
+
+
+def patch_masks(
+    n: int, size: tuple[int, int], patch: int, fraction: float, generator: torch.Generator
+) -> torch.Tensor:
+    """Choose random square patches of images; the last row and column of patches may be cut off.
+
+    Args:
+        n: Number of images.
+        size: Height and width of an image.
+        patch: Side of a patch, pixels.
+        fraction: Share of an image's patches that is chosen, rounded to whole patches.
+        generator: On the CPU.
+
+    Returns:
+        Whether a pixel is chosen. Shape: (n, 1, height, width).
+    """
+    rows, columns = (-(-side // patch) for side in size)
+    order = torch.rand(n, rows * columns, generator=generator).argsort(1)
+    chosen = torch.zeros(n, rows * columns, dtype=torch.bool)
+    chosen.scatter_(1, order[:, : round(fraction * rows * columns)], True)
+    grid = chosen.view(n, 1, rows, columns)
+    pixels = grid.repeat_interleave(patch, 2).repeat_interleave(patch, 3)
+    return pixels[:, :, : size[0], : size[1]]

@@ -1,27 +1,36 @@
-"""Self-supervised pretraining of an encoder on frames of the source task. May import envs and agents."""
+"""Self-supervised pretraining of an encoder on frames of the source task."""
 
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from copy import deepcopy
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from warmstart.agents.checkpoints.checkpoint import library_versions
-from warmstart.agents.encoders.config import PRECISIONS, Precision
+from warmstart.agents.encoders.config import Precision
 from warmstart.agents.encoders.encoder import Encoder
 from warmstart.agents.encoders.fast_encoding import native_bfloat16
 from warmstart.agents.encoders.readouts import PcaReadout
-from warmstart.core.errors import WarmstartError, unknown_name
+from warmstart.core.errors import WarmstartError
+from warmstart.core.plain import (
+    Count,
+    Fraction,
+    Positive,
+    SettingError,
+    Settings,
+    State,
+    check,
+    to_plain,
+)
 from warmstart.transfer.frames.data import FrameData, FrameSampler, join_frames
-from warmstart.transfer.pretraining.base import check_option
-from warmstart.transfer.pretraining.table import ObjectiveConfig, make_objective
+from warmstart.transfer.pretraining.base import ObjectiveConfig
+from warmstart.transfer.pretraining.table import make_objective
 
 Progress = Callable[[int, int, float], None]
 """Updates done, updates in all, loss."""
@@ -39,21 +48,21 @@ class PretrainingConfig:
 
     objective: str = "atc"
     """What it is trained to do: the name of an objective."""
-    options: Mapping[str, Any] = field(default_factory=dict)
+    options: Settings = field(default_factory=dict)
     """Options of the objective that differ from its defaults."""
-    updates: int = 1000
+    updates: Count = 1000
     """Gradient steps."""
-    batch_size: int = 64
+    batch_size: Count = 64
     """Frames, or windows of frames, per gradient step."""
-    learning_rate: float = 1e-3
+    learning_rate: Positive = 1e-3
     """Adam's step size at its largest; it rises over the first updates and then falls to zero as a cosine."""
     steps: int = 10_000
     """Frames of each task, all environments together."""
-    n_envs: int = 16
+    n_envs: Count = 16
     """Environments simulated side by side."""
-    hold: int = 4
+    hold: Count = 4
     """Most steps that a random action is held."""
-    random_share: float = 0.5
+    random_share: Fraction = 0.5
     """Share of random decisions where there is a policy."""
     precision: Precision = "auto"
     """Of the convolutions in training: ``auto`` takes bfloat16 where the processor computes with it."""
@@ -63,16 +72,11 @@ class PretrainingConfig:
     """Decides every random draw."""
 
     def __post_init__(self) -> None:
-        for name, low in (("updates", 1), ("batch_size", 1), ("n_envs", 1), ("hold", 1), ("random_share", 0)):
-            check_option("pretraining", name, getattr(self, name), low)
-        check_option("pretraining", "steps", self.steps, 2 * self.n_envs)
-        check_option("pretraining", "random_share", self.random_share, 0, 1)
-        if not self.learning_rate > 0:
-            raise WarmstartError(
-                f"pretraining: expected a positive learning_rate, found {self.learning_rate}."
+        check(self)
+        if self.steps < 2 * self.n_envs:
+            raise SettingError(
+                ("steps",), f"expected at least {2 * self.n_envs}, 2 of each environment, found {self.steps}."
             )
-        if self.precision not in PRECISIONS:
-            raise unknown_name("precision", self.precision, PRECISIONS)
         fewest = self.objective_config.fewest
         if self.batch_size < fewest:
             raise WarmstartError(
@@ -84,10 +88,6 @@ class PretrainingConfig:
     def objective_config(self) -> ObjectiveConfig:
         """The objective with its options."""
         return make_objective(self.objective, self.options)
-
-    def to_json(self) -> dict[str, Any]:
-        """Plain values."""
-        return {f.name: getattr(self, f.name) for f in fields(self)} | {"options": dict(self.options)}
 
 
 @dataclass(frozen=True, eq=False)
@@ -238,14 +238,14 @@ class _Training:
         metrics = {name: np.array(values) for name, values in self._metrics.items()}
         return PretrainingResult(trained, metrics, self._seconds)
 
-    def _provenance(self) -> dict[str, Any]:
+    def _provenance(self) -> State:
         config, before = self._config, self._encoder.provenance
         return {
             **({"licence": before["licence"]} if "licence" in before else {}),
             "source": f"pretrained by {config.objective} on {', '.join(self._data.tasks) or 'given frames'}",
             "initial": before,
             "pretraining": {
-                **config.to_json(),
+                **to_plain(config),
                 "precision": str(self._objective.dtype).removeprefix("torch."),
                 "tasks": list(self._data.tasks),
                 "frames": len(self._data),

@@ -1,7 +1,4 @@
-"""The tasks that an encoder is pretrained in: frames to learn from, and others that it is probed on.
-
-May import envs and agents.
-"""
+"""The tasks that an encoder is pretrained in: frames to learn from, and others that it is probed on."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -14,8 +11,8 @@ from warmstart.agents.encoders.encoder import Encoder
 from warmstart.core.errors import WarmstartError
 from warmstart.envs.tasks.hooks import ContextSource
 from warmstart.envs.tasks.task import Task
+from warmstart.transfer.frames.acting import frame_size, scattered_frames, source_frames
 from warmstart.transfer.frames.data import FrameData, join_frames
-from warmstart.transfer.frames.source import frame_size, scattered_frames, source_frames
 from warmstart.transfer.pretraining.pretraining import PretrainingConfig
 from warmstart.transfer.probing.probe import probe_encoder, windows_of
 

@@ -1,7 +1,7 @@
 """Is an encoder good? What a linear map tells of the state: from its features, raw pixels, random weights.
 
-May import envs and agents. A look before any training: linear probes of rewards and actions rank encoders
-much as training does (2208.12345), and in simulation there is the state itself, dimension by dimension.
+A look before any training: linear probes of rewards and actions rank encoders much as training does
+(2208.12345), and in simulation there is the state itself, dimension by dimension.
 """
 
 import hashlib
@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from warmstart.agents.encoders.encoder import Encoder, make_encoder
 from warmstart.agents.encoders.fast_encoding import fast
 from warmstart.core.errors import WarmstartError
+from warmstart.core.plain import State
 from warmstart.envs.simulation.layouts import Dimension
 from warmstart.transfer.frames.data import FrameData
 from warmstart.transfer.probing.ridge import folds_of, histories_at, unseen_r2, with_history
@@ -54,7 +55,7 @@ class ProbeColumn:
         varying = [value for value in self.r2 if not np.isnan(value)]
         return float(np.mean(varying)) if varying else float("nan")
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> State:
         """Plain values."""
         values = {"source": self.source, "frames": self.frames, "inputs": self.inputs}
         return {**values, "mean": self.mean, "r2": list(self.r2)}
@@ -82,7 +83,7 @@ class EncoderProbe:
                 return column
         raise WarmstartError(f"There is no column {source!r} from {frames} frames.")
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> State:
         """Plain values."""
         return {
             "encoder": self.encoder,

@@ -1,7 +1,4 @@
-"""Ridge regression of a task's state on features, judged on environments that it wasn't fitted on.
-
-May import envs and agents.
-"""
+"""Ridge regression of a task's state on features, judged on environments that it wasn't fitted on."""
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor

@@ -1,6 +1,6 @@
 """Where an encoder looks: which pixels of a frame its features come from.
 
-May import envs and agents. What is shown depends on the readout:
+What is shown depends on the readout:
 
 - linear ones (``pca``, ``projection``): how much each place of the map adds to the features, the norm of its
   deviation from the mean frame after the projection;

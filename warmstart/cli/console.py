@@ -5,15 +5,21 @@ import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
+import tyro
 from rich.console import Console
 from rich.table import Table
 
 from warmstart.core.errors import WarmstartError
+from warmstart.core.plain import Settings
+from warmstart.core.progress import Progress, make_progress
 
 Words = tuple[tuple[str, ...], ...]
 """Words of an option that takes several and may be repeated."""
+CheckpointPath = tyro.conf.Positional[Annotated[Path, tyro.conf.arg(metavar="CHECKPOINT")]]
+TaskText = tyro.conf.Positional[Annotated[str, tyro.conf.arg(metavar="TASK")]]
+OptionWords = Annotated[tuple[str, ...], tyro.conf.arg(metavar="NAME=VALUE")]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,6 +33,27 @@ class Command:
             The exit status.
         """
         raise NotImplementedError(f"{type(self).__name__} does nothing.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Printing(Command):
+    """A subcommand whose result is printed for people or for programs."""
+
+    json: bool = False
+    """Print JSON."""
+
+    def progress(self) -> Progress:
+        """How far it is, for people; a program sees nothing of it."""
+        return make_progress("none" if self.json else "auto")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Extensible(Printing):
+    """A subcommand to which users bring code of their own."""
+
+    plugin: tuple[Path, ...] = ()
+    """Python files that register methods, tasks, encoders or objectives of your own; what is trained records
+    their hashes."""
 
 
 def print_json(value: Any) -> None:
@@ -70,7 +97,7 @@ def pairs(flag: str, written: Sequence[str]) -> dict[str, str]:
     return found
 
 
-def values(flag: str, written: Sequence[str]) -> dict[str, Any]:
+def values(flag: str, written: Sequence[str]) -> Settings:
     """Read NAME=VALUE words, whose values are written as in a study's YAML.
 
     Raises:
@@ -79,6 +106,14 @@ def values(flag: str, written: Sequence[str]) -> dict[str, Any]:
     from warmstart.core.documents import parse_yaml
 
     return {name: parse_yaml(text, f"{flag} {name}").data for name, text in pairs(flag, written).items()}
+
+
+def check_numbers(episodes: int, seed: int) -> None:
+    """Refuse fewer than one episode, and seeds below 0."""
+    if episodes < 1 or seed < 0:
+        raise WarmstartError(
+            f"Expected at least 1 episode and a seed of 0 or more, found {episodes} and {seed}."
+        )
 
 
 def folder_name(text: str) -> str:

@@ -86,17 +86,6 @@ def _gpu() -> Iterator[Check]:
         yield Check("gpu", True, "none; small state policies train on the CPU in any case")
 
 
-def _compiler() -> Iterator[Check]:
-    from warmstart.agents.fast.compilation import has_compiler
-
-    yield Check(
-        "C++ compiler",
-        has_compiler(),
-        "found" if has_compiler() else "none",
-        "Long PPO trainings then run uncompiled, somewhat slower. On Debian: apt-get install g++",
-    )
-
-
 def _rendering() -> Iterator[Check]:
     command = [sys.executable, "-c", _RENDER_PROBE]
     try:
@@ -137,7 +126,6 @@ _CHECKS: tuple[Callable[[], Iterator[Check]], ...] = (
     _packages,
     _cores,
     _gpu,
-    _compiler,
     _rendering,
     _weights,
     _browser,

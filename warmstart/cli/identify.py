@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
-from warmstart.cli.console import Command, Words, console, note, pairs, print_json, print_table
+from warmstart.cli.console import Printing, TaskText, Words, console, note, pairs, print_json, print_table
 from warmstart.core.errors import WarmstartError
 from warmstart.sim2real.identification.settings import DELAY, SECONDS, WINDOW
 
@@ -19,13 +19,13 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Identify(Command):
+class Identify(Printing):
     """Fit physical parameters and a delay to recorded motion; what the data can't determine is named.
 
     The result is a task's text, to train in, and ranges around it, to randomize with.
     """
 
-    task: tyro.conf.Positional[Annotated[str, tyro.conf.arg(metavar="TASK")]]
+    task: TaskText
     """The robot as its model has it, for example HalfCheetah-v5."""
     data: tyro.conf.Positional[Annotated[Path | None, tyro.conf.arg(metavar="[DATA]")]] = None
     """Recordings: NAME.npz, NAME.csv, a LeRobot dataset's folder or minari:ID; see `docs/sim2real.md`."""
@@ -51,8 +51,6 @@ class Identify(Command):
     """File to write: NAME.yaml or NAME.json."""
     seed: int = 0
     """Of the fit, and of a recording."""
-    json: bool = False
-    """Print JSON."""
 
     def run(self) -> int:
         """Fit."""

@@ -1,6 +1,6 @@
 """``warmstart list``, ``inspect``, ``status`` and ``doctor``: what there is, how far, what is wrong."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
@@ -8,27 +8,27 @@ from typing import Annotated, Any, Literal
 
 import tyro
 
-from warmstart.cli.console import Command, console, print_json, print_table
+from warmstart.cli.console import CheckpointPath, Printing, console, print_json, print_table
 from warmstart.core.errors import WarmstartError
+from warmstart.core.plain import Settings
 
+Row = Settings
 Topic = Literal["tasks", "methods", "presets", "encoders", "realities", "recipes", "all"]
 
 
 @dataclass(frozen=True)
-class List(Command):
+class List(Printing):
     """What there is: tasks, transfer methods, presets (studies that ship), encoders, realities, recipes."""
 
     what: tyro.conf.Positional[
         Annotated[Topic, tyro.conf.arg(metavar="[tasks|methods|presets|encoders|realities|recipes]")]
     ] = "all"
     """Which kind to list."""
-    json: bool = False
-    """Print JSON."""
 
     def run(self) -> int:
         """List them."""
         wanted = tuple(_LISTERS) if self.what == "all" else (self.what,)
-        listed = {topic: _LISTERS[topic]() for topic in wanted}
+        listed = {topic: list(_LISTERS[topic]()) for topic in wanted}
         if self.json:
             print_json(listed)
             return 0
@@ -40,17 +40,16 @@ class List(Command):
 
 
 @dataclass(frozen=True)
-class Inspect(Command):
+class Inspect(Printing):
     """What a checkpoint (our directory, or a stable-baselines3 zip) holds. Nothing is unpickled."""
 
-    path: tyro.conf.Positional[Annotated[Path, tyro.conf.arg(metavar="CHECKPOINT")]]
+    path: CheckpointPath
     """Checkpoint directory, SB3 zip, or a run (its trials' checkpoints are listed)."""
-    json: bool = False
-    """Print JSON."""
 
     def run(self) -> int:
         """Show it."""
-        from warmstart.agents.checkpoints.checkpoint import describe, load_checkpoint
+        from warmstart.agents.checkpoints.checkpoint import describe
+        from warmstart.agents.checkpoints.loading import load_checkpoint
         from warmstart.experiments.run.run import find_checkpoints
 
         if (self.path / "trials").is_dir():
@@ -77,13 +76,11 @@ class Inspect(Command):
 
 
 @dataclass(frozen=True)
-class Status(Command):
+class Status(Printing):
     """How far a run is: every trial with its state, step, speed and last return."""
 
     path: tyro.conf.Positional[Annotated[Path, tyro.conf.arg(metavar="RUN")]]
     """The run's folder."""
-    json: bool = False
-    """Print JSON."""
 
     def run(self) -> int:
         """Show it."""
@@ -99,11 +96,8 @@ class Status(Command):
 
 
 @dataclass(frozen=True)
-class Doctor(Command):
+class Doctor(Printing):
     """What this machine has and lacks for warmstart, and what to do about it."""
-
-    json: bool = False
-    """Print JSON."""
 
     def run(self) -> int:
         """Look, and say what was found."""
@@ -127,117 +121,84 @@ def _short(value: object) -> str:
     return "—" if value is None else str(value)
 
 
-def _tasks() -> list[dict[str, str]]:
+def _tasks() -> Iterator[Row]:
     from warmstart.envs.robots.table import named_targets, robots
     from warmstart.envs.tasks.task import Task
 
     targets = [(Task.parse(target.changes).id, target) for target in named_targets().values()]
-    rows = []
     for task_id in dict.fromkeys([*robots(), *(of for of, _ in targets)]):
         if task_id in robots():
-            rows.append({"name": task_id, "task": task_id, "what": "Gymnasium's own"})
-        rows += [
-            {"name": target.name, "task": target.changes, "what": f"{target.description} ({target.source})"}
-            for of, target in targets
-            if of == task_id
-        ]
-    return rows
+            yield {"name": task_id, "task": task_id, "what": "Gymnasium's own"}
+        for of, target in targets:
+            if of == task_id:
+                what = f"{target.description} ({target.source})"
+                yield {"name": target.name, "task": target.changes, "what": what}
 
 
-def _methods() -> list[dict[str, str]]:
+def _methods() -> Iterator[Row]:
     from warmstart.transfer.methods.table import METHODS
 
-    return [
-        {"name": name, "what": (kind.__doc__ or "").strip().split("\n\n")[0].replace("\n", " ")}
-        for name, kind in METHODS.items()
-    ]
+    return ({"name": name, "what": _summary(kind)} for name, kind in METHODS.items())
 
 
-def _presets() -> list[dict[str, str]]:
+def _presets() -> Iterator[Row]:
     from warmstart.experiments.study.study import preset_comment, preset_names
 
-    return [{"name": name, "what": preset_comment(name)} for name in preset_names()]
+    return ({"name": name, "what": preset_comment(name)} for name in preset_names())
 
 
-def _encoders() -> list[dict[str, str]]:
+def _encoders() -> Iterator[Row]:
     from warmstart.agents.encoders.backbones import BACKBONES
     from warmstart.agents.encoders.readouts import READOUTS
     from warmstart.transfer.encoders.pretrained import NAMED
     from warmstart.transfer.pretraining.table import OBJECTIVES
 
-    def first_line(kind: type) -> str:
-        return (kind.__doc__ or "").strip().split("\n\n")[0].replace("\n", " ")
-
-    rows = [
-        {
-            "name": kind.name,
-            "kind": "architecture",
-            "what": f"taps: {', '.join(kind.taps)}; usually {kind.tap}" if kind.taps else "its output",
-        }
-        for kind in BACKBONES.values()
-    ]
-    rows += [
-        {
-            "name": f"{each.architecture}:weights={each.name}",
-            "kind": "weights",
-            "what": f"{each.outputs} channels; {each.source}; licence: {each.licence}"
-            + ("" if each.commercial else ", non-commercial"),
-        }
-        for each in NAMED.values()
-    ]
-    rows += [{"name": n, "kind": "readout", "what": first_line(kind)} for n, kind in READOUTS.items()]
-    rows += [{"name": n, "kind": "objective", "what": first_line(kind)} for n, kind in OBJECTIVES.items()]
-    return rows
+    for kind in BACKBONES.values():
+        what = f"taps: {', '.join(kind.taps)}; usually {kind.tap}" if kind.taps else "its output"
+        yield {"name": kind.name, "kind": "architecture", "what": what}
+    for each in NAMED.values():
+        licence = each.licence + ("" if each.commercial else ", non-commercial")
+        what = f"{each.outputs} channels; {each.source}; licence: {licence}"
+        yield {"name": f"{each.architecture}:weights={each.name}", "kind": "weights", "what": what}
+    for word, table in (("readout", READOUTS), ("objective", OBJECTIVES)):
+        for name, made in table.items():
+            yield {"name": name, "kind": word, "what": _summary(made)}
 
 
-def _realities() -> list[dict[str, str]]:
+def _realities() -> Iterator[Row]:
     from warmstart.sim2real.reality import load_reality, reality_names
 
-    found = [load_reality(name) for name in reality_names()]
-    return [
-        {"name": r.name, "task": str(r.task), "what": r.description, "sha256": r.sha256[:12]} for r in found
-    ]
+    for each in map(load_reality, reality_names()):
+        row = {"name": each.name, "task": str(each.task), "what": each.description}
+        yield {**row, "sha256": each.sha256[:12]}
 
 
-def _recipes() -> list[dict[str, Any]]:
+def _recipes() -> Iterator[Row]:
     from warmstart.envs.tasks.task import Task
     from warmstart.sim2real.curricula.table import CURRICULA
     from warmstart.sim2real.imperfections.imperfections import CHALLENGES
     from warmstart.sim2real.randomization.recipes import LEVELS, ranges, recipe_tasks
 
-    def first_line(kind: type) -> str:
-        return (kind.__doc__ or "").strip().split("\n\n")[0].replace("\n", " ")
+    def row(name: str, kind: str, task: str, use: str, what: str) -> Row:
+        return {"name": name, "kind": kind, "task": task, "use": use, "what": what}
 
-    rows: list[dict[str, Any]] = []
     for task, level in product(recipe_tasks(), LEVELS):
         found = ranges(Task(task), level)
         what = ", ".join(f"{name} {text}" for name, text in found.items())
-        use = {"task": task, "use": f"randomize: {level}"}
-        rows.append({"name": level, "kind": "recipe", **use, "what": what, "ranges": found})
-    rows += [
-        {
-            "name": name,
-            "kind": "challenge",
-            "task": "any",
-            "use": f"imperfections: {name}",
-            "what": "the Real-World RL suite's combined challenge",
-        }
-        for name in CHALLENGES
-    ]
-    rows += [
-        {
-            "name": name,
-            "kind": "curriculum",
-            "task": "any",
-            "use": f"curriculum: {{method: {name}, …}}",
-            "what": first_line(kind),
-        }
-        for name, kind in CURRICULA.items()
-    ]
-    return rows
+        yield {**row(level, "recipe", task, f"randomize: {level}", what), "ranges": found}
+    for name in CHALLENGES:
+        what = "the Real-World RL suite's combined challenge"
+        yield row(name, "challenge", "any", f"imperfections: {name}", what)
+    for name, kind in CURRICULA.items():
+        yield row(name, "curriculum", "any", f"curriculum: {{method: {name}, …}}", _summary(kind))
 
 
-_LISTERS: Mapping[str, Callable[[], Sequence[Mapping[str, Any]]]] = {
+def _summary(kind: Any) -> str:
+    """A docstring's first paragraph."""
+    return (kind.__doc__ or "").strip().split("\n\n")[0].replace("\n", " ")
+
+
+_LISTERS: Mapping[str, Callable[[], Iterable[Row]]] = {
     "tasks": _tasks,
     "methods": _methods,
     "presets": _presets,

@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import tyro
 
-from warmstart.cli.console import Command, console, pairs, print_json, print_table
+from warmstart.cli.console import Extensible, OptionWords, console, pairs, print_json, print_table
 from warmstart.cli.console import values as read_values
 from warmstart.core.errors import WarmstartError, unknown_name
-from warmstart.core.progress import Progress, make_progress
+from warmstart.core.plain import Settings
+from warmstart.core.progress import Progress
 
 if TYPE_CHECKING:
     from warmstart.sim2real.randomization.randomization import Randomization
@@ -22,7 +23,7 @@ _SUFFIX = ".safetensors"
 
 
 @dataclass(frozen=True)
-class Pretrain(Command):
+class Pretrain(Extensible):
     """Pretrain a visual encoder on frames of one or several tasks, without rewards.
 
     Random actions, or a policy with random ones between, show the tasks; a probe says how much of the state
@@ -37,7 +38,7 @@ class Pretrain(Command):
     """Where training begins: an architecture, pretrained weights, or an encoder's file."""
     objective: str = "atc"
     """What it learns: `warmstart list encoders` shows the objectives."""
-    option: Annotated[tuple[str, ...], tyro.conf.arg(metavar="NAME=VALUE")] = ()
+    option: OptionWords = ()
     """Options of the objective or of training, such as lag=3 batch_size=128 learning_rate=3e-4."""
     updates: int = 1_000
     """Gradient steps."""
@@ -55,10 +56,6 @@ class Pretrain(Command):
     """Seed of every random draw."""
     device: Literal["cpu", "cuda"] = "cpu"
     """Where it is trained."""
-    plugin: tuple[Path, ...] = ()
-    """Python files that register tasks, encoders or objectives of your own."""
-    json: bool = False
-    """Print JSON."""
 
     def run(self) -> int:
         """Pretrain."""
@@ -72,7 +69,7 @@ class Pretrain(Command):
             )
         load_plugins(self.plugin)
         try:
-            with make_progress("none" if self.json else "auto") as progress:
+            with self.progress() as progress:
                 outcome = self._pretrain(progress)
         except KeyboardInterrupt as stopped:
             said = str(stopped) or "Interrupted."
@@ -90,10 +87,10 @@ class Pretrain(Command):
         from warmstart.transfer.pretraining.table import make_objective
 
         flags = ("objective", "updates", "steps", "seed", "device")
-        values: dict[str, Any] = {name: getattr(self, name) for name in flags}
+        values: dict[str, object] = {name: getattr(self, name) for name in flags}
         objective = make_objective(self.objective)
         own, general = (setting_names(kind) for kind in (type(objective), PretrainingConfig))
-        options: dict[str, Any] = {}
+        options: dict[str, object] = {}
         for name, value in read_values("--option", self.option).items():
             if name in flags:
                 raise WarmstartError(f"--option {name}: give it as --{name} instead.")
@@ -112,17 +109,17 @@ class Pretrain(Command):
                 raise
             raise WarmstartError(f"{'--' if wrong.place[0] in flags else '--option '}{wrong}") from None
 
-    def _pretrain(self, progress: Progress) -> dict[str, Any]:
+    def _pretrain(self, progress: Progress) -> Settings:
         """Everything between the checks and the report; the file is written last."""
         import torch
 
-        from warmstart.agents.checkpoints.checkpoint import load_checkpoint
+        from warmstart.agents.checkpoints.loading import load_checkpoint
         from warmstart.agents.encoders.config import EncoderConfig
         from warmstart.core.threads import available_cores
         from warmstart.envs.tasks.task import Task
         from warmstart.experiments.run.run import resolve_checkpoint
         from warmstart.transfer.encoders.pretrained import pretrained_encoder
-        from warmstart.transfer.frames.source import seen_task
+        from warmstart.transfer.frames.acting import seen_task
         from warmstart.transfer.pretraining.pretraining import pretrain
         from warmstart.transfer.pretraining.tasks import SourceTasks
         from warmstart.transfer.probing.probe import weights_sha256, windows_of
@@ -198,7 +195,7 @@ def check_target(path: Path) -> None:
         raise WarmstartError(f"--out: {above} is a file; expected a folder for {path.name}.")
 
 
-def _show(outcome: dict[str, Any]) -> None:
+def _show(outcome: Settings) -> None:
     """Print what came out, for people."""
     loss = outcome["loss"]
     console().print(

@@ -10,9 +10,9 @@ import tyro
 from rich.table import Table
 from rich.text import Text
 
-from warmstart.cli.console import Command, console, note, print_json
+from warmstart.cli.console import Extensible, TaskText, console, note, print_json
 from warmstart.core.errors import WarmstartError
-from warmstart.core.progress import Progress, make_progress
+from warmstart.core.progress import Progress
 
 if TYPE_CHECKING:
     from warmstart.agents.encoders.encoder import Encoder
@@ -28,7 +28,7 @@ _NOTHING = 0.05
 
 
 @dataclass(frozen=True)
-class Probe(Command):
+class Probe(Extensible):
     """How much of a task's state a linear map tells from an encoder's features, and where the encoder looks.
 
     One frame and a history are compared with raw pixels (averaged to 21 × 21) and with the same network with
@@ -38,7 +38,7 @@ class Probe(Command):
 
     encoder: tyro.conf.Positional[Annotated[str, tyro.conf.arg(metavar="ENCODER")]]
     """For example squeezenet1_1:weights=imagenet, drq, or an encoder's file."""
-    task: tyro.conf.Positional[Annotated[str, tyro.conf.arg(metavar="TASK")]]
+    task: TaskText
     """For example Reacher-v5 or HalfCheetah-v5:size=64,camera=track@light=x0.5."""
     frames: int = 3_000
     """Frames that the encoder sees, those of histories included; its readout is fitted on others."""
@@ -48,10 +48,6 @@ class Probe(Command):
     """Picture to write: .png, .pdf or .svg."""
     seed: int = 0
     """Seed of the start states and random actions."""
-    plugin: tuple[Path, ...] = ()
-    """Python files that register tasks or encoders of your own."""
-    json: bool = False
-    """Print JSON."""
 
     def run(self) -> int:
         """Probe."""
@@ -66,7 +62,7 @@ class Probe(Command):
         if self.out is not None:
             check_picture(self.out)
         load_plugins(self.plugin)
-        with make_progress("none" if self.json else "auto") as progress:
+        with self.progress() as progress:
             found, encoder, data, keys = self._probe(progress)
         columns = shown_columns(found, encoder.config.frames, self.history)
         if self.out is not None:
@@ -99,7 +95,7 @@ class Probe(Command):
         from warmstart.core.threads import available_cores
         from warmstart.envs.tasks.task import Task
         from warmstart.transfer.encoders.pretrained import pretrained_encoder
-        from warmstart.transfer.frames.source import frame_size, scattered_frames, seen_task
+        from warmstart.transfer.frames.acting import frame_size, scattered_frames, seen_task
         from warmstart.transfer.probing.probe import probe_encoder, untrained, windows_of
 
         config, asked, cores = EncoderConfig.parse(self.encoder), Task.parse(self.task), available_cores()

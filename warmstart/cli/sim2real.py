@@ -2,34 +2,37 @@
 
 import math
 import time
-from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from functools import partial
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
-from warmstart.cli.console import Command, Words, console, note, print_json, print_table
-from warmstart.cli.policy import check_fit
+from warmstart.cli.checkpoints import Named, named_checkpoints, oracles_in
+from warmstart.cli.console import (
+    Command,
+    Printing,
+    Words,
+    check_numbers,
+    console,
+    note,
+    print_json,
+    print_table,
+)
 from warmstart.core.errors import WarmstartError
-from warmstart.core.progress import Advance, make_progress
 
 if TYPE_CHECKING:
-    from warmstart.agents.checkpoints.checkpoint import Checkpoint
-    from warmstart.envs.tasks.task import Task
     from warmstart.sim2real.gap import Gap as GapFigures
-    from warmstart.sim2real.randomization.randomization import Correlation
+    from warmstart.sim2real.randomization.correlations import Correlation
     from warmstart.sim2real.randomization.terms import Term
-    from warmstart.sim2real.reality import Reality
     from warmstart.sim2real.robustness import RobustnessMap
 
 Checkpoints = tyro.conf.Positional[Annotated[tuple[Path, ...], tyro.conf.arg(metavar="CHECKPOINT...")]]
 
 
 @dataclass(frozen=True)
-class Gap(Command):
+class Gap(Printing):
     """How much of its return a policy keeps in a reality that was hidden from its training."""
 
     checkpoints: Checkpoints
@@ -46,16 +49,14 @@ class Gap(Command):
     """Episodes in the nominal task and in the reality."""
     seed: int = 10_000
     """Seed of the first episode."""
-    json: bool = False
-    """Print JSON."""
 
     def run(self) -> int:
         """Measure."""
-        from warmstart.sim2real.gap import measure_gap, random_return
+        from warmstart.sim2real.gap import measure_gap, merge_gaps, random_return
         from warmstart.sim2real.randomization.recipes import randomize_terms
         from warmstart.sim2real.reality import load_reality
 
-        _check_numbers(self.episodes, self.seed)
+        check_numbers(self.episodes, self.seed)
         reality = load_reality(self.reality)
         terms: tuple[Term, ...] = ()
         correlations: tuple[Correlation, ...] = ()
@@ -65,32 +66,32 @@ class Gap(Command):
             except WarmstartError as error:
                 raise WarmstartError(f"--range: {error} With --range none it isn't judged in one.") from None
         named = named_checkpoints(self.checkpoints, reality.task)
-        given = [] if self.oracle is None else _oracles(self.oracle, reality)
-        paths, names = {each.checkpoint.path for each in named}, {each.name for each in named}
+        given = [] if self.oracle is None else oracles_in(self.oracle, reality)
+        paths, taken = {each.checkpoint.path for each in named}, {each.name for each in named}
         oracles = [
-            Named(f"oracle {each.name}" if each.name in names else each.name, each.checkpoint)
+            Named(f"oracle {each.name}" if each.name in taken else each.name, each.checkpoint)
             for each in given
             if each.checkpoint.path not in paths
         ]
         began = time.perf_counter()
-        found: list[tuple[str, GapFigures]] = []
-        with make_progress("none" if self.json else "auto") as progress:
+        found: list[GapFigures] = []
+        with self.progress() as progress:
             update = progress.stage("Playing")
             for index, each in enumerate((*named, *oracles)):
-                gap = measure_gap(
-                    each.name,
-                    each.checkpoint,
-                    reality,
-                    terms,
-                    correlations,
-                    episodes=self.episodes,
-                    seed=self.seed,
-                    progress=partial(_tell, update, index, len(named) + len(oracles), each.name),
+
+                def tell(where: str, index: int = index, name: str = each.name) -> None:
+                    update(index, len(named) + len(oracles), f"{name}: {where}")
+
+                numbers = {"episodes": self.episodes, "seed": self.seed}
+                found.append(
+                    measure_gap(
+                        each.name, each.checkpoint, reality, terms, correlations, **numbers, progress=tell
+                    )
                 )
-                found.append((each.name, gap))
-            update(len(found), len(found), "")
+            update(len(found), len(found))
         chance, tried = random_return(reality, self.episodes, self.seed)
-        rows = _merged(found)
+        names = dict.fromkeys(gap.policy for gap in found)
+        rows = [merge_gaps(name, [gap for gap in found if gap.policy == name]) for name in names]
         masters = {each.checkpoint.path for each in given}
         best = [
             each.name
@@ -102,8 +103,7 @@ class Gap(Command):
         good = max(float(row.nominal.mean()) for row in rows)
         if self.json:
             plain = [
-                gap.to_json()
-                | {"kept": gap.kept(chance, good)}
+                {**gap.to_json(), "kept": gap.kept(chance, good)}
                 | ({} if oracle is None else {"below_oracle": gap.distance(oracle)})
                 for gap in rows
             ]
@@ -117,14 +117,14 @@ class Gap(Command):
             columns,
             [_gap_row(gap, oracle, gap.kept(chance, good)) for gap in rows],
         )
-        _tell_diverged(sum(gap.diverged for _, gap in found))
-        steps = tried + sum(gap.interactions for _, gap in found)
+        _tell_diverged(sum(gap.diverged for gap in found))
+        steps = tried + sum(gap.interactions for gap in found)
         note(f"{steps:,} steps were taken in {reality.name}; {time.perf_counter() - began:.0f} s")
         return 0
 
 
 @dataclass(frozen=True)
-class Robustness(Command):
+class Robustness(Printing):
     """A map of a policy's return over one or two physical parameters."""
 
     words: tyro.conf.Positional[Annotated[tuple[str, ...], tyro.conf.arg(metavar="CHECKPOINT... TASK")]]
@@ -144,8 +144,6 @@ class Robustness(Command):
     """Picture to write: NAME.png, .pdf or .svg."""
     seed: int = 10_000
     """Seed of the first episode; every cell has the same ones."""
-    json: bool = False
-    """Print JSON."""
 
     def run(self) -> int:
         """Play every cell."""
@@ -164,7 +162,7 @@ class Robustness(Command):
             usual_threshold,
         )
 
-        _check_numbers(self.episodes, self.seed)
+        check_numbers(self.episodes, self.seed)
         if len(self.words) < 2:
             raise WarmstartError(
                 f"Expected at least one CHECKPOINT and a TASK, found {' '.join(self.words) or 'neither'}."
@@ -181,20 +179,14 @@ class Robustness(Command):
         named = named_checkpoints([Path(word) for word in self.words[:-1]], task)
         began = time.perf_counter()
         given = trained_on(sweeps, trained, task)
-        maps: list[RobustnessMap] = []
-        with make_progress("none" if self.json else "auto") as progress:
-            maps.extend(
+        numbers = {"episodes": self.episodes, "seed": self.seed}
+        with self.progress() as progress:
+            maps = [
                 robustness_map(
-                    each.name,
-                    each.checkpoint,
-                    task,
-                    sweeps,
-                    episodes=self.episodes,
-                    seed=self.seed,
-                    progress=progress.stage(each.name),
+                    each.name, each.checkpoint, task, sweeps, **numbers, progress=progress.stage(each.name)
                 )
                 for each in named
-            )
+            ]
         threshold = self.threshold
         if threshold is None:
             policy = named[0].checkpoint.policy()
@@ -230,105 +222,6 @@ class Seal(Command):
         reality = seal_reality(self.file)
         console().print(f"{self.file}: {reality.name} is sealed, sha256 {reality.sha256[:12]}…")
         return 0
-
-
-@dataclass(frozen=True, eq=False)
-class Named:
-    """A checkpoint, and what tables call it: seeds of an arm have the same name, others don't."""
-
-    name: str
-    checkpoint: "Checkpoint"
-
-    def is_oracle_in(self, reality: "Reality") -> bool:
-        """Whether a study trained it in a reality alone: from scratch, from its first step to its last."""
-        from warmstart.experiments.records.config import TrialConfig
-        from warmstart.experiments.records.records import CONFIG
-
-        path = self.checkpoint.path
-        if path is None or not (path.parent / CONFIG).is_file():
-            return False
-        config = TrialConfig.read(path.parent)
-        there = config.reality.get("sha256") == reality.sha256 and config.method.get("method") == "scratch"
-        return there and int(config.world.get("reality_steps", 0)) >= config.steps > 0
-
-
-def _oracles(path: Path, reality: "Reality") -> "list[Named]":
-    """What ``--oracle`` names: one arm or checkpoint.
-
-    Raises:
-        WarmstartError: It is a run with other arms, none of which was trained in the reality.
-    """
-    found = named_checkpoints([path], reality.task)
-    trained = [each for each in found if each.is_oracle_in(reality)]
-    if trained or len({each.name for each in found}) == 1:
-        return trained or found
-    raise WarmstartError(
-        f"--oracle: expected an arm of {path} that was trained in {reality.name} throughout, found "
-        f"{', '.join(dict.fromkeys(each.name for each in found))}: give a checkpoint."
-    )
-
-
-def named_checkpoints(paths: Sequence[Path], task: "Task") -> list[Named]:
-    """Checkpoints with names, those of a run by arm; each is checked to fit the task.
-
-    Raises:
-        WarmstartError: There is none, or one doesn't fit.
-    """
-    if not paths:
-        raise WarmstartError("Expected at least one CHECKPOINT, found none.")
-    from warmstart.agents.checkpoints.checkpoint import load_checkpoint
-    from warmstart.experiments.records.config import ENCODER_ARM, RANDOM_ARM, SOURCE_ARM
-    from warmstart.experiments.records.records import CHECKPOINT
-    from warmstart.experiments.run.reading import TRIALS_FILE, statuses
-
-    found: list[
-        tuple[Path, str, Path]
-    ] = []  # what was given, the arm where there are several, the checkpoint
-    for place, path in {given.expanduser().resolve(): given.expanduser() for given in paths}.items():
-        if not (path / TRIALS_FILE).is_file() or (path / CHECKPOINT).is_dir():
-            found.append((place.parent if place.name == CHECKPOINT else place, "", path))
-            continue
-        targets = [
-            (state.arm, state.directory / CHECKPOINT)
-            for state in statuses(path)
-            if state.arm not in (RANDOM_ARM, SOURCE_ARM, ENCODER_ARM)
-            and (state.directory / CHECKPOINT).is_dir()
-        ]
-        if not targets:
-            raise WarmstartError(f"{path} holds no checkpoint: none of its trials has finished.")
-        several = len({arm for arm, _ in targets}) > 1
-        found += [(place, arm if several else "", where) for arm, where in targets]
-    names = _names({(place, arm) for place, arm, _ in found})
-    checkpoints = []
-    for place, arm, where in found:
-        direct = where / CHECKPOINT if (where / CHECKPOINT).is_dir() else where
-        checkpoint = load_checkpoint(direct)
-        check_fit(direct, checkpoint, task)
-        checkpoints.append(Named(names[place, arm], checkpoint))
-    return checkpoints
-
-
-def _names(places: Collection[tuple[Path, str]]) -> dict[tuple[Path, str], str]:
-    """A name for each path and arm: no longer than it takes to tell them apart."""
-    depth, names = 0, dict[tuple[Path, str], str]()
-    while len(set(names.values())) < len(places) or not all(names.values()):
-        shown = {place: place[0].parts[len(place[0].parts) - depth :] for place in places}
-        names = {place: "/".join([*shown[place], *([place[1]] if place[1] else [])]) for place in places}
-        depth += 1
-    return names
-
-
-def _tell(update: Advance, index: int, total: int, name: str, where: str) -> None:
-    """Show which policy plays where."""
-    update(index, total, f"{name}: {where}")
-
-
-def _merged(found: "Sequence[tuple[str, GapFigures]]") -> "list[GapFigures]":
-    """One gap for each name, over all seeds' episodes."""
-    from warmstart.sim2real.gap import merge_gaps
-
-    names = dict.fromkeys(name for name, _ in found)
-    return [merge_gaps(name, [gap for other, gap in found if other == name]) for name in names]
 
 
 def _tell_diverged(number: int) -> None:
@@ -372,10 +265,3 @@ def print_map(each: "RobustnessMap", threshold: float) -> None:
 
 def _factor(operation: str, value: float) -> str:
     return {"scale": f"x{value:.3g}", "add": f"{value:+.3g}"}.get(operation, f"{value:.4g}")
-
-
-def _check_numbers(episodes: int, seed: int) -> None:
-    if episodes < 1 or seed < 0:
-        raise WarmstartError(
-            f"Expected at least 1 episode and a seed of 0 or more, found {episodes} and {seed}."
-        )

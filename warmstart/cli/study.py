@@ -8,8 +8,22 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import tyro
 
-from warmstart.cli.console import Command, console, folder_name, note, pairs, print_json, print_table, values
+from warmstart.cli.console import (
+    CheckpointPath,
+    Command,
+    Extensible,
+    OptionWords,
+    TaskText,
+    console,
+    folder_name,
+    note,
+    pairs,
+    print_json,
+    print_table,
+    values,
+)
 from warmstart.core.errors import WarmstartError
+from warmstart.core.plain import Settings
 
 if TYPE_CHECKING:
     from warmstart.agents.checkpoints.checkpoint import Checkpoint
@@ -19,24 +33,30 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Training(Command):
+class _Training(Extensible):
     """Options of everything that trains."""
 
     out: Path | None = None
     """Folder of the run; runs/NAME by default. Running the same command again continues it."""
     workers: int | None = None
     """Trials side by side; one per core by default."""
-    plugin: tuple[Path, ...] = ()
-    """Python files that register methods, tasks or encoders of your own; their hashes are recorded."""
-    json: bool = False
-    """Print JSON."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Single(_Training):
+    """Options of what trains one agent."""
+
+    seed: int = 0
+    """Seed of every random draw."""
+    device: str = "cpu"
+    """cpu, cuda or auto; small state policies are fastest on the CPU."""
 
 
 @dataclass(frozen=True)
-class Train(_Training):
+class Train(_Single):
     """Train an agent from scratch; its checkpoint can start others."""
 
-    task: tyro.conf.Positional[Annotated[str, tyro.conf.arg(metavar="TASK")]]
+    task: TaskText
     """For example HalfCheetah-v5 or Hopper-v5@torso.mass=x1.5."""
     algorithm: str = "ppo"
     """ppo, sac or td3."""
@@ -45,10 +65,6 @@ class Train(_Training):
     `warmstart pretrain` wrote; NatureCNN, trained from scratch, by default."""
     steps: int = 1_000_000
     """Environment steps."""
-    seed: int = 0
-    """Seed of every random draw."""
-    device: str = "cpu"
-    """cpu, cuda or auto; small state policies are fastest on the CPU."""
 
     def run(self) -> int:
         """Train."""
@@ -70,16 +86,16 @@ class Train(_Training):
 
 
 @dataclass(frozen=True)
-class Transfer(_Training):
+class Transfer(_Single):
     """Start an agent in a task from a checkpoint, and train it there."""
 
-    checkpoint: tyro.conf.Positional[Annotated[Path, tyro.conf.arg(metavar="CHECKPOINT")]]
+    checkpoint: CheckpointPath
     """Checkpoint directory, run, or SB3 zip."""
-    task: tyro.conf.Positional[Annotated[str, tyro.conf.arg(metavar="TASK")]]
+    task: TaskText
     """The target task."""
     method: str = "fine_tune"
     """Transfer method; `warmstart list methods` shows them."""
-    option: Annotated[tuple[str, ...], tyro.conf.arg(metavar="NAME=VALUE")] = ()
+    option: OptionWords = ()
     """Options of the method, such as critic_fit_steps=0 exploration={floor: -0.5}."""
     algorithm: str | None = None
     """ppo, sac or td3; the checkpoint's own by default."""
@@ -99,14 +115,10 @@ class Transfer(_Training):
     leaves it fresh."""
     action_map: Annotated[tuple[str, ...], tyro.conf.arg(metavar="TARGET=SOURCE")] = ()
     """The same for actions."""
-    seed: int = 0
-    """Seed of every random draw."""
-    device: str = "cpu"
-    """cpu, cuda or auto; small state policies are fastest on the CPU."""
 
     def run(self) -> int:
         """Transfer and train."""
-        from warmstart.agents.checkpoints.checkpoint import load_checkpoint
+        from warmstart.agents.checkpoints.loading import load_checkpoint
         from warmstart.experiments.run.run import resolve_checkpoint
         from warmstart.experiments.study.study import Study
 
@@ -170,7 +182,7 @@ class Compare(_Training):
 
         load_plugins(self.plugin)
         study: Study | str = self.study
-        changes: dict[str, Any] = {
+        changes: Settings = {
             "source_steps": self.source_steps,
             "seeds": list(self.seed) or None,
             "device": self.device,
@@ -249,7 +261,7 @@ class Report(Command):
         return 0
 
 
-def _run_single(make_study: "Callable[[], Study]", options: _Training) -> int:
+def _run_single(make_study: "Callable[[], Study]", options: _Single) -> int:
     from warmstart.core.plain import SettingError
     from warmstart.core.plugins import load_plugins
     from warmstart.experiments.run.run import find_checkpoints, run_study
@@ -287,7 +299,7 @@ def _show(result: "StudyResult", as_json: bool) -> int:
     return 1 if result.run.failures else 0
 
 
-def _follow(source: "Checkpoint", task: str, algorithm: str) -> str | dict[str, Any]:
+def _follow(source: "Checkpoint", task: str, algorithm: str) -> str | Settings:
     """Give the target's algorithm the source's normalisation and activation, and say what that changes."""
     from warmstart.agents.settings.config import config_class
     from warmstart.agents.settings.defaults import default_config
@@ -312,7 +324,7 @@ def _follow(source: "Checkpoint", task: str, algorithm: str) -> str | dict[str, 
     return {"name": algorithm, **changed}
 
 
-def _vision(source: "Checkpoint") -> dict[str, Any] | None:
+def _vision(source: "Checkpoint") -> Settings | None:
     """How a source's agent sees, as settings: the target's has to see alike."""
     from warmstart.agents.observing.base import FrozenVision, StackedVision
 

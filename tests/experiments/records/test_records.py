@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from warmstart.core.errors import WarmstartError
-from warmstart.core.files import DiskFullError, canonical_json, is_disk_full, read_json, write_json
+from warmstart.core.files import DiskFullError
 from warmstart.experiments.records.claims import CLAIM, STALE_SECONDS, Claim, ClaimedError, holder
 from warmstart.experiments.records.records import RecordWriter, read_jsonl
 from warmstart.experiments.records.status import Status, StatusWriter, read_status
@@ -58,35 +58,11 @@ def test_a_missing_file_has_no_records(tmp_path: Path) -> None:
     assert read_jsonl(tmp_path / "none.jsonl") == []
 
 
-def test_canonical_json_is_one_text() -> None:
-    assert canonical_json({"b": 1, "a": [1.0, "ü"]}) == canonical_json({"a": [1.0, "ü"], "b": 1})
-    with pytest.raises(ValueError, match="JSON compliant"):
-        canonical_json({"a": float("nan")})
-
-
-def test_json_is_replaced_in_one_step(tmp_path: Path) -> None:
-    path = tmp_path / "file.json"
-    write_json(path, {"a": 1})
-    write_json(path, {"a": 2}, durable=True)
-    assert read_json(path) == {"a": 2}
-    assert [item.name for item in tmp_path.iterdir()] == ["file.json"]
-    path.write_text("{")
-    assert read_json(path) is None
-
-
 @needs_full_device
 def test_a_full_disk_is_said_clearly() -> None:
     writer = RecordWriter(Path("/dev/full"))
     with pytest.raises(DiskFullError, match=r"disk is full.*free some space"):
         writer.append({"step": 1})
-
-
-def test_a_full_disk_is_recognised_behind_other_errors() -> None:
-    wrapped = RuntimeError("save failed")
-    wrapped.__cause__ = OSError(28, "No space left on device")
-    assert is_disk_full(wrapped)
-    assert is_disk_full(RuntimeError("I/O error: No space left on device (os error 28)"))
-    assert not is_disk_full(RuntimeError("something else"))
 
 
 def test_a_claim_is_exclusive(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from stable_baselines3.common.vec_env import VecNormalize
 
-from warmstart.agents.checkpoints.checkpoint import load_checkpoint
+from warmstart.agents.checkpoints.loading import load_checkpoint
 from warmstart.agents.checkpoints.sb3_zip import write_sb3_zip
 from warmstart.core.errors import WarmstartError
 from warmstart.core.plain import SettingError
@@ -29,7 +29,7 @@ ALGORITHM = {"name": "ppo", "n_envs": 4, "n_steps": 16, "batch_size": 32, "n_epo
 def tiny(**changes: Any) -> Study:
     study = replace(
         load_study("smoke"),
-        algorithm=ALGORITHM | {"compile": False},
+        algorithm=ALGORITHM,
         source_steps=64,
         target_steps=128,
         seeds=2,

@@ -99,7 +99,7 @@ class Seen(Progress):
 def tiny(**changes: Any) -> Study:
     study = replace(
         load_study("smoke"),
-        algorithm=ALGORITHM | {"compile": False},
+        algorithm=ALGORITHM,
         source_steps=128,
         target_steps=128,
         seeds=1,

@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from warmstart.agents.checkpoints.checkpoint import load_checkpoint
+from warmstart.agents.checkpoints.loading import load_checkpoint
 from warmstart.agents.evaluation import evaluate
 from warmstart.core.documents import parse_yaml
 from warmstart.core.errors import WarmstartError

@@ -1,0 +1,24 @@
+"""Threads are decided before torch is loaded."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+from warmstart.core import threads
+from warmstart.core.errors import WarmstartError
+
+
+def test_threads_are_decided_before_torch() -> None:
+    code = (
+        "import sys; from warmstart.core.threads import decide_threads; decide_threads(1);"
+        "assert 'torch' not in sys.modules;"
+        "import torch, os; print(torch.get_num_threads(), os.environ['MKL_NUM_THREADS'])"
+    )
+    env = {k: v for k, v in os.environ.items() if k not in threads.POOL_VARIABLES}
+    out = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True, check=True)
+    assert out.stdout.split() == ["1", "1"]
+    with pytest.raises(WarmstartError, match="at least 1 thread"):
+        threads.decide_threads(0)
+    assert threads.available_cores() >= 1
