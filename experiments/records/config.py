@@ -8,8 +8,9 @@ from dataclasses import asdict, dataclass, field, fields
 from functools import cache
 from importlib import metadata
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
+from warmstart.core.bounds import Settings, State
 from warmstart.core.errors import WarmstartError
 from warmstart.core.files import json_hash, read_json, write_json
 from warmstart.core.plain import to_plain
@@ -48,21 +49,21 @@ class TrialConfig:
     """Seed of every random draw of the trial; evaluation has its own."""
     steps: int = 0
     """Environment steps of training."""
-    algorithm: Mapping[str, Any] = field(default_factory=dict)
+    algorithm: Settings = field(default_factory=dict)
     """`algorithm` and every setting of it; empty for `random`."""
-    method: Mapping[str, Any] = field(default_factory=dict)
+    method: Settings = field(default_factory=dict)
     """The transfer `method`'s name and every option of it; empty for `random`."""
     source: str = ""
     """Hash of the trial, or of the given checkpoint's content, that it starts from; empty for none."""
-    vision: Mapping[str, Any] = field(default_factory=dict)
+    vision: Settings = field(default_factory=dict)
     """How the agent sees: every setting of `VisionConfig`, the encoder's weights named without their path and
     with their `sha256`; empty where it observes states."""
     encoder: str = ""
     """Hash of the trial that pretrains the encoder; empty for none."""
-    world: Mapping[str, Any] = field(default_factory=dict)
+    world: Settings = field(default_factory=dict)
     """How the simulation that is trained in differs from the task, recipes written out; empty for not at
     all."""
-    reality: Mapping[str, Any] = field(default_factory=dict)
+    reality: Settings = field(default_factory=dict)
     """`name` and `sha256` of the reality that it is evaluated in, and the recipe of the `range` in which it
     is judged, too; empty for none."""
     identification: str = ""
@@ -107,9 +108,9 @@ class TrialConfig:
         every = self.evaluation_every or max(self.steps, 1)
         return (*range(0, max(self.steps, 1), every), self.steps) if self.steps else (0,)
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> State:
         """Give the configuration as plain data."""
-        plain: dict[str, Any] = to_plain(asdict(self))
+        plain: State = to_plain(asdict(self))
         return {key: value for key, value in plain.items() if value or key not in _LEFT_OUT_IF_EMPTY}
 
     def write(self, directory: Path) -> None:

@@ -5,10 +5,9 @@
 
 import json
 import os
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
+from warmstart.core.bounds import Settings, State
 from warmstart.core.errors import WarmstartError
 from warmstart.core.files import as_disk_full, canonical_json
 
@@ -46,7 +45,7 @@ class RecordWriter:
         except OSError as error:
             raise as_disk_full(error, path) from None
 
-    def append(self, record: Mapping[str, Any]) -> None:
+    def append(self, record: Settings) -> None:
         """Append one record.
 
         Raises:
@@ -72,7 +71,7 @@ class RecordWriter:
             self._file.close()
 
 
-def read_jsonl(path: Path) -> list[dict[str, Any]]:
+def read_jsonl(path: Path) -> list[State]:
     """Read all records of a JSONL file.
 
     A torn last line (the process died while it wrote) is left out; a missing file has no records.

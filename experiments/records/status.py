@@ -4,8 +4,9 @@ import os
 import time
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Literal, get_args
 
+from warmstart.core.bounds import Settings
 from warmstart.core.files import read_json, write_json
 
 State = Literal["waiting", "running", "done", "failed", "interrupted"]
@@ -45,7 +46,7 @@ class Status:
 
 def read_status(directory: Path) -> Status:
     """Read a trial's status; `waiting` where there is none."""
-    data: dict[str, Any] = read_json(directory / STATUS) or {}
+    data: Settings = read_json(directory / STATUS) or {}
     known = {item.name for item in fields(Status)}
     status = Status(**{key: value for key, value in data.items() if key in known})
     return status if status.state in get_args(State) else Status()

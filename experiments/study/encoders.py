@@ -3,10 +3,9 @@
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from warmstart.agents.encoders.config import EncoderConfig
-from warmstart.core.bounds import Place, SettingError
+from warmstart.core.bounds import Place, SettingError, State
 from warmstart.core.errors import WarmstartError
 from warmstart.core.files import content_hash
 from warmstart.core.plain import placed, replaced, to_plain
@@ -62,7 +61,7 @@ def licence_notes(arms: Sequence[ResolvedArm]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(notes))
 
 
-def planned_vision(arm: ResolvedArm, weights: dict[str, Path]) -> dict[str, Any]:
+def planned_vision(arm: ResolvedArm, weights: dict[str, Path]) -> State:
     """How an arm's agents see, as plain values without a path; notes the file of its weights.
 
     Args:
@@ -75,7 +74,7 @@ def planned_vision(arm: ResolvedArm, weights: dict[str, Path]) -> dict[str, Any]
     """
     if arm.vision is None:
         return {}
-    values: dict[str, Any] = to_plain(arm.vision)
+    values: State = to_plain(arm.vision)
     values.pop("pretrain")
     config = EncoderConfig.parse(arm.vision.encoder)
     path = find_weights(config)
@@ -89,12 +88,12 @@ def planned_vision(arm: ResolvedArm, weights: dict[str, Path]) -> dict[str, Any]
     return {**values, "encoder": str(named), "sha256": sha256}
 
 
-def encoder_trial(arm: ResolvedArm, shared: TrialConfig, vision: dict[str, Any]) -> PlannedTrial | None:
+def encoder_trial(arm: ResolvedArm, shared: TrialConfig, vision: State) -> PlannedTrial | None:
     """The trial that pretrains an arm's encoder on frames of the source task, if there is one to do."""
     if arm.vision is None or not arm.vision.pretrain or arm.source is None:
         return None
     pretraining = pretraining_of(arm)
-    own: dict[str, Any] = {key: vision[key] for key in ("encoder", "sha256") if key in vision}
+    own: State = {key: vision[key] for key in ("encoder", "sha256") if key in vision}
     config = replace(
         shared,
         kind="encoder",

@@ -1,12 +1,12 @@
 """What training draws, written down: spread of every randomized parameter, and how a curriculum goes."""
 
 from collections import deque
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from stable_baselines3.common.callbacks import BaseCallback
 
+from warmstart.core.bounds import State
 from warmstart.envs.sb3 import env_attribute
 from warmstart.experiments.records.recorder import Recorder
 from warmstart.sim2real.world import TrainingWorld
@@ -43,14 +43,14 @@ class DrawnRecorder(BaseCallback):
         if self._drawn and self.recorder.drawn(self.num_timesteps, self._summary()):
             self._drawn.clear()
 
-    def _summary(self) -> dict[str, Any]:
+    def _summary(self) -> State:
         drawn = np.array(self._drawn)
         quantiles = {
             name: np.nanquantile(column, SHARES).tolist()
             for name, column in zip(self._names, drawn.T, strict=True)
             if not np.isnan(column).all()
         }
-        found: dict[str, Any] = {"episodes": len(drawn), "quantiles": quantiles}
+        found: State = {"episodes": len(drawn), "quantiles": quantiles}
         curriculum = self.world.curriculum
         if curriculum is not None:
             found["curriculum"] = curriculum.snapshot()

@@ -1,9 +1,8 @@
 """A trial that identifies physics from motion recorded in the reality; others train in the result."""
 
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
+from warmstart.core.bounds import Settings, State
 from warmstart.core.errors import WarmstartError
 from warmstart.core.files import write_json
 from warmstart.core.plain import read
@@ -47,14 +46,14 @@ def identify_physics(config: TrialConfig, directory: Path, recorder: Recorder) -
         window=settings.window,
         seed=config.seed,
     )
-    use: dict[str, Any] = {"task": found.task_text, "recipe": found.recipe}
+    use: State = {"task": found.task_text, "recipe": found.recipe}
     if not found.accepted:
         use = {"task": found.task, "recipe": {}, "imperfections": {}}
     write_json(directory / IDENTIFICATION, {**found.to_json(), **use, "interactions": steps}, durable=True)
     recorder.end(0, steps, constant=True)
 
 
-def identification_notes(found: Mapping[str, Any]) -> list[str]:
+def identification_notes(found: Settings) -> list[str]:
     """What an identification came to, for the transfer report; nothing where there was none."""
     if not found:
         return []

@@ -9,6 +9,7 @@ from gymnasium.vector import VectorEnv
 from numpy.typing import NDArray
 
 from warmstart.agents.checkpoints.policy import Policy
+from warmstart.core.bounds import State
 from warmstart.envs.frames.options import sees_pixels
 from warmstart.envs.robots.table import robots
 from warmstart.envs.tasks.task import Task
@@ -78,12 +79,12 @@ class _Watched(PassingWrapper):
         super().__init__(env)
         self._seen = seen
 
-    def reset(self, **kwargs: Any) -> tuple[Any, dict[str, Any]]:
+    def reset(self, **kwargs: Any) -> tuple[Any, State]:
         observations, infos = self.env.reset(**kwargs)
         self._seen.append(_first(observations))
         return observations, infos
 
-    def step(self, actions: Any) -> tuple[Any, Any, Any, Any, dict[str, Any]]:
+    def step(self, actions: Any) -> tuple[Any, Any, Any, Any, State]:
         result = self.env.step(actions)
         self._seen.append(_first(result[0]))
         return result

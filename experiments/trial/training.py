@@ -36,7 +36,13 @@ from warmstart.experiments.trial.drawn import DrawnRecorder
 from warmstart.experiments.trial.identifying import identification_notes, identify_physics
 from warmstart.experiments.trial.media import write_media
 from warmstart.experiments.trial.seeing import Sight, make_sight
-from warmstart.experiments.trial.worlds import identified, judge, training_task, trial_reality, trial_world
+from warmstart.experiments.trial.worlds import (
+    identified,
+    measure_reality,
+    training_task,
+    trial_reality,
+    trial_world,
+)
 from warmstart.sim2real.world import world_vision
 from warmstart.transfer.carry.carrying import TransferContext
 from warmstart.transfer.carry.matching import Kind, named
@@ -103,7 +109,7 @@ class _Training:
         self.method, self.note = fit_within(method, config.steps, self.algorithm)
 
     def run(self) -> None:
-        """Go all the way."""
+        """Build, initialise, learn, save, judge, and report what was done."""
         source = self._load_source()
         self.recorder.start(source.steps if source is not None else 0)
         sight = make_sight(self.config, self.directory, source)
@@ -121,27 +127,40 @@ class _Training:
             if proof is not None:
                 in_use = env_attribute(model.get_env(), "encoder_in_use")
                 report.add_notes([proof.note(), precision_note(in_use)])
-            save_checkpoint(model, self.directory / CHECKPOINT, task=self.task, steps=model.num_timesteps)
-            if self.world.curriculum is not None:
-                state = without_numpy(self.world.curriculum.state_dict())
-                write_json(self.directory / CURRICULUM, state, durable=True)
-            self.diverged += int(env_attribute(model.get_env(), "n_diverged") or 0)
-            if self.diverged:
-                report.add_notes([f"{self.diverged:,} simulations diverged in training and were begun anew."])
-            if self.diverged_in_evaluation:
-                told = f"{self.diverged_in_evaluation:,} simulations diverged in evaluations"
-                report.add_notes([f"{told}, which ended their episodes."])
-            if self.reality is not None:
-                taken = int(env_attribute(model.get_env(), "interactions") or 0) + self.recorded
-                judge(model, self.config, self.reality, self.directory, taken, self.evaluated)
-            if self.config.evaluation_episodes:
-                self._film(model, report)
+            self._save(model)
+            report.add_notes(self._divergence(model))
+            self._judge(model)
+            self._film(model, report)
             write_json(self.directory / TRANSFER, report.to_json())
             self.recorder.end(self.config.steps, model.num_timesteps, constant=not self.method.trains)
         finally:
             env = model.get_env()
             if env is not None:
                 env.close()
+
+    def _save(self, model: BaseAlgorithm) -> None:
+        """Write the checkpoint, and how far a curriculum got."""
+        save_checkpoint(model, self.directory / CHECKPOINT, task=self.task, steps=model.num_timesteps)
+        if self.world.curriculum is not None:
+            state = without_numpy(self.world.curriculum.state_dict())
+            write_json(self.directory / CURRICULUM, state, durable=True)
+
+    def _divergence(self, model: BaseAlgorithm) -> list[str]:
+        """What the report says of simulations that diverged."""
+        self.diverged += int(env_attribute(model.get_env(), "n_diverged") or 0)
+        notes = []
+        if self.diverged:
+            notes.append(f"{self.diverged:,} simulations diverged in training and were begun anew.")
+        if self.diverged_in_evaluation:
+            told = f"{self.diverged_in_evaluation:,} simulations diverged in evaluations"
+            notes.append(f"{told}, which ended their episodes.")
+        return notes
+
+    def _judge(self, model: BaseAlgorithm) -> None:
+        """Measure what the agent keeps in the reality, where there is one."""
+        if self.reality is not None:
+            taken = int(env_attribute(model.get_env(), "interactions") or 0) + self.recorded
+            measure_reality(model, self.config, self.reality, self.directory, taken, self.evaluated)
 
     def _build(self, source: Checkpoint | None, sight: Sight) -> BaseAlgorithm:
         env = make_training_env(
@@ -245,6 +264,8 @@ class _Training:
 
     def _film(self, model: BaseAlgorithm, report: TransferReport) -> None:
         """Keep frames and a film for the report; a trial that trained doesn't fail for want of them."""
+        if not self.config.evaluation_episodes:
+            return
         try:
             with generators_kept():
                 policy = Policy.from_model(model)

@@ -1,11 +1,11 @@
 """The worlds of a study's trials: the reality they are judged in, identified physics, what training draws."""
 
-from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from warmstart.agents.checkpoints.checkpoint import Checkpoint, checkpoint_of
+from warmstart.core.bounds import Settings, State
 from warmstart.core.documents import dump_yaml
 from warmstart.core.errors import WarmstartError
 from warmstart.core.files import read_json, write_json
@@ -55,7 +55,7 @@ def _copy(run: Path, sha256: str) -> Path:
     return run / REALITIES / f"{sha256[:16]}.yaml"
 
 
-def identified(config: TrialConfig, directory: Path) -> Mapping[str, Any]:
+def identified(config: TrialConfig, directory: Path) -> Settings:
     """What the trial's identification found; empty where it has none."""
     if not config.identification:
         return {}
@@ -65,7 +65,7 @@ def identified(config: TrialConfig, directory: Path) -> Mapping[str, Any]:
     return dict(found)
 
 
-def training_task(config: TrialConfig, found: Mapping[str, Any]) -> Task:
+def training_task(config: TrialConfig, found: Settings) -> Task:
     """The task that a trial trains in: the identified one, or its own.
 
     Ranges around what was identified are about the nominal task: in the identified one they'd count twice.
@@ -74,7 +74,7 @@ def training_task(config: TrialConfig, found: Mapping[str, Any]) -> Task:
     return Task.parse(config.task) if own else Task.parse(str(found["task"]))
 
 
-def randomized(config: TrialConfig, directory: Path) -> dict[str, Any]:
+def randomized(config: TrialConfig, directory: Path) -> State:
     """What a trial's training draws, as `read_terms` reads it, with what its identification found."""
     found = identified(config, directory)
     return dict(with_identified(config.world, found.get("recipe", {})).get("randomize", {}))
@@ -99,7 +99,7 @@ def terms_of(checkpoint: Path | None) -> "tuple[Term, ...]":
     return tuple(replace(term, distribution=Uniform(*pair)) for term, pair in zip(terms, ends, strict=True))
 
 
-def trial_world(config: TrialConfig, task: Task, found: Mapping[str, Any]) -> TrainingWorld:
+def trial_world(config: TrialConfig, task: Task, found: Settings) -> TrainingWorld:
     """What a trial's training draws and disturbs.
 
     Args:
@@ -114,7 +114,7 @@ def trial_world(config: TrialConfig, task: Task, found: Mapping[str, Any]) -> Tr
     return training_world(world, task, config.seed, looks)
 
 
-def judge(
+def measure_reality(
     model: Any,
     config: TrialConfig,
     reality: "Reality",
