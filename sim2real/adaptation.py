@@ -228,11 +228,11 @@ class _Student:
         for step in range(length):
             histories = self._observations[POLICY]
             if self.normalizer is not None:
-                histories = self.normalizer.apply(histories)  # type: ignore[assignment]
+                histories = self.normalizer.apply(histories)
             if step % STRIDE == 0:
                 contexts = self._observations[PRIVILEGED]
                 if self._contexts is not None:
-                    contexts = self._contexts.apply(contexts)  # type: ignore[assignment]
+                    contexts = self._contexts.apply(contexts)
                 inputs.append(torch.as_tensor(histories, dtype=torch.float32))
                 codes.append(self._mu.latent({PRIVILEGED: torch.as_tensor(contexts, dtype=torch.float32)}))
             actions, _ = self.student.predict(histories, deterministic=True)

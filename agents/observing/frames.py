@@ -4,29 +4,27 @@ Each new frame is handled once, when it is made; an episode's history holds noth
 import envs and agents.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 from gymnasium import spaces
 from gymnasium.vector import VectorEnv
-from gymnasium.vector.utils import batch_space
 from numpy.typing import NDArray
+from typing_extensions import override
 
 from warmstart.core.errors import WarmstartError
 from warmstart.envs.simulation.layouts import Layout, generic_layout, opaque_block
-from warmstart.envs.simulation.seeding import masked_ids
 from warmstart.envs.single_pixels import is_frame
-from warmstart.envs.wrappers import PassingWrapper
+from warmstart.envs.wrappers import Ids, ObservationWrapper
 
 Array = NDArray[Any]
 Frames = NDArray[np.uint8]
 Features = NDArray[np.float32]
 Encode = Callable[[Frames], Features]
-Ids = NDArray[np.integer[Any]]
 
 
-class FrameHistoryEnv(PassingWrapper):
+class FrameHistoryEnv(ObservationWrapper):
     """Keeps what became of each environment's last frames; the base of the wrappers below.
 
     Args:
@@ -57,50 +55,18 @@ class FrameHistoryEnv(PassingWrapper):
         """Observations from histories (n, frames, *item) and, if it is seen, the state (n, k)."""
         raise NotImplementedError(f"{type(self).__name__} has no _joined(past, state).")
 
-    def _observe_as(self, space: spaces.Space[Any]) -> None:
-        self.single_observation_space = space
-        self.observation_space = batch_space(space, self.num_envs)
+    @override
+    def begin(self, observations: Any, ids: Ids) -> None:
+        self._past[ids] = self._items(self._parts(observations)[0])[:, None]
 
-    def reset(
-        self, *, seed: int | Sequence[int | None] | None = None, options: dict[str, Any] | None = None
-    ) -> tuple[Any, dict[str, Any]]:
-        """Begin new episodes, with empty histories: their first frame repeated."""
-        observations, infos = self.env.reset(seed=seed, options=options)  # type: ignore[arg-type]
-        frames, state = self._parts(observations)
-        self._begin(masked_ids(options, self.num_envs), frames)
-        return self._joined(self._past, state), infos
-
-    def step(self, actions: Array) -> tuple[Any, Array, Array, Array, dict[str, Any]]:
-        """Take one step in every environment."""
-        observations, rewards, terminations, truncations, infos = self.env.step(actions)
-        frames, state = self._parts(observations)
-        ended = np.flatnonzero(terminations | truncations)
-        if ended.size:
-            infos = {**infos, "final_obs": self._final(frames, ended, infos["final_obs"])}
-            self._begin(ended, frames)
-        else:
-            self._push(frames)
-        return self._joined(self._past, state), rewards, terminations, truncations, infos
-
-    def _final(self, frames: Frames, ended: Ids, final: Array) -> Array:
-        """Push the newest frames, of ended episodes their last; return their final observations."""
-        lasts = [self._parts(final[env]) for env in ended]
-        frames = frames.copy()
-        for env, (frame, _) in zip(ended, lasts, strict=True):
-            frames[env] = frame
-        self._push(frames)
-        found = np.full(self.num_envs, None, dtype=object)
-        for env, (_, state) in zip(ended, lasts, strict=True):
-            joined = self._joined(self._past[env][None], None if state is None else np.asarray(state)[None])
-            found[env] = {k: v[0] for k, v in joined.items()} if isinstance(joined, dict) else joined[0]
-        return found
-
-    def _begin(self, ids: Ids, frames: Frames) -> None:
-        self._past[ids] = self._items(frames[ids])[:, None]
-
-    def _push(self, frames: Frames) -> None:
+    @override
+    def proceed(self, observations: Any, actions: Array) -> None:
         self._past[:, :-1] = self._past[:, 1:]
-        self._past[:, -1] = self._items(frames)
+        self._past[:, -1] = self._items(self._parts(observations)[0])
+
+    @override
+    def observed(self, observations: Any, ids: Ids) -> Any:
+        return self._joined(self._past[ids], self._parts(observations)[1])
 
     def _parts(self, observations: Any) -> tuple[Frames, Array | None]:
         if self.with_state:
@@ -147,7 +113,7 @@ class EncodedVectorEnv(FrameHistoryEnv):
         self._size = n_features * (1 if frames == 1 else 2 * (frames - 1))
         state = env.single_observation_space["state"] if self.with_state else None  # type: ignore[index]
         size = self._size + (0 if state is None else spaces.utils.flatdim(state))
-        self._observe_as(spaces.Box(-np.inf, np.inf, (size,), np.float32))
+        self.observe_as(spaces.Box(-np.inf, np.inf, (size,), np.float32))
 
     @property
     def observation_layout(self) -> Layout:
@@ -189,7 +155,7 @@ class StackedVectorEnv(FrameHistoryEnv):
         height, width, channels = seen.shape
         super().__init__(env, ((channels, height, width), np.uint8), frames)
         image = spaces.Box(0, 255, (channels * frames, height, width), np.uint8)
-        self._observe_as(image if state is None else spaces.Dict({"pixels": image, "state": state}))
+        self.observe_as(image if state is None else spaces.Dict({"pixels": image, "state": state}))
 
     @property
     def observation_layout(self) -> Layout | None:

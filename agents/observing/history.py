@@ -12,20 +12,18 @@ import numpy as np
 import torch
 from gymnasium import spaces
 from gymnasium.vector import VectorEnv
-from gymnasium.vector.utils import batch_space
 from numpy.typing import NDArray
 from stable_baselines3.common.torch_layers import BaseFeaturesExtractor
 from torch import nn
+from typing_extensions import override
 
 from warmstart.agents.observing.base import Vision
 from warmstart.agents.observing.privileged import multilayer, vector_space
 from warmstart.core.errors import WarmstartError
 from warmstart.envs.simulation.layouts import Layout, generic_layout
-from warmstart.envs.simulation.seeding import masked_ids
-from warmstart.envs.wrappers import PassingWrapper
+from warmstart.envs.wrappers import Ids, ObservationWrapper
 
 Array = NDArray[Any]
-Ids = NDArray[np.integer[Any]]
 
 
 @dataclass(frozen=True)
@@ -65,7 +63,7 @@ class HistoryVision(Vision):
         return cls(int(values["frames"]), bool(values["actions"]))
 
 
-class HistoryEnv(PassingWrapper):
+class HistoryEnv(ObservationWrapper):
     """Observes the last observations, oldest first, then the actions between them, oldest first.
 
     For k frames of d numbers and m actions an observation has k d + (k - 1) m numbers. An episode begins with
@@ -99,10 +97,8 @@ class HistoryEnv(PassingWrapper):
             self._bounds = done.low, done.high
         self._seen = np.zeros((self.num_envs, frames, seen.shape[0]), dtype=dtype)
         self._done = np.zeros((self.num_envs, frames - 1, width), dtype=dtype)
-        self.single_observation_space = spaces.Box(
-            np.concatenate(low).astype(dtype), np.concatenate(high).astype(dtype), dtype=dtype.type
-        )
-        self.observation_space = batch_space(self.single_observation_space, self.num_envs)
+        least, most = np.concatenate(low).astype(dtype), np.concatenate(high).astype(dtype)
+        self.observe_as(spaces.Box(least, most, dtype=dtype.type))
 
     @property
     def observation_layout(self) -> Layout:
@@ -130,45 +126,23 @@ class HistoryEnv(PassingWrapper):
         known: Layout | None = getattr(self.env, name, None)
         return generic_layout(space, prefix) if known is None else known
 
-    def reset(
-        self, *, seed: int | Sequence[int | None] | None = None, options: dict[str, Any] | None = None
-    ) -> tuple[Array, dict[str, Any]]:
-        """Begin new episodes, with empty histories."""
-        observations, infos = self.env.reset(seed=seed, options=options)  # type: ignore[arg-type]
-        self._begin(masked_ids(options, self.num_envs), observations)
-        return self._observed(), infos
-
-    def step(self, actions: Array) -> tuple[Array, Array, Array, Array, dict[str, Any]]:
-        """Take one step in every environment."""
-        observations, rewards, terminations, truncations, infos = self.env.step(actions)
-        ended = np.flatnonzero(terminations | truncations)
-        newest = observations
-        if ended.size:
-            newest = observations.copy()
-            newest[ended] = np.stack(infos["final_obs"][ended])
-        self._push(newest, actions)
-        if ended.size:
-            final = np.full(self.num_envs, None, dtype=object)
-            for env, last in zip(ended, self._observed()[ended], strict=True):
-                final[env] = last
-            infos = {**infos, "final_obs": final}
-            self._begin(ended, observations)
-        return self._observed(), rewards, terminations, truncations, infos
-
-    def _begin(self, ids: Ids, observations: Array) -> None:
-        self._seen[ids] = observations[ids][:, None]
+    @override
+    def begin(self, observations: Array, ids: Ids) -> None:
+        self._seen[ids] = observations[:, None]
         self._done[ids] = 0
 
-    def _push(self, observations: Array, actions: Array) -> None:
+    @override
+    def proceed(self, observations: Array, actions: Array) -> None:
         self._seen[:, :-1] = self._seen[:, 1:]
         self._seen[:, -1] = observations
         if self._done.size:
             self._done[:, :-1] = self._done[:, 1:]
             self._done[:, -1] = np.clip(actions, *self._bounds)
 
-    def _observed(self) -> Array:
-        n = self.num_envs
-        return np.concatenate([self._seen.reshape(n, -1), self._done.reshape(n, -1)], axis=1)
+    @override
+    def observed(self, observations: Array, ids: Ids) -> Array:
+        n = len(ids)
+        return np.concatenate([self._seen[ids].reshape(n, -1), self._done[ids].reshape(n, -1)], axis=1)
 
     def state_dict(self) -> dict[str, Any]:
         """State of the environments and the histories."""

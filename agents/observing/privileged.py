@@ -14,17 +14,17 @@ import numpy as np
 import torch
 from gymnasium import spaces
 from gymnasium.vector import VectorEnv
-from gymnasium.vector.utils import batch_space
 from numpy.typing import NDArray
 from stable_baselines3.common.torch_layers import BaseFeaturesExtractor
 from torch import nn
+from typing_extensions import override
 
 from warmstart.agents.observing.base import Vision
 from warmstart.core.errors import WarmstartError, unknown_name
 from warmstart.envs.batched import BatchedEnv
 from warmstart.envs.physics.parameters import Parameters
 from warmstart.envs.simulation.layouts import Dimension, Layout, generic_layout
-from warmstart.envs.wrappers import PassingWrapper
+from warmstart.envs.wrappers import Ids, ObservationWrapper
 
 Array = NDArray[Any]
 Floats = NDArray[np.float64]
@@ -117,7 +117,7 @@ class PrivilegedVision(Vision):
         return cls(tuple(values["names"]), tuple(values["nominal"]), values["who"])
 
 
-class PrivilegedEnv(PassingWrapper):
+class PrivilegedEnv(ObservationWrapper):
     """Puts each environment's physical context beside its observation.
 
     The final observation of an ended episode has the context that was in force before its last step, not
@@ -141,13 +141,9 @@ class PrivilegedEnv(PassingWrapper):
     def __init__(
         self, env: VectorEnv[Any, Any, Any], vision: PrivilegedVision, known: BatchedEnv | None
     ) -> None:
-        super().__init__(env)
+        context = spaces.Box(-np.inf, np.inf, (len(vision.names),), np.float64)
+        super().__init__(env, spaces.Dict({POLICY: vector_space(env), PRIVILEGED: context}))
         self.vision = vision
-        seen = vector_space(env)
-        self.single_observation_space = spaces.Dict(
-            {POLICY: seen, PRIVILEGED: spaces.Box(-np.inf, np.inf, (len(vision.names),), np.float64)}
-        )
-        self.observation_space = batch_space(self.single_observation_space, self.num_envs)
         self._known = known
         self._constant = np.array(vision.nominal)
         if known is not None:
@@ -156,7 +152,7 @@ class PrivilegedEnv(PassingWrapper):
         self._varying: NDArray[np.intp] = np.zeros(0, dtype=np.intp)
         self._source: NDArray[np.intp] = np.zeros(0, dtype=np.intp)
         self._n_told = 0
-        self._context = self._read()
+        self._before = self._context = self._read()
 
     @property
     def policy_layout(self) -> Layout:
@@ -174,28 +170,21 @@ class PrivilegedEnv(PassingWrapper):
         dimensions = [Dimension(name, units.get(name, "")) for name in self.vision.names]
         return self.policy_layout + Layout(tuple(dimensions))
 
-    def reset(
-        self, *, seed: int | Sequence[int | None] | None = None, options: dict[str, Any] | None = None
-    ) -> tuple[dict[str, Array], dict[str, Any]]:
-        """Begin new episodes."""
-        observations, infos = self.env.reset(seed=seed, options=options)  # type: ignore[arg-type]
+    @override
+    def begin(self, observations: Array, ids: Ids) -> None:
         self._context = self._read()
-        return self._observed(observations), infos
 
-    def step(self, actions: Array) -> tuple[dict[str, Array], Array, Array, Array, dict[str, Any]]:
-        """Take one step in every environment."""
-        observations, rewards, terminations, truncations, infos = self.env.step(actions)
-        before, self._context = self._context, self._read()
-        ended = np.flatnonzero(terminations | truncations)
-        if ended.size:
-            final = np.full(self.num_envs, None, dtype=object)
-            for env in ended:
-                final[env] = {POLICY: infos["final_obs"][env], PRIVILEGED: before[env].copy()}
-            infos = {**infos, "final_obs": final}
-        return self._observed(observations), rewards, terminations, truncations, infos
+    @override
+    def proceed(self, observations: Array, actions: Array) -> None:
+        self._before, self._context = self._context, self._read()
 
-    def _observed(self, observations: Array) -> dict[str, Array]:
-        return {POLICY: observations, PRIVILEGED: self._context.copy()}
+    @override
+    def final(self, observations: Array, ids: Ids, infos: dict[str, Any]) -> dict[str, Array]:
+        return {POLICY: observations, PRIVILEGED: self._before[ids]}
+
+    @override
+    def observed(self, observations: Array, ids: Ids) -> dict[str, Array]:
+        return {POLICY: observations, PRIVILEGED: self._context[ids]}
 
     def _read(self) -> Floats:
         """The context in force. Shape: (n, parameters)."""

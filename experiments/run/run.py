@@ -21,8 +21,9 @@ from warmstart.experiments.report.report import write_report
 from warmstart.experiments.run.reading import STUDY_FILE, TRIALS_FILE, TrialState, load_run, statuses
 from warmstart.experiments.run.scheduler import Scheduler, StudyInterruptedError
 from warmstart.experiments.study.checks import check_buildable
+from warmstart.experiments.study.loading import study_document
 from warmstart.experiments.study.plan import Plan, make_plan
-from warmstart.experiments.study.study import Study, study_document
+from warmstart.experiments.study.study import Study
 from warmstart.experiments.trial.seeing import WEIGHTS
 from warmstart.experiments.trial.training import CHECKPOINTS, normalizer_copy
 from warmstart.experiments.trial.worlds import keep_reality

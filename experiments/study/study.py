@@ -6,18 +6,15 @@ follows from it (trials, resolved settings) is in `plan.py`.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
-from importlib import resources
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from warmstart.agents.settings.config import RETIRED
 from warmstart.agents.settings.vision import VisionConfig
 from warmstart.core.bounds import Before, Count, Natural, SettingError, Settings, show
-from warmstart.core.documents import Document, dump_yaml, parse_yaml, read_yaml
-from warmstart.core.errors import WarmstartError, unknown_name
+from warmstart.core.documents import Document, dump_yaml
+from warmstart.core.errors import WarmstartError
 from warmstart.core.plain import check, read, to_plain
 
-_PRESETS = "warmstart.experiments.presets"
 WORLD_KEYS = (
     "randomize",
     "curriculum",
@@ -260,53 +257,6 @@ class Study:
                 value.
         """
         return document.read(cls)
-
-
-def preset_names() -> tuple[str, ...]:
-    """Names of the studies that ship with warmstart."""
-    files = resources.files(_PRESETS).iterdir()
-    return tuple(sorted(item.name.removesuffix(".yaml") for item in files if item.name.endswith(".yaml")))
-
-
-def preset_comment(name: str) -> str:
-    """Say what a preset asks: the comment at the top of its file, in one paragraph."""
-    lines = resources.files(_PRESETS).joinpath(f"{name}.yaml").read_text(encoding="utf-8").splitlines()
-    head = lines[: next((i for i, line in enumerate(lines) if not line.startswith("#")), len(lines))]
-    return " ".join(line.lstrip("# ").strip() for line in head)
-
-
-def study_document(name: str | Path) -> Document:
-    """Read a preset by its name, a YAML file by its path, or a run directory's own study.
-
-    Raises:
-        WarmstartError: Neither a preset nor a file; not valid YAML.
-    """
-    path = Path(name).expanduser()
-    if str(name) in preset_names():
-        text = resources.files(_PRESETS).joinpath(f"{name}.yaml").read_text(encoding="utf-8")
-        return parse_yaml(text, f"preset {name}")
-    if path.is_dir() and (path / "study.yaml").is_file():
-        return _without_retired(read_yaml(path / "study.yaml"))
-    if path.is_file():
-        return read_yaml(path)
-    if path.suffix in (".yaml", ".yml") or len(path.parts) > 1:
-        raise WarmstartError(f"There is no study file {path}. Presets: {', '.join(preset_names())}.")
-    raise unknown_name("preset", str(name), preset_names())
-
-
-def _without_retired(document: Document) -> Document:
-    """A run's own study without settings that were resolved into it and are gone since."""
-    arms = [arm for arm in document.data.get("arms", ()) if isinstance(arm, dict)]
-    places = [(document.data, "algorithm"), (document.data, "source_algorithm")]
-    for owner, key in [*places, *((arm, "algorithm") for arm in arms)]:
-        if isinstance(owner.get(key), dict):
-            owner[key] = {name: value for name, value in owner[key].items() if name not in RETIRED}
-    return document
-
-
-def load_study(name: str | Path) -> Study:
-    """Read and check a preset by its name, a YAML file by its path, or a run directory's own study."""
-    return Study.from_document(study_document(name))
 
 
 def _check_arms(arms: tuple[Arm, ...], baseline: str) -> None:

@@ -7,8 +7,8 @@ import pytest
 
 from warmstart.core import plugins
 from warmstart.core.errors import WarmstartError
+from warmstart.experiments.study.loading import load_study
 from warmstart.experiments.study.plan import make_plan
-from warmstart.experiments.study.study import load_study
 from warmstart.transfer.methods.table import METHODS
 
 METHOD = """

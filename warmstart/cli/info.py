@@ -142,7 +142,7 @@ def _methods() -> Iterator[Row]:
 
 
 def _presets() -> Iterator[Row]:
-    from warmstart.experiments.study.study import preset_comment, preset_names
+    from warmstart.experiments.study.loading import preset_comment, preset_names
 
     return ({"name": name, "what": preset_comment(name)} for name in preset_names())
 

@@ -178,7 +178,7 @@ class Compare(_Training):
         from warmstart.core.plugins import load_plugins
         from warmstart.experiments.run.run import plan, run_study
         from warmstart.experiments.study.estimate import estimate_seconds
-        from warmstart.experiments.study.study import load_study
+        from warmstart.experiments.study.loading import load_study
 
         load_plugins(self.plugin)
         study: Study | str = self.study

@@ -20,7 +20,8 @@ from warmstart.experiments.records.status import Status
 from warmstart.experiments.run.run import StudyResult, conclude, load_run, plan, prepare, run_study, statuses
 from warmstart.experiments.run.scheduler import shown as shown_work
 from warmstart.experiments.study.estimate import estimate_seconds
-from warmstart.experiments.study.study import Study, load_study
+from warmstart.experiments.study.loading import load_study
+from warmstart.experiments.study.study import Study
 from warmstart.experiments.trial.trial import run_trial
 
 ALGORITHM = {"name": "ppo", "n_envs": 4, "n_steps": 16, "batch_size": 32, "n_epochs": 2, "net_arch": [8]}

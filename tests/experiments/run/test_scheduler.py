@@ -21,8 +21,9 @@ from warmstart.experiments.run import processes
 from warmstart.experiments.run.reading import TrialState, load_run, statuses
 from warmstart.experiments.run.run import prepare, run_study
 from warmstart.experiments.run.scheduler import Scheduler
+from warmstart.experiments.study.loading import load_study
 from warmstart.experiments.study.plan import Plan, make_plan
-from warmstart.experiments.study.study import Study, load_study
+from warmstart.experiments.study.study import Study
 
 PLUGIN = '''
 """Methods that go wrong."""

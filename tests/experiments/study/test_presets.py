@@ -4,8 +4,9 @@ import pytest
 
 from warmstart.core.documents import parse_yaml
 from warmstart.experiments.run.run import plan
+from warmstart.experiments.study.loading import load_study, preset_comment, preset_names
 from warmstart.experiments.study.plan import make_plan
-from warmstart.experiments.study.study import Study, load_study, preset_comment, preset_names
+from warmstart.experiments.study.study import Study
 
 EXPECTED = {
     "ant-friction",

@@ -7,7 +7,8 @@ import pytest
 from warmstart.core.bounds import SettingError
 from warmstart.core.documents import dump_yaml, parse_yaml
 from warmstart.core.errors import WarmstartError
-from warmstart.experiments.study.study import Study, load_study
+from warmstart.experiments.study.loading import load_study
+from warmstart.experiments.study.study import Study
 
 GOOD = """\
 name: test

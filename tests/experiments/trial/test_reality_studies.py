@@ -13,8 +13,9 @@ from warmstart.core.errors import WarmstartError
 from warmstart.envs.vector import make_vec
 from warmstart.experiments.records.records import CURRICULUM, GAP, MAP, RECORDS, read_jsonl
 from warmstart.experiments.run.run import conclude, plan, prepare
+from warmstart.experiments.study.loading import load_study
 from warmstart.experiments.study.plan import make_plan
-from warmstart.experiments.study.study import Study, load_study
+from warmstart.experiments.study.study import Study
 from warmstart.experiments.trial.trial import run_trial
 from warmstart.experiments.trial.worlds import IDENTIFICATION, terms_of, training_task, trial_world
 from warmstart.sim2real.reality import load_reality

@@ -18,8 +18,9 @@ from warmstart.experiments.records.config import TrialConfig
 from warmstart.experiments.records.records import read_jsonl
 from warmstart.experiments.records.status import Status, read_status, write_status
 from warmstart.experiments.run.run import prepare
+from warmstart.experiments.study.loading import load_study
 from warmstart.experiments.study.plan import make_plan
-from warmstart.experiments.study.study import Study, load_study
+from warmstart.experiments.study.study import Study
 from warmstart.experiments.trial.trial import main, run_trial
 
 PPO = {"name": "ppo", "n_envs": 4, "n_steps": 16, "batch_size": 32, "n_epochs": 2, "net_arch": [8]}
