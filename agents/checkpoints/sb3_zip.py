@@ -63,8 +63,7 @@ NORMALIZER_GLOBALS: dict[str, tuple[str, ...]] = {
     "warmstart.agents.normalization": ("FastVecNormalize",),
     "warmstart.agents.checkpoints.normalization": ("FastVecNormalize",),
 }
-"""All that a ``VecNormalize`` saved by SB3 2 refers to, names by module: also NumPy 1's modules, those of
-Python 2's names (pickle protocols up to 2), and where this package kept its own class before."""
+"""Names by module that a ``VecNormalize`` refers to; old modules of NumPy, Python and this package too."""
 
 
 def read_sb3_zip(path: Path) -> Checkpoint:
