@@ -25,7 +25,7 @@ from warmstart.agents.checkpoints.architecture import (
     kwargs_from_json,
 )
 from warmstart.agents.checkpoints.checkpoint import EXTRA, Checkpoint
-from warmstart.agents.checkpoints.normalization import NormalizerState, state_of
+from warmstart.agents.checkpoints.normalization import FastVecNormalize, NormalizerState, state_of
 from warmstart.agents.checkpoints.policy import load_tensors
 from warmstart.core.errors import WarmstartError
 from warmstart.core.files import replace_file
@@ -38,21 +38,32 @@ SIGNATURES = {
 """Fields of a zip's ``data`` by which its algorithm is known."""
 
 
-SAFE_NAMES = frozenset(
-    (
-        "OrderedDict",
-        "dict",
-        "list",
-        "tuple",
-        "set",
-        "bytearray",
-        "slice",
-        "object",
-        "encode",
-        "_reconstructor",
-    )
-)
-"""What a ``VecNormalize`` needs of Python's own modules."""
+NORMALIZER_GLOBALS: dict[str, tuple[str, ...]] = {
+    "builtins": ("dict", "list", "tuple", "set", "bytearray", "bytes", "slice", "object"),
+    "__builtin__": ("dict", "list", "tuple", "set", "bytearray", "bytes", "slice", "object"),
+    "collections": ("OrderedDict",),
+    "copyreg": ("_reconstructor",),
+    "copy_reg": ("_reconstructor",),
+    "_codecs": ("encode",),
+    "numpy": ("dtype", "ndarray"),
+    "numpy._core.multiarray": ("_reconstruct", "scalar"),
+    "numpy._core.numeric": ("_frombuffer",),
+    "numpy.core.multiarray": ("_reconstruct", "scalar"),
+    "numpy.core.numeric": ("_frombuffer",),
+    "numpy.random._pcg64": ("PCG64",),
+    "numpy.random._pickle": ("__bit_generator_ctor", "__generator_ctor"),
+    "numpy.random.bit_generator": ("SeedSequence", "__pyx_unpickle_SeedSequence"),
+    "gymnasium.spaces.box": ("Box",),
+    "gymnasium.spaces.dict": ("Dict",),
+    "gymnasium.spaces.discrete": ("Discrete",),
+    "gymnasium.spaces.multi_binary": ("MultiBinary",),
+    "gymnasium.spaces.multi_discrete": ("MultiDiscrete",),
+    "stable_baselines3.common.running_mean_std": ("RunningMeanStd",),
+    "stable_baselines3.common.vec_env.vec_normalize": ("VecNormalize",),
+    "warmstart.agents.normalization": ("FastVecNormalize",),
+    "warmstart.agents.checkpoints.normalization": ("FastVecNormalize",),
+}
+"""Names by module that a ``VecNormalize`` refers to; old modules of NumPy, Python and this package too."""
 
 
 def read_sb3_zip(path: Path) -> Checkpoint:
@@ -354,15 +365,10 @@ class NormalizerUnpickler(pickle.Unpickler):
 
     def find_class(self, module: str, name: str) -> Any:
         """Look a class up, unless it has no business in a ``VecNormalize``."""
-        root = module.split(".")[0]
-        known = (
-            root == "numpy"
-            or module.startswith(("gymnasium.spaces", "gym.spaces", "stable_baselines3.common."))
-            or module.startswith("warmstart.agents.checkpoints.normalization")
-            or (module in ("collections", "builtins", "copyreg", "_codecs") and name in SAFE_NAMES)
-        )
-        if not known:
+        if name not in NORMALIZER_GLOBALS.get(module, ()):
             raise pickle.UnpicklingError(f"it refers to {module}.{name}")
+        if module == "warmstart.agents.normalization":
+            return FastVecNormalize
         return super().find_class(module, name)
 
 
