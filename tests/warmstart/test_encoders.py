@@ -203,7 +203,7 @@ PROBE, PRETRAIN = ("probe", ENCODER, TASK), ("pretrain", TASK, *SMALL, *OUT)
         ((*PRETRAIN, "--option", "lag=no"), "--option lag: expected a whole number"),
         ((*PRETRAIN, "--option", "lag"), "expected NAME=VALUE"),
         ((*PRETRAIN, "--option", "updates=3"), "as --updates"),
-        ((*PRETRAIN, "--updates", "0"), "updates at least 1"),
+        ((*PRETRAIN, "--updates", "0"), "--updates: expected a number at least 1, found 0"),
         ((*PRETRAIN, "--randomize", "light=bright"), "x0.5:x1.5"),
         ((*PRETRAIN, "--randomize", "ligt=x0.5:x1.5"), "light"),
         ((*PRETRAIN, "--encoder", "drq:features=200"), "200"),
