@@ -12,7 +12,7 @@ from textwrap import wrap
 from docs.architecture import ROOMS, ROOT, Graph, folder, folder_imports, modules, purpose
 
 PICTURE = ROOT / "docs" / "images" / "architecture.svg"
-WIDTH, BOX, HEIGHT, GAP, MARGIN, HEAD = 1500, 216, 74, 34, 16, 46
+WIDTH, BOX, HEIGHT, GAP, MARGIN, HEAD = 1500, 212, 74, 34, 16, 46
 COLOURS = ("#eceff1", "#e3f2fd", "#e8f5e9", "#fff8e1", "#fbe9e7", "#f3e5f5", "#e0f2f1")
 _STYLE = (
     "text{font-family:system-ui,sans-serif;fill:#222}.room{font-size:19px;font-weight:600}"
@@ -53,25 +53,25 @@ def _band(room: str, graph: Graph, files: Counter[str], top: int, colour: str) -
     parts = [
         f'<rect x="{MARGIN}" y="{top}" width="{wide}" height="{height}" rx="10" fill="{colour}"/>',
         f'<text class="room" x="{MARGIN + 14}" y="{top + 28}">{room}/</text>',
-        f'<text class="small" x="{MARGIN + 150}" y="{top + 27}">{escape(purpose(room))} · {below}</text>',
+        f'<text class="small" x="{MARGIN + 160}" y="{top + 27}">{escape(purpose(room))} · {below}</text>',
     ]
     place = {
         name: (MARGIN + 14 + level * (BOX + GAP), top + HEAD + row * (HEIGHT + 14))
         for level, names in columns.items()
         for row, name in enumerate(names)
     }
+    for name, targets in inner.items():
+        implied = {target for other in targets for target in _below(other, inner)}
+        parts += [_arrow(place[name], place[target]) for target in sorted(targets - implied)]
     for name, (x, y) in place.items():
         parts += _box(name, room, x, y, files[name])
-    for name, targets in inner.items():
-        for target in sorted(targets):
-            if not any(target in _below(other, inner) for other in targets if other != target):
-                parts.append(_arrow(place[name], place[target]))
     return parts, height
 
 
 def _folders(room: str, graph: Graph) -> list[str]:
-    """The folders of a room that hold code."""
-    return [name for name in graph if name == room or name.startswith(f"{room}.")]
+    """The folders of a room that hold code, not only data."""
+    code = {folder(name) for name in modules() if not name.endswith("__init__")}
+    return [name for name in graph if name in code and (name == room or name.startswith(f"{room}."))]
 
 
 def _below(name: str, graph: Graph) -> set[str]:
@@ -87,7 +87,7 @@ def _level(name: str, graph: Graph) -> int:
 
 def _box(name: str, room: str, x: int, y: int, n_files: int) -> list[str]:
     title = f"{room}/*.py" if name == room else name.removeprefix(f"{room}.") + "/"
-    text = [] if name == room else wrap(purpose(name).rstrip("."), 37)[:3]
+    text = ["What the rooms above use first"] if name == room else wrap(purpose(name).rstrip("."), 31)[:3]
     lines = [
         f'<rect x="{x}" y="{y}" width="{BOX}" height="{HEIGHT}" rx="6" fill="white" stroke="#bbb"/>',
         f'<text class="name" x="{x + 9}" y="{y + 19}">{title}</text>',

@@ -1,11 +1,13 @@
 """Nothing points upwards and nothing in circles, in rooms and sub-rooms; folders and files stay small."""
 
+import re
 from collections import Counter
 
 import pytest
 
 from docs.architecture import (
     ROOMS,
+    ROOT,
     circles,
     declared,
     file_imports,
@@ -15,6 +17,7 @@ from docs.architecture import (
     modules,
     purpose,
 )
+from docs.draw_architecture import PICTURE, draw
 
 FOLDERS = sorted(folder_imports())
 MOST_FILES, MOST_LINES, LONG, MOST_LONG = 12, 400, 300, 15
@@ -52,3 +55,13 @@ def test_folders_and_files_stay_small():
     assert {name: n for name, n in lines.items() if n > MOST_LINES} == {}
     long = sorted(name for name, n in lines.items() if n > LONG)
     assert len(long) < MOST_LONG, long
+
+
+def test_the_picture_is_the_codes():
+    assert PICTURE.read_text() == draw(), "draw it anew: python -m docs.draw_architecture"
+
+
+def test_files_that_documents_name_exist():
+    for page in [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]:
+        for target in re.findall(r"\]\(([^)#:]+)\)", page.read_text()):
+            assert (page.parent / target).exists(), f"{page.name} names {target}"
