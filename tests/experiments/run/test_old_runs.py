@@ -4,6 +4,7 @@ The study of `tests/data/old_run` has a fine-tuned arm, and arms with randomizat
 curriculum, a privileged critic and a history, judged in a reality. Reports, films and logs are left out.
 """
 
+import importlib
 import json
 import shutil
 from pathlib import Path
@@ -75,3 +76,11 @@ def test_an_agent_starts_from_a_trial_of_it(run: Path, tmp_path: Path) -> None:
 
 def test_it_can_be_run_again(run: Path) -> None:
     assert main(["compare", str(run), "--dry-run"]) == 0
+
+
+@pytest.mark.parametrize(
+    ("module", "name"),
+    [("transfer.freezing", "FreezingOptimizer"), ("agents.normalization", "FastVecNormalize")],
+)
+def test_what_sb3_pickled_by_its_path_is_still_found_there(module: str, name: str) -> None:
+    assert getattr(importlib.import_module(f"warmstart.{module}"), name).__name__ == name
