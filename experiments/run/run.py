@@ -25,7 +25,7 @@ from warmstart.experiments.study.loading import study_document
 from warmstart.experiments.study.plan import Plan, make_plan
 from warmstart.experiments.study.study import Study
 from warmstart.experiments.trial.seeing import WEIGHTS
-from warmstart.experiments.trial.training import CHECKPOINTS, normalizer_copy
+from warmstart.experiments.trial.source import CHECKPOINTS, normalizer_copy
 from warmstart.experiments.trial.worlds import keep_reality
 
 __all__ = [

@@ -3,13 +3,10 @@
 Training and evaluation share nothing but the policy: the same bits come out with and without evaluation.
 """
 
-import hashlib
-from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.callbacks import BaseCallback, CallbackList
 
@@ -23,9 +20,7 @@ from warmstart.agents.extractors.seams import merge
 from warmstart.agents.settings.config import config_from_json
 from warmstart.core.errors import WarmstartError
 from warmstart.core.files import without_numpy, write_json
-from warmstart.envs.describe import describe
 from warmstart.envs.sb3 import env_attribute
-from warmstart.envs.simulation.layouts import Layout
 from warmstart.envs.tasks.task import Task
 from warmstart.experiments.records.claims import Claim, ClaimedError
 from warmstart.experiments.records.config import TrialConfig
@@ -35,7 +30,9 @@ from warmstart.experiments.records.status import StatusWriter
 from warmstart.experiments.trial.drawn import DrawnRecorder
 from warmstart.experiments.trial.identifying import identification_notes, identify_physics
 from warmstart.experiments.trial.media import write_media
+from warmstart.experiments.trial.random_actions import evaluate_random
 from warmstart.experiments.trial.seeing import Sight, make_sight
+from warmstart.experiments.trial.source import load_source, transfer_context
 from warmstart.experiments.trial.worlds import (
     identified,
     measure_reality,
@@ -44,19 +41,13 @@ from warmstart.experiments.trial.worlds import (
     trial_world,
 )
 from warmstart.sim2real.world import world_vision
-from warmstart.transfer.carry.carrying import TransferContext
-from warmstart.transfer.carry.matching import Kind, named
 from warmstart.transfer.carry.report import TransferReport
-from warmstart.transfer.carry.source import read_source
 from warmstart.transfer.encoders.proof import FreezeProof, precision_note
 from warmstart.transfer.methods.fine_tuning import fit_within
 from warmstart.transfer.methods.table import make_method
 
 if TYPE_CHECKING:
     from warmstart.sim2real.reality import Reality
-
-CHECKPOINTS = "checkpoints"
-"""Folder of a run directory that holds a copy of a given checkpoint, named by its hash."""
 
 
 def train(config: TrialConfig, directory: Path, status: StatusWriter, claim: Claim) -> None:
@@ -76,7 +67,7 @@ def train(config: TrialConfig, directory: Path, status: StatusWriter, claim: Cla
     recorder = Recorder(directory, config, status)
     try:
         if config.kind == "random":
-            _evaluate_random(config, recorder, trial_reality(config, directory))
+            evaluate_random(config, recorder, trial_reality(config, directory))
         elif config.kind == "encoder":
             from warmstart.experiments.trial.encoder_training import train_encoder  # few trials need it
 
@@ -110,7 +101,7 @@ class _Training:
 
     def run(self) -> None:
         """Build, initialise, learn, save, judge, and report what was done."""
-        source = self._load_source()
+        source = load_source(self.config, self.directory)
         self.recorder.start(source.steps if source is not None else 0)
         sight = make_sight(self.config, self.directory, source)
         model = self._build(source, sight)
@@ -118,7 +109,7 @@ class _Training:
         if sight.frozen is not None:
             proof = FreezeProof(sight.frozen, env_attribute(model.get_env(), "encoder_in_use"))
         try:
-            report = self.method.initialise(model, source, self._context())
+            report = self.method.initialise(model, source, transfer_context(self.config))
             report.add_notes([*sight.notes, *([self.note] if self.note else []), *self.notes])
             if self.method.trains:
                 self._learn(model, report)
@@ -273,35 +264,6 @@ class _Training:
         except (OSError, RuntimeError, WarmstartError) as error:
             report.add_notes([f"No film of an episode could be made: {error}"])
 
-    def _load_source(self) -> Checkpoint | None:
-        if not self.config.source:
-            return None
-        run = self.directory.parent.parent
-        trial = self.directory.parent / self.config.source / CHECKPOINT
-        given = run / CHECKPOINTS / self.config.source
-        path = next((path for path in (trial, given) if path.exists()), None)
-        if path is None:
-            raise WarmstartError(f"The source of this trial is missing: expected {trial} or {given}.")
-        normalizer = None
-        if self.config.source_normalizer:
-            normalizer = normalizer_copy(run, self.config.source_normalizer)
-            _check_hash(normalizer, self.config.source_normalizer)
-        return read_source(path, source_task=self.config.source_task or None, trust_normalizer=normalizer)
-
-    def _context(self) -> TransferContext:
-        config = self.config
-        return TransferContext(
-            generator=np.random.default_rng([config.seed, _METHOD_STREAM]),
-            observation_map=dict(config.observation_map),
-            action_map=dict(config.action_map),
-            source_observations=_layout(config.source_observation_names, "observation"),
-            source_actions=_layout(config.source_action_names, "action"),
-        )
-
-
-_METHOD_STREAM = 0x7A4
-"""Tells the method's generator from others that are derived from the trial's seed."""
-
 
 class _Progress(BaseCallback):
     """Tells how far training is."""
@@ -313,37 +275,3 @@ class _Progress(BaseCallback):
     def _on_step(self) -> bool:
         self.recorder.progress(self.num_timesteps)
         return True
-
-
-def normalizer_copy(run: Path, sha256: str) -> Path:
-    """Where a run directory keeps its copy of a trusted `VecNormalize` file."""
-    return run / CHECKPOINTS / f"{sha256[:16]}.pkl"
-
-
-def _check_hash(path: Path, sha256: str) -> None:
-    """Refuse to unpickle anything but what the user trusted."""
-    found = hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else "no file"
-    if found != sha256:
-        raise WarmstartError(
-            f"{path} is not the VecNormalize file that the trial was planned with: expected sha256 {sha256}, "
-            f"found {found}. Run the study in another directory."
-        )
-
-
-def _layout(names: Sequence[str] | None, kind: Kind) -> Layout | None:
-    return None if names is None else named(tuple(names), kind)
-
-
-def _evaluate_random(config: TrialConfig, recorder: Recorder, reality: "Reality | None") -> None:
-    """Evaluate uniformly random actions: what returns are normalised by."""
-    space = describe(config.task).action_space
-    space.seed(config.evaluation_seed)
-
-    def act(observations: Any) -> Any:
-        first = next(iter(observations.values())) if isinstance(observations, dict) else observations
-        return np.stack([np.asarray(space.sample()) for _ in range(len(first))])
-
-    episodes, seed = config.evaluation_episodes, config.evaluation_seed
-    where = config.task if reality is None else reality
-    recorder.evaluation(evaluate(act, where, episodes=episodes, seed=seed), 0.0)
-    recorder.end(0, 0, constant=True)

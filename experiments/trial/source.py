@@ -1,0 +1,72 @@
+"""What a trial starts from."""
+
+import hashlib
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from warmstart.agents.checkpoints.checkpoint import Checkpoint
+from warmstart.core.errors import WarmstartError
+from warmstart.envs.simulation.layouts import Layout
+from warmstart.experiments.records.config import TrialConfig
+from warmstart.experiments.records.records import CHECKPOINT
+from warmstart.transfer.carry.carrying import TransferContext
+from warmstart.transfer.carry.matching import Kind, named
+from warmstart.transfer.carry.source import read_source
+
+CHECKPOINTS = "checkpoints"
+"""Folder of a run directory that holds a copy of a given checkpoint, named by its hash."""
+_METHOD_STREAM = 0x7A4
+"""Tells the method's generator from others that are derived from the trial's seed."""
+
+
+def load_source(config: TrialConfig, directory: Path) -> Checkpoint | None:
+    """Read what a trial starts from: another trial's agent, or the run's copy of a given checkpoint.
+
+    Raises:
+        WarmstartError: It is missing, or its trusted normaliser isn't the one that was planned with.
+    """
+    if not config.source:
+        return None
+    run = directory.parent.parent
+    trial = directory.parent / config.source / CHECKPOINT
+    given = run / CHECKPOINTS / config.source
+    path = next((path for path in (trial, given) if path.exists()), None)
+    if path is None:
+        raise WarmstartError(f"The source of this trial is missing: expected {trial} or {given}.")
+    normalizer = None
+    if config.source_normalizer:
+        normalizer = normalizer_copy(run, config.source_normalizer)
+        _check_hash(normalizer, config.source_normalizer)
+    return read_source(path, source_task=config.source_task or None, trust_normalizer=normalizer)
+
+
+def transfer_context(config: TrialConfig) -> TransferContext:
+    """What a trial tells its method: a generator, and how dimensions are mapped and called."""
+    return TransferContext(
+        generator=np.random.default_rng([config.seed, _METHOD_STREAM]),
+        observation_map=dict(config.observation_map),
+        action_map=dict(config.action_map),
+        source_observations=_layout(config.source_observation_names, "observation"),
+        source_actions=_layout(config.source_action_names, "action"),
+    )
+
+
+def normalizer_copy(run: Path, sha256: str) -> Path:
+    """Where a run directory keeps its copy of a trusted `VecNormalize` file."""
+    return run / CHECKPOINTS / f"{sha256[:16]}.pkl"
+
+
+def _check_hash(path: Path, sha256: str) -> None:
+    """Refuse to unpickle anything but what the user trusted."""
+    found = hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else "no file"
+    if found != sha256:
+        raise WarmstartError(
+            f"{path} is not the VecNormalize file that the trial was planned with: expected sha256 {sha256}, "
+            f"found {found}. Run the study in another directory."
+        )
+
+
+def _layout(names: Sequence[str] | None, kind: Kind) -> Layout | None:
+    return None if names is None else named(tuple(names), kind)
