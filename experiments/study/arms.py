@@ -151,7 +151,7 @@ def resolve_method(
     Raises:
         SettingError: An unknown method or option, or one that doesn't fit.
     """
-    kind = type(placed((*place, "method"), make_method, name))
+    kind = type(placed(place, make_method, name))
     valid = [item.name for item in fields(kind)]
     settings = [*ARM_KEYS, *WORLD_KEYS, *valid]
     for option in options:

@@ -1,6 +1,6 @@
 """A trial that trains nothing: what uniformly random actions reach."""
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -8,10 +8,12 @@ from warmstart.agents.evaluation import evaluate
 from warmstart.envs.describe import describe
 from warmstart.experiments.records.config import TrialConfig
 from warmstart.experiments.records.recorder import Recorder
-from warmstart.sim2real.reality import Reality
+
+if TYPE_CHECKING:
+    from warmstart.sim2real.reality import Reality
 
 
-def evaluate_random(config: TrialConfig, recorder: Recorder, reality: Reality | None) -> None:
+def evaluate_random(config: TrialConfig, recorder: Recorder, reality: "Reality | None") -> None:
     """Evaluate uniformly random actions: what returns are normalised by."""
     space = describe(config.task).action_space
     space.seed(config.evaluation_seed)

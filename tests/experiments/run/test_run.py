@@ -173,7 +173,7 @@ def test_a_plan_writes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
         ({"algorithm": "dqn"}, "algorithm: dqn is not supported"),
         ({"algorithm": {"name": "ppo", "n_evs": 4}}, r"algorithm.n_evs: Unknown setting.*'n_envs'"),
         ({"algorithm": {"name": "ppo", "n_envs": "many"}}, r"algorithm.n_envs: expected a whole number"),
-        ({"algorithm": {"name": "ppo", "gamma": 2}}, "gamma has to be"),
+        ({"algorithm": {"name": "ppo", "gamma": 2}}, "algorithm.gamma: expected a number from 0 to 1"),
         ({"algorithm": "sac", "source": "CartPole-v1", "target": "CartPole-v1"}, "use ppo"),
         ({"arms": ("scratch", "fine_tun")}, r"arms\[1\].method: Unknown transfer method.*'fine_tune'"),
         ({"arms": ("scratch", {"method": "fine_tune", "critic": 1})}, r"arms\[1\].critic: Unknown option"),
