@@ -1,15 +1,19 @@
 """What PPO, SAC and TD3 have in common here: the seams, put onto SB3's algorithms without changing them."""
 
-from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 import torch
+from gymnasium import spaces
 from numpy.typing import NDArray
 from stable_baselines3.common.base_class import BaseAlgorithm
 
-from warmstart.agents.algorithms.seams import EpisodeBatch, GuideActions, LossBatch, Observations, Seams
+from warmstart.agents.algorithms.seams import EpisodeBatch, GuideActions, LossBatch, Seams
 from warmstart.agents.algorithms.trainability import Trainability, named_entries, regroup, set_group_rates
+from warmstart.core.errors import WarmstartError
+
+Log = dict[str, list[float]]
+"""What an update measured in each minibatch, by name; the means are logged."""
 
 
 class SeamAgent(BaseAlgorithm):
@@ -80,12 +84,8 @@ class SeamAgent(BaseAlgorithm):
             return
         returns, lengths, env_ids = zip(*self._finished, strict=True)
         self._finished.clear()
-        batch = EpisodeBatch(
-            np.asarray(returns, np.float64),
-            np.asarray(lengths, np.int64),
-            np.asarray(env_ids, np.int64),
-            self.num_timesteps,
-        )
+        numbers = np.array(returns, np.float64), np.array(lengths, np.int64), np.array(env_ids, np.int64)
+        batch = EpisodeBatch(*numbers, self.num_timesteps)
         for listener in self.seams.feedback:
             listener.on_episodes(batch)
 
@@ -95,29 +95,40 @@ class SeamAgent(BaseAlgorithm):
             return None
         if self._episode_steps is None or len(self._episode_steps) != self.n_envs:
             self._episode_steps = np.zeros(self.n_envs, np.int64)
-        observations: Observations
-        if self._vec_normalize_env is not None:
-            observations = self._vec_normalize_env.get_original_obs()
-        else:
-            assert self._last_obs is not None
-            observations = self._last_obs
+        normalizer = self._vec_normalize_env
+        observations: Any = self._last_obs if normalizer is None else normalizer.get_original_obs()
         return self.seams.experience.guide(observations, self._episode_steps, self.num_timesteps)
 
-    def _added_losses(
-        self, part: str | None, observations: Any, actions: torch.Tensor, sums: dict[str, list[float]]
-    ) -> torch.Tensor | None:
-        """Sum of the loss terms of one part (``None``: of all), noted by name for the log."""
+    def _guided(self, guide: GuideActions, actions: NDArray[Any]) -> NDArray[Any]:
+        """The guide's actions where it acts, within the range, and the agent's elsewhere.
+
+        Args:
+            guide: What acts where.
+            actions: The agent's. Shape: (n_envs, actions), or (n_envs,) for Discrete.
+        """
+        if guide.actions.shape != actions.shape:
+            raise WarmstartError(
+                f"The guide's actions have the shape {guide.actions.shape}, expected {actions.shape}."
+            )
+        actions, taken, space = actions.copy(), guide.actions, self.action_space
+        if isinstance(space, spaces.Box):
+            taken = np.clip(taken, space.low, space.high)
+        actions[guide.mask] = taken[guide.mask]
+        return actions
+
+    def _with_terms(self, loss: torch.Tensor, part: str | None, data: Any, log: Log) -> torch.Tensor:
+        """A minibatch's loss plus the loss terms of one part (``None``: of all)."""
         terms = [term for term in self.seams.loss_terms if part is None or term.part == part]
         if not terms:
-            return None
-        batch = LossBatch(observations, actions, self.num_timesteps)
-        losses = [term.loss(self, batch) for term in terms]
-        for term, loss in zip(terms, losses, strict=True):
-            sums.setdefault(term.name, []).append(loss.item())
-        return torch.stack(losses).sum()
+            return loss
+        batch = LossBatch(data.observations, data.actions, self.num_timesteps)
+        added = [term.loss(self, batch) for term in terms]
+        for term, value in zip(terms, added, strict=True):
+            log.setdefault(term.name, []).append(value.item())
+        return loss + torch.stack(added).sum()
 
-    def _log_terms(self, sums: Mapping[str, list[float]]) -> None:
-        for name, values in sums.items():
+    def _log_means(self, log: Log) -> None:
+        for name, values in log.items():
             self.logger.record(f"train/{name}", float(np.mean(values)))
 
     def _excluded_save_params(self) -> list[str]:

@@ -1,19 +1,20 @@
-"""What SAC and TD3 have in common here: who acts in the first steps, and a seeded replay buffer."""
+"""What SAC and TD3 have in common here: who acts in the first steps, a seeded replay buffer, the update."""
 
+from collections.abc import Callable
 from typing import Any
 
-import numpy as np
-from gymnasium import spaces
+import torch
 from numpy.typing import NDArray
 from stable_baselines3.common.noise import ActionNoise
 from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
 from stable_baselines3.common.type_aliases import MaybeCallback, RolloutReturn
 from stable_baselines3.common.utils import polyak_update
-from torch import nn
+from torch.nn import functional
+from typing_extensions import override
 
-from warmstart.agents.algorithms.base import SeamAgent
+from warmstart.agents.algorithms.base import Log, SeamAgent
 from warmstart.agents.algorithms.seams import Seams
-from warmstart.core.errors import WarmstartError
+from warmstart.agents.algorithms.trainability import any_trains
 
 
 class OffPolicySeams(SeamAgent, OffPolicyAlgorithm):
@@ -25,6 +26,7 @@ class OffPolicySeams(SeamAgent, OffPolicyAlgorithm):
     """
 
     random_steps: int | None
+    policy: Any
 
     def __init__(
         self,
@@ -57,45 +59,88 @@ class OffPolicySeams(SeamAgent, OffPolicyAlgorithm):
         random_steps = learning_starts if self.random_steps is None else self.random_steps
         actions, stored = super()._sample_action(random_steps, action_noise, n_envs)
         guide = self._guide_actions()
-        if guide is None or not guide.mask.any():
-            return actions, stored
-        if guide.actions.shape != actions.shape:
-            raise WarmstartError(
-                f"The guide's actions have the shape {guide.actions.shape}, expected {actions.shape}."
-            )
-        assert isinstance(self.action_space, spaces.Box)
-        actions, stored = actions.copy(), stored.copy()
-        low, high = self.action_space.low, self.action_space.high
-        actions[guide.mask] = np.clip(guide.actions[guide.mask], low, high)
-        stored[guide.mask] = self.policy.scale_action(actions[guide.mask])
+        if guide is not None and guide.mask.any():
+            actions, stored = self._guided(guide, actions), stored.copy()
+            stored[guide.mask] = self.policy.scale_action(actions[guide.mask])
         return actions, stored
 
+    @override
     def collect_rollouts(self, *args: Any, **kwargs: Any) -> RolloutReturn:
-        """Collect experience as SB3 does, then tell the feedback seam of the episodes that ended."""
         rollout = super().collect_rollouts(*args, **kwargs)
         self._tell_episodes()
         return rollout
 
-    @property
-    def _plain(self) -> bool:
-        """Whether SB3's own update does what is asked."""
-        return self.trainability is None and not self.seams.loss_terms
+    def train(self, gradient_steps: int, batch_size: int = 64) -> None:
+        """Do gradient steps on the replay buffer.
+
+        SB3's own update, unless there are loss terms or rules of what trains: then the same arithmetic with
+        the terms, and without the steps of what is frozen.
+        """
+        if self.trainability is None and not self.seams.loss_terms:
+            super().train(gradient_steps, batch_size)
+            return
+        self.policy.set_training_mode(True)
+        found = (
+            self.policy.actor.optimizer,
+            self.policy.critic.optimizer,
+            vars(self).get("ent_coef_optimizer"),
+        )
+        self._update_learning_rate([optimizer for optimizer in found if optimizer is not None])
+        log: Log = {}
+        for gradient_step in range(gradient_steps):
+            self._n_updates += 1
+            assert self.replay_buffer is not None
+            data = self.replay_buffer.sample(batch_size, env=self._vec_normalize_env)
+            self._update_networks(data, gradient_step, log)
+        self.logger.record("train/n_updates", self._n_updates, exclude="tensorboard")
+        self._log_means(log)
+
+    def _update_networks(self, data: Any, gradient_step: int, log: Log) -> None:
+        """Update critic, actor and targets by one minibatch; notes what is logged."""
+        raise NotImplementedError(f"{type(self).__name__} has no _update_networks(data, gradient_step, log).")
+
+    def _step_critic(self, data: Any, next_q: torch.Tensor, weight: float, log: Log) -> None:
+        """Move the critic towards the reward and the discounted value of the next state (n, 1)."""
+        discounts = data.discounts if data.discounts is not None else self.gamma
+        target_q = data.rewards + (1 - data.dones) * discounts * next_q
+
+        def loss() -> torch.Tensor:
+            current_q = self.policy.critic(data.observations, data.actions)
+            errors = (functional.mse_loss(q, target_q) for q in current_q)
+            return weight * sum(errors, torch.zeros((), device=self.device))
+
+        self._step_network("critic", loss, data, log)
+
+    def _step_network(self, part: str, loss: Callable[[], torch.Tensor], data: Any, log: Log) -> None:
+        """One gradient step of actor or critic by its loss and loss terms, unless all of it is frozen."""
+        network = getattr(self.policy, part)
+        if any_trains(network):
+            value = self._with_terms(loss(), part, data, log)
+            log.setdefault(f"{part}_loss", []).append(value.item())
+            descend(network.optimizer, value)
+
+    def _follow(self, part: str, statistics: list[torch.Tensor], target: list[torch.Tensor]) -> None:
+        """Move a target network towards its network, except where that is frozen.
+
+        Without the exception a frozen parameter's target would still change by rounding.
+
+        Args:
+            part: The network, ``actor`` or ``critic``.
+            statistics: Its batch normalisation's, which the target's become.
+            target: The target's.
+        """
+        network, follower = getattr(self.policy, part), getattr(self.policy, f"{part}_target")
+        pairs = zip(network.parameters(), follower.parameters(), strict=True)
+        moving = [(own, theirs) for own, theirs in pairs if own.requires_grad]
+        polyak_update([own for own, _ in moving], [theirs for _, theirs in moving], self.tau)
+        polyak_update(statistics, target, 1.0)
 
     def _excluded_save_params(self) -> list[str]:
         return [*super()._excluded_save_params(), "_buffer_seeded"]
 
 
-def follow(network: nn.Module, target: nn.Module, tau: float) -> None:
-    """Move a target network towards its network, except where the network is frozen.
-
-    Without the exception a frozen parameter's target would still change by rounding.
-    """
-    pairs = [
-        (p, t) for p, t in zip(network.parameters(), target.parameters(), strict=True) if p.requires_grad
-    ]
-    polyak_update([p for p, _ in pairs], [t for _, t in pairs], tau)
-
-
-def any_trains(module: nn.Module) -> bool:
-    """Whether a parameter of the module needs a gradient."""
-    return any(parameter.requires_grad for parameter in module.parameters())
+def descend(optimizer: torch.optim.Optimizer, loss: Any) -> None:
+    """One gradient step."""
+    optimizer.zero_grad()
+    loss.backward()
+    optimizer.step()

@@ -12,12 +12,12 @@ from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.utils import explained_variance, obs_as_tensor
 from stable_baselines3.common.vec_env import VecEnv
 from torch.nn import functional
+from typing_extensions import override
 
-from warmstart.agents.algorithms.base import SeamAgent
-from warmstart.agents.algorithms.off_policy import any_trains
+from warmstart.agents.algorithms.base import Log, SeamAgent
 from warmstart.agents.algorithms.seams import GuideActions, Seams
+from warmstart.agents.algorithms.trainability import any_trains
 from warmstart.agents.fast.update import MlpUpdate, fast_actor, fast_update
-from warmstart.core.errors import WarmstartError
 
 
 class PPO(SeamAgent, stable_baselines3.PPO):
@@ -69,7 +69,8 @@ class PPO(SeamAgent, stable_baselines3.PPO):
             actions = action_tensor.cpu().numpy()
             guide = self._guide_actions()
             if guide is not None and guide.mask.any():
-                actions, log_probs = self._guided(guide, obs_tensor, actions, log_probs)
+                actions = self._guided(guide, actions)
+                log_probs = self._guided_log_probs(guide, obs_tensor, actions, log_probs)
 
             clipped_actions = actions
             if isinstance(self.action_space, spaces.Box):
@@ -119,63 +120,63 @@ class PPO(SeamAgent, stable_baselines3.PPO):
             with torch.no_grad():
                 rewards[index] += self.gamma * self.policy.predict_values(terminal_obs)[0]
 
-    def _guided(
+    @override
+    def _guided(self, guide: GuideActions, actions: NDArray[Any]) -> NDArray[Any]:
+        scaled = super()._guided(guide, actions)
+        if self.policy.squash_output:
+            scaled[guide.mask] = self.policy.scale_action(scaled[guide.mask])
+        return scaled
+
+    def _guided_log_probs(
         self, guide: GuideActions, obs_tensor: Any, actions: NDArray[Any], log_probs: torch.Tensor
-    ) -> tuple[NDArray[Any], torch.Tensor]:
-        """Put the guide's actions in, with their log-probabilities.
+    ) -> torch.Tensor:
+        """Log-probabilities of actions of which some are the guide's. Shape: (n_envs,).
 
         Unless the guide gives others, these are the learner's own of the guide's actions: the surrogate's
         ratio then starts at 1, and its trust region is one around the learner, not around the guide.
         """
-        if guide.actions.shape != actions.shape:
-            raise WarmstartError(
-                f"The guide's actions have the shape {guide.actions.shape}, expected {actions.shape}."
-            )
-        taken = guide.actions
-        if isinstance(self.action_space, spaces.Box):
-            taken = np.clip(taken, self.action_space.low, self.action_space.high)
-            if self.policy.squash_output:
-                taken = self.policy.scale_action(taken)
-        actions = actions.copy()
-        actions[guide.mask] = taken[guide.mask]
         if guide.log_probs is None:
             with torch.no_grad():
                 acted = torch.as_tensor(actions, device=self.device)
                 own = self.policy.get_distribution(obs_tensor).log_prob(acted)
         else:
             own = torch.as_tensor(guide.log_probs, device=self.device)
-        return actions, torch.where(torch.as_tensor(guide.mask, device=self.device), own, log_probs)
+        return torch.where(torch.as_tensor(guide.mask, device=self.device), own, log_probs)
 
     def train(self) -> None:
         """Update the policy from the rollout: ``n_epochs`` passes over it in minibatches."""
         if self.trainability is not None:
             self.trainability.apply(self.policy, self.num_timesteps)
-            if not any_trains(self.policy):
-                return
+        if not any_trains(self.policy):
+            return
         self.policy.set_training_mode(True)
         self._update_learning_rate(self.policy.optimizer)
         clip_range = self.clip_range(self._current_progress_remaining)  # type: ignore[operator]
         self._update = None if self.seams.loss_terms else fast_update(self, self._update)
-        if self._update is not None:
-            self._update.run(clip_range)
-        else:
-            self._update_by_autograd(clip_range)
+        update = self._update_by_autograd if self._update is None else self._update.run
+        self._log_means(update(clip_range))
+        buffer = self.rollout_buffer
+        explained = explained_variance(buffer.values.flatten(), buffer.returns.flatten())
+        self.logger.record("train/explained_variance", explained)
+        if hasattr(self.policy, "log_std"):
+            self.logger.record("train/std", torch.exp(self.policy.log_std).mean().item())
+        self.logger.record("train/n_updates", self._n_updates, exclude="tensorboard")
+        self.logger.record("train/clip_range", clip_range)
 
-    def _update_by_autograd(self, clip_range: float) -> None:
+    def _update_by_autograd(self, clip_range: float) -> Log:
         """Pass over the rollout in minibatches, for any policy and with the loss seam's terms."""
         clip_range_vf = None
         if self.clip_range_vf is not None:
             clip_range_vf = self.clip_range_vf(self._current_progress_remaining)  # type: ignore[operator]
-        means: dict[str, list[float]] = {}
-        terms: dict[str, list[float]] = {}
+            self.logger.record("train/clip_range_vf", clip_range_vf)
+        log: Log = {}
         stop = False
         for _ in range(self.n_epochs):
-            means["approx_kl"] = []
+            log["approx_kl"] = []
             for data in self.rollout_buffer.get(self.batch_size):
-                loss, divergence = self._loss(data, clip_range, clip_range_vf, means)
-                added = self._added_losses(None, data.observations, data.actions, terms)
-                loss = loss if added is None else loss + added
-                means["loss"] = [loss.item()]
+                loss, divergence = self._loss(data, clip_range, clip_range_vf, log)
+                loss = self._with_terms(loss, None, data, log)
+                log["loss"] = [loss.item()]
                 stop = self.target_kl is not None and divergence > 1.5 * self.target_kl
                 if stop:
                     break
@@ -186,19 +187,10 @@ class PPO(SeamAgent, stable_baselines3.PPO):
             self._n_updates += 1
             if stop:
                 break
-        self._log_terms({**means, **terms})
-        buffer = self.rollout_buffer
-        explained = explained_variance(buffer.values.flatten(), buffer.returns.flatten())
-        self.logger.record("train/explained_variance", explained)
-        if hasattr(self.policy, "log_std"):
-            self.logger.record("train/std", torch.exp(self.policy.log_std).mean().item())
-        self.logger.record("train/n_updates", self._n_updates, exclude="tensorboard")
-        self.logger.record("train/clip_range", clip_range)
-        if clip_range_vf is not None:
-            self.logger.record("train/clip_range_vf", clip_range_vf)
+        return log
 
     def _loss(
-        self, data: Any, clip_range: float, clip_range_vf: float | None, means: dict[str, list[float]]
+        self, data: Any, clip_range: float, clip_range_vf: float | None, log: Log
     ) -> tuple[torch.Tensor, float]:
         """PPO's loss of a minibatch (1707.06347, equation 9), and its approximate KL divergence.
 
@@ -206,7 +198,7 @@ class PPO(SeamAgent, stable_baselines3.PPO):
             data: The minibatch, as SB3's rollout buffer gives it. Shapes: (batch, …).
             clip_range: How far the probability ratio may leave 1.
             clip_range_vf: How far values may leave the old ones; None for any.
-            means: Takes what is logged, by name.
+            log: Takes what is logged.
         """
         discrete = isinstance(self.action_space, spaces.Discrete)
         actions = data.actions.long().flatten() if discrete else data.actions
@@ -234,7 +226,7 @@ class PPO(SeamAgent, stable_baselines3.PPO):
             ("clip_fraction", clipped),
             ("approx_kl", divergence),
         ):
-            means.setdefault(name, []).append(value)
+            log.setdefault(name, []).append(value)
         return policy_loss + self.ent_coef * entropy_loss + self.vf_coef * value_loss, divergence
 
     def _excluded_save_params(self) -> list[str]:

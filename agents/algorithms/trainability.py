@@ -98,19 +98,15 @@ class Trainability:
         Raises:
             WarmstartError: Names the pattern and the nearest parameter names.
         """
-        entries = list(named_entries(policy))
+        roles = ["@actor", "@critic", "@shared"]
+        names = [name for name, _ in policy.named_parameters(remove_duplicate=False)]
         for rule in self.rules:
-            if rule.pattern in ("@actor", "@critic", "@shared"):
-                continue
-            if not any(fnmatchcase(name, rule.pattern) for entry in entries for name in entry.names):
-                names = [name for entry in entries for name in entry.names]
-                raise unknown_name(
-                    "parameter pattern", rule.pattern, [*names, "@actor", "@critic", "@shared"]
-                )
+            if rule.pattern not in roles and not any(fnmatchcase(name, rule.pattern) for name in names):
+                raise unknown_name("parameter pattern", rule.pattern, [*names, *roles])
 
-    def multiplier(self, entry: "Entry", step: int) -> float:
-        """Learning-rate multiplier of one parameter at a training step."""
-        index = self.rule_index(entry.names, entry.role)
+    def multiplier(self, names: Iterable[str], role: Role, step: int) -> float:
+        """Learning-rate multiplier of a parameter with these names at a training step."""
+        index = self.rule_index(names, role)
         return 1.0 if index is None else self.rules[index].at(step)
 
     def apply(self, policy: nn.Module, step: int) -> None:
@@ -127,50 +123,15 @@ class Trainability:
         for entry in named_entries(policy):
             if entry.target:
                 continue
-            trains = self.multiplier(entry, step) > 0
+            trains = self.multiplier(entry.names, entry.role, step) > 0
             entry.parameter.requires_grad_(trains)
             if not trains:
                 entry.parameter.grad = None
         for name, module in policy.named_modules():
             if isinstance(module, nn.modules.batchnorm._NormBase) and module.training:
-                index = self.rule_index(
-                    (f"{name}.running_mean", f"{name}.weight"), parameter_role(policy, name)
-                )
-                if index is not None and self.rules[index].at(step) == 0:
+                names = f"{name}.running_mean", f"{name}.weight"
+                if self.multiplier(names, parameter_role(policy, name), step) == 0:
                     module.eval()
-
-    def frozen_names(self, policy: nn.Module, step: int) -> tuple[str, ...]:
-        """First names of the parameters that stand still at a training step."""
-        return tuple(
-            e.names[0] for e in named_entries(policy) if not e.target and self.multiplier(e, step) == 0
-        )
-
-    def to_json(self) -> list[dict[str, Any]]:
-        """Plain values, for a checkpoint or a report."""
-        return [
-            {
-                "pattern": rule.pattern,
-                "multiplier": rule.multiplier
-                if not isinstance(rule.multiplier, Piecewise)
-                else {
-                    "points": [list(p) for p in rule.multiplier.points],
-                    "interpolation": rule.multiplier.interpolation,
-                },
-            }
-            for rule in self.rules
-        ]
-
-    @classmethod
-    def from_json(cls, values: Iterable[dict[str, Any]]) -> "Trainability":
-        """Inverse of ``to_json``."""
-        rules = []
-        for value in values:
-            multiplier = value["multiplier"]
-            if isinstance(multiplier, dict):
-                points = tuple((int(s), float(v)) for s, v in multiplier["points"])
-                multiplier = Piecewise(points, multiplier["interpolation"])
-            rules.append(Rule(value["pattern"], multiplier))
-        return cls(tuple(rules))
 
 
 @dataclass(frozen=True)
@@ -212,6 +173,11 @@ def parameter_role(policy: nn.Module, name: str) -> Role:
     return "critic" if head in critic_heads or name.startswith("mlp_extractor.value_net") else "actor"
 
 
+def any_trains(module: nn.Module) -> bool:
+    """Whether a parameter of the module needs a gradient."""
+    return any(parameter.requires_grad for parameter in module.parameters())
+
+
 def optimizers(model: BaseAlgorithm) -> list[tuple[Any, torch.optim.Optimizer]]:
     """The optimizers of a PPO, SAC or TD3 model's policy, each with the object that holds it."""
     policy: Any = model.policy
@@ -220,19 +186,16 @@ def optimizers(model: BaseAlgorithm) -> list[tuple[Any, torch.optim.Optimizer]]:
     return [(policy.actor, policy.actor.optimizer), (policy.critic, policy.critic.optimizer)]
 
 
-def fresh_optimizers(model: BaseAlgorithm, trainability: Trainability | None = None) -> None:
+def fresh_optimizers(model: BaseAlgorithm) -> None:
     """Replace a model's optimizers by new ones without moments, for the same parameters.
 
     Stale Adam moments of another task are the first thing that spoils a warm start. SAC's optimizer of the
     entropy coefficient is renewed as well.
 
     Args:
-        model: A PPO, SAC or TD3 model, ours or SB3's.
-        trainability: Rules that get a parameter group each; ``None`` takes the model's own, if it has any.
+        model: A PPO, SAC or TD3 model, ours or SB3's; each of its rules gets a parameter group.
     """
-    if trainability is None:
-        trainability = getattr(model, "trainability", None)
-    regroup(model, trainability, keep_moments=False)
+    regroup(model, getattr(model, "trainability", None), keep_moments=False)
     log_ent_coef = getattr(model, "log_ent_coef", None)
     if log_ent_coef is not None:
         rate = float(model.lr_schedule(model._current_progress_remaining))
@@ -259,14 +222,10 @@ def regroup(model: BaseAlgorithm, trainability: Trainability | None, *, keep_mom
             entry = entries[id(parameter)]
             index = None if trainability is None else trainability.rule_index(entry.names, entry.role)
             groups.setdefault(-1 if index is None else index, []).append(parameter)
-        if trainability is None:
-            new = policy.optimizer_class(parameters, lr=rate, **policy.optimizer_kwargs)
-        else:
-            new = policy.optimizer_class(
-                [{"params": groups[index], RULE_KEY: index} for index in sorted(groups)],
-                lr=rate,
-                **policy.optimizer_kwargs,
-            )
+        wanted: list[Any] = parameters
+        if trainability is not None:
+            wanted = [{"params": groups[index], RULE_KEY: index} for index in sorted(groups)]
+        new = policy.optimizer_class(wanted, lr=rate, **policy.optimizer_kwargs)
         if keep_moments:
             new.state.update(old.state)
         holder.optimizer = new

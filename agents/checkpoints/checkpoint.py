@@ -26,6 +26,7 @@ from warmstart.agents.checkpoints.spaces import space_to_json
 from warmstart.agents.observing.base import ENCODER_FILE, FrozenVision, Vision
 from warmstart.core.errors import WarmstartError
 from warmstart.core.files import canonical_json, file_hash, json_hash, sync_directory, write_synced
+from warmstart.core.plain import to_plain
 from warmstart.envs.sb3 import env_attribute
 from warmstart.envs.simulation.layouts import Layout
 
@@ -142,7 +143,7 @@ def checkpoint_of(
         task=None if known is None else str(known),
         steps=model.num_timesteps if steps is None else steps,
         hyperparameters=hyperparameters_of(model),
-        trainability=None if rules is None else rules.to_json(),
+        trainability=None if rules is None else to_plain(rules.rules),
         versions=library_versions(),
         vision=env_attribute(env, "vision"),
     )

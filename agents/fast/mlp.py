@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 from gymnasium import spaces
+from stable_baselines3 import PPO
 from stable_baselines3.common.distributions import DiagGaussianDistribution
 from stable_baselines3.common.policies import ActorCriticPolicy
 from stable_baselines3.common.torch_layers import FlattenExtractor
@@ -163,16 +164,6 @@ class MlpActor:
 
 
 @dataclass(frozen=True)
-class LossSettings:
-    """Coefficients of PPO's loss."""
-
-    clip_range: float
-    ent_coef: float
-    vf_coef: float
-    normalize_advantage: bool
-
-
-@dataclass(frozen=True)
 class Minibatch:
     """Part of a rollout."""
 
@@ -192,12 +183,13 @@ class MlpLoss:
     """PPO's loss and its gradient for minibatches of one size.
 
     Args:
-        policy: A policy that ``is_plain_mlp``.
+        model: An agent whose policy ``is_plain_mlp``.
         rows: Size of a minibatch.
     """
 
-    def __init__(self, policy: ActorCriticPolicy, rows: int) -> None:
-        self.policy = policy
+    def __init__(self, model: PPO, rows: int) -> None:
+        policy = model.policy
+        self.model = model
         self.actor = Branch(policy.mlp_extractor.policy_net, policy.action_net, rows)  # type: ignore[arg-type]
         self.critic = Branch(policy.mlp_extractor.value_net, policy.value_net, rows, self.actor)
         self.rows = rows
@@ -216,9 +208,7 @@ class MlpLoss:
         self._critic_layers = indices(policy.mlp_extractor.value_net, policy.value_net)
 
     @torch.no_grad()
-    def gradient(
-        self, batch: Minibatch, settings: LossSettings, gradients: list[torch.Tensor]
-    ) -> torch.Tensor:
+    def gradient(self, batch: Minibatch, clip_range: float, gradients: list[torch.Tensor]) -> torch.Tensor:
         """Gradient of PPO's loss (1707.06347, equation 9) by every parameter.
 
         Where autograd's order of operations is left, it is by a factor that is a power of two, by a sign, or
@@ -226,17 +216,17 @@ class MlpLoss:
 
         Args:
             batch: The minibatch.
-            settings: Coefficients.
+            clip_range: How far the probability ratio may leave 1.
             gradients: Where the gradients go, in the order of ``policy.parameters()``.
 
         Returns:
             Policy loss, value loss, entropy loss, fraction clipped and approximate KL divergence. Shape:
             (5,).
         """
-        n, clip = self.rows, settings.clip_range
+        n, model = self.rows, self.model
         values = self.critic.forward(batch.observations).view(-1)
         value_loss = nn.functional.mse_loss(batch.returns, values)
-        factor = torch.tensor(settings.vf_coef)
+        factor = torch.tensor(model.vf_coef)
         by_value = aten.mse_loss_backward(factor, values, batch.returns, 1).unsqueeze(1)
         self.critic.backward(
             batch.observations, by_value, [(gradients[w], gradients[b]) for w, b in self._critic_layers]
@@ -252,16 +242,16 @@ class MlpLoss:
         log_prob = torch.add(log_scale, quotient, alpha=0.5).add_(HALF_LOG_2PI).sum(dim=1).neg_()
         entropy_loss = -torch.mean((ENTROPY_CONSTANT + log_scale).sum(dim=1))
         advantages = batch.advantages
-        if settings.normalize_advantage and n > 1:
+        if model.normalize_advantage and n > 1:
             advantages = (advantages - advantages.mean()).div_(advantages.std() + 1e-8)
         log_ratio = log_prob.sub_(batch.log_probs)
         ratio = torch.exp(log_ratio)
-        bounded = torch.clamp(ratio, 1 - clip, 1 + clip)
+        bounded = torch.clamp(ratio, 1 - clip_range, 1 + clip_range)
         loss_1, loss_2 = advantages * ratio, advantages * bounded
         policy_loss = -torch.min(loss_1, loss_2).mean()
         excess = ratio - 1
         divergence = (excess - log_ratio).mean()
-        clipped = torch.mean((excess.abs_() > clip).float())
+        clipped = torch.mean((excess.abs_() > clip_range).float())
 
         whole = (loss_1 < loss_2).logical_or_(bounded == ratio)
         share = torch.where(whole, self.seed, torch.where(loss_1 == loss_2, self.half, self.zero))
@@ -269,8 +259,8 @@ class MlpLoss:
         by_mean = (by_log_prob / var).mul_(difference)
         by_std = quotient.div_(var).mul_(by_log_prob).mul_(std)
         rest = by_log_prob.div_(std)
-        if settings.ent_coef != 0:
-            rest = rest - (torch.full((n, 1), -settings.ent_coef) / n).expand_as(std) / std
+        if model.ent_coef != 0:
+            rest = rest - (torch.full((n, 1), -model.ent_coef) / n).expand_as(std) / std
         by_std.sub_(rest)
         gradients[self._log_std].copy_(by_std.sum(0, keepdim=True).view(-1) * row)
         self.actor.backward(

@@ -5,14 +5,12 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from stable_baselines3 import PPO
 from stable_baselines3.common.buffers import RolloutBuffer
 from stable_baselines3.common.policies import ActorCriticPolicy
-from stable_baselines3.common.utils import explained_variance
 
 from warmstart.agents.fast.flat_adam import FlatAdam, is_plain_adam
-from warmstart.agents.fast.mlp import LossSettings, Minibatch, MlpActor, MlpLoss, is_plain_mlp
+from warmstart.agents.fast.mlp import Minibatch, MlpActor, MlpLoss, is_plain_mlp
 
 
 def fast_actor(policy: ActorCriticPolicy, rows: int) -> MlpActor | None:
@@ -56,17 +54,18 @@ class MlpUpdate:
         policy = self.model.policy
         return self.adam.holds(policy.optimizer, list(policy.parameters()))
 
-    def run(self, clip_range: float) -> None:
-        """Pass over the rollout ``n_epochs`` times, and log what SB3 logs.
+    def run(self, clip_range: float) -> dict[str, list[float]]:
+        """Pass over the rollout ``n_epochs`` times.
 
         Args:
             clip_range: How far the probability ratio may leave 1.
+
+        Returns:
+            What SB3 logs the means of: a number for each minibatch, of the KL divergence for those of the
+            last pass.
         """
         model, adam = self.model, self.adam
-        settings = LossSettings(clip_range, model.ent_coef, model.vf_coef, model.normalize_advantage)
         trainable = [g for g, p in zip(adam.gradients, adam.parameters, strict=True) if p.requires_grad]
-        if not trainable:
-            return
         runs = adam.segments()
         data = flattened(model.rollout_buffer)
         statistics: list[torch.Tensor] = []
@@ -74,7 +73,7 @@ class MlpUpdate:
         for _ in range(model.n_epochs):
             last_epoch = len(statistics)
             for batch in minibatches(data, model.batch_size):
-                values = self._loss(len(batch.returns)).gradient(batch, settings, adam.gradients)
+                values = self._loss(len(batch.returns)).gradient(batch, clip_range, adam.gradients)
                 statistics.append(values)
                 if model.target_kl is not None and values[4].item() > 1.5 * model.target_kl:
                     stop = True
@@ -87,12 +86,22 @@ class MlpUpdate:
             if stop:
                 break
         adam.count(runs, done)
-        log_update(model, settings, torch.stack(statistics).double().numpy(), last_epoch)
+        policy_loss, value_loss, entropy_loss, clipped, divergence = (
+            torch.stack(statistics).double().t().tolist()
+        )
+        return {
+            "policy_gradient_loss": policy_loss,
+            "value_loss": value_loss,
+            "entropy_loss": entropy_loss,
+            "clip_fraction": clipped,
+            "approx_kl": divergence[last_epoch:],
+            "loss": [policy_loss[-1] + model.ent_coef * entropy_loss[-1] + model.vf_coef * value_loss[-1]],
+        }
 
     def _loss(self, rows: int) -> MlpLoss:
         loss = self._losses.get(rows)
         if loss is None:
-            loss = self._losses[rows] = MlpLoss(self.model.policy, rows)
+            loss = self._losses[rows] = MlpLoss(self.model, rows)
         return loss
 
 
@@ -119,30 +128,3 @@ def minibatches(data: tuple[torch.Tensor, ...], batch_size: int) -> Iterator[Min
     for start in range(0, len(order), batch_size):
         indices = order[start : start + batch_size]
         yield Minibatch(*(values.index_select(0, indices) for values in data))
-
-
-def log_update(model: Any, settings: LossSettings, statistics: NDArray[np.float64], last_epoch: int) -> None:
-    """Log what SB3's ``PPO.train`` logs.
-
-    Args:
-        model: The agent.
-        settings: Coefficients of the loss.
-        statistics: Policy loss, value loss, entropy loss, fraction clipped and KL divergence of each
-            minibatch. Shape: (minibatches, 5).
-        last_epoch: First minibatch of the last pass, over which SB3 averages the KL divergence.
-    """
-    policy_loss, value_loss, entropy_loss, clipped, divergence = statistics.T
-    last = policy_loss[-1] + settings.ent_coef * entropy_loss[-1] + settings.vf_coef * value_loss[-1]
-    buffer = model.rollout_buffer
-    explained = explained_variance(buffer.values.flatten(), buffer.returns.flatten())
-    record = model.logger.record
-    record("train/entropy_loss", np.mean(entropy_loss))
-    record("train/policy_gradient_loss", np.mean(policy_loss))
-    record("train/value_loss", np.mean(value_loss))
-    record("train/approx_kl", np.mean(divergence[last_epoch:]))
-    record("train/clip_fraction", np.mean(clipped))
-    record("train/loss", float(last))
-    record("train/explained_variance", explained)
-    record("train/std", torch.exp(model.policy.log_std).mean().item())
-    record("train/n_updates", model._n_updates, exclude="tensorboard")
-    record("train/clip_range", settings.clip_range)

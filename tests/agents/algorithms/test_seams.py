@@ -23,6 +23,7 @@ from warmstart.agents.algorithms.td3 import TD3
 from warmstart.agents.algorithms.trainability import Piecewise, Rule, Trainability, fresh_optimizers
 from warmstart.agents.checkpoints.normalization import vec_normalize
 from warmstart.core.errors import WarmstartError
+from warmstart.core.plain import read, to_plain
 
 ALGORITHMS = (PPO, SAC, TD3)
 SETTINGS: dict[type, dict[str, Any]] = {
@@ -168,7 +169,7 @@ def test_piecewise_and_json() -> None:
     line = Piecewise(((0, 0.0), (10, 1.0)), "linear")
     assert line(5) == 0.5
     rules = Trainability((Rule("a.*", 0.25), Rule("@actor", line)))
-    assert Trainability.from_json(rules.to_json()) == rules
+    assert read(Trainability, to_plain(rules)) == rules
     with pytest.raises(WarmstartError, match="ascending"):
         Piecewise(((5, 1.0), (2, 1.0)))
 

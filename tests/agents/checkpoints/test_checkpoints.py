@@ -36,6 +36,7 @@ from warmstart.agents.checkpoints.sb3_zip import described_space, write_sb3_zip
 from warmstart.agents.checkpoints.spaces import space_from_json, space_to_json
 from warmstart.core import files
 from warmstart.core.errors import WarmstartError
+from warmstart.core.plain import to_plain
 from warmstart.envs.simulation.layouts import Dimension, Layout
 
 SMALL: dict[str, Any] = {"net_arch": [16, 8], "activation_fn": torch.nn.ELU}
@@ -181,7 +182,7 @@ def test_layouts_rules_and_description(tmp_path: Path) -> None:
     layout = Layout((Dimension("a", "m"), Dimension("b"), Dimension("c", low=-1, high=1), Dimension("d")))
     checkpoint = load_checkpoint(save_checkpoint(model, tmp_path / "ck", observation_layout=layout))
     assert checkpoint.observation_layout == layout
-    assert checkpoint.trainability == seams.trainability.to_json()  # type: ignore[union-attr]
+    assert checkpoint.trainability == to_plain(seams.trainability.rules)  # type: ignore[union-attr]
     shown = json.loads(json.dumps(describe(checkpoint)))
     assert shown["algorithm"] == "ppo"
     assert shown["tensors"]["action_net.weight"] == {"shape": [2, 64], "dtype": "float32"}
