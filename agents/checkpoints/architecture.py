@@ -23,7 +23,9 @@ from warmstart.agents.extractors.policies import ENCODER_POLICIES
 from warmstart.agents.observing.asymmetric import ASYMMETRIC_POLICIES
 from warmstart.agents.observing.history import AdaptationExtractor
 from warmstart.agents.observing.privileged import ContextExtractor
+from warmstart.core.bounds import Settings, State
 from warmstart.core.errors import WarmstartError, unknown_name
+from warmstart.core.plain import placed, to_plain
 
 SB3_ALGORITHMS: dict[str, type[BaseAlgorithm]] = {"ppo": PPO, "sac": SAC, "td3": TD3}
 
@@ -72,6 +74,13 @@ PLAIN_KWARGS = frozenset(
 )
 """Entries of SB3's ``policy_kwargs`` that are plain values already."""
 
+CLASS_KWARGS: dict[str, tuple[str, Mapping[str, type]]] = {
+    "activation_fn": ("activation", ACTIVATIONS),
+    "features_extractor_class": ("features_extractor", EXTRACTORS),
+}
+"""Entries that are classes: under which key a checkpoint has their name, and the table of names."""
+UNRECORDED = ("optimizer_class", "optimizer_kwargs")
+
 
 def algorithm_name(model: BaseAlgorithm) -> str:
     """``ppo``, ``sac`` or ``td3``.
@@ -87,41 +96,38 @@ def algorithm_name(model: BaseAlgorithm) -> str:
     )
 
 
-def kwargs_to_json(kwargs: Mapping[str, Any]) -> dict[str, Any]:
-    """SB3's ``policy_kwargs`` as plain values; the optimizer's are left out.
+def kwargs_to_json(kwargs: Settings) -> State:
+    """SB3's ``policy_kwargs`` as plain values; the optimizer's are left out. Classes may be their prints.
 
     Raises:
         WarmstartError: If an entry can't be recorded, because its class isn't in the tables of this module.
     """
-    out: dict[str, Any] = {}
+    out: State = {}
     for name, value in kwargs.items():
         if name in PLAIN_KWARGS:
-            out[name] = _plain(name, value)
-        elif name == "activation_fn":
-            out["activation"] = _name_of("activation", value, ACTIVATIONS)
-        elif name == "features_extractor_class":
-            out["features_extractor"] = _name_of("features extractor", value, EXTRACTORS)
-        elif name not in ("optimizer_class", "optimizer_kwargs"):
+            out[name] = placed(("policy_kwargs", name), to_plain, value)
+        elif name in CLASS_KWARGS:
+            key, table = CLASS_KWARGS[name]
+            out[key] = _name_of(key, value, table)
+        elif name not in UNRECORDED:
             raise WarmstartError(f"policy_kwargs[{name!r}] can't be recorded in a checkpoint.")
     return out
 
 
-def kwargs_from_json(values: Mapping[str, Any]) -> dict[str, Any]:
+def kwargs_from_json(values: Settings) -> State:
     """Inverse of ``kwargs_to_json``."""
-    out: dict[str, Any] = {}
-    for name, value in values.items():
-        if name == "activation":
-            out["activation_fn"] = _lookup("activation", value, ACTIVATIONS)
-        elif name == "features_extractor":
-            out["features_extractor_class"] = _lookup("features extractor", value, EXTRACTORS)
-        elif name in PLAIN_KWARGS:
-            out[name] = value
-        elif name != "policy_class":
-            raise unknown_name("entry of policy_kwargs", name, PLAIN_KWARGS)
+    out: State = {name: value for name, value in values.items() if name in PLAIN_KWARGS}
+    for name, (key, table) in CLASS_KWARGS.items():
+        if key in values:
+            out[name] = _lookup(key.replace("_", " "), values[key], table)
+    known = {*PLAIN_KWARGS, "policy_class", *(key for key, _ in CLASS_KWARGS.values())}
+    for name in values:
+        if name not in known:
+            raise unknown_name("entry of policy_kwargs", name, known)
     return out
 
 
-def policy_kwargs_of(model: BaseAlgorithm) -> dict[str, Any]:
+def policy_kwargs_of(model: BaseAlgorithm) -> State:
     """What it takes to build a model's policy again, as plain values, defaults of SB3 left out."""
     kwargs = dict(model.policy_kwargs)
     if model.use_sde:
@@ -142,7 +148,7 @@ def build_policy(
     algorithm: str,
     observation_space: spaces.Space[Any],
     action_space: spaces.Space[Any],
-    policy_kwargs: Mapping[str, Any],
+    policy_kwargs: Settings,
 ) -> BasePolicy:
     """Build SB3's policy module for these spaces, without an environment; weights are fresh.
 
@@ -154,39 +160,26 @@ def build_policy(
         action_space: What it gives.
         policy_kwargs: Plain values, as a checkpoint records them.
     """
-    table = POLICIES[algorithm]
+    cls = policy_class(algorithm, observation_space, policy_kwargs)
+    with torch.random.fork_rng(devices=[]):
+        return cls(observation_space, action_space, lambda _: 0.0, **kwargs_from_json(policy_kwargs))  # type: ignore[no-any-return]
+
+
+def policy_class(algorithm: str, observation_space: spaces.Space[Any], policy_kwargs: Settings) -> Any:
+    """The class of a policy: the one that is recorded, or SB3's usual one for such observations."""
     default = "MultiInputPolicy" if isinstance(observation_space, spaces.Dict) else "MlpPolicy"
-    default_class = SB3_ALGORITHMS[algorithm].policy_aliases[default]
-    name = policy_kwargs.get("policy_class", default_class.__name__)
-    cls: Any = _lookup("policy class", name, table)
-    state = torch.random.get_rng_state()
-    try:
-        return cls(observation_space, action_space, _no_schedule, **kwargs_from_json(policy_kwargs))  # type: ignore[no-any-return]
-    finally:
-        torch.random.set_rng_state(state)
+    if "policy_class" not in policy_kwargs:
+        return SB3_ALGORITHMS[algorithm].policy_aliases[default]
+    return _lookup("policy class", policy_kwargs["policy_class"], POLICIES[algorithm])
 
 
-def _no_schedule(_: float) -> float:
-    return 0.0
-
-
-def _plain(name: str, value: Any) -> Any:
-    if isinstance(value, tuple | list):
-        return [_plain(name, v) for v in value]
-    if isinstance(value, Mapping):
-        return {k: _plain(name, v) for k, v in value.items()}
-    if value is None or isinstance(value, bool | int | float | str):
-        return value
-    raise WarmstartError(f"policy_kwargs[{name!r}] holds {value!r}, which can't be recorded in a checkpoint.")
-
-
-def _name_of(kind: str, cls: type, table: Mapping[str, type]) -> str:
+def _name_of(kind: str, cls: Any, table: Mapping[str, type]) -> str:
     for name, known in table.items():
-        if cls is known:
+        if str(cls) == str(known):
             return name
     raise WarmstartError(
-        f"The {kind} {cls.__name__} can't be recorded in a checkpoint: add it to the table in "
-        "warmstart.agents.checkpoints.architecture, in a plugin, so that it can be built again."
+        f"The {kind.replace('_', ' ')} {cls} can't be recorded in a checkpoint or built from one; known: "
+        f"{', '.join(table)}. Add it to the table in warmstart.agents.checkpoints.architecture, in a plugin."
     )
 
 

@@ -4,29 +4,33 @@
 of both.
 """
 
-import hashlib
 import json
 import logging
 import os
 import shutil
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, TypedDict
 
 import safetensors.torch
 import torch
 from gymnasium import spaces
 from stable_baselines3.common.base_class import BaseAlgorithm
+from typing_extensions import Unpack
 
 from warmstart.agents.checkpoints.architecture import algorithm_name, build_policy, policy_kwargs_of
 from warmstart.agents.checkpoints.normalization import NormalizerState, read
 from warmstart.agents.checkpoints.policy import Policy, load_tensors
-from warmstart.agents.checkpoints.spaces import space_to_json
+from warmstart.agents.checkpoints.spaces import space_from_json, space_to_json
+from warmstart.agents.encoders.networks import tensors_digest
 from warmstart.agents.observing.base import ENCODER_FILE, FrozenVision, Vision
+from warmstart.agents.settings.config import ALGORITHMS
+from warmstart.core.bounds import State
 from warmstart.core.errors import WarmstartError
 from warmstart.core.files import canonical_json, file_hash, json_hash, sync_directory, write_synced
-from warmstart.core.plain import to_plain
+from warmstart.core.plain import setting_names, to_plain
 from warmstart.envs.sb3 import env_attribute
 from warmstart.envs.simulation.layouts import Layout
 
@@ -93,35 +97,27 @@ class Checkpoint:
 
     def fingerprint(self) -> str:
         """sha256 over the tensors and the normaliser: the same for the same policy, wherever it lies."""
-        digest = hashlib.sha256()
-        for name in sorted(self.tensors):
-            value = self.tensors[name].detach().cpu().contiguous()
-            digest.update(f"{name}{tuple(value.shape)}{value.dtype}".encode())
-            digest.update(
-                value.view(torch.uint8).numpy().tobytes() if value.ndim else value.numpy().tobytes()
-            )
+        digest = tensors_digest(self.tensors)
         if self.normalizer is not None:
             digest.update(canonical_json(self.normalizer.to_json()).encode())
         return digest.hexdigest()
 
 
-def checkpoint_of(
-    model: BaseAlgorithm,
-    *,
-    task: "Task | str | None" = None,
-    steps: int | None = None,
-    observation_layout: Layout | None = None,
-    action_layout: Layout | None = None,
-) -> Checkpoint:
-    """Take a model's policy as it is now.
+class Known(TypedDict, total=False):
+    """What is known of a model better than it knows itself; ``None`` takes its own or its environment's."""
 
-    Args:
-        model: A PPO, SAC or TD3 model, ours or SB3's.
-        task: The task it was trained in; ``None`` takes the environment's own, if it knows it.
-        steps: Environment steps of training; ``None`` takes the model's count.
-        observation_layout: Names of the observation's dimensions; ``None`` takes the environment's.
-        action_layout: Names of the action's dimensions; ``None`` takes the environment's.
-    """
+    task: "Task | str | None"
+    """The task it was trained in."""
+    steps: int | None
+    """Environment steps of training."""
+    observation_layout: Layout | None
+    """Names of the observation's dimensions."""
+    action_layout: Layout | None
+    """Names of the action's dimensions."""
+
+
+def checkpoint_of(model: BaseAlgorithm, **known: Unpack[Known]) -> Checkpoint:
+    """Take a policy of a PPO, SAC or TD3 model, ours or SB3's, as it is now, with what is known of it."""
     env = model.get_env()
     algorithm = algorithm_name(model)
     tensors = {name: value.detach().cpu().clone() for name, value in model.policy.state_dict().items()}
@@ -130,18 +126,20 @@ def checkpoint_of(
         if value is not None:
             tensors[EXTRA + name] = value.detach().cpu().clone()
     rules = getattr(model, "trainability", None)
-    known = task if task is not None else env_attribute(env, "task")
+    told = {"task": env_attribute(env, "task"), "steps": model.num_timesteps}
+    told |= {name: env_attribute(env, name) for name in ("observation_layout", "action_layout")}
+    told |= {name: value for name, value in known.items() if value is not None}
     return Checkpoint(
         algorithm=algorithm,
         tensors=tensors,
         observation_space=model.observation_space,
         action_space=model.action_space,
         policy_kwargs=policy_kwargs_of(model),
-        observation_layout=observation_layout or env_attribute(env, "observation_layout"),
-        action_layout=action_layout or env_attribute(env, "action_layout"),
+        observation_layout=told["observation_layout"],
+        action_layout=told["action_layout"],
         normalizer=None if env is None else read(env),
-        task=None if known is None else str(known),
-        steps=model.num_timesteps if steps is None else steps,
+        task=None if told["task"] is None else str(told["task"]),
+        steps=told["steps"],
         hyperparameters=hyperparameters_of(model),
         trainability=None if rules is None else to_plain(rules.rules),
         versions=library_versions(),
@@ -149,15 +147,7 @@ def checkpoint_of(
     )
 
 
-def save_checkpoint(
-    model: BaseAlgorithm | Checkpoint,
-    path: str | Path,
-    *,
-    task: "Task | str | None" = None,
-    steps: int | None = None,
-    observation_layout: Layout | None = None,
-    action_layout: Layout | None = None,
-) -> Path:
+def save_checkpoint(model: BaseAlgorithm | Checkpoint, path: str | Path, **known: Unpack[Known]) -> Path:
     """Write a checkpoint directory, entirely or not at all.
 
     It is staged beside its target, synchronised to disk and renamed; a process killed at any moment leaves
@@ -166,10 +156,7 @@ def save_checkpoint(
     Args:
         model: A PPO, SAC or TD3 model, or a checkpoint.
         path: The directory to write; an earlier checkpoint there is replaced.
-        task: See ``checkpoint_of``.
-        steps: See ``checkpoint_of``.
-        observation_layout: See ``checkpoint_of``.
-        action_layout: See ``checkpoint_of``.
+        known: What is known of a model better than it knows itself: ``task``, ``steps``, layouts.
 
     Returns:
         The directory.
@@ -180,16 +167,7 @@ def save_checkpoint(
     target = Path(path)
     if target.exists() and not (target / METADATA).is_file():
         raise WarmstartError(f"{target} exists and is not a checkpoint; choose another path or remove it.")
-    if isinstance(model, Checkpoint):
-        checkpoint = model
-    else:
-        checkpoint = checkpoint_of(
-            model,
-            task=task,
-            steps=steps,
-            observation_layout=observation_layout,
-            action_layout=action_layout,
-        )
+    checkpoint = model if isinstance(model, Checkpoint) else checkpoint_of(model, **known)
     staged = target.parent / f".{target.name}.new-{os.getpid()}"
     previous = target.parent / f".{target.name}.previous"
     try:
@@ -220,33 +198,41 @@ def metadata_bytes(checkpoint: Checkpoint, tensors_sha256: str) -> bytes:
     values = {
         "format": FORMAT,
         **plain_fields(checkpoint),
-        "normalizer": None if checkpoint.normalizer is None else checkpoint.normalizer.to_json(),
         "tensors_sha256": tensors_sha256,
     }
     values["sha256"] = json_hash(values)
     return (json.dumps(values, indent=1, allow_nan=False) + "\n").encode()
 
 
-def plain_fields(checkpoint: Checkpoint) -> dict[str, Any]:
-    """Everything about a checkpoint but its numbers, as plain values."""
-    observation, action = checkpoint.observation_layout, checkpoint.action_layout
-    return {
-        "algorithm": checkpoint.algorithm,
-        "task": checkpoint.task,
-        "steps": checkpoint.steps,
-        "observation_space": space_to_json(checkpoint.observation_space),
-        "action_space": space_to_json(checkpoint.action_space),
-        "observation_layout": None if observation is None else observation.to_json(),
-        "action_layout": None if action is None else action.to_json(),
-        "policy_kwargs": checkpoint.policy_kwargs,
-        "hyperparameters": checkpoint.hyperparameters,
-        "trainability": checkpoint.trainability,
-        "versions": checkpoint.versions,
-        **({} if checkpoint.vision is None else {"vision": checkpoint.vision.to_json()}),
-    }
+Codec = tuple[Callable[[Any], Any], Callable[[Any], Any]]
+AS_IT_IS: Codec = (lambda value: value, lambda value: value)
+RECORDED: dict[str, Codec] = {
+    "algorithm": AS_IT_IS,
+    "task": AS_IT_IS,
+    "steps": AS_IT_IS,
+    "observation_space": (space_to_json, space_from_json),
+    "action_space": (space_to_json, space_from_json),
+    "observation_layout": (Layout.to_json, Layout.from_json),
+    "action_layout": (Layout.to_json, Layout.from_json),
+    "policy_kwargs": AS_IT_IS,
+    "hyperparameters": AS_IT_IS,
+    "trainability": AS_IT_IS,
+    "versions": AS_IT_IS,
+    "normalizer": (NormalizerState.to_json, NormalizerState.from_json),
+}
+"""Fields of a checkpoint in its metadata: to plain values, and back. ``None`` stays."""
 
 
-def describe(checkpoint: Checkpoint) -> dict[str, Any]:
+def plain_fields(checkpoint: Checkpoint) -> State:
+    """Everything about a checkpoint but its tensors, as plain values."""
+    values = {name: getattr(checkpoint, name) for name in RECORDED}
+    plain = {name: None if value is None else RECORDED[name][0](value) for name, value in values.items()}
+    if checkpoint.vision is not None:
+        plain["vision"] = checkpoint.vision.to_json()
+    return plain
+
+
+def describe(checkpoint: Checkpoint) -> State:
     """What ``warmstart inspect`` shows: plain values, with every tensor's shape and type.
 
     The normaliser is summed up by its observations' count and settings.
@@ -255,48 +241,22 @@ def describe(checkpoint: Checkpoint) -> dict[str, Any]:
         name: {"shape": list(value.shape), "dtype": str(value.dtype).removeprefix("torch.")}
         for name, value in checkpoint.tensors.items()
     }
-    normalizer = None
-    if checkpoint.normalizer is not None:
-        values = checkpoint.normalizer.to_json()
-        normalizer = {name: value for name, value in values.items() if name not in ("mean", "var")}
+    fields = plain_fields(checkpoint)
+    for name in ("mean", "var"):
+        (fields["normalizer"] or {}).pop(name, None)
     return {
         "path": None if checkpoint.path is None else str(checkpoint.path),
         "format": checkpoint.format,
-        **plain_fields(checkpoint),
-        "normalizer": normalizer,
+        **fields,
         "parameters": sum(value.numel() for value in checkpoint.policy_tensors.values()),
         "tensors": tensors,
         "fingerprint": checkpoint.fingerprint(),
     }
 
 
-def hyperparameters_of(model: BaseAlgorithm) -> dict[str, Any]:
+def hyperparameters_of(model: BaseAlgorithm) -> State:
     """The numbers a model trains with, as far as they are plain."""
-    names = [
-        "learning_rate",
-        "n_steps",
-        "batch_size",
-        "n_epochs",
-        "gamma",
-        "gae_lambda",
-        "ent_coef",
-        "vf_coef",
-        "max_grad_norm",
-        "target_kl",
-        "normalize_advantage",
-        "use_sde",
-        "sde_sample_freq",
-        "tau",
-        "buffer_size",
-        "learning_starts",
-        "gradient_steps",
-        "policy_delay",
-        "target_policy_noise",
-        "target_noise_clip",
-        "target_entropy",
-        "target_update_interval",
-        "n_envs",
-    ]
+    names = setting_names(ALGORITHMS[algorithm_name(model)])
     values = {name: getattr(model, name, None) for name in names}
     return {name: v for name, v in values.items() if isinstance(v, bool | int | float | str)}
 

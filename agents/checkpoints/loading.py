@@ -7,14 +7,12 @@ from pathlib import Path
 
 import safetensors.torch
 
-from warmstart.agents.checkpoints.checkpoint import FORMAT, METADATA, TENSORS, Checkpoint
-from warmstart.agents.checkpoints.normalization import NormalizerState
+from warmstart.agents.checkpoints.checkpoint import FORMAT, METADATA, RECORDED, TENSORS, Checkpoint
 from warmstart.agents.checkpoints.sb3_zip import read_sb3_zip, read_trusted_normalizer
-from warmstart.agents.checkpoints.spaces import space_from_json
 from warmstart.agents.observing.table import read_vision
+from warmstart.core.bounds import State
 from warmstart.core.errors import WarmstartError
 from warmstart.core.files import file_hash, json_hash
-from warmstart.envs.simulation.layouts import Layout
 
 log = logging.getLogger(__name__)
 
@@ -67,26 +65,12 @@ def read_directory(directory: Path) -> Checkpoint:
         raise WarmstartError(f"{directory / METADATA} was changed after it was written: its sha256 differs.")
     if file_hash(directory / TENSORS) != values["tensors_sha256"]:
         raise WarmstartError(f"{directory / TENSORS} is truncated or was changed: its sha256 differs.")
-    tensors = safetensors.torch.load_file(directory / TENSORS)
-    layouts = {
-        name: None if values[name] is None else Layout.from_json(values[name])
-        for name in ("observation_layout", "action_layout")
+    fields: State = {
+        name: None if values[name] is None else decode(values[name]) for name, (_, decode) in RECORDED.items()
     }
-    normalizer = values["normalizer"]
     return Checkpoint(
-        algorithm=values["algorithm"],
-        tensors=tensors,
-        observation_space=space_from_json(values["observation_space"]),
-        action_space=space_from_json(values["action_space"]),
-        policy_kwargs=values["policy_kwargs"],
-        observation_layout=layouts["observation_layout"],
-        action_layout=layouts["action_layout"],
-        normalizer=None if normalizer is None else NormalizerState.from_json(normalizer),
-        task=values["task"],
-        steps=values["steps"],
-        hyperparameters=values["hyperparameters"],
-        trainability=values["trainability"],
-        versions=values["versions"],
+        **fields,
+        tensors=safetensors.torch.load_file(directory / TENSORS),
         vision=None if values.get("vision") is None else read_vision(values["vision"], directory),
         path=directory,
     )

@@ -10,7 +10,9 @@ from stable_baselines3.common.running_mean_std import RunningMeanStd
 from stable_baselines3.common.vec_env import VecEnv, VecNormalize, unwrap_vec_normalize
 from stable_baselines3.common.vec_env.base_vec_env import VecEnvStepReturn
 
+from warmstart.core.bounds import Settings, State
 from warmstart.core.errors import WarmstartError
+from warmstart.core.files import without_numpy
 
 Statistic = NDArray[np.float64]
 Observation = NDArray[Any] | dict[str, NDArray[Any]]
@@ -71,26 +73,16 @@ class NormalizerState:
         scaled = (values - mean) / np.sqrt(var + self.epsilon)
         return np.clip(scaled, -self.clip, self.clip).astype(np.float32)
 
-    def capped(self, count: float) -> "NormalizerState":
-        """The same statistics behind at most ``count`` observations, so that they adapt to a new task."""
-        if count <= 0:
-            raise WarmstartError(f"A normaliser's count has to be positive, found {count}.")
-        return replace(self, count=min(self.count, count), return_count=min(self.return_count, count))
-
     def without_returns(self) -> "NormalizerState":
         """The same observation statistics with fresh return statistics, for another reward scale."""
         return replace(self, return_mean=0.0, return_var=1.0, return_count=1e-4)
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> State:
         """Plain values; floats keep every bit."""
-
-        def plain(value: Statistic | dict[str, Statistic]) -> Any:
-            return {k: v.tolist() for k, v in value.items()} if isinstance(value, dict) else value.tolist()
-
-        return dict(vars(self)) | {"mean": plain(self.mean), "var": plain(self.var)}
+        return {name: without_numpy(value) for name, value in vars(self).items()}
 
     @classmethod
-    def from_json(cls, values: dict[str, Any]) -> "NormalizerState":
+    def from_json(cls, values: Settings) -> "NormalizerState":
         """Inverse of ``to_json``."""
 
         def arrays(value: Any) -> Statistic | dict[str, Statistic]:
@@ -98,24 +90,21 @@ class NormalizerState:
                 return {k: np.asarray(v, np.float64) for k, v in value.items()}
             return np.asarray(value, np.float64)
 
-        return cls(**(values | {"mean": arrays(values["mean"]), "var": arrays(values["var"])}))
+        return cls(**{**values, "mean": arrays(values["mean"]), "var": arrays(values["var"])})
 
 
 def read(env: VecEnv | VecNormalize) -> NormalizerState | None:
     """Copy the statistics out of an environment.
 
     Args:
-        env: An SB3 vectorised environment, wrapped or not.
+        env: An SB3 vectorised environment, wrapped or not; or a ``VecNormalize`` unpickled without one.
 
     Returns:
         The state of its ``VecNormalize``; ``None`` where there is none.
     """
     wrapper = env if isinstance(env, VecNormalize) else unwrap_vec_normalize(env)
-    return None if wrapper is None else state_of(wrapper)
-
-
-def state_of(wrapper: VecNormalize) -> NormalizerState:
-    """The state of a ``VecNormalize`` (also of one that was unpickled without an environment)."""
+    if wrapper is None:
+        return None
     mean: Statistic | dict[str, Statistic] = np.zeros(0)
     var: Statistic | dict[str, Statistic] = np.ones(0)
     count = 1e-4

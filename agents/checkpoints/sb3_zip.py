@@ -3,30 +3,34 @@
 import base64
 import io
 import json
+import math
 import pickle
 import pickletools
 import re
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import gymnasium
 import numpy as np
 import torch
 from gymnasium import spaces
 from stable_baselines3.common.base_class import BaseAlgorithm
-from stable_baselines3.common.running_mean_std import RunningMeanStd
-from stable_baselines3.common.vec_env import VecNormalize
+from stable_baselines3.common.vec_env import DummyVecEnv, VecNormalize
 
 from warmstart.agents.checkpoints.architecture import (
-    ACTIVATIONS,
-    EXTRACTORS,
     POLICIES,
     SB3_ALGORITHMS,
     kwargs_from_json,
+    kwargs_to_json,
+    policy_class,
 )
 from warmstart.agents.checkpoints.checkpoint import EXTRA, Checkpoint
-from warmstart.agents.checkpoints.normalization import FastVecNormalize, NormalizerState, state_of
+from warmstart.agents.checkpoints.normalization import FastVecNormalize, NormalizerState, read, write
 from warmstart.agents.checkpoints.policy import load_tensors
+from warmstart.agents.checkpoints.spaces import space_from_json
+from warmstart.core.bounds import Settings, State
 from warmstart.core.errors import WarmstartError
 from warmstart.core.files import replace_file
 
@@ -98,16 +102,23 @@ def read_sb3_zip(path: Path) -> Checkpoint:
         raise WarmstartError(
             f"{path} holds tensors that can't be read without unpickling: {error}."
         ) from error
-    algorithm = zip_algorithm(path, data)
     for name, value in (variables or {}).items():
         if isinstance(value, torch.Tensor):
-            tensors[EXTRA + name] = value.detach()
+            tensors[EXTRA + name] = value
+    try:
+        algorithm = zip_algorithm(data)
+        observation_space, action_space = (
+            described_space(data.get(name)) for name in ("observation_space", "action_space")
+        )
+        policy_kwargs = described_policy_kwargs(algorithm, data)
+    except WarmstartError as error:
+        raise WarmstartError(f"{path}: {error}") from None
     return Checkpoint(
         algorithm=algorithm,
         tensors={name: value.detach() for name, value in tensors.items()},
-        observation_space=described_space(path, data.get("observation_space")),
-        action_space=described_space(path, data.get("action_space")),
-        policy_kwargs=described_policy_kwargs(path, algorithm, data),
+        observation_space=observation_space,
+        action_space=action_space,
+        policy_kwargs=policy_kwargs,
         steps=int(data.get("num_timesteps", 0)),
         hyperparameters={
             k: v for k, v in data.items() if k[0] != "_" and isinstance(v, bool | int | float | str)
@@ -130,58 +141,73 @@ def load_tensor_file(content: bytes) -> Any:
     return torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
 
 
-def zip_algorithm(path: Path, data: dict[str, Any]) -> str:
+def zip_algorithm(data: Settings) -> str:
     """Which algorithm wrote a zip's ``data``."""
     for name, fields in SIGNATURES.items():
         if fields <= set(data) and not {"top_quantiles_to_drop_per_net", "line_search_max_iter"} & set(data):
             return name
     raise WarmstartError(
-        f"{path} is of an algorithm other than PPO, SAC and TD3 (DQN, A2C and the like are not supported)."
+        "of an algorithm other than PPO, SAC and TD3 (DQN, A2C and the like are not supported)."
     )
 
 
-def described_space(path: Path, described: Any) -> spaces.Space[Any]:
-    """A space from the plain description that SB3 writes beside its pickle."""
-    if not isinstance(described, dict):
-        raise WarmstartError(f"{path} describes no observation or action space.")
-    kind = re.sub(r".*\.(\w+)'>", r"\1", str(described.get(":type:", "")))
-    if kind == "Box":
-        shape = tuple(json.loads(str(described["_shape"])))
-        dtype: Any = np.dtype(str(described["dtype"]))
-        low, high = (
-            parse_bound(described[n], described.get(f"{n}_repr"), shape, dtype) for n in ("low", "high")
-        )
-        return spaces.Box(low, high, shape, dtype.type)
-    if kind == "Discrete":
-        return spaces.Discrete(int(described["n"]), start=int(described.get("start", 0)))
-    if kind == "MultiDiscrete":
-        return spaces.MultiDiscrete(np.array(numbers(str(described["nvec"])), np.int64))
-    if kind == "MultiBinary":
-        return spaces.MultiBinary(int(described["n"]))
-    if kind == "Dict":
-        return spaces.Dict(dict(parse_members(path, str(described["spaces"]))))
-    raise WarmstartError(
-        f"{path} has a space of type {kind!r}; expected Box, Discrete or a flat Dict of these."
-    )
+def described_space(described: Any) -> spaces.Space[Any]:
+    """A space from the plain description that SB3 writes beside its pickle.
 
-
-def parse_bound(text: Any, short: Any, shape: tuple[int, ...], dtype: Any) -> Any:
-    """A Box's bound from NumPy's print of it.
-
-    Where that is shortened by dots, from its one-number form, or where all the numbers shown are the same.
+    Raises:
+        WarmstartError: There is no description, of another kind, or it is shortened where it matters.
     """
-    size = int(np.prod(shape))
-    values = [] if "..." in str(text) else numbers(str(text))
-    if len(values) not in (1, size):
-        values = numbers(str(short))
-    if len(values) == 1:
-        values *= size
-    if len(values) != size:
-        ends = numbers(str(text))
-        if len(set(ends)) != 1:
-            raise WarmstartError(f"The bounds {text} of a space can't be read without unpickling them.")
-        values = ends[:1] * size
-    return np.array(values).reshape(shape).astype(dtype)
+    if not isinstance(described, dict):
+        raise WarmstartError("no observation or action space is described.")
+    kind = re.sub(r".*\.(\w+)'>", r"\1", str(described.get(":type:", "")))
+    if kind not in DESCRIBED:
+        raise WarmstartError(f"a space of type {kind!r}; expected Box, Discrete or a flat Dict of these.")
+    return space_from_json({"type": kind, **DESCRIBED[kind](described)})
+
+
+def described_box(described: Settings) -> State:
+    """A Box from the prints of its parts."""
+    shape, dtype = json.loads(str(described["_shape"])), str(described["dtype"])
+    bounds = {
+        name: bound(str(described[name]), str(described.get(f"{name}_repr")), math.prod(shape))
+        for name in ("low", "high")
+    }
+    return {"shape": shape, "dtype": dtype, **bounds}
+
+
+def described_members(described: Settings) -> State:
+    """The members of a flat Dict from its print: ``{'a': Box(-1.0, 1.0, (3,), float32), …}``."""
+    text = str(described["spaces"])
+    pattern = (
+        r"'([^']+)': (?:Box\((.+?), \(([\d, ]*)\), (\w+)\)|Discrete\((\d+)(?:, start=(-?\d+))?\))(?=, '|\}$)"
+    )
+    out: State = {}
+    for key, bounds, shape_text, dtype, n, start in re.findall(pattern, text, re.DOTALL):
+        if n:
+            out[key] = {"type": "Discrete", "n": int(n), "start": int(start or 0)}
+            continue
+        shape = [int(size) for size in re.findall(r"\d+", shape_text)]
+        parts = re.findall(r"\[.*?\]|[^\s,\[\]]+", bounds, re.DOTALL)
+        low, high = (bound(part, "", math.prod(shape)) for part in parts)
+        out[key] = {"type": "Box", "shape": shape, "dtype": dtype, "low": low, "high": high}
+    if len(out) != len(re.findall(r"'[^']+': \w+\(", text)):
+        raise WarmstartError(f"the Dict space {text} can't be read without unpickling it.")
+    return {"spaces": out}
+
+
+def bound(text: str, short: str, size: int) -> float | list[float]:
+    """A Box's bound of so many numbers from NumPy's print of it: one number where all are the same.
+
+    Where the print is shortened by dots, it is read from its one-number form, or it is the number that is
+    shown where all that are shown are the same.
+    """
+    shown = numbers(text)
+    for found in ([] if "..." in text else shown, numbers(short), shown[:1] if len(set(shown)) == 1 else []):
+        if len(found) == 1:
+            return found[0]
+        if len(found) == size:
+            return found
+    raise WarmstartError(f"the bounds {text} of a space can't be read without unpickling them.")
 
 
 def numbers(text: str) -> list[float]:
@@ -189,47 +215,27 @@ def numbers(text: str) -> list[float]:
     return [float(n) for n in re.findall(r"-?inf|-?\d+\.?\d*(?:e[+-]?\d+)?", text)]
 
 
-def parse_members(path: Path, text: str) -> list[tuple[str, spaces.Space[Any]]]:
-    """The members of a flat Dict space from its print: ``{'a': Box(-1.0, 1.0, (3,), float32), …}``."""
-    pattern = (
-        r"'([^']+)': (?:Box\((.+?), \(([\d, ]*)\), (\w+)\)|Discrete\((\d+)(?:, start=(-?\d+))?\))(?=, '|\}$)"
-    )
-    out: list[tuple[str, spaces.Space[Any]]] = []
-    for key, bounds, shape_text, dtype_name, n, start in re.findall(pattern, text, re.DOTALL):
-        if n:
-            out.append((key, spaces.Discrete(int(n), start=int(start or 0))))
-            continue
-        shape = tuple(int(s) for s in re.findall(r"\d+", shape_text))
-        dtype: Any = np.dtype(dtype_name)
-        parts = re.findall(r"\[.*?\]|[^\s,\[\]]+", bounds, re.DOTALL)
-        low, high = (parse_bound(part, None, shape, dtype) for part in parts)
-        out.append((key, spaces.Box(low, high, shape, dtype.type)))
-    if len(out) != len(re.findall(r"'[^']+': \w+\(", text)):
-        raise WarmstartError(f"{path}: the Dict space {text} can't be read without unpickling it.")
-    return out
+DESCRIBED: dict[str, Callable[[Settings], State]] = {
+    "Box": described_box,
+    "Discrete": lambda d: {"n": int(d["n"]), "start": int(d.get("start", 0))},
+    "MultiDiscrete": lambda d: {"nvec": [int(n) for n in numbers(str(d["nvec"]))]},
+    "MultiBinary": lambda d: {"n": [int(d["n"])]},
+    "Dict": described_members,
+}
+"""How a zip describes each kind of space: from its description to the values that `space_from_json` takes."""
 
 
-def described_policy_kwargs(path: Path, algorithm: str, data: dict[str, Any]) -> dict[str, Any]:
+def described_policy_kwargs(algorithm: str, data: Settings) -> State:
     """Architecture from ``policy_kwargs``, plain or described beside its pickle."""
     described = data.get("policy_kwargs") or {}
-    out: dict[str, Any] = {}
+    out = kwargs_to_json({k: v for k, v in described.items() if k not in (":type:", ":serialized:")})
     name = described_class(str(data.get("policy_class", {}).get(":serialized:", "")))
     if name in POLICIES[algorithm]:
         out["policy_class"] = name
-    for key, value in described.items():
-        if key in (":type:", ":serialized:", "optimizer_class", "optimizer_kwargs"):
-            continue
-        if key == "activation_fn":
-            out["activation"] = class_key(path, value, ACTIVATIONS)
-        elif key == "features_extractor_class":
-            out["features_extractor"] = class_key(path, value, EXTRACTORS)
-        else:
-            out[key] = value
     if out.get("use_sde") is False:
         del out["use_sde"]
     if algorithm == "ppo" and data.get("use_sde"):
         out["use_sde"] = True
-    kwargs_from_json(out)
     return out
 
 
@@ -242,14 +248,6 @@ def described_class(serialized: str) -> str:
     except ValueError:
         return ""
     return strings[-1].split()[-1] if strings else ""
-
-
-def class_key(path: Path, printed: str, table: dict[str, Any]) -> str:
-    """Key of the class whose print is given."""
-    for key, cls in table.items():
-        if str(cls) == str(printed):
-            return key
-    raise WarmstartError(f"{path} uses {printed}, which can't be built; known: {', '.join(table)}.")
 
 
 def write_sb3_zip(checkpoint: Checkpoint, path: str | Path) -> Path:
@@ -285,19 +283,11 @@ def build_model(checkpoint: Checkpoint) -> BaseAlgorithm:
     """A plain SB3 model of a checkpoint, without an environment."""
     cls: Any = SB3_ALGORITHMS[checkpoint.algorithm]
     kwargs = kwargs_from_json(checkpoint.policy_kwargs)
+    policy = policy_class(checkpoint.algorithm, checkpoint.observation_space, checkpoint.policy_kwargs)
     use_sde = bool(kwargs.get("use_sde", False))
     if checkpoint.algorithm == "ppo":
         kwargs.pop("use_sde", None)
-    policies = POLICIES[checkpoint.algorithm]
-    default = "MultiInputPolicy" if isinstance(checkpoint.observation_space, spaces.Dict) else "MlpPolicy"
-    name = checkpoint.policy_kwargs.get("policy_class")
-    model = cls(
-        policies[name] if name else default,
-        env=None,
-        device="cpu",
-        policy_kwargs=kwargs,
-        _init_setup_model=False,
-    )
+    model = cls(policy, env=None, device="cpu", policy_kwargs=kwargs, _init_setup_model=False)
     settable = {k: v for k, v in checkpoint.hyperparameters.items() if k in vars(model)}
     vars(model).update(settable | {"use_sde": use_sde, "n_envs": 1, "num_timesteps": checkpoint.steps})
     model.observation_space, model.action_space = checkpoint.observation_space, checkpoint.action_space
@@ -306,9 +296,8 @@ def build_model(checkpoint: Checkpoint) -> BaseAlgorithm:
         buffer_size, model.buffer_size = model.buffer_size, 1
     if checkpoint.algorithm == "sac" and model.target_entropy == "auto":
         model.target_entropy = -float(np.prod(checkpoint.action_space.shape or ()))
-    state = torch.random.get_rng_state()
-    model._setup_model()
-    torch.random.set_rng_state(state)
+    with torch.random.fork_rng(devices=[]):
+        model._setup_model()
     if buffer_size is not None:
         model.buffer_size = buffer_size
     load_tensors(model.policy, checkpoint.policy_tensors)
@@ -319,45 +308,18 @@ def build_model(checkpoint: Checkpoint) -> BaseAlgorithm:
 
 
 def sb3_normalizer(checkpoint: Checkpoint, state: NormalizerState) -> VecNormalize:
-    """A ``VecNormalize`` as SB3 pickles it, without an environment."""
-    wrapper: Any = VecNormalize.__new__(VecNormalize)
-    returns = RunningMeanStd(shape=())
-    returns.mean, returns.var = np.asarray(state.return_mean), np.asarray(state.return_var)
-    returns.count = state.return_count
-    keys = list(state.mean) if isinstance(state.mean, dict) else None
-    wrapper.__dict__.update(
-        observation_space=checkpoint.observation_space,
-        action_space=checkpoint.action_space,
-        num_envs=1,
-        render_mode=None,
-        venv=None,
-        class_attributes={},
+    """A ``VecNormalize`` as SB3 pickles it, around an environment that only has spaces."""
+    env: gymnasium.Env[Any, Any] = gymnasium.Env()
+    env.observation_space, env.action_space = checkpoint.observation_space, checkpoint.action_space
+    wrapper = VecNormalize(
+        DummyVecEnv([lambda: env]),
+        training=False,
         norm_obs=state.normalize_obs,
         norm_reward=state.normalize_reward,
-        norm_obs_keys=keys,
-        ret_rms=returns,
-        returns=np.zeros(1),
-        clip_obs=state.clip,
-        clip_reward=state.clip_reward,
-        gamma=state.gamma,
-        epsilon=state.epsilon,
-        training=False,
-        old_reward=np.array([]),
+        norm_obs_keys=list(state.mean) if isinstance(state.mean, dict) else None,
     )
-    if state.normalize_obs:
-        if isinstance(state.mean, dict) and isinstance(state.var, dict):
-            wrapper.obs_rms = {k: moments(state.mean[k], state.var[k], state.count) for k in state.mean}
-            wrapper.obs_spaces = checkpoint.observation_space.spaces  # type: ignore[attr-defined]
-        else:
-            wrapper.obs_rms = moments(state.mean, state.var, state.count)
-    return wrapper  # type: ignore[no-any-return]
-
-
-def moments(mean: Any, var: Any, count: float) -> RunningMeanStd:
-    """SB3's running moments with these values."""
-    out = RunningMeanStd(shape=mean.shape)
-    out.mean, out.var, out.count = mean.copy(), var.copy(), count
-    return out
+    write(wrapper, state)
+    return wrapper
 
 
 class NormalizerUnpickler(pickle.Unpickler):
@@ -397,4 +359,6 @@ def read_trusted_normalizer(path: Path) -> NormalizerState:
         ) from error
     if not isinstance(wrapper, VecNormalize):
         raise WarmstartError(f"{path} holds a {type(wrapper).__name__}, expected SB3's VecNormalize.")
-    return state_of(wrapper)
+    state = read(wrapper)
+    assert state is not None
+    return state

@@ -1,17 +1,17 @@
 """Gymnasium spaces as plain JSON and back: Box, Discrete, MultiDiscrete, MultiBinary, flat Dict."""
 
 import math
-from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 from gymnasium import spaces
 from numpy.typing import NDArray
 
+from warmstart.core.bounds import Settings, State
 from warmstart.core.errors import WarmstartError
 
 
-def space_to_json(space: spaces.Space[Any]) -> dict[str, Any]:
+def space_to_json(space: spaces.Space[Any]) -> State:
     """Plain values of a space; floats keep every bit, infinities are the strings ``inf`` and ``-inf``.
 
     Raises:
@@ -39,7 +39,7 @@ def space_to_json(space: spaces.Space[Any]) -> dict[str, Any]:
     )
 
 
-def space_from_json(values: Mapping[str, Any]) -> spaces.Space[Any]:
+def space_from_json(values: Settings) -> spaces.Space[Any]:
     """Inverse of ``space_to_json``."""
     kind = values.get("type")
     if kind == "Box":

@@ -1,6 +1,6 @@
 """The networks that encoders are made of, by name, and how one runs up to a tap.
 
-May import envs and agents. Networks of torchvision and timm are imported when they are built.
+Networks of torchvision and timm are imported when they are built.
 """
 
 import math
@@ -15,17 +15,6 @@ from warmstart.agents.encoders.extra_backbones import residual_stages, timm_netw
 from warmstart.agents.encoders.networks import ConvStack, ResNet18, SqueezeNet
 from warmstart.agents.encoders.preprocessing import IMAGENET_MEAN, IMAGENET_STD, UNIT, Preprocessing
 from warmstart.core.errors import WarmstartError, unknown_name
-
-__all__ = [
-    "BACKBONES",
-    "Backbone",
-    "BackboneKind",
-    "Preprocessing",
-    "backbone_kind",
-    "build_backbone",
-    "build_network",
-    "register_backbone",
-]
 
 
 @dataclass(frozen=True)

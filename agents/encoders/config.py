@@ -1,28 +1,27 @@
-"""Which encoder is meant, as settings and as text. Imports no torch until a name is looked up.
-
-May import envs.
-"""
+"""Which encoder is meant, as settings and as text. Imports no torch until a name is looked up."""
 
 import json
-import math
 import re
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
+from warmstart.core.bounds import Before, Count, Finite, Natural, State
 from warmstart.core.errors import WarmstartError, unknown_name
-from warmstart.core.grammar import Scanner, format_number, format_vector
+from warmstart.core.grammar import Scanner, format_vector
+from warmstart.core.plain import check, read
 
 Precision = Literal["auto", "float32", "bfloat16"]
-PRECISIONS = ("auto", "float32", "bfloat16")
+PRECISIONS = get_args(Precision)
+Triple = Annotated[
+    tuple[Finite, Finite, Finite], Before(lambda v: v if isinstance(v, list | tuple) else [v] * 3)
+]
+"""A number for each colour channel, or one for all of them."""
 
 _ARCHITECTURE = re.compile(r"[A-Za-z_][\w./-]*")
 _OPTION = re.compile(r"[A-Za-z_]\w*")
 _OPTIONS_FOLLOW = re.compile(r":[A-Za-z_]\w*\s*=")
 _TEXT = re.compile(r'[^\s",]+')
-_INTEGERS = ("features", "frames", "fit_frames", "seed", "input_size", "crop")
-_TEXTS = ("weights", "tap", "readout", "precision", "order")
-_VECTORS = ("mean", "std")
 
 
 @dataclass(frozen=True)
@@ -45,29 +44,29 @@ class EncoderConfig:
     """Module whose output is used; empty for the architecture's usual one."""
     readout: str = "pca"
     """How a map of features becomes a vector."""
-    features: int = 64
+    features: Count = 64
     """Features of one frame, where the readout has a choice."""
-    frames: int = 2
+    frames: Count = 2
     """Frames that an observation looks back on, the newest included."""
-    difference: float = 5.0
+    difference: Finite = 5.0
     """Factor on the differences between frames."""
-    fit_frames: int = 960
+    fit_frames: Count = 960
     """Frames that the readout is fitted on."""
-    seed: int = 0
+    seed: Natural = 0
     """Of random weights, projections and queries."""
     precision: Precision = "auto"
     """Of the convolutions: ``auto`` takes bfloat16 where the processor computes with it."""
-    order: str = ""
+    order: Literal["", "rgb", "bgr"] = ""
     """Order of the channels that the network is fed, ``rgb`` or ``bgr``; empty for the usual one."""
     scale: float | None = None
     """Largest value that the network is fed, 255 or 1, before mean and std; ``None`` for the usual one."""
-    mean: tuple[float, float, float] | None = None
+    mean: Triple | None = None
     """Subtracted from the channels; ``None`` for the usual one."""
-    std: tuple[float, float, float] | None = None
+    std: Triple | None = None
     """Divides the channels; ``None`` for the usual one."""
-    input_size: int | None = None
+    input_size: Natural | None = None
     """Height and width that frames are resized to; ``None`` for the usual one, 0 to keep the frames'."""
-    crop: int | None = None
+    crop: Natural | None = None
     """Height and width of the centre that is kept; ``None`` for the usual one, 0 to keep all."""
     download: bool = False
     """Whether weights may be fetched from the network."""
@@ -80,44 +79,23 @@ class EncoderConfig:
                 "Expected the name of an architecture or the path of an encoder's file, found "
                 f"{'both' if self.file else 'neither'}."
             )
-        if self.precision not in PRECISIONS:
-            raise unknown_name("precision", self.precision, PRECISIONS)
+        check(self)
         if self.file:
-            self._check_alone()
+            given = {f.name for f in fields(self) if getattr(self, f.name) != f.default}
+            for name in sorted(given - {"file", "precision"}):
+                raise WarmstartError(
+                    f"The encoder's file {self.file} decides its {name}: leave the option out; only its "
+                    "precision can be chosen."
+                )
             return
-        for name in ("mean", "std"):
-            value = getattr(self, name)
-            if value is not None:
-                object.__setattr__(self, name, _triple(name, value))
-        least = {"features": 1, "frames": 1, "fit_frames": 1, "seed": 0, "input_size": 0, "crop": 0}
-        for name, smallest in least.items():
-            value = getattr(self, name)
-            if value is not None and value < smallest:
-                raise WarmstartError(f"Expected {name} of at least {smallest}, found {value}.")
         if self.readout == "pca" and self.fit_frames <= self.features:
             raise WarmstartError(
                 f"The readout pca is fitted on more frames than it has features: expected fit_frames above "
                 f"{self.features}, found {self.fit_frames}."
             )
-        if not math.isfinite(self.difference):
-            raise WarmstartError(f"Expected a finite difference, found {self.difference}.")
-        if self.order not in ("", "rgb", "bgr"):
-            raise unknown_name("order of channels", self.order, ("rgb", "bgr"))
         if self.scale not in (None, 1, 255):
             raise WarmstartError(f"Expected scale=255 or scale=1, found {self.scale}.")
         self._check_names()
-
-    def _check_alone(self) -> None:
-        given = [
-            f.name
-            for f in fields(self)
-            if f.name not in ("file", "precision") and getattr(self, f.name) != f.default
-        ]
-        if given:
-            raise WarmstartError(
-                f"The encoder's file {self.file} decides its {given[0]}: leave the option out; only its "
-                "precision can be chosen."
-            )
 
     def _check_names(self) -> None:
         from warmstart.agents.encoders.backbones import backbone_kind  # they import torch
@@ -139,7 +117,7 @@ class EncoderConfig:
             WarmstartError: The text is not an encoder; the message points at the place.
         """
         scanner = Scanner(text, "encoder")
-        values: dict[str, Any] = {}
+        values: State = {}
         path = _leading_file(scanner)
         if path is not None:
             values["file"] = path
@@ -153,7 +131,8 @@ class EncoderConfig:
         scanner.skip_space()
         if not scanner.done:
             raise scanner.fail("',' or the end" if len(values) > 1 else "':' or the end")
-        return cls(**values)
+        config: EncoderConfig = read(cls, values)
+        return config
 
     def __str__(self) -> str:
         name = self.architecture
@@ -165,17 +144,6 @@ class EncoderConfig:
             if field.name not in ("architecture", "file") and getattr(self, field.name) != field.default
         )
         return name + (f":{options}" if options else "")
-
-    def to_json(self) -> dict[str, Any]:
-        """Plain values."""
-        return {name: list(v) if isinstance(v, tuple) else v for name, v in asdict(self).items()}
-
-
-def _triple(name: str, value: Any) -> tuple[float, float, float]:
-    values = tuple(float(v) for v in value) if isinstance(value, list | tuple) else (float(value),) * 3
-    if len(values) != 3 or not all(map(math.isfinite, values)):
-        raise WarmstartError(f"Expected three numbers as {name}, one per channel, found {value}.")
-    return values
 
 
 def _is_bare_file(path: str) -> bool:
@@ -205,54 +173,37 @@ def _leading_file(scanner: Scanner) -> str | None:
     return head if known else None
 
 
-def _read_options(scanner: Scanner) -> dict[str, Any]:
-    options: dict[str, Any] = {}
-    valid = [field.name for field in fields(EncoderConfig) if field.name not in ("architecture", "file")]
+def _read_options(scanner: Scanner) -> State:
+    options: State = {}
+    texts = {f.name: isinstance(f.default, str) for f in fields(EncoderConfig)}
+    del texts["architecture"], texts["file"]
     while True:
         scanner.skip_space()
         start = scanner.position
         name = scanner.match(_OPTION)
         if name is None:
             raise scanner.fail("an option's name, as in features=128")
-        if name not in valid:
-            raise unknown_name("option of an encoder", name, valid)
+        if name not in texts:
+            raise unknown_name("option of an encoder", name, texts)
         if name in options:
             raise scanner.fail(f"each option once ({name!r} was given before)", start)
         scanner.expect("=", f"'=' after the option {name!r}")
-        options[name] = _read_value(scanner, name)
+        options[name] = _read_text(scanner, name) if texts[name] else scanner.value()
         if not scanner.accept(","):
             return options
 
 
-def _read_value(scanner: Scanner, name: str) -> Any:
-    scanner.skip_space()
-    start = scanner.position
-    if name in _TEXTS:
-        quoted = scanner.quoted()
-        found = scanner.match(_TEXT) if quoted is None else quoted
-        if found is None:
-            raise scanner.fail(f"the {name}")
-        return found
-    if name in _VECTORS:
-        return scanner.vector("a number or three, [r,g,b]")
-    if name == "download":
-        value = scanner.value()
-        if not isinstance(value, bool):
-            raise scanner.fail("true or false", start)
-        return value
-    number = scanner.number()
-    if name not in _INTEGERS:
-        return number
-    if number != int(number):
-        raise scanner.fail("a whole number", start)
-    return int(number)
+def _read_text(scanner: Scanner, name: str) -> str:
+    quoted = scanner.quoted()
+    found = scanner.match(_TEXT) if quoted is None else quoted
+    if found is None:
+        raise scanner.fail(f"the {name}")
+    return found
 
 
 def _format(value: Any) -> str:
     if isinstance(value, bool):
         return str(value).lower()
-    if isinstance(value, tuple):
-        return format_vector(value)
     if isinstance(value, str):
         return value if _TEXT.fullmatch(value) else json.dumps(value, ensure_ascii=False)
-    return format_number(value)
+    return format_vector(value)

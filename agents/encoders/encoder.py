@@ -1,9 +1,5 @@
-"""Encoders: frames to features by a frozen network and a readout, saved in one file that can't run code.
+"""Encoders: frames to features by a frozen network and a readout, saved in one file that can't run code."""
 
-May import envs and agents.
-"""
-
-import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -15,13 +11,14 @@ import torch
 from torch import nn
 
 from warmstart.agents.encoders.backbones import Backbone, backbone_kind, build_backbone
-from warmstart.agents.encoders.config import EncoderConfig, Precision
-from warmstart.agents.encoders.preprocessing import Preprocessing, with_changes
+from warmstart.agents.encoders.config import EncoderConfig
+from warmstart.agents.encoders.networks import tensors_digest
+from warmstart.agents.encoders.preprocessing import Preprocessing
 from warmstart.agents.encoders.readouts import Readout, build_readout
+from warmstart.core.bounds import State
 from warmstart.core.errors import WarmstartError
 from warmstart.core.files import canonical_json, replace_file
-
-__all__ = ["Encoder", "EncoderConfig", "Precision", "load_encoder", "make_encoder"]
+from warmstart.core.plain import read, to_plain
 
 FORMAT = 1
 METADATA = "warmstart_encoder"
@@ -136,15 +133,10 @@ class Encoder(nn.Module):
         64 hexadecimal digits over settings, preprocessing and all tensors; neither paths nor the precision
         count.
         """
-        settings = self.config.to_json()
-        values = {name: settings[name] for name in IDENTITY}
+        values = {name: getattr(self.config, name) for name in IDENTITY}
         values |= {"architecture": self.backbone.name, "tap": self.backbone.tap}
-        values |= {"preprocessing": self.preprocessing.to_json(), "frame_shape": list(self.frame_shape)}
-        digest = hashlib.sha256(canonical_json(values).encode())
-        for name, tensor in sorted(self.state_dict().items()):
-            digest.update(f"{name}{tuple(tensor.shape)}{tensor.dtype}".encode())
-            digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
-        return digest.hexdigest()
+        values |= {"preprocessing": to_plain(self.preprocessing), "frame_shape": list(self.frame_shape)}
+        return tensors_digest(self.state_dict(), canonical_json(values).encode()).hexdigest()
 
     def save(self, path: str | Path) -> Path:
         """Write it to one safetensors file, entirely or not at all.
@@ -155,9 +147,9 @@ class Encoder(nn.Module):
         target = Path(path)
         metadata = {
             "format": FORMAT,
-            "config": self.config.to_json(),
+            "config": to_plain(self.config),
             "backbone": {"name": self.backbone.name, "tap": self.backbone.tap},
-            "preprocessing": self.preprocessing.to_json(),
+            "preprocessing": to_plain(self.preprocessing),
             "frame_shape": list(self.frame_shape),
             "provenance": self.provenance,
         }
@@ -193,7 +185,11 @@ def make_encoder(
         WarmstartError: Weights are missing, of other shapes, or named in ``config`` and not given.
     """
     if config.file:
-        return _from_file(config, frame_shape)
+        encoder = load_encoder(config.file)
+        encoder.check_size((1, int(frame_shape[0]), int(frame_shape[1]), 3))
+        if config.precision != "auto":
+            encoder.config = replace(encoder.config, precision=config.precision)
+        return encoder
     if weights is None and config.weights != "random":
         raise WarmstartError(
             f"The encoder {config} needs its weights: `pretrained_encoder` of warmstart.transfer.encoders."
@@ -232,13 +228,13 @@ def assemble(
 
 def configured(preprocessing: Preprocessing, config: EncoderConfig) -> Preprocessing:
     """A preprocessing with what an encoder's options say."""
-    scale = None if config.scale is None else config.scale / 255
-    changed = with_changes(
-        preprocessing, order=config.order or None, scale=scale, mean=config.mean, std=config.std
-    )
-    size = changed.size if config.input_size is None else config.input_size or None
-    crop = changed.crop if config.crop is None else config.crop or None
-    return replace(changed, size=size, crop=crop)
+    changes: State = {"order": config.order or None, "mean": config.mean, "std": config.std}
+    changes["scale"] = None if config.scale is None else config.scale / 255
+    changes = {name: value for name, value in changes.items() if value is not None}
+    for name, size in (("size", config.input_size), ("crop", config.crop)):
+        if size is not None:
+            changes[name] = size or None
+    return replace(preprocessing, **changes)
 
 
 def load_tensors(backbone: Backbone, weights: Mapping[str, torch.Tensor]) -> None:
@@ -261,14 +257,6 @@ def load_tensors(backbone: Backbone, weights: Mapping[str, torch.Tensor]) -> Non
         for name, tensor in own.items():
             if name in weights:
                 tensor.copy_(weights[name])
-
-
-def _from_file(config: EncoderConfig, frame_shape: Sequence[int]) -> Encoder:
-    encoder = load_encoder(config.file)
-    encoder.check_size((1, int(frame_shape[0]), int(frame_shape[1]), 3))
-    if config.precision != "auto":
-        encoder.config = replace(encoder.config, precision=config.precision)
-    return encoder
 
 
 def load_encoder(path: str | Path) -> Encoder:
@@ -300,8 +288,8 @@ def load_encoder(path: str | Path) -> Encoder:
             raise WarmstartError(
                 f"{target} has the format {values['format']!r}, expected {FORMAT}; update warmstart."
             )
-        config = EncoderConfig(**_tuples(values["config"]))
-        preprocessing = Preprocessing.from_json(values["preprocessing"])
+        config = read(EncoderConfig, values["config"])
+        preprocessing = read(Preprocessing, values["preprocessing"])
         backbone = build_backbone(values["backbone"]["name"], values["backbone"]["tap"])
         encoder = assemble(config, preprocessing, backbone, values["frame_shape"], values["provenance"])
     except (json.JSONDecodeError, KeyError, TypeError) as error:
@@ -314,7 +302,3 @@ def load_encoder(path: str | Path) -> Encoder:
     except (RuntimeError, KeyError) as error:
         raise WarmstartError(f"The tensors in {target} don't fit its encoder {config}: {error}") from error
     return encoder
-
-
-def _tuples(values: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: tuple(v) if isinstance(v, list) else v for name, v in values.items()}

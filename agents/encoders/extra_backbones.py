@@ -1,7 +1,4 @@
-"""Architectures of torchvision and timm, which come with the ``vision`` extra; imported when one is built.
-
-May import envs and agents.
-"""
+"""Architectures of torchvision and timm, which come with the ``vision`` extra; imported when one is built."""
 
 import importlib
 from types import ModuleType

@@ -1,7 +1,7 @@
 """Encoding many frames fast on a CPU, with features that depend on nothing but the frame.
 
 Frames are always encoded in chunks of 8, each by one thread: the same kernels run whatever the batch's size
-and the number of threads, so a frame's features are the same bits in any batch. May import envs and agents.
+and the number of threads, so a frame's features are the same bits in any batch.
 """
 
 import copy
@@ -270,14 +270,6 @@ class Threads:
         return pool
 
 
-def fast(encoder: Encoder, precision: Precision = "auto", *, n_threads: int = 1) -> FastEncoder:
-    """A function from frames (n, height, width, 3), uint8, to features (n, n_features), float32.
-
-    See `FastEncoder`.
-    """
-    return FastEncoder(encoder, precision, n_threads)
-
-
 @torch.no_grad()
 def feature_error(encoder: Encoder, frames: Any, precision: Precision) -> float:
     """Relative error of the fast features, |fast - exact| / |exact| in L2, against the encoder itself.
@@ -289,7 +281,7 @@ def feature_error(encoder: Encoder, frames: Any, precision: Precision) -> float:
     """
     frames = np.array(frames)
     exact = [encoder(part) for part in torch.split(torch.from_numpy(frames), CHUNK)]
-    return relative_error(fast(encoder, precision)(frames), torch.cat(exact).numpy())
+    return relative_error(FastEncoder(encoder, precision)(frames), torch.cat(exact).numpy())
 
 
 def relative_error(found: NDArray[Any], exact: NDArray[Any]) -> float:

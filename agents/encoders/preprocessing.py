@@ -1,19 +1,18 @@
-"""How frames are prepared for a network: size, order of channels, scale and mean. May import envs."""
+"""How frames are prepared for a network: size, order of channels, scale and mean."""
 
-import math
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 from torch.nn import functional as F  # noqa: N812
 
-from warmstart.core.errors import WarmstartError, unknown_name
+from warmstart.core.bounds import Count, Finite, Positive
+from warmstart.core.errors import WarmstartError
+from warmstart.core.plain import check, read
 
-Triple = tuple[float, float, float]
-IMAGENET_MEAN: Triple = (0.485, 0.456, 0.406)
-IMAGENET_STD: Triple = (0.229, 0.224, 0.225)
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
 
 
 @dataclass(frozen=True)
@@ -23,34 +22,24 @@ class Preprocessing:
     A value v from 0 to 255 becomes ``(scale * v - mean) / std``.
     """
 
-    size: int | None = None
+    size: Count | None = None
     """Height and width that frames are resized to (bilinear, antialiased); ``None`` keeps them."""
-    crop: int | None = None
+    crop: Count | None = None
     """Height and width of the centre that is kept after resizing; ``None`` keeps all."""
     order: Literal["rgb", "bgr"] = "rgb"
     """Order of the channels."""
-    scale: float = 1 / 255
+    scale: Positive = 1 / 255
     """Factor on values from 0 to 255."""
-    mean: Triple = (0.0, 0.0, 0.0)
+    mean: tuple[Finite, Finite, Finite] = (0.0, 0.0, 0.0)
     """Subtracted after scaling, in the order of ``order``."""
-    std: Triple = (1.0, 1.0, 1.0)
+    std: tuple[Positive, Positive, Positive] = (1.0, 1.0, 1.0)
     """Divided by last, in the order of ``order``."""
 
     def __post_init__(self) -> None:
-        for name in ("mean", "std"):
-            values = tuple(float(v) for v in getattr(self, name))
-            if len(values) != 3 or not all(math.isfinite(v) for v in values):
-                raise WarmstartError(f"Expected three numbers as {name} of the channels, found {values}.")
-            object.__setattr__(self, name, values)
-        object.__setattr__(self, "scale", float(self.scale))  # 1 and 1.0 are the same, and hash the same
-        if min(self.std) <= 0 or not self.scale > 0:
-            raise WarmstartError(f"Expected positive scale and std, found {self.scale} and {self.std}.")
-        if self.order not in ("rgb", "bgr"):
-            raise unknown_name("order of channels", str(self.order), ("rgb", "bgr"))
-        for name in ("size", "crop"):
-            value = getattr(self, name)
-            if value is not None and value < 1:
-                raise WarmstartError(f"Expected a {name} of at least 1 pixel, found {value}.")
+        for name in ("mean", "std", "scale"):  # 1 and 1.0 are the same, and hash the same
+            kind = float if name == "scale" else tuple[float, float, float]
+            object.__setattr__(self, name, read(kind, getattr(self, name), (name,)))
+        check(self)
 
     def __call__(self, frames: torch.Tensor) -> torch.Tensor:
         """Prepare frames.
@@ -75,28 +64,30 @@ class Preprocessing:
         """Frames (n, height, width, 3) of the right size, contiguous; float32 where they had another."""
         size, crop = self.size, self.crop
         if size is not None and tuple(x.shape[1:3]) != (size, size):
-            x = x.permute(0, 3, 1, 2).to(torch.float32)
-            x = F.interpolate(x, (size, size), mode="bilinear", align_corners=False, antialias=True)
-            x = x.permute(0, 2, 3, 1)
-        height, width = x.shape[1:3]
-        if crop is not None and crop > min(height, width):
-            raise WarmstartError(
-                f"The preprocessing keeps a centre of {crop} x {crop} pixels, but the frames have {height} x "
-                f"{width}: resize them to at least {crop} first (input_size={crop})."
-            )
-        if crop is not None:
-            top, left = (height - crop) // 2, (width - crop) // 2
-            x = x[:, top : top + crop, left : left + crop]
-        return x.contiguous()
+            x = resized(x.permute(0, 3, 1, 2).to(torch.float32), size).permute(0, 2, 3, 1)
+        return x[:, *centre(x.shape[1], x.shape[2], crop)].contiguous()
 
-    def to_json(self) -> dict[str, Any]:
-        """Plain values."""
-        return {name: list(v) if isinstance(v, tuple) else v for name, v in asdict(self).items()}
 
-    @classmethod
-    def from_json(cls, values: Mapping[str, Any]) -> "Preprocessing":
-        """Inverse of ``to_json``."""
-        return cls(**{**values, "mean": tuple(values["mean"]), "std": tuple(values["std"])})
+def resized(images: torch.Tensor, size: int) -> torch.Tensor:
+    """Float images (n, channels, height, width), resized to squares."""
+    return F.interpolate(images, (size, size), mode="bilinear", align_corners=False, antialias=True)
+
+
+def centre(height: int, width: int, crop: int | None) -> tuple[slice, slice]:
+    """Rows and columns of the centre that is kept; all of them for ``None``.
+
+    Raises:
+        WarmstartError: The images are smaller.
+    """
+    if crop is None:
+        return slice(None), slice(None)
+    if crop > min(height, width):
+        raise WarmstartError(
+            f"The preprocessing keeps a centre of {crop} x {crop} pixels, but the frames have {height} x "
+            f"{width}: resize them to at least {crop} first (input_size={crop})."
+        )
+    top, left = (height - crop) // 2, (width - crop) // 2
+    return slice(top, top + crop), slice(left, left + crop)
 
 
 UNIT = Preprocessing()
@@ -131,8 +122,3 @@ def check_frames(shape: tuple[int, ...], dtype: str) -> None:
     if dtype != "uint8":
         hint = "give the renderer's frames as they are, from 0 to 255; an encoder scales them itself, once"
         raise WarmstartError(f"Expected frames of type uint8, found {dtype}: {hint}.")
-
-
-def with_changes(preprocessing: Preprocessing, **changes: Any) -> Preprocessing:
-    """A preprocessing with those values changed that aren't ``None``."""
-    return replace(preprocessing, **{name: v for name, v in changes.items() if v is not None})

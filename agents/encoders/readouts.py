@@ -1,6 +1,6 @@
 """Readouts: from a backbone's map of features to a vector, standardised on frames of the task.
 
-May import envs. Statistics are buffers, so that a saved state is complete.
+Statistics are buffers, so that a saved state is complete.
 """
 
 import math
@@ -9,6 +9,7 @@ from typing import ClassVar
 
 import torch
 from torch import nn
+from typing_extensions import override
 
 from warmstart.core.errors import WarmstartError, unknown_name
 
@@ -169,7 +170,37 @@ class ProjectionReadout(LinearReadout):
         self.mean.copy_(mean)
 
 
-class SpatialSoftmax(Readout):
+class StandardisedReadout(Readout):
+    """Some numbers of each map, each standardised by its mean and deviation over the frames of the fit.
+
+    Args:
+        shape: Channels, height and width of the map.
+        features: How many numbers.
+        seed: Not used.
+    """
+
+    mean: torch.Tensor
+    std: torch.Tensor
+
+    def __init__(self, shape: tuple[int, int, int], features: int, seed: int = 0) -> None:
+        super().__init__(shape, features, seed)
+        self.register_buffer("mean", torch.zeros(features))
+        self.register_buffer("std", torch.ones(features))
+
+    def numbers(self, maps: torch.Tensor) -> torch.Tensor:
+        """The numbers before they are standardised. Shape: (n, n_features)."""
+        raise NotImplementedError(f"{type(self).__name__} has no numbers(maps).")
+
+    def _fit(self, maps: torch.Tensor) -> None:
+        found = torch.cat([self.numbers(part.float()) for part in torch.split(maps, 64)]).double()
+        self.mean.copy_(found.mean(0))
+        self.std.copy_(alive(found.std(0, correction=0)))
+
+    def _read(self, maps: torch.Tensor) -> torch.Tensor:
+        return (self.numbers(maps) - self.mean) / self.std
+
+
+class SpatialSoftmax(StandardisedReadout):
     """Where each channel is bright: expected x and y, from -1 to 1, under a softmax over positions.
 
     Finn et al., 1509.06113, section IV; channels are standardised before it and the coordinates after it.
@@ -178,56 +209,38 @@ class SpatialSoftmax(Readout):
     TEMPERATURE: ClassVar[float] = 1.0
 
     channel_std: torch.Tensor
-    mean: torch.Tensor
-    std: torch.Tensor
     grid: torch.Tensor
 
     def __init__(self, shape: tuple[int, int, int], features: int = 1, seed: int = 0) -> None:
-        super().__init__(shape, features, seed)
+        del features
         channels, height, width = shape
-        self.n_features = 2 * channels
+        super().__init__(shape, 2 * channels, seed)
         self.register_buffer("channel_std", torch.ones(channels))
-        self.register_buffer("mean", torch.zeros(2 * channels))
-        self.register_buffer("std", torch.ones(2 * channels))
         x, y = torch.linspace(-1, 1, width), torch.linspace(-1, 1, height)
         grid = torch.stack((x.expand(height, width), y[:, None].expand(height, width)))
         self.register_buffer("grid", grid.flatten(1), persistent=False)
 
-    def coordinates(self, maps: torch.Tensor) -> torch.Tensor:
-        """Expected x and y of each channel, before they are standardised. Shape: (n, 2 * channels)."""
+    @override
+    def numbers(self, maps: torch.Tensor) -> torch.Tensor:
         places = maps.permute(0, 2, 3, 1).flatten(1, 2)  # (n, height * width, channels)
         weights = (places / (self.channel_std * self.TEMPERATURE)).softmax(1)  # it doesn't see the mean
         return (self.grid @ weights).transpose(1, 2).flatten(1)
 
     def _fit(self, maps: torch.Tensor) -> None:
         self.channel_std.copy_(channel_statistics(maps)[1])
-        points = torch.cat([self.coordinates(part.float()) for part in torch.split(maps, 64)]).double()
-        self.mean.copy_(points.mean(0))
-        self.std.copy_(alive(points.std(0, correction=0)))
-
-    def _read(self, maps: torch.Tensor) -> torch.Tensor:
-        return (self.coordinates(maps) - self.mean) / self.std
+        super()._fit(maps)
 
 
-class AverageReadout(Readout):
+class AverageReadout(StandardisedReadout):
     """Each channel's mean over positions, standardised."""
 
-    mean: torch.Tensor
-    std: torch.Tensor
-
     def __init__(self, shape: tuple[int, int, int], features: int = 1, seed: int = 0) -> None:
-        super().__init__(shape, features, seed)
-        self.n_features = shape[0]
-        self.register_buffer("mean", torch.zeros(shape[0]))
-        self.register_buffer("std", torch.ones(shape[0]))
+        del features
+        super().__init__(shape, shape[0], seed)
 
-    def _fit(self, maps: torch.Tensor) -> None:
-        means = maps.float().mean((2, 3)).double()
-        self.mean.copy_(means.mean(0))
-        self.std.copy_(alive(means.std(0, correction=0)))
-
-    def _read(self, maps: torch.Tensor) -> torch.Tensor:
-        return (maps.mean((2, 3)) - self.mean) / self.std
+    @override
+    def numbers(self, maps: torch.Tensor) -> torch.Tensor:
+        return maps.mean((2, 3))
 
 
 class FlattenReadout(Readout):

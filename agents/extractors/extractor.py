@@ -1,6 +1,6 @@
 """An encoder inside a policy, where it trains: SB3's features extractor for stacks of frames.
 
-May import envs and agents. It stands up to what spoils pretrained weights inside SB3: PPO's orthogonal
+It stands up to what spoils pretrained weights inside SB3: PPO's orthogonal
 initialisation, scaling twice, and batch statistics that drift.
 """
 
@@ -12,23 +12,15 @@ from gymnasium import spaces
 from stable_baselines3.common.preprocessing import get_flattened_obs_dim
 from stable_baselines3.common.torch_layers import BaseFeaturesExtractor
 from torch import nn
-from torch.nn import functional as F  # noqa: N812
 
-from warmstart.agents.encoders.backbones import Backbone, backbone_kind, build_backbone
+from warmstart.agents.encoders.backbones import backbone_kind, build_backbone
 from warmstart.agents.encoders.config import EncoderConfig
 from warmstart.agents.encoders.encoder import Encoder, configured, load_tensors
-from warmstart.agents.encoders.preprocessing import Preprocessing
+from warmstart.agents.encoders.preprocessing import affine_rows, centre, resized
 from warmstart.agents.encoders.readouts import rows_of
 from warmstart.agents.extractors.adapters import AdaptedConv2d, adapt
-from warmstart.agents.extractors.stacks import (
-    COLOURS,
-    affine,
-    centre,
-    image_space,
-    random_shift,
-    repeated,
-    take_stacks,
-)
+from warmstart.agents.extractors.stacks import COLOURS, image_space, random_shift, repeated, take_stacks
+from warmstart.core.bounds import State
 from warmstart.core.errors import WarmstartError
 
 Observations = torch.Tensor | dict[str, torch.Tensor]
@@ -86,9 +78,10 @@ class EncoderExtractor(BaseFeaturesExtractor):
         if adapter_rank:
             adapt(self.backbone.network, adapter_rank)
         self.backbone.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        factor, offset = affine(self.preprocessing, self.frames)
-        self.register_buffer("_factor", factor, persistent=False)
-        self.register_buffer("_offset", offset, persistent=False)
+        for name, row in zip(
+            ("_factor", "_offset"), affine_rows(self.preprocessing, self.frames), strict=True
+        ):
+            self.register_buffer(name, row.view(1, -1, 1, 1).clone(), persistent=False)
         self._unscaled = False
         self.train(self.training)
         size = self._map_size(channels, height, width)
@@ -132,9 +125,8 @@ class EncoderExtractor(BaseFeaturesExtractor):
         if chosen.order == "bgr":
             x = x.view(len(x), self.frames, COLOURS, *x.shape[2:]).flip(2).flatten(1, 2)
         if chosen.size is not None and x.shape[2:] != (chosen.size, chosen.size):
-            size = (chosen.size, chosen.size)
-            x = F.interpolate(x, size, mode="bilinear", align_corners=False, antialias=True)
-        x = centre(x, chosen.crop)
+            x = resized(x, chosen.size)
+        x = x[:, :, *centre(x.shape[2], x.shape[3], chosen.crop)]
         x = torch.addcmul(self._offset, x, self._factor)
         return x.contiguous(memory_format=torch.channels_last)
 
@@ -231,10 +223,9 @@ def extractor_text(encoder: Encoder) -> str:
     Raises:
         WarmstartError: The encoder's preprocessing can't be written as options.
     """
-    backbone: Backbone = encoder.backbone
-    usual: Preprocessing = backbone_kind(backbone.name).preprocessing
-    own = encoder.preprocessing
-    options: dict[str, Any] = {
+    backbone, own = encoder.backbone, encoder.preprocessing
+    usual = backbone_kind(backbone.name).preprocessing
+    options: State = {
         name: getattr(own, name)
         for name in ("order", "mean", "std")
         if getattr(own, name) != getattr(usual, name)

@@ -1,11 +1,11 @@
 """Policies of SAC and TD3 whose encoder is trained by the critic's loss alone.
 
 SB3's ``share_features_extractor=True`` trains it by the actor's loss alone, the reverse of what DrQ
-(2004.13649) and SAC-AE (1910.01741) found essential. May import agents.
+(2004.13649) and SAC-AE (1910.01741) found essential.
 """
 
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, ClassVar
 
 import stable_baselines3.sac.policies as sac
 import stable_baselines3.td3.policies as td3
@@ -16,6 +16,7 @@ from stable_baselines3.common.torch_layers import BaseFeaturesExtractor
 from stable_baselines3.common.type_aliases import PyTorchObs, Schedule
 
 from warmstart.agents.extractors.extractor import EncoderExtractor
+from warmstart.core.bounds import State
 from warmstart.core.errors import WarmstartError
 
 
@@ -66,7 +67,9 @@ class _EncoderCritic(ContinuousCritic):
 class _EncoderPolicy(BasePolicy):
     """Mixin before SB3's policies of SAC and TD3."""
 
-    critic_kwargs: dict[str, Any]
+    actor_class: ClassVar[type[_EncoderActor]]
+    actor_kwargs: State
+    critic_kwargs: State
 
     def __init__(
         self,
@@ -90,11 +93,27 @@ class _EncoderPolicy(BasePolicy):
                 f"{name} needs an EncoderExtractor, found {kwargs['features_extractor_class'].__name__}."
             )
         super().__init__(observation_space, action_space, lr_schedule, **kwargs)
+        networks: dict[str, Any] = dict(self.named_children())
+        for name in networks.keys() & {"actor", "actor_target"}:
+            critic = networks[name.replace("actor", "critic")]
+            networks[name].features_extractor.backbone = critic.features_extractor.backbone
 
     def make_critic(self, features_extractor: BaseFeaturesExtractor | None = None) -> _EncoderCritic:
         """Make a critic, with an extractor of its own unless it is given one."""
         kwargs = self._update_features_extractor(self.critic_kwargs, features_extractor)
         return _EncoderCritic(**kwargs).to(self.device)
+
+    def make_actor(self, features_extractor: BaseFeaturesExtractor | None = None) -> Any:
+        """Make an actor."""
+        kwargs = self._update_features_extractor(self.actor_kwargs, features_extractor)
+        return self.actor_class(**kwargs).to(self.device)
+
+    def set_training_mode(self, mode: bool) -> None:
+        """Set the mode of actor, critic and, for random shifts, of the targets' extractors."""
+        super().set_training_mode(mode)
+        networks: dict[str, Any] = dict(self.named_children())
+        for name in networks.keys() & {"actor_target", "critic_target"}:
+            networks[name].features_extractor.train(mode)
 
 
 class SACEncoderPolicy(_EncoderPolicy, sac.SACPolicy):
@@ -106,51 +125,13 @@ class SACEncoderPolicy(_EncoderPolicy, sac.SACPolicy):
     unscaled.
     """
 
-    actor: _SACActor
-    critic: _EncoderCritic
-    critic_target: _EncoderCritic
-
-    def _build(self, lr_schedule: Schedule) -> None:
-        super()._build(lr_schedule)
-        self.actor.features_extractor.backbone = self.critic.features_extractor.backbone
-
-    def make_actor(self, features_extractor: BaseFeaturesExtractor | None = None) -> _SACActor:
-        """Make the actor."""
-        kwargs = self._update_features_extractor(self.actor_kwargs, features_extractor)
-        return _SACActor(**kwargs).to(self.device)
-
-    def set_training_mode(self, mode: bool) -> None:
-        """Set the mode of actor, critic and, for random shifts, of the target's extractor."""
-        super().set_training_mode(mode)
-        self.critic_target.features_extractor.train(mode)
+    actor_class = _SACActor
 
 
 class TD3EncoderPolicy(_EncoderPolicy, td3.TD3Policy):
-    """SB3's policy of TD3 with one encoder for actor and critic, trained by the critic's loss alone.
+    """As `SACEncoderPolicy`, for TD3; the target actor reads the target critic's encoder."""
 
-    See `SACEncoderPolicy`. The target actor sees by the target critic's encoder.
-    """
-
-    actor: _TD3Actor
-    actor_target: _TD3Actor
-    critic: _EncoderCritic
-    critic_target: _EncoderCritic
-
-    def _build(self, lr_schedule: Schedule) -> None:
-        super()._build(lr_schedule)
-        self.actor.features_extractor.backbone = self.critic.features_extractor.backbone
-        self.actor_target.features_extractor.backbone = self.critic_target.features_extractor.backbone
-
-    def make_actor(self, features_extractor: BaseFeaturesExtractor | None = None) -> _TD3Actor:
-        """Make an actor."""
-        kwargs = self._update_features_extractor(self.actor_kwargs, features_extractor)
-        return _TD3Actor(**kwargs).to(self.device)
-
-    def set_training_mode(self, mode: bool) -> None:
-        """Set the mode of actor, critic and, for random shifts, of the targets' extractors."""
-        super().set_training_mode(mode)
-        self.critic_target.features_extractor.train(mode)
-        self.actor_target.features_extractor.train(mode)
+    actor_class = _TD3Actor
 
 
 ENCODER_POLICIES: dict[str, type[BasePolicy]] = {"sac": SACEncoderPolicy, "td3": TD3EncoderPolicy}

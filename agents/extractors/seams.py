@@ -1,7 +1,4 @@
-"""What an encoder that trains puts into an agent: its extractor, its weights, its learning rate.
-
-May import envs and agents.
-"""
+"""What an encoder that trains puts into an agent: its extractor, its weights, its learning rate."""
 
 from collections.abc import Callable
 from typing import Any

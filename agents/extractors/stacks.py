@@ -1,7 +1,4 @@
-"""Stacks of frames as input of one network: their space, their preparation, their random shift.
-
-May import envs and agents.
-"""
+"""Stacks of frames as input of one network: their space, its first convolution, their random shift."""
 
 from typing import Any
 
@@ -11,7 +8,6 @@ from stable_baselines3.common.preprocessing import is_image_space
 from torch import nn
 from torch.nn import functional as F  # noqa: N812
 
-from warmstart.agents.encoders.preprocessing import Preprocessing
 from warmstart.core.errors import WarmstartError
 
 COLOURS = 3
@@ -94,21 +90,3 @@ def random_shift(images: torch.Tensor, pixels: int, generator: torch.Generator |
     for index, (top, left) in enumerate(corners):  # twice as fast as indexing, on a CPU
         out[index] = padded[index, :, top : top + height, left : left + width]
     return out
-
-
-def affine(preprocessing: Preprocessing, frames: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """Factor and offset of a stack's channels, float32. Shapes: (1, 3 * frames, 1, 1)."""
-    mean, std = (torch.tensor(v, dtype=torch.float64) for v in (preprocessing.mean, preprocessing.std))
-    factor, offset = (preprocessing.scale / std).float(), (-mean / std).float()
-    return factor.repeat(frames).view(1, -1, 1, 1), offset.repeat(frames).view(1, -1, 1, 1)
-
-
-def centre(x: torch.Tensor, crop: int | None) -> torch.Tensor:
-    """The centre of images, as `Preprocessing` crops it."""
-    height, width = x.shape[2:]
-    if crop is None or (height, width) == (crop, crop):
-        return x
-    if crop > min(height, width):
-        raise WarmstartError(f"Expected frames of at least {crop} x {crop} pixels, found {height} x {width}.")
-    top, left = (height - crop) // 2, (width - crop) // 2
-    return x[:, :, top : top + crop, left : left + crop]

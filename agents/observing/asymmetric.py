@@ -1,11 +1,11 @@
 """Policies whose critic reads more than their actor: PPO's, SAC's and TD3's.
 
 Asymmetric actor-critic (Pinto et al. 2017, 1710.06542): the actor reads the observation, the critic the
-physical context as well, which only a simulator knows. May import agents.
+physical context as well, which only a simulator knows.
 """
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 import stable_baselines3.sac.policies as sac
 import stable_baselines3.td3.policies as td3
@@ -18,6 +18,7 @@ from stable_baselines3.common.vec_env import VecEnv
 from torch import nn
 
 from warmstart.agents.observing.privileged import POLICY, is_privileged
+from warmstart.core.bounds import State
 from warmstart.core.errors import WarmstartError
 from warmstart.envs.sb3 import env_attribute
 
@@ -92,7 +93,8 @@ class AsymmetricActorCriticPolicy(MultiInputActorCriticPolicy):
 class _AsymmetricPolicy(BasePolicy):
     """Mixin before SB3's policies of SAC and TD3."""
 
-    actor_kwargs: dict[str, Any]
+    actor_class: ClassVar[type[BasePolicy]]
+    actor_kwargs: State
 
     def __init__(
         self,
@@ -105,33 +107,25 @@ class _AsymmetricPolicy(BasePolicy):
         kwargs.setdefault("features_extractor_class", CombinedExtractor)
         super().__init__(observation_space, action_space, lr_schedule, **kwargs)
 
-    def _actor_kwargs(self) -> dict[str, Any]:
+    def make_actor(self, features_extractor: BaseFeaturesExtractor | None = None) -> Any:
+        """Make an actor that reads what it may see, whatever extractor it is given."""
+        del features_extractor
         assert isinstance(self.observation_space, spaces.Dict)
-        return self._update_features_extractor(self.actor_kwargs, PolicyExtractor(self.observation_space))
+        own = PolicyExtractor(self.observation_space)
+        kwargs = self._update_features_extractor(self.actor_kwargs, own)
+        return self.actor_class(**kwargs).to(self.device)
 
 
 class AsymmetricSACPolicy(_AsymmetricPolicy, sac.SACPolicy):
-    """SB3's policy of SAC whose actor reads ``policy`` and whose critics read ``policy`` and ``privileged``.
+    """SB3's policy of SAC; its actor reads ``policy``, its critics ``policy`` and ``privileged``."""
 
-    See `AsymmetricActorCriticPolicy`.
-    """
-
-    def make_actor(self, features_extractor: BaseFeaturesExtractor | None = None) -> sac.Actor:
-        """Make the actor."""
-        del features_extractor
-        return sac.Actor(**self._actor_kwargs()).to(self.device)
+    actor_class = sac.Actor
 
 
 class AsymmetricTD3Policy(_AsymmetricPolicy, td3.TD3Policy):
-    """SB3's policy of TD3 whose actor reads ``policy`` and whose critics read ``policy`` and ``privileged``.
+    """SB3's policy of TD3; its actor reads ``policy``, its critics ``policy`` and ``privileged``."""
 
-    See `AsymmetricActorCriticPolicy`.
-    """
-
-    def make_actor(self, features_extractor: BaseFeaturesExtractor | None = None) -> td3.Actor:
-        """Make an actor."""
-        del features_extractor
-        return td3.Actor(**self._actor_kwargs()).to(self.device)
+    actor_class = td3.Actor
 
 
 ASYMMETRIC_POLICIES: dict[str, type[BasePolicy]] = {

@@ -1,17 +1,17 @@
-"""How an agent sees: the step between a task's observations and its networks. A checkpoint carries it along.
-
-May import envs and agents.
-"""
+"""The step between a task's observations and an agent's networks, which a checkpoint carries along."""
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 from gymnasium.vector import VectorEnv
+from typing_extensions import override
 
 from warmstart.agents.encoders.encoder import Encoder
-from warmstart.agents.encoders.fast_encoding import fast
+from warmstart.agents.encoders.fast_encoding import FastEncoder
 from warmstart.agents.observing.frames import EncodedVectorEnv, StackedVectorEnv
+from warmstart.core.bounds import State
+from warmstart.core.plain import to_plain
 from warmstart.envs.wrappers import PassingWrapper
 
 ENCODER_FILE = "encoder.safetensors"
@@ -21,58 +21,55 @@ ENCODER_FILE = "encoder.safetensors"
 class Vision(ABC):
     """Makes what an agent observes; the same for training, evaluation and films."""
 
-    @abstractmethod
-    def wrap(self, env: VectorEnv[Any, Any, Any]) -> PassingWrapper:
-        """Put it around a task's environments."""
+    kind: ClassVar[str]
+    """Name in a checkpoint."""
 
     @abstractmethod
-    def to_json(self) -> dict[str, Any]:
+    def wrapper(self, env: VectorEnv[Any, Any, Any]) -> PassingWrapper:
+        """The wrapper of a task's environments that does it."""
+
+    def wrap(self, env: VectorEnv[Any, Any, Any]) -> PassingWrapper:
+        """Put it around a task's environments, which then tell of it as ``vision``."""
+        wrapped = self.wrapper(env)
+        wrapped.vision = self  # type: ignore[attr-defined]
+        return wrapped
+
+    def to_json(self) -> State:
         """Plain values from which `read_vision` makes it again."""
+        return {"kind": self.kind, **to_plain(self)}
 
 
 @dataclass(frozen=True)
 class FrozenVision(Vision):
     """Features of a frozen encoder, computed once per frame."""
 
+    kind: ClassVar[str] = "frozen"
     encoder: Encoder
     """Architecture, weights, preprocessing and fitted readout."""
     n_threads: int = 1
     """Threads that encode; the features don't depend on it."""
 
-    def wrap(self, env: VectorEnv[Any, Any, Any]) -> EncodedVectorEnv:
-        """See `Vision.wrap`."""
-        config = self.encoder.config
-        encode = fast(self.encoder, config.precision, n_threads=self.n_threads)
-        wrapped = EncodedVectorEnv(
-            env,
-            encode,
-            self.encoder.n_features,
-            config.frames,
-            config.difference,
-            self.encoder.hash[:16],
+    @override
+    def wrapper(self, env: VectorEnv[Any, Any, Any]) -> EncodedVectorEnv:
+        encoder, config = self.encoder, self.encoder.config
+        encode = FastEncoder(encoder, config.precision, self.n_threads)
+        return EncodedVectorEnv(
+            env, encode, encoder.n_features, config.frames, config.difference, encoder.hash[:16]
         )
-        wrapped.vision = self  # type: ignore[attr-defined]
-        wrapped.encoder_in_use = encode  # type: ignore[attr-defined]
-        return wrapped
 
-    def to_json(self) -> dict[str, Any]:
-        """See `Vision.to_json`; the encoder lies in a file of its own."""
-        return {"kind": "frozen", "encoder": self.encoder.hash}
+    @override
+    def to_json(self) -> State:
+        return {"kind": self.kind, "encoder": self.encoder.hash}
 
 
 @dataclass(frozen=True)
 class StackedVision(Vision):
     """Stacks of frames, for an encoder that is part of the policy."""
 
+    kind: ClassVar[str] = "stacked"
     frames: int = 3
     """Frames in a stack, the newest included."""
 
-    def wrap(self, env: VectorEnv[Any, Any, Any]) -> StackedVectorEnv:
-        """See `Vision.wrap`."""
-        wrapped = StackedVectorEnv(env, self.frames)
-        wrapped.vision = self  # type: ignore[attr-defined]
-        return wrapped
-
-    def to_json(self) -> dict[str, Any]:
-        """See `Vision.to_json`."""
-        return {"kind": "stacked", "frames": self.frames}
+    @override
+    def wrapper(self, env: VectorEnv[Any, Any, Any]) -> StackedVectorEnv:
+        return StackedVectorEnv(env, self.frames)

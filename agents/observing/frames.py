@@ -1,7 +1,6 @@
 """Wrappers that turn a task's frames into what an agent observes: features, or stacks of frames.
 
-Each new frame is handled once, when it is made; an episode's history holds nothing of the last one. May
-import envs and agents.
+Each new frame is handled once, when it is made; an episode's history holds nothing of the last one.
 """
 
 from collections.abc import Callable
@@ -13,6 +12,7 @@ from gymnasium.vector import VectorEnv
 from numpy.typing import NDArray
 from typing_extensions import override
 
+from warmstart.core.bounds import State
 from warmstart.core.errors import WarmstartError
 from warmstart.envs.simulation.layouts import Layout, generic_layout, opaque_block
 from warmstart.envs.single_pixels import is_frame
@@ -73,13 +73,13 @@ class FrameHistoryEnv(ObservationWrapper):
             return observations["pixels"], observations["state"]
         return observations, None
 
-    def state_dict(self) -> dict[str, Any]:
-        """State of the environments and the histories."""
-        return {"env": self.env.state_dict(), "past": self._past.copy()}  # type: ignore[attr-defined]
+    @override
+    def state_dict(self) -> State:
+        return {**super().state_dict(), "past": self._past.copy()}
 
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Restore what `state_dict` returned."""
-        self.env.load_state_dict(state["env"])  # type: ignore[attr-defined]
+    @override
+    def load_state_dict(self, state: State) -> None:
+        super().load_state_dict(state)
         self._past[...] = state["past"]
 
 
@@ -109,7 +109,7 @@ class EncodedVectorEnv(FrameHistoryEnv):
         block: str = "",
     ) -> None:
         super().__init__(env, ((n_features,), np.float32), frames)
-        self._encode, self._block, self._difference = encode, block, np.float32(difference)
+        self.encoder_in_use, self._block, self._difference = encode, block, np.float32(difference)
         self._size = n_features * (1 if frames == 1 else 2 * (frames - 1))
         state = env.single_observation_space["state"] if self.with_state else None  # type: ignore[index]
         size = self._size + (0 if state is None else spaces.utils.flatdim(state))
@@ -126,7 +126,7 @@ class EncodedVectorEnv(FrameHistoryEnv):
         return layout + (known if known is not None else generic_layout(state, "state"))
 
     def _items(self, frames: Frames) -> Features:
-        return self._encode(frames)
+        return self.encoder_in_use(frames)
 
     def _joined(self, past: Array, state: Array | None) -> Features:
         n, frames, _ = past.shape

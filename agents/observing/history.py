@@ -1,12 +1,11 @@
 """What an agent remembers: the last observations and the actions between them, as one vector.
 
-A policy that sees them can tell how the world answers, and so what its physics is. May import envs and
-agents.
+A policy that observes them can tell how the world answers, and so what its physics is.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -19,7 +18,9 @@ from typing_extensions import override
 
 from warmstart.agents.observing.base import Vision
 from warmstart.agents.observing.privileged import multilayer, vector_space
+from warmstart.core.bounds import Count, State
 from warmstart.core.errors import WarmstartError
+from warmstart.core.plain import check
 from warmstart.envs.simulation.layouts import Layout, generic_layout
 from warmstart.envs.wrappers import Ids, ObservationWrapper
 
@@ -34,33 +35,18 @@ class HistoryVision(Vision):
         WarmstartError: There is no frame.
     """
 
-    frames: int = 8
+    kind: ClassVar[str] = "history"
+    frames: Count = 8
     """Observations, the newest included."""
     actions: bool = True
     """Whether the ``frames - 1`` actions between them are seen, too."""
 
     def __post_init__(self) -> None:
-        if self.frames < 1:
-            raise WarmstartError(f"Expected at least 1 frame of history, found {self.frames}.")
+        check(self)
 
-    def wrap(self, env: VectorEnv[Any, Any, Any]) -> "HistoryEnv":
-        """See `Vision.wrap`.
-
-        Raises:
-            WarmstartError: Observations (or actions that are seen) aren't vectors.
-        """
-        wrapped = HistoryEnv(env, self.frames, self.actions)
-        wrapped.vision = self  # type: ignore[attr-defined]
-        return wrapped
-
-    def to_json(self) -> dict[str, Any]:
-        """See `Vision.to_json`."""
-        return {"kind": "history", "frames": self.frames, "actions": self.actions}
-
-    @classmethod
-    def from_json(cls, values: Mapping[str, Any]) -> "HistoryVision":
-        """Inverse of `to_json`."""
-        return cls(int(values["frames"]), bool(values["actions"]))
+    @override
+    def wrapper(self, env: VectorEnv[Any, Any, Any]) -> "HistoryEnv":
+        return HistoryEnv(env, self.frames, self.actions)
 
 
 class HistoryEnv(ObservationWrapper):
@@ -144,15 +130,13 @@ class HistoryEnv(ObservationWrapper):
         n = len(ids)
         return np.concatenate([self._seen[ids].reshape(n, -1), self._done[ids].reshape(n, -1)], axis=1)
 
-    def state_dict(self) -> dict[str, Any]:
-        """State of the environments and the histories."""
-        inner: Any = self.env
-        return {"env": inner.state_dict(), "seen": self._seen.copy(), "done": self._done.copy()}
+    @override
+    def state_dict(self) -> State:
+        return {**super().state_dict(), "seen": self._seen.copy(), "done": self._done.copy()}
 
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Restore what `state_dict` returned."""
-        inner: Any = self.env
-        inner.load_state_dict(state["env"])
+    @override
+    def load_state_dict(self, state: State) -> None:
+        super().load_state_dict(state)
         self._seen[...], self._done[...] = state["seen"], state["done"]
 
 

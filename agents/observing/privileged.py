@@ -1,14 +1,13 @@
 """What only a simulator knows: the physical context of an episode beside its observation.
 
 A critic that reads it has less to guess (asymmetric actor-critic, Pinto et al. 2017, 1710.06542); a teacher
-whose actor reads it, too, can be distilled into one that doesn't (RMA, 2107.04034). May import envs and
-agents.
+whose actor reads it, too, can be distilled into one that doesn't (RMA, 2107.04034).
 """
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import torch
@@ -20,7 +19,9 @@ from torch import nn
 from typing_extensions import override
 
 from warmstart.agents.observing.base import Vision
-from warmstart.core.errors import WarmstartError, unknown_name
+from warmstart.core.bounds import State
+from warmstart.core.errors import WarmstartError
+from warmstart.core.plain import check
 from warmstart.envs.batched import BatchedEnv
 from warmstart.envs.physics.parameters import Parameters
 from warmstart.envs.simulation.layouts import Dimension, Layout, generic_layout
@@ -45,6 +46,7 @@ class PrivilegedVision(Vision):
         WarmstartError: ``who`` is something else, or names and nominal values differ in number.
     """
 
+    kind: ClassVar[str] = "privileged"
     names: tuple[str, ...] = ()
     """Physical parameters of the context, as in a task's text; empty for those that the environment's
     contexts and randomization are about. A wrapped environment's ``vision`` has them written out, one per
@@ -55,20 +57,19 @@ class PrivilegedVision(Vision):
     """Who reads the context: the ``critic`` alone, or ``both`` actor and critic."""
 
     def __post_init__(self) -> None:
-        if self.who not in ("critic", "both"):
-            raise unknown_name("reader of the privileged observation", self.who, ("critic", "both"))
+        check(self)
         if self.nominal and len(self.nominal) != len(self.names):
             raise WarmstartError(
                 f"Expected a nominal value for each of {len(self.names)} parameters, found "
                 f"{len(self.nominal)}."
             )
 
+    @override
     def wrap(self, env: VectorEnv[Any, Any, Any]) -> "PrivilegedEnv":
-        """See `Vision.wrap`.
+        return self.wrapper(env)  # which tells of itself with every name written out
 
-        Raises:
-            WarmstartError: The environment doesn't tell what has to be known, or it observes no vector.
-        """
+    @override
+    def wrapper(self, env: VectorEnv[Any, Any, Any]) -> "PrivilegedEnv":
         inner = env.unwrapped
         known = inner if isinstance(inner, BatchedEnv) else None
         if known is None and not self.nominal:
@@ -82,10 +83,7 @@ class PrivilegedVision(Vision):
                 "tell. Let it act in a batched MuJoCo task, or distil it into an actor that needs no "
                 "privileged observation (warmstart.sim2real.adaptation.distill)."
             )
-        resolved = self if known is None else self._resolved(known)
-        wrapped = PrivilegedEnv(env, resolved, known)
-        wrapped.vision = resolved
-        return wrapped
+        return PrivilegedEnv(env, self if known is None else self._resolved(known), known)
 
     def _resolved(self, env: BatchedEnv) -> "PrivilegedVision":
         """The same with every name and nominal value written out."""
@@ -101,20 +99,6 @@ class PrivilegedVision(Vision):
         values = env.parameters.resolve(env.task.context)
         columns = component_columns(env.parameters)
         return replace(self, names=names, nominal=tuple(float(values[columns[name]]) for name in names))
-
-    def to_json(self) -> dict[str, Any]:
-        """See `Vision.to_json`."""
-        return {
-            "kind": "privileged",
-            "names": list(self.names),
-            "nominal": list(self.nominal),
-            "who": self.who,
-        }
-
-    @classmethod
-    def from_json(cls, values: Mapping[str, Any]) -> "PrivilegedVision":
-        """Inverse of `to_json`."""
-        return cls(tuple(values["names"]), tuple(values["nominal"]), values["who"])
 
 
 class PrivilegedEnv(ObservationWrapper):
@@ -155,20 +139,17 @@ class PrivilegedEnv(ObservationWrapper):
         self._before = self._context = self._read()
 
     @property
-    def policy_layout(self) -> Layout:
-        """Names of what the actor may see."""
-        known: Layout | None = getattr(self.env, "observation_layout", None)
-        return generic_layout(self.env.single_observation_space, "obs") if known is None else known
-
-    @property
     def observation_layout(self) -> Layout:
         """Names of what the actor may see, then the physical parameters."""
+        seen: Layout | None = getattr(self.env, "observation_layout", None)
+        if seen is None:
+            seen = generic_layout(self.env.single_observation_space, "obs")
         units: dict[str, str] = {}
         if self._known is not None:
             parameters = self._known.parameters
             units = {name: parameters.select(name.partition("[")[0])[0].unit for name in self.vision.names}
         dimensions = [Dimension(name, units.get(name, "")) for name in self.vision.names]
-        return self.policy_layout + Layout(tuple(dimensions))
+        return seen + Layout(tuple(dimensions))
 
     @override
     def begin(self, observations: Array, ids: Ids) -> None:
@@ -199,13 +180,13 @@ class PrivilegedEnv(ObservationWrapper):
             found[:, self._varying] = told[:, self._source]
         return found
 
-    def state_dict(self) -> dict[str, Any]:
-        """State of the environments, and the contexts last seen."""
-        return {"env": self.env.state_dict(), "context": self._context.copy()}  # type: ignore[attr-defined]
+    @override
+    def state_dict(self) -> State:
+        return {**super().state_dict(), "context": self._context.copy()}
 
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Restore what `state_dict` returned."""
-        self.env.load_state_dict(state["env"])  # type: ignore[attr-defined]
+    @override
+    def load_state_dict(self, state: State) -> None:
+        super().load_state_dict(state)
         self._context = state["context"].copy()
         self._n_told = -1  # the order of the environment's names may be another one
 

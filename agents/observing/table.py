@@ -1,17 +1,21 @@
 """The ways of observing by the name that a checkpoint gives them."""
 
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from warmstart.agents.encoders.encoder import load_encoder
 from warmstart.agents.observing.base import ENCODER_FILE, FrozenVision, StackedVision, Vision
 from warmstart.agents.observing.history import HistoryVision
 from warmstart.agents.observing.privileged import PrivilegedVision
-from warmstart.core.errors import WarmstartError, unknown_name
+from warmstart.core.bounds import Settings
+from warmstart.core.errors import WarmstartError
+from warmstart.core.plain import read_named
+
+KINDS: dict[str, type[Vision]] = {
+    kind.kind: kind for kind in (FrozenVision, StackedVision, PrivilegedVision, HistoryVision)
+}
 
 
-def read_vision(values: Mapping[str, Any], directory: Path) -> Vision:
+def read_vision(values: Settings, directory: Path) -> Vision:
     """Make what a checkpoint's metadata describe.
 
     Args:
@@ -21,15 +25,8 @@ def read_vision(values: Mapping[str, Any], directory: Path) -> Vision:
     Raises:
         WarmstartError: The encoder's file is missing or another one, or the kind is unknown.
     """
-    kind = values["kind"]
-    if kind == "stacked":
-        return StackedVision(int(values["frames"]))
-    if kind == "privileged":
-        return PrivilegedVision.from_json(values)
-    if kind == "history":
-        return HistoryVision.from_json(values)
-    if kind != "frozen":
-        raise unknown_name("kind of vision", str(kind), ("frozen", "stacked", "privileged", "history"))
+    if values["kind"] != FrozenVision.kind:
+        return read_named("way of observing", KINDS, values, "kind", ("vision",))
     path = directory / ENCODER_FILE
     if not path.is_file():
         raise WarmstartError(

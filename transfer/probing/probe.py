@@ -4,7 +4,6 @@ A look before any training: linear probes of rewards and actions rank encoders m
 (2208.12345), and in simulation there is the state itself, dimension by dimension.
 """
 
-import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -14,7 +13,8 @@ import torch
 from numpy.typing import NDArray
 
 from warmstart.agents.encoders.encoder import Encoder, make_encoder
-from warmstart.agents.encoders.fast_encoding import fast
+from warmstart.agents.encoders.fast_encoding import FastEncoder
+from warmstart.agents.encoders.networks import tensors_digest
 from warmstart.core.bounds import State
 from warmstart.core.errors import WarmstartError
 from warmstart.envs.simulation.layouts import Dimension
@@ -115,11 +115,7 @@ def untrained(encoder: Encoder) -> Encoder:
 
 def weights_sha256(encoder: Encoder) -> str:
     """sha256 of a network's tensors, in the order of their names."""
-    digest = hashlib.sha256()
-    for name, tensor in sorted(encoder.backbone.network.state_dict().items()):
-        digest.update(f"{name}{tuple(tensor.shape)}{tensor.dtype}".encode())
-        digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
-    return digest.hexdigest()
+    return tensors_digest(encoder.backbone.network.state_dict()).hexdigest()
 
 
 def _equal(first: Encoder, second: Encoder) -> bool:
@@ -189,7 +185,7 @@ def probe_encoder(
 
 def encoded(encoder: Encoder, data: FrameData, n_threads: int = 1) -> Floats:
     """Features of all frames. Shape: (steps, n_envs, n_features)."""
-    compute = fast(encoder, encoder.config.precision, n_threads=n_threads)
+    compute = FastEncoder(encoder, encoder.config.precision, n_threads=n_threads)
     flat = data.frames.reshape(-1, *data.frames.shape[2:])
     parts = [compute(flat[start : start + CHUNK]) for start in range(0, len(flat), CHUNK)]
     return np.concatenate(parts).reshape(*data.starts.shape, -1)

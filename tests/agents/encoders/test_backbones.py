@@ -21,6 +21,7 @@ from warmstart.agents.encoders.backbones import (
     register_backbone,
 )
 from warmstart.core.errors import WarmstartError
+from warmstart.core.plain import read, to_plain
 
 TAPS = [(name, tap) for name, kind in BACKBONES.items() for tap in kind.taps]
 
@@ -106,7 +107,7 @@ def test_a_crop_larger_than_the_frames_is_refused() -> None:
 
 def test_a_preprocessing_survives_json() -> None:
     one = Preprocessing(8, 4, "bgr", 1, (1, 2, 3), (4, 5, 6))
-    assert Preprocessing.from_json(one.to_json()) == one
+    assert read(Preprocessing, to_plain(one)) == one
 
 
 @pytest.mark.parametrize(("name", "tap"), TAPS)

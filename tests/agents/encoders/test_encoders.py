@@ -18,6 +18,7 @@ from warmstart.agents.encoders.encoder import Encoder, assemble, load_encoder, m
 from warmstart.agents.encoders.preprocessing import IMAGENET_MEAN, UNIT, Preprocessing
 from warmstart.agents.encoders.readouts import READOUTS
 from warmstart.core.errors import WarmstartError
+from warmstart.core.plain import read, to_plain
 
 SIZE = (36, 40)
 TEXTS = [
@@ -62,11 +63,7 @@ def test_a_text_is_read_and_written_unchanged(text: str) -> None:
     config = EncoderConfig.parse(text)
     assert str(config) == text
     assert EncoderConfig.parse(f"  {text} ") == config
-    assert (
-        EncoderConfig(**{k: tuple(v) if isinstance(v, list) else v for k, v in config.to_json().items()})
-        == config
-    )
-    json.dumps(config.to_json())
+    assert read(EncoderConfig, json.loads(json.dumps(to_plain(config)))) == config
 
 
 def test_one_encoder_has_one_text() -> None:
@@ -82,10 +79,13 @@ def test_one_encoder_has_one_text() -> None:
         ("drq:readot=pca", "Unknown option of an encoder 'readot'.*'readout'"),
         ("drq:readout=pcs", "Unknown readout 'pcs'.*'pca'"),
         ("resnet18:tap=layer9", "Unknown tap of resnet18 'layer9'"),
-        ("drq:precision=float16", "Unknown precision 'float16'"),
-        ("drq:order=gbr", "Unknown order of channels 'gbr'"),
-        ("drq:features=0", "features of at least 1, found 0"),
-        ("drq:features=1.5", "expected a whole number, found '1.5'"),
+        (
+            "drq:precision=float16",
+            "precision: expected one of 'auto', 'float32', 'bfloat16', found 'float16'",
+        ),
+        ("drq:order=gbr", "order: expected one of '', 'rgb', 'bgr', found 'gbr'"),
+        ("drq:features=0", "features: expected a number at least 1, found 0"),
+        ("drq:features=1.5", "features: expected a whole number, found 1.5"),
         ("drq:features", "expected '=' after the option 'features', found the end"),
         ("drq:seed=1,seed=2", "each option once"),
         ("drq:seed=1;frames=2", "expected ',' or the end, found ';frames=2'"),
@@ -93,9 +93,9 @@ def test_one_encoder_has_one_text() -> None:
         ("drq:", "an option's name"),
         ("", "an architecture such as squeezenet1_1"),
         ("drq:scale=2", "scale=255 or scale=1"),
-        ("drq:mean=[1,2]", "three numbers as mean"),
+        ("drq:mean=[1,2]", "mean: expected a list of 3 values"),
         ("drq:download=1", "true or false"),
-        ("drq:frames=0", "frames of at least 1"),
+        ("drq:frames=0", "frames: expected a number at least 1"),
         ("x.safetensors:features=3", "decides its features: leave the option out"),
     ],
 )

@@ -15,7 +15,7 @@ from warmstart.agents.encoders.config import EncoderConfig
 from warmstart.agents.encoders.encoder import Encoder, assemble, load_encoder, make_encoder
 from warmstart.agents.encoders.fast_encoding import (
     TOLERANCE,
-    fast,
+    FastEncoder,
     feature_error,
     live_places,
     native_bfloat16,
@@ -63,7 +63,7 @@ def test_float32_is_exact_but_for_rounding(architecture: str, readout: str) -> N
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
 @pytest.mark.parametrize("text", ["squeezenet1_1:features=8", "drq:readout=average"])
 def test_a_frame_s_features_do_not_depend_on_its_batch(text: str, precision: str) -> None:
-    encode = fast(encoder_of(text, FRAMES[:24]), precision)  # type: ignore[arg-type]
+    encode = FastEncoder(encoder_of(text, FRAMES[:24]), precision)  # type: ignore[arg-type]
     frames = FRAMES[:21]
     whole = encode(frames)
     assert whole.shape == (21, encode.n_features)
@@ -78,16 +78,16 @@ def test_a_frame_s_features_do_not_depend_on_its_batch(text: str, precision: str
 @pytest.mark.parametrize("text", ["squeezenet1_1:features=8", "nature_cnn:readout=spatial_softmax"])
 def test_features_do_not_depend_on_threads(text: str) -> None:
     encoder = encoder_of(text, FRAMES[:24])
-    one = fast(encoder, n_threads=1)(FRAMES[:43])
-    assert np.array_equal(fast(encoder, n_threads=3)(FRAMES[:43]), one)
+    one = FastEncoder(encoder, n_threads=1)(FRAMES[:43])
+    assert np.array_equal(FastEncoder(encoder, n_threads=3)(FRAMES[:43]), one)
     torch.set_num_threads(2)
     for n_threads in (1, 2):
-        assert np.array_equal(fast(encoder, n_threads=n_threads)(FRAMES[:43]), one)
+        assert np.array_equal(FastEncoder(encoder, n_threads=n_threads)(FRAMES[:43]), one)
         assert torch.get_num_threads() == 2
 
 
 def test_memory_of_the_frames_does_not_matter() -> None:
-    encode = fast(encoder_of())
+    encode = FastEncoder(encoder_of())
     expected = encode(FRAMES[:8])
     fixed = FRAMES[:8].copy()
     fixed.flags.writeable = False
@@ -100,7 +100,7 @@ def test_memory_of_the_frames_does_not_matter() -> None:
 
 
 def test_results_are_not_overwritten_by_the_next_call() -> None:
-    encode = fast(encoder_of("drq:readout=average"))
+    encode = FastEncoder(encoder_of("drq:readout=average"))
     first = encode(FRAMES[:8])
     kept = first.copy()
     encode(FRAMES[8:16])
@@ -125,15 +125,15 @@ def test_places_where_nothing_moved_are_left_out() -> None:
 
 def test_the_encoder_is_copied_and_left_as_it_is() -> None:
     encoder = encoder_of("squeezenet1_1:features=8,order=bgr", FRAMES[:24])
-    before, expected = encoder.hash, fast(encoder)(FRAMES[:8])
-    encode = fast(encoder)
+    before, expected = encoder.hash, FastEncoder(encoder)(FRAMES[:8])
+    encode = FastEncoder(encoder)
     assert encoder.hash == before
     encoder.fit(torch.from_numpy(FRAMES[40:80]))
     assert np.array_equal(encode(FRAMES[:8]), expected)
 
 
 def test_frames_are_checked() -> None:
-    encode = fast(encoder_of())
+    encode = FastEncoder(encoder_of())
     with pytest.raises(WarmstartError, match="NumPy array, found Tensor"):
         encode(torch.from_numpy(FRAMES[:2]))  # type: ignore[arg-type]
     with pytest.raises(WarmstartError, match="type uint8, found float32"):
@@ -148,18 +148,18 @@ def test_frames_are_checked() -> None:
 
 def test_settings_are_checked() -> None:
     with pytest.raises(WarmstartError, match=r"was not fitted: call encoder\.fit"):
-        fast(make_encoder(EncoderConfig("drq"), SIZE))
+        FastEncoder(make_encoder(EncoderConfig("drq"), SIZE))
     with pytest.raises(WarmstartError, match="at least 1 thread, found 0"):
-        fast(encoder_of(), n_threads=0)
+        FastEncoder(encoder_of(), n_threads=0)
     with pytest.raises(WarmstartError, match="Unknown precision 'float16'"):
-        fast(encoder_of(), "float16")  # type: ignore[arg-type]
+        FastEncoder(encoder_of(), "float16")  # type: ignore[arg-type]
 
 
 @needs_bfloat16
 @pytest.mark.parametrize("text", ["squeezenet1_1:features=16", "resnet18:features=16", "drq:readout=flatten"])
 def test_bfloat16_errs_by_less_than_one_percent(text: str) -> None:
     encoder = encoder_of(text, FRAMES[:40])
-    encode = fast(encoder)
+    encode = FastEncoder(encoder)
     assert encode.precision == "bfloat16"
     assert 0 < encode.error < TOLERANCE
     assert 0 < feature_error(encoder, FRAMES[40:72], "auto") < TOLERANCE
@@ -171,7 +171,7 @@ def test_bfloat16_is_not_taken_where_it_errs_by_more() -> None:
     still[:, 3, 3] += np.arange(40, dtype=np.uint8)[:, None] % 5  # hardly anything moves
     encoder = encoder_of("squeezenet1_1:readout=average", still)
     assert feature_error(encoder, still, "bfloat16") > TOLERANCE
-    encode = fast(encoder)
+    encode = FastEncoder(encoder)
     assert (encode.precision, encode.error) == ("float32", 0)
     assert feature_error(encoder, still, "auto") < 1e-4
 
@@ -184,12 +184,12 @@ def test_what_bfloat16_gets_wrong_in_every_frame_is_subtracted() -> None:
     assert feature_error(encoder, FRAMES[40:], "bfloat16") < 0.8 * feature_error(
         bare, FRAMES[40:], "bfloat16"
     )
-    assert fast(bare).precision == "float32"  # nothing to measure the error on
+    assert FastEncoder(bare).precision == "float32"  # nothing to measure the error on
 
 
 def test_without_bfloat16_arithmetic_auto_is_float32(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(fast_encoding, "native_bfloat16", lambda: False)
-    assert fast(encoder_of()).precision == "float32"
+    assert FastEncoder(encoder_of()).precision == "float32"
 
 
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
@@ -244,7 +244,7 @@ def test_only_the_usual_pooling_is_replaced() -> None:
 def test_a_loaded_encoder_encodes_the_same(tmp_path: Path) -> None:
     encoder = encoder_of("squeezenet1_1:features=8", FRAMES[:24])
     again = load_encoder(encoder.save(tmp_path / "e.safetensors"))
-    one, other = fast(encoder), fast(again)
+    one, other = FastEncoder(encoder), FastEncoder(again)
     assert np.array_equal(one(FRAMES[:9]), other(FRAMES[:9]))
     assert (one.precision, one.error) == (other.precision, other.error)
 

@@ -175,7 +175,7 @@ def test_agents_train_on_histories_and_come_back_from_checkpoints(config, tmp_pa
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: HistoryVision(0), "at least 1 frame of history, found 0"),
+        (lambda: HistoryVision(0), "frames: expected a number at least 1, found 0"),
         (lambda: HistoryVision(2).wrap(make_vec("CartPole-v1", 1)), "actions=False"),
         (lambda: HistoryVision(2).wrap(make_vec("FrozenLake-v1", 1)), "observations that are vectors"),
         (lambda: AdaptationExtractor(spaces.Box(-1, 1, (8,)), frames=1, n_actions=1), "at least 2 frames"),

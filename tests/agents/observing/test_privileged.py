@@ -134,7 +134,7 @@ def test_chosen_parameters_and_ones_that_nothing_is_about_yet():
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: PrivilegedVision(who="actor"), "reader of the privileged observation 'actor'"),
+        (lambda: PrivilegedVision(who="actor"), "who: expected one of 'critic', 'both', found 'actor'"),
         (lambda: PrivilegedVision(("a", "b"), (1.0,)), "each of 2 parameters, found 1"),
         (
             lambda: PrivilegedVision().wrap(make_vec(TASK, 1, n_threads=1)),
@@ -147,7 +147,7 @@ def test_chosen_parameters_and_ones_that_nothing_is_about_yet():
         ),
         (lambda: PrivilegedVision().wrap(load_reality("pendulum-worn").make(1)), "found RealityEnv"),
         (lambda: PrivilegedVision().wrap(PrivilegedVision().wrap(pendulums())), "that are vectors"),
-        (lambda: read_vision({"kind": "privilegd"}, None), "kind of vision 'privilegd'"),
+        (lambda: read_vision({"kind": "privilegd"}, None), "way of observing 'privilegd'"),
     ],
 )
 def test_what_makes_no_sense_is_refused(make, message):
@@ -158,7 +158,7 @@ def test_what_makes_no_sense_is_refused(make, message):
 def test_layouts_name_observations_then_parameters():
     env = PrivilegedVision().wrap(pendulums())
     plain = make_vec(TASK, 1, n_threads=1)
-    assert env.policy_layout.names == plain.observation_layout.names
+    assert env.observation_layout.names[:4] == plain.observation_layout.names
     assert env.observation_layout.names == (*plain.observation_layout.names, "body.pole.mass")
     assert env.observation_layout.dimensions[-1].unit == "kg"
     assert environment_layouts(as_sb3(env))[0] == env.observation_layout, "transfer finds it fit"
