@@ -71,13 +71,11 @@ def make_training_env(
     env: VecEnv = as_sb3(simulated if vision is None else vision.wrap(simulated))
     if not config.normalize:
         return env
-    keys = standardised(env.observation_space)
-    boxes = env.observation_space
-    plain = boxes.spaces.values() if isinstance(boxes, spaces.Dict) else [boxes]
-    if config.normalize_obs and not all(isinstance(space, spaces.Box) for space in plain):
+    keys, space = standardised(env.observation_space), env.observation_space
+    if config.normalize_obs and not all(isinstance(part, spaces.Box) for part in parts(space)):
         env.close()
         raise WarmstartError(
-            f"Observations of {task} can't be standardised ({boxes}): set normalize_obs=False."
+            f"Observations of {task} can't be standardised ({space}): set normalize_obs=False."
         )
     return vec_normalize(
         env,
@@ -88,6 +86,11 @@ def make_training_env(
         gamma=config.gamma,
         **({"norm_obs_keys": keys} if keys else {}),
     )
+
+
+def parts(space: spaces.Space[Any]) -> list[spaces.Space[Any]]:
+    """The spaces of which a Dict consists, or a space itself."""
+    return list(space.spaces.values()) if isinstance(space, spaces.Dict) else [space]
 
 
 def standardised(space: spaces.Space[Any]) -> list[str] | None:
@@ -126,7 +129,7 @@ def build_agent(
         policy = ASYMMETRIC_POLICIES[config.algorithm]
     if seams is not None and seams.policy_kwargs.get("features_extractor_class") is EncoderExtractor:
         policy = ENCODER_POLICIES.get(config.algorithm, policy)
-    common: dict[str, Any] = {
+    common: State = {
         "policy": policy,
         "env": env,
         **shared_settings(config),
@@ -207,12 +210,7 @@ def choose_device(device: str | torch.device, observation_space: spaces.Space[An
                 f"The device {device} was asked for, but torch {torch.__version__} sees no GPU."
             )
         return chosen
-    members = (
-        observation_space.spaces.values()
-        if isinstance(observation_space, spaces.Dict)
-        else [observation_space]
-    )
-    if any(is_image_space(space) for space in members) and torch.cuda.is_available():
+    if any(is_image_space(space) for space in parts(observation_space)) and torch.cuda.is_available():
         return torch.device("cuda")
     log.info(
         "Training on the CPU: a small policy of states gains nothing from a GPU (--device cuda to insist)."

@@ -4,7 +4,7 @@ import random
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -17,6 +17,7 @@ from stable_baselines3.common.callbacks import BaseCallback
 from warmstart.agents.algorithms.base import SeamAgent
 from warmstart.agents.algorithms.seams import EvaluationResult
 from warmstart.agents.checkpoints.policy import Policy
+from warmstart.core.bounds import State
 from warmstart.core.errors import WarmstartError
 from warmstart.envs.tasks.task import Task
 from warmstart.envs.vector import World, make_env
@@ -50,20 +51,14 @@ class Evaluator:
             random.seed(self.seed)
             np.random.seed(self.seed % 2**32)  # noqa: NPY002
             torch.manual_seed(self.seed)
-            before = self._diverged()
-            returns, lengths = self._play(policy, deterministic)
-        took, diverged = time.perf_counter() - start, self._diverged() - before
-        return EvaluationResult(returns, lengths, seconds=took, diverged=diverged)
-
-    def _play(self, policy: Actor, deterministic: bool) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
-        if self._env is None:
-            env = make_env(self.task, self.episodes, self.seed, n_threads=self.n_threads)
-            self._env = policy.seeing(env) if isinstance(policy, Policy) else env
-        seeds = [self.seed + i for i in range(self.episodes)]
-        return play_once(policy, self._env, seeds, deterministic)
-
-    def _diverged(self) -> int:
-        return int(getattr(self._env, "n_diverged", 0))
+            if self._env is None:
+                env = make_env(self.task, self.episodes, self.seed, n_threads=self.n_threads)
+                self._env = policy.seeing(env) if isinstance(policy, Policy) else env
+            before = getattr(self._env, "n_diverged", 0)
+            seeds = range(self.seed, self.seed + self.episodes)
+            returns, lengths = play_once(policy, self._env, seeds, deterministic)
+        took, diverged = time.perf_counter() - start, getattr(self._env, "n_diverged", 0) - before
+        return EvaluationResult(returns, lengths, seconds=took, diverged=int(diverged))
 
     def close(self) -> None:
         """Close the environments."""
@@ -79,7 +74,7 @@ def play_once(
 
     Args:
         policy: A ``Policy``, or a function from observations (n, …) to actions (n, …).
-        env: As the policy observes it; see ``Policy.seeing``.
+        env: As the policy observes it, which ``Policy.seeing`` makes of a task's environments.
         seeds: One for each environment.
         deterministic: Whether a ``Policy`` takes its mean action.
 
@@ -92,11 +87,12 @@ def play_once(
     each: Any = list(seeds)  # Gymnasium takes a list, its annotation says one number
     observations, _ = env.reset(seed=each)
     while running.any():
-        if isinstance(policy, Policy):
-            actions = policy.predict(observations, deterministic)
-        else:
-            actions = policy(observations)
-        observations, rewards, terminations, truncations, _ = env.step(actions)
+        acts = (
+            policy.predict(observations, deterministic)
+            if isinstance(policy, Policy)
+            else policy(observations)
+        )
+        observations, rewards, terminations, truncations, _ = env.step(acts)
         returns[running] += rewards[running]
         lengths[running] += 1
         running &= ~(terminations | truncations)
@@ -129,18 +125,6 @@ def evaluate(
             return evaluator.run(policy, deterministic=deterministic)
         finally:
             evaluator.close()
-
-
-@dataclass
-class _Clock:
-    """Wall-clock time of training, without that of evaluation."""
-
-    start: float = field(default_factory=time.perf_counter)
-    evaluation: float = 0.0
-
-    @property
-    def training(self) -> float:
-        return time.perf_counter() - self.start - self.evaluation
 
 
 class EvaluationCallback(BaseCallback):
@@ -181,33 +165,28 @@ class EvaluationCallback(BaseCallback):
         self.on_result = on_result
         self.results: list[EvaluationResult] = []
         self.next_point = 0
-        self._clock = _Clock()
+        self.evaluation_seconds = 0.0
+        self._start = time.perf_counter()
         self._training = False
 
     @property
     def training_seconds(self) -> float:
         """Wall-clock seconds since training began, without those of evaluation."""
-        return self._clock.training
+        return time.perf_counter() - self._start - self.evaluation_seconds
 
-    @property
-    def evaluation_seconds(self) -> float:
-        """Wall-clock seconds that evaluation took."""
-        return self._clock.evaluation
-
-    def state_dict(self) -> dict[str, Any]:
+    def state_dict(self) -> State:
         """What continuing takes: the next grid point and the seconds spent."""
         return {
             "next_point": self.next_point,
-            "training_seconds": self._clock.training,
-            "evaluation_seconds": self._clock.evaluation,
+            "training_seconds": self.training_seconds,
+            "evaluation_seconds": self.evaluation_seconds,
         }
 
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Take back what ``state_dict`` gave."""
-        self.next_point = state["next_point"]
+    def load_state_dict(self, state: State) -> None:
+        """Restore what ``state_dict`` returned."""
+        self.next_point, self.evaluation_seconds = state["next_point"], state["evaluation_seconds"]
         self._training = True
-        self._clock.evaluation = state["evaluation_seconds"]
-        self._clock.start = time.perf_counter() - state["training_seconds"] - state["evaluation_seconds"]
+        self._start = time.perf_counter() - state["training_seconds"] - state["evaluation_seconds"]
 
     def evaluate_start(self, model: BaseAlgorithm) -> None:
         """Evaluate at point 0 as the agent is, before its first rollout touches the normaliser.
@@ -220,7 +199,7 @@ class EvaluationCallback(BaseCallback):
 
     def _on_training_start(self) -> None:
         if not self._training:
-            self._clock = _Clock()
+            self._start, self.evaluation_seconds = time.perf_counter(), 0.0
             self._training = True
         if self.total is None:
             self.total = self.model._total_timesteps
@@ -246,27 +225,19 @@ class EvaluationCallback(BaseCallback):
             self.next_point = reached + self.every
 
     def _evaluate(self, point: int) -> None:
-        start = time.perf_counter()
-        training_seconds = self._clock.training
+        start, training_seconds = time.perf_counter(), self.training_seconds
         modes = {module: module.training for module in self.model.policy.modules()}
         played = self.evaluator.run(Policy.from_model(self.model))
         for module, mode in modes.items():
             module.training = mode
-        result = EvaluationResult(
-            played.returns,
-            played.lengths,
-            point,
-            self.model.num_timesteps,
-            played.seconds,
-            played.diverged,
-        )
+        result = replace(played, step=point, timesteps=self.model.num_timesteps)
         self.results.append(result)
         if isinstance(self.model, SeamAgent):
             for listener in self.model.seams.feedback:
                 listener.on_evaluation(result)
         if self.on_result is not None:
             self.on_result(result, training_seconds)
-        self._clock.evaluation += time.perf_counter() - start
+        self.evaluation_seconds += time.perf_counter() - start
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""Films of a policy acting in a task. May import envs."""
+"""Films of a policy acting in a task."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from warmstart.agents.checkpoints.policy import Policy
 from warmstart.core.errors import WarmstartError
+from warmstart.envs.robots.table import robots
 from warmstart.envs.tasks.task import Task
 from warmstart.envs.vector import make_vec
 
@@ -85,8 +86,6 @@ def record_video(
 
 def _sized(task: Task, size: int) -> Task:
     """The task with frames of this size, where it takes such options."""
-    from warmstart.envs.robots.table import robots
-
     if task.id.removeprefix("warmstart/") not in robots():
         return task
     named = {name for name, _ in task.options}

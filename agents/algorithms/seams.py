@@ -4,7 +4,7 @@ Initialise, architecture, trainability, loss terms, experience, feedback. Every 
 give and take it as plain values.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from stable_baselines3.common.base_class import BaseAlgorithm
 
 from warmstart.agents.algorithms.trainability import Trainability
+from warmstart.core.bounds import Settings, State
 from warmstart.core.errors import WarmstartError
 
 Observations = NDArray[Any] | dict[str, NDArray[Any]]
@@ -23,19 +24,19 @@ TensorObservations = torch.Tensor | dict[str, torch.Tensor]
 class Stateful:
     """A part whose state outlives the process; the default has none."""
 
-    def state_dict(self) -> dict[str, Any]:
+    def state_dict(self) -> State:
         """The state, as plain values and tensors."""
         return {}
 
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Take back what ``state_dict`` gave."""
+    def load_state_dict(self, state: State) -> None:
+        """Restore what ``state_dict`` returned."""
         if state:
             raise WarmstartError(f"{type(self).__name__} keeps no state, but was given {sorted(state)}.")
 
 
 @dataclass(frozen=True)
 class LossBatch:
-    """What a loss term sees of one minibatch."""
+    """What a loss term is given of one minibatch."""
 
     observations: TensorObservations
     """As the policy takes them (standardised where the agent standardises). Shape: (batch, …)."""
@@ -159,7 +160,7 @@ class Seams:
 
     initialise: Callable[[BaseAlgorithm], None] | None = None
     """Called once with the agent when its networks have been built: what the parameters start as."""
-    policy_kwargs: Mapping[str, Any] = field(default_factory=dict)
+    policy_kwargs: Settings = field(default_factory=dict)
     """Architecture: overrides of SB3's ``policy_kwargs``; a checkpoint records them."""
     trainability: Trainability | None = None
     """Which parameters move, when, at what learning rate."""
@@ -170,7 +171,7 @@ class Seams:
     feedback: tuple[Feedback, ...] = ()
     """Who is told of episodes and evaluations."""
 
-    def state_dict(self) -> dict[str, Any]:
+    def state_dict(self) -> State:
         """State of every stateful part."""
         return {
             "loss_terms": [term.state_dict() for term in self.loss_terms],
@@ -178,8 +179,8 @@ class Seams:
             "feedback": [listener.state_dict() for listener in self.feedback],
         }
 
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Take back what ``state_dict`` gave to the same parts in the same order."""
+    def load_state_dict(self, state: State) -> None:
+        """Restore what ``state_dict`` returned of the same parts in the same order."""
         for kind, parts in (("loss_terms", self.loss_terms), ("feedback", self.feedback)):
             if len(state[kind]) != len(parts):
                 raise WarmstartError(f"State of {len(state[kind])} {kind}, but the agent has {len(parts)}.")

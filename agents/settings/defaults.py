@@ -5,9 +5,9 @@ MuJoCo v2 to v4 with one environment). What differs says why.
 """
 
 from dataclasses import replace
-from typing import Any
 
 from warmstart.agents.settings.config import AlgorithmConfig, PPOConfig, SACConfig, TD3Config, config_class
+from warmstart.core.bounds import State
 from warmstart.envs.frames.options import sees_pixels
 from warmstart.envs.tasks.task import Task
 
@@ -107,14 +107,14 @@ CARTPOLE = PPOConfig(
 SAC_MUJOCO = SACConfig(learning_starts=10_000)
 """Zoo's set for all MuJoCo tasks."""
 
-PENDULUM_OFF_POLICY: dict[str, Any] = {"learning_starts": 1_000, "buffer_size": 100_000}
+PENDULUM_OFF_POLICY: State = {"learning_starts": 1_000, "buffer_size": 100_000}
 """The pendulums are learned within 10,000 steps, where Zoo's warm-up for the walkers would only end."""
+
+PENDULUMS = ("InvertedPendulum-v5", "InvertedDoublePendulum-v5", "Reacher-v5")
 
 SAC_TASKS: dict[str, SACConfig] = {
     "Swimmer-v5": replace(SAC_MUJOCO, gamma=0.9999),
-    "InvertedPendulum-v5": replace(SAC_MUJOCO, **PENDULUM_OFF_POLICY),
-    "InvertedDoublePendulum-v5": replace(SAC_MUJOCO, **PENDULUM_OFF_POLICY),
-    "Reacher-v5": replace(SAC_MUJOCO, **PENDULUM_OFF_POLICY),
+    **{name: replace(SAC_MUJOCO, **PENDULUM_OFF_POLICY) for name in PENDULUMS},
     "Pendulum-v1": SACConfig(learning_rate=1e-3),
 }
 
@@ -123,13 +123,11 @@ TD3_MUJOCO = TD3Config(learning_starts=10_000)
 
 TD3_TASKS: dict[str, TD3Config] = {
     "Swimmer-v5": replace(TD3_MUJOCO, gamma=0.9999),
-    "InvertedPendulum-v5": replace(TD3_MUJOCO, **PENDULUM_OFF_POLICY),
-    "InvertedDoublePendulum-v5": replace(TD3_MUJOCO, **PENDULUM_OFF_POLICY),
-    "Reacher-v5": replace(TD3_MUJOCO, **PENDULUM_OFF_POLICY),
+    **{name: replace(TD3_MUJOCO, **PENDULUM_OFF_POLICY) for name in PENDULUMS},
 }
 
 PPO_PIXELS = PPOConfig(n_envs=16, n_steps=128, batch_size=256, n_epochs=10, gamma=0.98)
-"""For tasks seen in frames, where an environment step costs about a millisecond: fewer environments and
+"""For tasks observed in frames, where an environment step costs about a millisecond: fewer environments and
 smaller batches than from states, so more gradient steps for each of them."""
 
 PPO_PIXEL_TASKS: dict[str, PPOConfig] = {
@@ -137,8 +135,8 @@ PPO_PIXEL_TASKS: dict[str, PPOConfig] = {
 }
 
 SAC_PIXELS = SACConfig(learning_starts=1_000, buffer_size=30_000)
-"""For tasks seen in frames: 30,000 transitions of three stacked 84-pixel frames are 3.8 GB; with features a
-hundred times as many would fit."""
+"""For tasks observed in frames: 30,000 transitions of three stacked 84-pixel frames are 3.8 GB; with features
+a hundred times as many would fit."""
 
 TD3_PIXELS = TD3Config(learning_starts=1_000, buffer_size=30_000)
 """The same for TD3."""

@@ -2,9 +2,12 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Literal
 
+from warmstart.agents.settings.config import AtLeastZero
+from warmstart.core.bounds import Natural, Settings
 from warmstart.core.errors import WarmstartError
+from warmstart.core.plain import check
 
 Training = Literal["frozen", "fine_tuned", "staged"]
 
@@ -18,27 +21,25 @@ class VisionConfig:
     train: Training = "frozen"
     """``frozen`` computes features once per frame, outside the agent. ``fine_tuned`` puts the encoder into
     the policy and trains it with it; ``staged`` does so and holds it still until ``unfreeze_at``."""
-    unfreeze_at: int = 0
+    unfreeze_at: Natural = 0
     """Environment steps after which a staged encoder trains."""
-    encoder_learning_rate: float = 1.0
+    encoder_learning_rate: AtLeastZero = 1.0
     """Learning rate of a trained encoder, as a multiple of the agent's."""
-    random_shift: int = 0
+    random_shift: Natural = 0
     """Pixels by which frames are shifted at random in training (DrQ, 2004.13649); 4 is usual for SAC."""
-    adapter_rank: int = 0
+    adapter_rank: Natural = 0
     """Rank of low-rank adapters beside the encoder's convolutions, which then stay as they are; 0 trains
     the convolutions themselves."""
     randomize: Mapping[str, str] = field(default_factory=dict)
     """Visual parameters that differ in every training episode, with their ranges: ``light: x0.5:x1.5``
     scales, ``camera.azimuth: -=10:+=10`` adds. The readout is fitted on such frames, too; evaluation shows
     the task as it is."""
-    pretrain: Mapping[str, Any] = field(default_factory=dict)
+    pretrain: Settings = field(default_factory=dict)
     """Settings of pretraining on frames of the source task before anything else, the ``objective`` among
     them; empty for none."""
 
     def __post_init__(self) -> None:
-        for name in ("unfreeze_at", "encoder_learning_rate", "random_shift", "adapter_rank"):
-            if getattr(self, name) < 0:
-                raise WarmstartError(f"{name} has to be at least 0, found {getattr(self, name)}.")
+        check(self)
         if self.train == "staged" and self.unfreeze_at < 1:
             raise WarmstartError(
                 "A staged encoder needs unfreeze_at, the environment steps after which it trains."

@@ -131,7 +131,7 @@ def attended_energy(readout: SpatialSoftmax, maps: torch.Tensor) -> torch.Tensor
 def expected_places(readout: SpatialSoftmax, maps: torch.Tensor, at: Centres) -> NDArray[np.float32]:
     """Column and row, in pixels, that the most mobile channels look at. Shape: (n, points, 2)."""
     _, height, width = readout.shape
-    points = readout.coordinates(maps).view(len(maps), -1, 2).numpy()
+    points = readout.numbers(maps).view(len(maps), -1, 2).numpy()
     mobile = readout.std.view(-1, 2).square().sum(1)
     chosen = torch.argsort(mobile, descending=True)[:_POINTS].numpy()
     rows, columns = at

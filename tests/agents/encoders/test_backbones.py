@@ -89,9 +89,9 @@ def test_other_frames_are_refused(frames: torch.Tensor, words: str) -> None:
 @pytest.mark.parametrize(
     ("values", "words"),
     [
-        ({"std": (1, 0, 1)}, "positive scale and std"),
-        ({"mean": (1, 2)}, "three numbers as mean"),
-        ({"size": 0}, "size of at least 1 pixel"),
+        ({"std": (1, 0, 1)}, r"std\[1\]: expected a number above 0"),
+        ({"mean": (1, 2)}, "mean: expected a list of 3 values"),
+        ({"size": 0}, "size: expected a number at least 1, found 0"),
         ({"order": "rbg"}, "'rgb'"),
     ],
 )

@@ -153,10 +153,10 @@ def test_spatial_softmax_finds_a_bright_pixel() -> None:
     readout = SpatialSoftmax(SHAPE)
     given = torch.zeros(2, *SHAPE)
     given[0, 0, 0, 0] = given[0, 1, 3, 4] = given[0, 2, 1, 2] = 1000
-    points = readout.coordinates(given)[0].view(3, 2)
+    points = readout.numbers(given)[0].view(3, 2)
     expected = [[-1, -1], [1, 1], [0, 2 / 3 - 1]]  # x of 5 columns and y of 4 rows
     torch.testing.assert_close(points, torch.tensor(expected), atol=1e-6, rtol=0)
-    assert readout.coordinates(given)[1].abs().max() < 1e-6  # evenly grey: the middle
+    assert readout.numbers(given)[1].abs().max() < 1e-6  # evenly grey: the middle
 
 
 def test_spatial_softmax_standardises_channels() -> None:
