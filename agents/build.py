@@ -23,7 +23,7 @@ from warmstart.agents.checkpoints.normalization import vec_normalize
 from warmstart.agents.extractors.extractor import EncoderExtractor
 from warmstart.agents.extractors.policies import ENCODER_POLICIES
 from warmstart.agents.observing.asymmetric import ASYMMETRIC_POLICIES, wants_asymmetric
-from warmstart.agents.observing.base import Vision
+from warmstart.agents.observing.base import Observing
 from warmstart.agents.settings.config import AlgorithmConfig, PPOConfig, SACConfig, TD3Config
 from warmstart.core.bounds import State
 from warmstart.core.errors import WarmstartError
@@ -43,7 +43,7 @@ def make_training_env(
     n_threads: int = 1,
     context_source: ContextSource | None = None,
     perturbations: Sequence[Perturbation] = (),
-    vision: Vision | None = None,
+    vision: Observing | None = None,
 ) -> VecEnv:
     """Make the environments an agent trains in.
 

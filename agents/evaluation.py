@@ -53,7 +53,7 @@ class Evaluator:
             torch.manual_seed(self.seed)
             if self._env is None:
                 env = make_env(self.task, self.episodes, self.seed, n_threads=self.n_threads)
-                self._env = policy.seeing(env) if isinstance(policy, Policy) else env
+                self._env = policy.wrap(env) if isinstance(policy, Policy) else env
             before = getattr(self._env, "n_diverged", 0)
             seeds = range(self.seed, self.seed + self.episodes)
             returns, lengths = play_once(policy, self._env, seeds, deterministic)
@@ -74,7 +74,7 @@ def play_once(
 
     Args:
         policy: A ``Policy``, or a function from observations (n, …) to actions (n, …).
-        env: As the policy observes it, which ``Policy.seeing`` makes of a task's environments.
+        env: As the policy observes it, which ``Policy.wrap`` makes of a task's environments.
         seeds: One for each environment.
         deterministic: Whether a ``Policy`` takes its mean action.
 

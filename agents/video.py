@@ -55,7 +55,7 @@ def record_video(
         raise WarmstartError(
             f"Expected a positive length and an even size of at least 16 pixels, found {seconds} s, {size}."
         )
-    env = policy.seeing(make_vec(_sized(task, size), 1, seed, n_threads=1, render_mode="rgb_array"))
+    env = policy.wrap(make_vec(_sized(task, size), 1, seed, n_threads=1, render_mode="rgb_array"))
     try:
         fps = int(env.metadata.get("render_fps") or 30)
         observations, _ = env.reset(seed=seed)

@@ -29,11 +29,11 @@ from warmstart.agents.encoders.config import EncoderConfig
 from warmstart.agents.encoders.encoder import Encoder
 from warmstart.agents.encoders.readouts import READOUTS
 from warmstart.agents.evaluation import Evaluator, evaluate
-from warmstart.agents.extractors.seams import vision_seams
-from warmstart.agents.observing.base import FrozenVision, StackedVision, Vision
+from warmstart.agents.extractors.seams import encoder_seams
+from warmstart.agents.observing.base import EncodedFrames, Observing, StackedFrames
 from warmstart.agents.settings.config import PPOConfig
 from warmstart.agents.settings.defaults import default_config
-from warmstart.agents.settings.vision import VisionConfig
+from warmstart.agents.settings.encoder_training import EncoderTraining
 from warmstart.envs.tasks.task import Task
 from warmstart.envs.vector import make_vec
 from warmstart.experiments.trial.seeing import fit_readout
@@ -182,12 +182,12 @@ def train(
     task = Task.parse(text)
     config = default_config("ppo", task)
     assert isinstance(config, PPOConfig)
-    vision: Vision = FrozenVision(encoder, n_threads=CORES)
+    vision: Observing = EncodedFrames(encoder, n_threads=CORES)
     if not frozen:
-        vision, config = StackedVision(encoder.config.frames), replace(config, n_epochs=4)
+        vision, config = StackedFrames(encoder.config.frames), replace(config, n_epochs=4)
     env = make_training_env(config, task, seed, n_threads=CORES, vision=vision, context_source=looks)
-    settings = VisionConfig(train="frozen" if frozen else "fine_tuned")
-    seams = vision_seams(settings, encoder, "ppo", env.observation_space)
+    settings = EncoderTraining(train="frozen" if frozen else "fine_tuned")
+    seams = encoder_seams(settings, encoder, "ppo", env.observation_space)
     model = build_agent(config, env, seed, "cpu", seams)
     until = Until(task, minutes, target)
     model.learn(100_000_000, callback=until)

@@ -19,7 +19,7 @@ from torch.nn import functional
 from warmstart.agents.algorithms.seams import Seams
 from warmstart.agents.checkpoints.checkpoint import Checkpoint, library_versions
 from warmstart.agents.evaluation import generators_kept
-from warmstart.agents.observing.history import AdaptationExtractor, HistoryVision
+from warmstart.agents.observing.history import AdaptationExtractor, ObservationHistory
 from warmstart.agents.observing.privileged import (
     POLICY,
     PRIVILEGED,
@@ -62,7 +62,7 @@ class Adapted:
 
 
 def teacher_seams(latent_dim: int = 8, hidden: Sequence[int] = (64, 32)) -> Seams:
-    """What makes a PPO agent a teacher, for `build_agent`; see it through ``PrivilegedVision(who="both")``.
+    """What makes a PPO agent a teacher, for `build_agent`, in a ``PrivilegedObservation(who="both")``.
 
     Args:
         latent_dim: Numbers of the code z.
@@ -104,7 +104,7 @@ def distill(
     sees little of it where episodes are long: let many environments run.
 
     Args:
-        teacher: A PPO checkpoint trained with `teacher_seams` and ``PrivilegedVision(who="both")``.
+        teacher: A PPO checkpoint trained with `teacher_seams` and ``PrivilegedObservation(who="both")``.
         task: What to simulate.
         randomize: What differs between episodes: terms or a recipe's name, most often those of the teacher's
             training.
@@ -122,7 +122,7 @@ def distill(
         progress: Called after each rollout, with phi's error on it.
 
     Returns:
-        A checkpoint whose vision is a ``HistoryVision``.
+        A checkpoint whose vision is a ``ObservationHistory``.
 
     Raises:
         WarmstartError: The checkpoint isn't such a teacher, doesn't fit the task, or a number makes no sense.
@@ -144,7 +144,7 @@ def distill(
         context_source=world.context_source,
         perturbations=perturbations,
     )
-    vision = HistoryVision(frames, actions=True)
+    vision = ObservationHistory(frames, actions=True)
     try:
         _check_spaces(teacher, simulated.single_observation_space, simulated.single_action_space, task)
         history = vision.wrap(simulated)

@@ -254,7 +254,7 @@ def play_episodes(
         with generators_kept():
             if contexts:
                 env.set_context(contexts)  # type: ignore[attr-defined]
-            seen = policy.seeing(env) if hasattr(policy, "seeing") else env
+            seen = policy.wrap(env) if hasattr(policy, "wrap") else env
             returns, _ = play_once(policy, seen, list(seeds))
         return returns, int(getattr(env, "n_diverged", 0))
     finally:

@@ -12,11 +12,11 @@ from warmstart.agents.checkpoints.architecture import build_policy
 from warmstart.agents.checkpoints.checkpoint import Checkpoint
 from warmstart.agents.checkpoints.normalization import NormalizerState
 from warmstart.agents.checkpoints.policy import load_tensors
-from warmstart.agents.observing.privileged import POLICY, PrivilegedVision
+from warmstart.agents.observing.privileged import POLICY, PrivilegedObservation
 from warmstart.core.errors import WarmstartError
 
 
-def checked_teacher(teacher: Checkpoint) -> PrivilegedVision:
+def checked_teacher(teacher: Checkpoint) -> PrivilegedObservation:
     """How a teacher sees.
 
     Raises:
@@ -26,11 +26,11 @@ def checked_teacher(teacher: Checkpoint) -> PrivilegedVision:
     shared = teacher.policy_kwargs.get("share_features_extractor", True)
     encoded = extractor == "ContextExtractor" and shared and teacher.algorithm == "ppo"
     continuous = isinstance(teacher.action_space, spaces.Box)
-    if encoded and continuous and isinstance(sight, PrivilegedVision) and sight.who == "both":
+    if encoded and continuous and isinstance(sight, PrivilegedObservation) and sight.who == "both":
         return sight
     raise WarmstartError(
         "Expected a teacher's checkpoint: PPO with continuous actions, seen through "
-        "PrivilegedVision(who='both') and built with teacher_seams(); found "
+        "PrivilegedObservation(who='both') and built with teacher_seams(); found "
         f"{teacher.algorithm} with the features extractor {extractor}, seen through {sight}."
     )
 

@@ -8,9 +8,9 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from warmstart.agents.algorithms.seams import Feedback
-from warmstart.agents.observing.base import Vision
-from warmstart.agents.observing.history import HistoryVision
-from warmstart.agents.observing.privileged import PrivilegedVision
+from warmstart.agents.observing.base import Observing
+from warmstart.agents.observing.history import ObservationHistory
+from warmstart.agents.observing.privileged import PrivilegedObservation
 from warmstart.core.bounds import Natural, SettingError, Settings
 from warmstart.core.errors import WarmstartError
 from warmstart.core.plain import check, read
@@ -127,7 +127,7 @@ def _randomize(written: str | Settings, task: Task) -> str | Settings:
     return {**found, IDENTIFIED: True} if around else found
 
 
-def world_vision(world: Settings, *, drawn: bool) -> Vision | None:
+def world_vision(world: Settings, *, drawn: bool) -> Observing | None:
     """How an agent of states observes in a world beside its plain observations; None for no other way.
 
     Args:
@@ -136,8 +136,8 @@ def world_vision(world: Settings, *, drawn: bool) -> Vision | None:
             nothing to see.
     """
     if world.get("privileged") and drawn:
-        return PrivilegedVision(who="critic")
-    return HistoryVision(int(world["history"])) if world.get("history") else None
+        return PrivilegedObservation(who="critic")
+    return ObservationHistory(int(world["history"])) if world.get("history") else None
 
 
 @dataclass(frozen=True)

@@ -25,7 +25,7 @@ from warmstart.agents.checkpoints.normalization import NormalizerState, read
 from warmstart.agents.checkpoints.policy import Policy, load_tensors
 from warmstart.agents.checkpoints.spaces import space_from_json, space_to_json
 from warmstart.agents.encoders.networks import tensors_digest
-from warmstart.agents.observing.base import ENCODER_FILE, FrozenVision, Vision
+from warmstart.agents.observing.base import ENCODER_FILE, EncodedFrames, Observing
 from warmstart.agents.settings.config import ALGORITHMS
 from warmstart.core.bounds import State
 from warmstart.core.errors import WarmstartError
@@ -75,7 +75,7 @@ class Checkpoint:
     """Rules of what trained and what was frozen."""
     versions: dict[str, str] = field(default_factory=dict)
     """Versions of the libraries it was made with."""
-    vision: Vision | None = None
+    vision: Observing | None = None
     """How its agent makes observations of frames; ``None`` for one that observes states."""
     path: Path | None = None
     """Where it was read from."""
@@ -176,7 +176,7 @@ def save_checkpoint(model: BaseAlgorithm | Checkpoint, path: str | Path, **known
         staged.mkdir()
         tensors = {name: value.contiguous() for name, value in checkpoint.tensors.items()}
         write_synced(staged / TENSORS, safetensors.torch.save(tensors))
-        if isinstance(checkpoint.vision, FrozenVision):
+        if isinstance(checkpoint.vision, EncodedFrames):
             checkpoint.vision.encoder.save(staged / ENCODER_FILE)
         write_synced(staged / METADATA, metadata_bytes(checkpoint, file_hash(staged / TENSORS)))
         sync_directory(staged)

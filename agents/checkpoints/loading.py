@@ -9,7 +9,7 @@ import safetensors.torch
 
 from warmstart.agents.checkpoints.checkpoint import FORMAT, METADATA, RECORDED, TENSORS, Checkpoint
 from warmstart.agents.checkpoints.sb3_zip import read_sb3_zip, read_trusted_normalizer
-from warmstart.agents.observing.table import read_vision
+from warmstart.agents.observing.table import read_observing
 from warmstart.core.bounds import State
 from warmstart.core.errors import WarmstartError
 from warmstart.core.files import file_hash, json_hash
@@ -71,6 +71,6 @@ def read_directory(directory: Path) -> Checkpoint:
     return Checkpoint(
         **fields,
         tensors=safetensors.torch.load_file(directory / TENSORS),
-        vision=None if values.get("vision") is None else read_vision(values["vision"], directory),
+        vision=None if values.get("vision") is None else read_observing(values["vision"], directory),
         path=directory,
     )

@@ -12,7 +12,7 @@ from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.policies import BasePolicy
 
 from warmstart.agents.checkpoints.normalization import NormalizerState, read
-from warmstart.agents.observing.base import Vision
+from warmstart.agents.observing.base import Observing
 from warmstart.core.errors import WarmstartError
 from warmstart.envs.sb3 import env_attribute
 
@@ -26,7 +26,7 @@ class Policy:
         self,
         module: BasePolicy,
         normalizer: NormalizerState | None = None,
-        vision: Vision | None = None,
+        vision: Observing | None = None,
     ) -> None:
         self.module = module
         self.normalizer = normalizer
@@ -41,7 +41,7 @@ class Policy:
         env = model.get_env()
         return cls(model.policy, None if env is None else read(env), env_attribute(env, "vision"))
 
-    def seeing(self, env: VectorEnv[Any, Any, Any]) -> VectorEnv[Any, Any, Any]:
+    def wrap(self, env: VectorEnv[Any, Any, Any]) -> VectorEnv[Any, Any, Any]:
         """An environment as this policy observes it: frames become features, or stacks of frames."""
         return env if self.vision is None else self.vision.wrap(env)
 

@@ -68,7 +68,7 @@ class EncoderExtractor(BaseFeaturesExtractor):
         if config.file or config.weights != "random":
             raise WarmstartError(
                 f"An extractor is recorded by its architecture alone, found {encoder}: leave the weights out "
-                "and load them with extractor.warm(encoder), or let vision_seams do both."
+                "and load them with extractor.warm(encoder), or let encoder_seams do both."
             )
         channels, height, width = image.shape
         self.frames, self.random_shift = channels // COLOURS, random_shift

@@ -14,15 +14,15 @@ from warmstart.agents.encoders.encoder import Encoder, make_encoder
 from warmstart.agents.extractors.extractor import EncoderExtractor, extractor_text
 from warmstart.agents.extractors.stacks import image_space
 from warmstart.agents.settings.config import config_class
-from warmstart.agents.settings.vision import VisionConfig
+from warmstart.agents.settings.encoder_training import EncoderTraining
 from warmstart.core.errors import WarmstartError
 
 BACKBONE = "*features_extractor.backbone.*"
 """Pattern of the encoder's parameters inside a policy; the trunk that follows isn't among them."""
 
 
-def vision_seams(
-    config: VisionConfig, encoder: Encoder | None, algorithm: str, observation_space: spaces.Space[Any]
+def encoder_seams(
+    config: EncoderTraining, encoder: Encoder | None, algorithm: str, observation_space: spaces.Space[Any]
 ) -> Seams:
     """Seams of an agent that trains its encoder; empty where the encoder is frozen, outside the agent.
 
@@ -32,7 +32,7 @@ def vision_seams(
         config: How the agent sees.
         encoder: The weights it starts from; ``None`` draws those of ``config.encoder`` from its seed.
         algorithm: ``ppo``, ``sac`` or ``td3``.
-        observation_space: What `StackedVision` makes of the task's observations.
+        observation_space: What `StackedFrames` makes of the task's observations.
 
     Raises:
         WarmstartError: The encoder doesn't fit the frames, or its weights are missing.
@@ -66,7 +66,7 @@ def vision_seams(
     )
 
 
-def encoder_rules(config: VisionConfig) -> Trainability | None:
+def encoder_rules(config: EncoderTraining) -> Trainability | None:
     """When the encoder trains and at what learning rate; ``None`` for always, and at the agent's.
 
     With adapters these rules are theirs: what they stand beside has no parameters.

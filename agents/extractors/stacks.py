@@ -26,7 +26,7 @@ def image_space(space: spaces.Space[Any]) -> tuple[spaces.Box, spaces.Space[Any]
     if not isinstance(image, spaces.Box) or not is_image_space(image):
         raise WarmstartError(
             f"{expected}, or a dict of them under pixels and of the state under state, found {space}: see "
-            "by StackedVision, and leave images unscaled."
+            "by StackedFrames, and leave images unscaled."
         )
     channels, height, width = image.shape
     if channels % COLOURS:

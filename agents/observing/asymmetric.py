@@ -140,7 +140,7 @@ def wants_asymmetric(env: VecEnv) -> bool:
     """Whether an environment's observations have a privileged part that its actor must not read.
 
     That is so where they have exactly the keys ``policy`` and ``privileged``, unless they come from a
-    ``PrivilegedVision(who="both")``.
+    ``PrivilegedObservation(who="both")``.
     """
     return is_privileged(env.observation_space) and getattr(env_attribute(env, "vision"), "who", "") != "both"
 
@@ -150,7 +150,7 @@ def check_asymmetric(policy: type[BasePolicy], space: spaces.Space[Any], kwargs:
     if not is_privileged(space):
         raise WarmstartError(
             f"{policy.__name__} takes observations with the keys policy and privileged, found {space}: see "
-            "the environment through PrivilegedVision."
+            "the environment through PrivilegedObservation."
         )
     if kwargs.get("share_features_extractor"):
         raise WarmstartError(

@@ -18,7 +18,7 @@ ENCODER_FILE = "encoder.safetensors"
 """A frozen encoder's file in a checkpoint directory."""
 
 
-class Vision(ABC):
+class Observing(ABC):
     """Makes what an agent observes; the same for training, evaluation and films."""
 
     kind: ClassVar[str]
@@ -35,12 +35,12 @@ class Vision(ABC):
         return wrapped
 
     def to_json(self) -> State:
-        """Plain values from which `read_vision` makes it again."""
+        """Plain values from which `read_observing` makes it again."""
         return {"kind": self.kind, **to_plain(self)}
 
 
 @dataclass(frozen=True)
-class FrozenVision(Vision):
+class EncodedFrames(Observing):
     """Features of a frozen encoder, computed once per frame."""
 
     kind: ClassVar[str] = "frozen"
@@ -63,7 +63,7 @@ class FrozenVision(Vision):
 
 
 @dataclass(frozen=True)
-class StackedVision(Vision):
+class StackedFrames(Observing):
     """Stacks of frames, for an encoder that is part of the policy."""
 
     kind: ClassVar[str] = "stacked"

@@ -16,7 +16,7 @@ from stable_baselines3.common.torch_layers import BaseFeaturesExtractor
 from torch import nn
 from typing_extensions import override
 
-from warmstart.agents.observing.base import Vision
+from warmstart.agents.observing.base import Observing
 from warmstart.agents.observing.privileged import multilayer, vector_space
 from warmstart.core.bounds import Count, State
 from warmstart.core.errors import WarmstartError
@@ -28,7 +28,7 @@ Array = NDArray[Any]
 
 
 @dataclass(frozen=True)
-class HistoryVision(Vision):
+class ObservationHistory(Observing):
     """The last observations and the actions between them.
 
     Raises:
@@ -149,7 +149,7 @@ class AdaptationExtractor(BaseFeaturesExtractor):
     action.)
 
     Args:
-        observation_space: As ``HistoryVision(frames, actions=True)`` makes it.
+        observation_space: As ``ObservationHistory(frames, actions=True)`` makes it.
         frames: Observations of d numbers in it, at least 2.
         n_actions: Numbers of one action.
         latent_dim: Numbers of the code.

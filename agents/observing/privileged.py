@@ -18,7 +18,7 @@ from stable_baselines3.common.torch_layers import BaseFeaturesExtractor
 from torch import nn
 from typing_extensions import override
 
-from warmstart.agents.observing.base import Vision
+from warmstart.agents.observing.base import Observing
 from warmstart.core.bounds import State
 from warmstart.core.errors import WarmstartError
 from warmstart.core.plain import check
@@ -35,7 +35,7 @@ POLICY, PRIVILEGED = "policy", "privileged"
 
 
 @dataclass(frozen=True)
-class PrivilegedVision(Vision):
+class PrivilegedObservation(Observing):
     """Observations ``{"policy": observation, "privileged": physical context}``.
 
     The context is in physical units, whose sizes differ much: let the agent standardise its observations
@@ -85,14 +85,14 @@ class PrivilegedVision(Vision):
             )
         return PrivilegedEnv(env, self if known is None else self._resolved(known), known)
 
-    def _resolved(self, env: BatchedEnv) -> "PrivilegedVision":
+    def _resolved(self, env: BatchedEnv) -> "PrivilegedObservation":
         """The same with every name and nominal value written out."""
         wanted = self.names or env.context_names
         names = tuple(name for selector in wanted for name in component_names(env.parameters, selector))
         if not names:
             raise WarmstartError(
-                f"Nothing about {env.task} is privileged: randomize its physics, or give PrivilegedVision "
-                "the names of parameters."
+                f"Nothing about {env.task} is privileged: randomize its physics, or give "
+                "PrivilegedObservation the names of parameters."
             )
         if self.nominal:
             return replace(self, names=names)
@@ -120,10 +120,10 @@ class PrivilegedEnv(ObservationWrapper):
         vision: How it is observed.
     """
 
-    vision: PrivilegedVision
+    vision: PrivilegedObservation
 
     def __init__(
-        self, env: VectorEnv[Any, Any, Any], vision: PrivilegedVision, known: BatchedEnv | None
+        self, env: VectorEnv[Any, Any, Any], vision: PrivilegedObservation, known: BatchedEnv | None
     ) -> None:
         context = spaces.Box(-np.inf, np.inf, (len(vision.names),), np.float64)
         super().__init__(env, spaces.Dict({POLICY: vector_space(env), PRIVILEGED: context}))
@@ -198,7 +198,7 @@ class ContextExtractor(BaseFeaturesExtractor):
     own loss.
 
     Args:
-        observation_space: As `PrivilegedVision` makes it, d observations and c parameters.
+        observation_space: As `PrivilegedObservation` makes it, d observations and c parameters.
         latent_dim: Numbers of the code.
         hidden: Widths of mu's hidden layers.
 
@@ -211,7 +211,7 @@ class ContextExtractor(BaseFeaturesExtractor):
     ) -> None:
         if not is_privileged(observation_space):
             raise WarmstartError(
-                f"A ContextExtractor takes the observations of PrivilegedVision(who='both'), found "
+                f"A ContextExtractor takes the observations of PrivilegedObservation(who='both'), found "
                 f"{observation_space}."
             )
         assert isinstance(observation_space, spaces.Dict)
@@ -237,7 +237,7 @@ def multilayer(inputs: int, hidden: Sequence[int], outputs: int) -> nn.Sequentia
 
 
 def is_privileged(space: spaces.Space[Any]) -> bool:
-    """Whether observations have exactly the keys that `PrivilegedVision` gives them."""
+    """Whether observations have exactly the keys that `PrivilegedObservation` gives them."""
     return isinstance(space, spaces.Dict) and set(space.spaces) == {POLICY, PRIVILEGED}
 
 

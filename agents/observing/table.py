@@ -3,29 +3,29 @@
 from pathlib import Path
 
 from warmstart.agents.encoders.encoder import load_encoder
-from warmstart.agents.observing.base import ENCODER_FILE, FrozenVision, StackedVision, Vision
-from warmstart.agents.observing.history import HistoryVision
-from warmstart.agents.observing.privileged import PrivilegedVision
+from warmstart.agents.observing.base import ENCODER_FILE, EncodedFrames, Observing, StackedFrames
+from warmstart.agents.observing.history import ObservationHistory
+from warmstart.agents.observing.privileged import PrivilegedObservation
 from warmstart.core.bounds import Settings
 from warmstart.core.errors import WarmstartError
 from warmstart.core.plain import read_named
 
-KINDS: dict[str, type[Vision]] = {
-    kind.kind: kind for kind in (FrozenVision, StackedVision, PrivilegedVision, HistoryVision)
+KINDS: dict[str, type[Observing]] = {
+    kind.kind: kind for kind in (EncodedFrames, StackedFrames, PrivilegedObservation, ObservationHistory)
 }
 
 
-def read_vision(values: Settings, directory: Path) -> Vision:
+def read_observing(values: Settings, directory: Path) -> Observing:
     """Make what a checkpoint's metadata describe.
 
     Args:
-        values: What `Vision.to_json` gave.
+        values: What `Observing.to_json` gave.
         directory: The checkpoint.
 
     Raises:
         WarmstartError: The encoder's file is missing or another one, or the kind is unknown.
     """
-    if values["kind"] != FrozenVision.kind:
+    if values["kind"] != EncodedFrames.kind:
         return read_named("way of observing", KINDS, values, "kind", ("vision",))
     path = directory / ENCODER_FILE
     if not path.is_file():
@@ -37,4 +37,4 @@ def read_vision(values: Settings, directory: Path) -> Vision:
         raise WarmstartError(
             f"{path} is not the encoder that the checkpoint was trained with: its hash differs."
         )
-    return FrozenVision(encoder)
+    return EncodedFrames(encoder)

@@ -56,8 +56,8 @@ class TrialConfig:
     source: str = ""
     """Hash of the trial, or of the given checkpoint's content, that it starts from; empty for none."""
     vision: Settings = field(default_factory=dict)
-    """How the agent sees: every setting of `VisionConfig`, the encoder's weights named without their path and
-    with their `sha256`; empty where it observes states."""
+    """Its encoder: every setting of `EncoderTraining`, the weights named without their path and with their
+    `sha256`; empty where it observes states."""
     encoder: str = ""
     """Hash of the trial that pretrains the encoder; empty for none."""
     world: Settings = field(default_factory=dict)

@@ -4,7 +4,7 @@ from dataclasses import dataclass, field, fields
 
 from warmstart.agents.settings.config import AlgorithmConfig, config_class
 from warmstart.agents.settings.defaults import default_config
-from warmstart.agents.settings.vision import VisionConfig
+from warmstart.agents.settings.encoder_training import EncoderTraining
 from warmstart.core.bounds import Place, SettingError, Settings
 from warmstart.core.errors import WarmstartError, unknown_name
 from warmstart.core.plain import placed, read, replaced, setting_names, to_plain
@@ -31,7 +31,7 @@ class ResolvedArm:
     """Of its target agents."""
     source_algorithm: AlgorithmConfig
     """Of its source agents."""
-    vision: VisionConfig | None
+    vision: EncoderTraining | None
     """How its agents see; None where they observe states."""
     sees_less: bool = False
     """Whether it observes states although the study's tasks show frames."""
@@ -71,7 +71,7 @@ def resolve_arm(study: Study, arm: Arm, place: Place, target: Task, source: Task
             raise SettingError(where, f"{seen} shows no frames; add the option obs=pixels to the tasks.")
         vision = None
     elif vision is None:
-        vision = VisionConfig(encoder="nature_cnn", train="fine_tuned")
+        vision = EncoderTraining(encoder="nature_cnn", train="fine_tuned")
     algorithm, source_algorithm = resolve_algorithms(study, seen, seen_source, arm.algorithm, place)
     method = resolve_method(arm.method, arm.options, place, algorithm, study.target_steps)
     return ResolvedArm(

@@ -69,7 +69,7 @@ def planned_vision(arm: ResolvedArm, weights: dict[str, Path]) -> State:
         weights: Files by sha256, to which the encoder's is added.
 
     Returns:
-        Every setting of `VisionConfig`, and ``sha256`` of the file where there is one; empty where the arm
+        Every setting of `EncoderTraining`, and ``sha256`` of the file where there is one; empty where the arm
         observes states.
     """
     if arm.vision is None:

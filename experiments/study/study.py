@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from warmstart.agents.settings.vision import VisionConfig
+from warmstart.agents.settings.encoder_training import EncoderTraining
 from warmstart.core.bounds import Before, Count, Natural, SettingError, Settings, show
 from warmstart.core.documents import Document, dump_yaml
 from warmstart.core.errors import WarmstartError
@@ -46,13 +46,13 @@ class Evaluation:
 
 
 def _written_vision(value: Any) -> Any:
-    """An encoder's text stands for a `VisionConfig` of it."""
+    """An encoder's text stands for a `EncoderTraining` of it."""
     if isinstance(value, Mapping) and not isinstance(value.get("encoder"), str):
         raise WarmstartError("expected the encoder's text under the key `encoder`.")
     return {"encoder": value} if isinstance(value, str) else value
 
 
-OptionalVision = Annotated[VisionConfig | None, Before(_written_vision)]
+OptionalVision = Annotated[EncoderTraining | None, Before(_written_vision)]
 
 
 @dataclass(frozen=True)
@@ -123,7 +123,7 @@ class Study:
     pixels `vision`, `obs: state`, `algorithm` and `optional`, and of the simulation that it trains in
     `randomize`, `curriculum`, `imperfections`, `disturbances`, `identify`, `privileged`, `history` and
     `reality_steps`."""
-    vision: str | Settings | VisionConfig | None = None
+    vision: str | Settings | EncoderTraining | None = None
     """How agents see where the tasks show pixels: an encoder's text (`squeezenet1_1:weights=imagenet`), or a
     mapping of `encoder` and settings (`train`, `pretrain`, …)."""
     reality: str | None = None
@@ -201,9 +201,9 @@ class Study:
         return found
 
     @property
-    def usual_vision(self) -> VisionConfig | None:
+    def usual_vision(self) -> EncoderTraining | None:
         """How arms see that say nothing else."""
-        found: VisionConfig | None = read(OptionalVision, self.vision, ("vision",))
+        found: EncoderTraining | None = read(OptionalVision, self.vision, ("vision",))
         return found
 
     @property

@@ -40,7 +40,7 @@ def write_media(policy: Policy, task: Task, directory: Path, seed: int) -> None:
     shown = _large(task, seed)
     seen: list[Frames] = []
     film: list[Any] = []
-    env = policy.seeing(_Watched(played, seen))
+    env = policy.wrap(_Watched(played, seen))
     try:
         fps = int(env.metadata.get("render_fps") or 30)
         every = max(1, round(fps / 25))

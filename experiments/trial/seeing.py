@@ -10,9 +10,9 @@ from warmstart.agents.algorithms.seams import Seams
 from warmstart.agents.checkpoints.checkpoint import Checkpoint
 from warmstart.agents.encoders.config import EncoderConfig
 from warmstart.agents.encoders.encoder import Encoder, load_encoder
-from warmstart.agents.extractors.seams import vision_seams
-from warmstart.agents.observing.base import ENCODER_FILE, FrozenVision, StackedVision, Vision
-from warmstart.agents.settings.vision import VisionConfig
+from warmstart.agents.extractors.seams import encoder_seams
+from warmstart.agents.observing.base import ENCODER_FILE, EncodedFrames, Observing, StackedFrames
+from warmstart.agents.settings.encoder_training import EncoderTraining
 from warmstart.core.errors import WarmstartError
 from warmstart.envs.tasks.hooks import ContextSource
 from warmstart.envs.tasks.task import Task
@@ -36,7 +36,7 @@ _FITTING_SPARE = 3
 class Sight:
     """A trial's way of seeing."""
 
-    vision: Vision | None = None
+    vision: Observing | None = None
     """What makes observations of frames; None where the agent observes states."""
     seams: Seams | None = None
     """What an encoder that trains puts into the agent."""
@@ -46,7 +46,7 @@ class Sight:
     @property
     def frozen(self) -> Encoder | None:
         """The encoder that must not change, if there is one."""
-        return self.vision.encoder if isinstance(self.vision, FrozenVision) else None
+        return self.vision.encoder if isinstance(self.vision, EncodedFrames) else None
 
 
 def make_sight(config: TrialConfig, directory: Path, source: Checkpoint | None) -> Sight:
@@ -65,7 +65,7 @@ def make_sight(config: TrialConfig, directory: Path, source: Checkpoint | None) 
     settings = vision_config(config.vision)
     looks = randomized_looks(settings, config.seed)
     carried = source.vision if source is not None else None
-    if isinstance(carried, FrozenVision):
+    if isinstance(carried, EncodedFrames):
         if settings.train != "frozen":
             raise WarmstartError(
                 "The source sees by a frozen encoder, the target shall train one: write the same "
@@ -78,16 +78,16 @@ def make_sight(config: TrialConfig, directory: Path, source: Checkpoint | None) 
         if not encoder.fitted:
             steps = fit_readout(encoder, Task.parse(config.task), config.seed, looks)
             notes += (f"The readout was fitted on {steps:,} frames of random actions, beside the budget.",)
-        return Sight(FrozenVision(encoder), None, notes)
-    vision = StackedVision(encoder.config.frames)
+        return Sight(EncodedFrames(encoder), None, notes)
+    vision = StackedFrames(encoder.config.frames)
     probe = vision.wrap(make_vec(config.task, 1, n_threads=1))
     space = probe.single_observation_space
     probe.close()
     algorithm = str(config.algorithm["algorithm"])
-    return Sight(vision, vision_seams(settings, encoder, algorithm, space), notes)
+    return Sight(vision, encoder_seams(settings, encoder, algorithm, space), notes)
 
 
-def randomized_looks(settings: VisionConfig, seed: int) -> "Randomization | None":
+def randomized_looks(settings: EncoderTraining, seed: int) -> "Randomization | None":
     """What varies between the episodes of training; None for nothing."""
     if not settings.randomize:
         return None
@@ -97,10 +97,10 @@ def randomized_looks(settings: VisionConfig, seed: int) -> "Randomization | None
     return Randomization(terms, seed, correlations)
 
 
-def vision_config(values: Any) -> VisionConfig:
+def vision_config(values: Any) -> EncoderTraining:
     """The settings of a planned vision."""
-    names = {item.name for item in fields(VisionConfig)}
-    return VisionConfig(**{key: value for key, value in values.items() if key in names})
+    names = {item.name for item in fields(EncoderTraining)}
+    return EncoderTraining(**{key: value for key, value in values.items() if key in names})
 
 
 def trial_encoder(config: TrialConfig, directory: Path) -> tuple[Encoder, tuple[str, ...]]:

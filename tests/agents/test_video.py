@@ -10,7 +10,7 @@ from warmstart.envs.tasks.task import Task
 class _Still:
     """A policy that does nothing, for one actuator."""
 
-    def seeing(self, env):
+    def wrap(self, env):
         return env
 
     def predict(self, observations, deterministic=True):

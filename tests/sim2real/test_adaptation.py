@@ -12,8 +12,8 @@ from warmstart.agents.checkpoints.checkpoint import checkpoint_of, save_checkpoi
 from warmstart.agents.checkpoints.loading import load_checkpoint
 from warmstart.agents.checkpoints.normalization import NormalizerState
 from warmstart.agents.evaluation import evaluate
-from warmstart.agents.observing.history import HistoryVision
-from warmstart.agents.observing.privileged import PrivilegedVision
+from warmstart.agents.observing.history import ObservationHistory
+from warmstart.agents.observing.privileged import PrivilegedObservation
 from warmstart.agents.settings.config import PPOConfig
 from warmstart.core.errors import WarmstartError
 from warmstart.sim2real.adaptation import distill, teacher_seams
@@ -29,7 +29,7 @@ SMALL = {"seed": 0, "steps": 1600, "iterations": 2, "frames": 4, "n_envs": 8, "h
 
 def trained(config=CONFIG, steps=2048, terms=TERMS):
     drawn = Randomization(read_terms(terms)[0], 0)
-    env = make_training_env(config, TASK, 0, context_source=drawn, vision=PrivilegedVision(who="both"))
+    env = make_training_env(config, TASK, 0, context_source=drawn, vision=PrivilegedObservation(who="both"))
     model = build_agent(config, env, 0, device="cpu", seams=teacher_seams(4, (16,)))
     return checkpoint_of(model.learn(steps))
 
@@ -44,7 +44,7 @@ def test_from_teacher_to_reality(teacher, tmp_path):
     reports = []
     student = distill(load_checkpoint(tmp_path / "teacher"), TASK, TERMS, **SMALL, progress=reports.append)
     assert [(r.iteration, r.iterations, r.steps) for r in reports] == [(1, 2, 800), (2, 2, 1600)]
-    assert student.vision == HistoryVision(4, actions=True)
+    assert student.vision == ObservationHistory(4, actions=True)
     assert student.observation_space.shape == (4 * 4 + 3,)
     assert len(student.observation_layout) == 19
     assert student.steps == 2048 + 1600

@@ -27,7 +27,7 @@ from warmstart.agents.encoders.backbones import (
 from warmstart.agents.encoders.config import EncoderConfig
 from warmstart.agents.encoders.encoder import Encoder, assemble, configured, make_encoder
 from warmstart.agents.encoders.preprocessing import Preprocessing
-from warmstart.agents.observing.base import FrozenVision
+from warmstart.agents.observing.base import EncodedFrames
 from warmstart.core.errors import WarmstartError
 from warmstart.core.files import content_hash
 from warmstart.transfer.encoders.sources import (
@@ -128,7 +128,7 @@ def read_source(
     if found.path.is_file() and found.path.suffix != ".zip":
         return load_weights(found.path), None
     checkpoint = load_checkpoint(found.path)
-    if isinstance(checkpoint.vision, FrozenVision):
+    if isinstance(checkpoint.vision, EncodedFrames):
         encoder = checkpoint.vision.encoder
         return encoder.backbone.network.state_dict(), encoder.preprocessing
     text = checkpoint.policy_kwargs.get("features_extractor_kwargs", {}).get("encoder")

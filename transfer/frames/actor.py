@@ -59,7 +59,7 @@ def actor_in(checkpoint: Checkpoint, env: Env) -> tuple[Env, ActionPolicy]:
     if policy.vision is not None:
         for with_state in (False, True) if isinstance(own, spaces.Dict) else (False,):
             tap = _Tap(env, with_state)
-            seeing = policy.seeing(tap)
+            seeing = policy.wrap(tap)
             if _alike(policy.observation_space, seeing.single_observation_space):
                 watched = _Watched(seeing, tap)
                 return watched, watched.acting(policy)

@@ -326,11 +326,11 @@ def _follow(source: "Checkpoint", task: str, algorithm: str) -> str | Settings:
 
 def _vision(source: "Checkpoint") -> Settings | None:
     """How a source's agent sees, as settings: the target's has to see alike."""
-    from warmstart.agents.observing.base import FrozenVision, StackedVision
+    from warmstart.agents.observing.base import EncodedFrames, StackedFrames
 
-    if isinstance(source.vision, FrozenVision):  # the encoder itself comes along with the checkpoint
+    if isinstance(source.vision, EncodedFrames):  # the encoder itself comes along with the checkpoint
         return {"encoder": source.vision.encoder.backbone.name, "train": "frozen"}
-    if isinstance(source.vision, StackedVision):
+    if isinstance(source.vision, StackedFrames):
         kwargs = source.policy_kwargs["features_extractor_kwargs"]
         separator = "," if ":" in kwargs["encoder"] else ":"
         text = f"{kwargs['encoder']}{separator}frames={source.vision.frames}"

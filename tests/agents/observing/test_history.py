@@ -12,8 +12,8 @@ from warmstart.agents.checkpoints.checkpoint import save_checkpoint
 from warmstart.agents.checkpoints.loading import load_checkpoint
 from warmstart.agents.checkpoints.policy import Policy
 from warmstart.agents.evaluation import evaluate
-from warmstart.agents.observing.history import AdaptationExtractor, HistoryVision
-from warmstart.agents.observing.table import read_vision
+from warmstart.agents.observing.history import AdaptationExtractor, ObservationHistory
+from warmstart.agents.observing.table import read_observing
 from warmstart.agents.settings.config import PPOConfig, SACConfig
 from warmstart.core.errors import WarmstartError
 from warmstart.envs.sb3 import as_sb3
@@ -56,7 +56,7 @@ def act(*values):
 
 
 def test_histories_by_hand():
-    env = HistoryVision(frames=3, actions=True).wrap(counters(9))
+    env = ObservationHistory(frames=3, actions=True).wrap(counters(9))
     assert env.single_observation_space.shape == (3 * 2 + 2 * 1,)
     first, _ = env.reset()
     assert first.tolist() == [[0, 0, 0, 0, 0, 0, 0, 0]]
@@ -68,7 +68,7 @@ def test_histories_by_hand():
 
 
 def test_nothing_leaks_over_episodes_and_final_observations_have_their_own_history():
-    env = HistoryVision(frames=2).wrap(counters(2, 5))
+    env = ObservationHistory(frames=2).wrap(counters(2, 5))
     env.reset()
     env.step(act(1, 2))
     seen, _, terminations, _, infos = env.step(act(3, 4))
@@ -83,16 +83,16 @@ def test_nothing_leaks_over_episodes_and_final_observations_have_their_own_histo
 
 
 def test_one_frame_is_the_observation_and_actions_can_be_left_out():
-    env = HistoryVision(frames=1).wrap(counters(9))
+    env = ObservationHistory(frames=1).wrap(counters(9))
     env.reset()
     assert env.step(act(2))[0].tolist() == [[1, 10]]
-    env = HistoryVision(frames=2, actions=False).wrap(counters(9, discrete=True))
+    env = ObservationHistory(frames=2, actions=False).wrap(counters(9, discrete=True))
     env.reset()
     assert env.step(np.array([1]))[0].tolist() == [[0, 0, 1, 10]]
 
 
 def test_a_masked_reset_begins_only_some_histories():
-    env = HistoryVision(frames=2).wrap(make_vec(TASK, 2, 0, n_threads=1))
+    env = ObservationHistory(frames=2).wrap(make_vec(TASK, 2, 0, n_threads=1))
     env.reset(seed=0)
     before = env.step(act(1, 2))[0]
     after, _ = env.reset(options={"reset_mask": np.array([True, False])})
@@ -103,7 +103,7 @@ def test_a_masked_reset_begins_only_some_histories():
 
 
 def test_sb3_gets_final_histories():
-    env = as_sb3(HistoryVision(frames=2).wrap(counters(2, 5)))
+    env = as_sb3(ObservationHistory(frames=2).wrap(counters(2, 5)))
     env.reset()
     env.step(act(1, 2))
     _, _, dones, infos = env.step(act(3, 4))
@@ -113,7 +113,7 @@ def test_sb3_gets_final_histories():
 
 def test_names_say_how_old_a_number_is_and_the_newest_match_those_of_the_plain_task():
     plain = make_vec(TASK, 1, n_threads=1)
-    env = HistoryVision(frames=3).wrap(plain)
+    env = ObservationHistory(frames=3).wrap(plain)
     layout, own = env.observation_layout, plain.observation_layout.names
     action = plain.action_layout.names[0]
     assert layout.names == (
@@ -127,7 +127,7 @@ def test_names_say_how_old_a_number_is_and_the_newest_match_those_of_the_plain_t
     assert layout.dimensions[0].unit == plain.observation_layout.dimensions[0].unit
     found = match(plain.observation_layout, layout, (4, 14), None, "observation")
     assert found.indices == (None,) * 8 + (0, 1, 2, 3) + (None,) * 2
-    assert HistoryVision(2).wrap(counters(3)).observation_layout.names[-3:] == (
+    assert ObservationHistory(2).wrap(counters(3)).observation_layout.names[-3:] == (
         "obs[0]",
         "obs[1]",
         "action.action[0]@-1",
@@ -136,7 +136,7 @@ def test_names_say_how_old_a_number_is_and_the_newest_match_those_of_the_plain_t
 
 def test_a_saved_environment_goes_on_bit_for_bit():
     def build():
-        return HistoryVision(4).wrap(make_vec(TASK, 2, 0, n_threads=1))
+        return ObservationHistory(4).wrap(make_vec(TASK, 2, 0, n_threads=1))
 
     env, other = build(), build()
     env.reset(seed=0)
@@ -161,10 +161,10 @@ def test_a_saved_environment_goes_on_bit_for_bit():
     ids=["ppo", "sac"],
 )
 def test_agents_train_on_histories_and_come_back_from_checkpoints(config, tmp_path):
-    env = make_training_env(config, TASK, 0, vision=HistoryVision(3))
+    env = make_training_env(config, TASK, 0, vision=ObservationHistory(3))
     model = build_agent(config, env, 0).learn(32)
     checkpoint = load_checkpoint(save_checkpoint(model, tmp_path / "agent"))
-    assert checkpoint.vision == HistoryVision(3)
+    assert checkpoint.vision == ObservationHistory(3)
     assert len(checkpoint.observation_layout) == 14
     for where in (TASK, load_reality("pendulum-worn")):
         policies = (Policy.from_model(model), checkpoint.policy())
@@ -175,9 +175,9 @@ def test_agents_train_on_histories_and_come_back_from_checkpoints(config, tmp_pa
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: HistoryVision(0), "frames: expected a number at least 1, found 0"),
-        (lambda: HistoryVision(2).wrap(make_vec("CartPole-v1", 1)), "actions=False"),
-        (lambda: HistoryVision(2).wrap(make_vec("FrozenLake-v1", 1)), "observations that are vectors"),
+        (lambda: ObservationHistory(0), "frames: expected a number at least 1, found 0"),
+        (lambda: ObservationHistory(2).wrap(make_vec("CartPole-v1", 1)), "actions=False"),
+        (lambda: ObservationHistory(2).wrap(make_vec("FrozenLake-v1", 1)), "observations that are vectors"),
         (lambda: AdaptationExtractor(spaces.Box(-1, 1, (8,)), frames=1, n_actions=1), "at least 2 frames"),
         (lambda: AdaptationExtractor(spaces.Box(-1, 1, (9,)), frames=3, n_actions=1), "found frames=3"),
     ],
@@ -202,4 +202,6 @@ def test_the_adaptation_module_reads_transitions_in_their_order():
 
 
 def test_it_comes_back_from_its_plain_values(tmp_path):
-    assert read_vision(HistoryVision(5, actions=False).to_json(), tmp_path) == HistoryVision(5, actions=False)
+    assert read_observing(ObservationHistory(5, actions=False).to_json(), tmp_path) == ObservationHistory(
+        5, actions=False
+    )

@@ -17,9 +17,9 @@ from warmstart.agents.checkpoints.policy import Policy
 from warmstart.agents.checkpoints.sb3_zip import write_sb3_zip
 from warmstart.agents.evaluation import evaluate
 from warmstart.agents.observing.asymmetric import ASYMMETRIC_POLICIES, AsymmetricActorCriticPolicy
-from warmstart.agents.observing.base import StackedVision
-from warmstart.agents.observing.privileged import ContextExtractor, PrivilegedEnv, PrivilegedVision
-from warmstart.agents.observing.table import read_vision
+from warmstart.agents.observing.base import StackedFrames
+from warmstart.agents.observing.privileged import ContextExtractor, PrivilegedEnv, PrivilegedObservation
+from warmstart.agents.observing.table import read_observing
 from warmstart.agents.settings.config import PPOConfig, SACConfig, TD3Config
 from warmstart.core.errors import WarmstartError
 from warmstart.envs.sb3 import as_sb3
@@ -76,7 +76,7 @@ def nominal_mass():
 
 
 def test_names_nominal_values_and_what_is_seen():
-    env = PrivilegedVision().wrap(pendulums(task=TASK + "@cart.mass=x0.5"))
+    env = PrivilegedObservation().wrap(pendulums(task=TASK + "@cart.mass=x0.5"))
     mass = nominal_mass()
     cart = env.parameters.select("cart.mass")[0].nominal[0]
     assert env.vision.names == ("body.pole.mass", "body.cart.mass")
@@ -89,7 +89,7 @@ def test_names_nominal_values_and_what_is_seen():
 
 
 def test_final_observations_have_the_context_of_the_episode_that_ended():
-    env, mass = PrivilegedVision().wrap(pendulums()), nominal_mass()
+    env, mass = PrivilegedObservation().wrap(pendulums()), nominal_mass()
     first, _ = env.reset(seed=0)
     assert first["privileged"][0] == pytest.approx(mass)
     for _ in range(100):
@@ -105,7 +105,7 @@ def test_final_observations_have_the_context_of_the_episode_that_ended():
 
 
 def test_sb3_gets_them_as_terminal_observations():
-    env, mass = as_sb3(PrivilegedVision().wrap(pendulums())), nominal_mass()
+    env, mass = as_sb3(PrivilegedObservation().wrap(pendulums())), nominal_mass()
     env.reset()
     for _ in range(100):
         seen, _, dones, infos = env.step(push())
@@ -116,14 +116,16 @@ def test_sb3_gets_them_as_terminal_observations():
 
 
 def test_what_changes_within_an_episode_is_seen():
-    env = PrivilegedVision().wrap(pendulums(1, changes_within=True))
+    env = PrivilegedObservation().wrap(pendulums(1, changes_within=True))
     masses = [env.reset(seed=0)[0]["privileged"][0, 0]]
     masses += [env.step(push(1, 0.0))[0]["privileged"][0, 0] for _ in range(3)]
     np.testing.assert_allclose(np.array(masses) / nominal_mass(), [1, 1, 1, 2])
 
 
 def test_chosen_parameters_and_ones_that_nothing_is_about_yet():
-    env = PrivilegedVision(names=("gravity", "joint.hinge.damping")).wrap(make_vec(TASK, 1, 0, n_threads=1))
+    env = PrivilegedObservation(names=("gravity", "joint.hinge.damping")).wrap(
+        make_vec(TASK, 1, 0, n_threads=1)
+    )
     assert env.vision.names[:3] == tuple(f"option.gravity[{i}]" for i in range(3))
     seen, _ = env.reset(seed=0)
     assert seen["privileged"][0].tolist() == [0, 0, -9.81, 1]
@@ -134,20 +136,20 @@ def test_chosen_parameters_and_ones_that_nothing_is_about_yet():
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: PrivilegedVision(who="actor"), "who: expected one of 'critic', 'both', found 'actor'"),
-        (lambda: PrivilegedVision(("a", "b"), (1.0,)), "each of 2 parameters, found 1"),
+        (lambda: PrivilegedObservation(who="actor"), "who: expected one of 'critic', 'both', found 'actor'"),
+        (lambda: PrivilegedObservation(("a", "b"), (1.0,)), "each of 2 parameters, found 1"),
         (
-            lambda: PrivilegedVision().wrap(make_vec(TASK, 1, n_threads=1)),
+            lambda: PrivilegedObservation().wrap(make_vec(TASK, 1, n_threads=1)),
             "Nothing about InvertedPendulum-v5",
         ),
-        (lambda: PrivilegedVision(("pole.mss",)).wrap(pendulums()), "pole.mass"),
+        (lambda: PrivilegedObservation(("pole.mss",)).wrap(pendulums()), "pole.mass"),
         (
-            lambda: PrivilegedVision().wrap(make_vec("CartPole-v1", 1)),
+            lambda: PrivilegedObservation().wrap(make_vec("CartPole-v1", 1)),
             "a batched MuJoCo task, found Gymnasium",
         ),
-        (lambda: PrivilegedVision().wrap(load_reality("pendulum-worn").make(1)), "found RealityEnv"),
-        (lambda: PrivilegedVision().wrap(PrivilegedVision().wrap(pendulums())), "that are vectors"),
-        (lambda: read_vision({"kind": "privilegd"}, None), "way of observing 'privilegd'"),
+        (lambda: PrivilegedObservation().wrap(load_reality("pendulum-worn").make(1)), "found RealityEnv"),
+        (lambda: PrivilegedObservation().wrap(PrivilegedObservation().wrap(pendulums())), "that are vectors"),
+        (lambda: read_observing({"kind": "privilegd"}, None), "way of observing 'privilegd'"),
     ],
 )
 def test_what_makes_no_sense_is_refused(make, message):
@@ -156,7 +158,7 @@ def test_what_makes_no_sense_is_refused(make, message):
 
 
 def test_layouts_name_observations_then_parameters():
-    env = PrivilegedVision().wrap(pendulums())
+    env = PrivilegedObservation().wrap(pendulums())
     plain = make_vec(TASK, 1, n_threads=1)
     assert env.observation_layout.names[:4] == plain.observation_layout.names
     assert env.observation_layout.names == (*plain.observation_layout.names, "body.pole.mass")
@@ -165,7 +167,7 @@ def test_layouts_name_observations_then_parameters():
 
 
 def test_a_saved_environment_goes_on_bit_for_bit():
-    env, other = (PrivilegedVision().wrap(pendulums()) for _ in range(2))
+    env, other = (PrivilegedObservation().wrap(pendulums()) for _ in range(2))
     env.reset(seed=0)
     for _ in range(5):
         env.step(push())
@@ -185,7 +187,7 @@ def test_a_saved_environment_goes_on_bit_for_bit():
 
 
 def test_who_does_not_know_is_given_nominal_values():
-    wrapped = PrivilegedVision().wrap(pendulums())
+    wrapped = PrivilegedObservation().wrap(pendulums())
     reality = load_reality("pendulum-worn")
     env = wrapped.vision.wrap(reality.make(2, 0, n_threads=1))
     seen, _ = env.reset(seed=0)
@@ -202,7 +204,7 @@ def test_who_does_not_know_is_given_nominal_values():
 
 def agent(algorithm, who="critic", seams=None, **settings):
     config = replace(CONFIGS[algorithm], **settings)
-    env = make_training_env(config, TASK, 0, context_source=Heavier(), vision=PrivilegedVision(who=who))
+    env = make_training_env(config, TASK, 0, context_source=Heavier(), vision=PrivilegedObservation(who=who))
     return build_agent(config, env, 0, device="cpu", seams=seams)
 
 
@@ -258,7 +260,7 @@ def test_saved_agents_act_identically_where_the_context_is_known_and_where_not(a
     assert model.policy.state_dict()[f"{actor}.weight"].shape == (8, 4)
     assert model.policy.state_dict()[critic].shape == (8, 5 if algorithm == "ppo" else 6)
     checkpoint = load_checkpoint(save_checkpoint(model, tmp_path / "agent"))
-    assert checkpoint.vision == PrivilegedVision(("body.pole.mass",), (nominal_mass(),))
+    assert checkpoint.vision == PrivilegedObservation(("body.pole.mass",), (nominal_mass(),))
     assert checkpoint.policy_kwargs["policy_class"] == ASYMMETRIC_POLICIES[algorithm].__name__
     assert len(checkpoint.observation_layout) == 5
     if CONFIGS[algorithm].normalize_obs:
@@ -312,7 +314,7 @@ def relative_value_error(vision, seed):
     model = build_agent(config, env, seed, seams=Seams(trainability=Trainability.frozen("@actor")))
     model.learn(4 * 2048)
     policy = Policy.from_model(model)
-    there = policy.seeing(make_vec(TASK, 32, 99, n_threads=1, context_source=Randomization(terms, 99)))
+    there = policy.wrap(make_vec(TASK, 32, 99, n_threads=1, context_source=Randomization(terms, 99)))
     seen, _ = there.reset(seed=99)
     estimates, rewards, ends = [], [], []
     for _ in range(250):
@@ -332,7 +334,7 @@ def relative_value_error(vision, seed):
 
 
 def test_a_critic_that_knows_gravity_errs_less():
-    privileged, plain = (relative_value_error(vision, 0) for vision in (PrivilegedVision(), None))
+    privileged, plain = (relative_value_error(vision, 0) for vision in (PrivilegedObservation(), None))
     assert privileged < 0.75 * plain
 
 
@@ -357,12 +359,12 @@ def test_a_context_becomes_a_code_beside_the_observation():
     first, last = extractor.mu[0], extractor.mu[2]
     by_hand = last(torch.nn.functional.elu(first(seen["privileged"])))
     torch.testing.assert_close(found[:, 2:], by_hand)
-    with pytest.raises(WarmstartError, match="PrivilegedVision"):
+    with pytest.raises(WarmstartError, match="PrivilegedObservation"):
         ContextExtractor(spaces.Box(-1, 1, (2,)))
 
 
 def test_visions_come_back_from_their_plain_values(tmp_path):
-    for vision in (PrivilegedVision(("a",), (0.1,), "both"), StackedVision(2)):
-        assert read_vision(vision.to_json(), tmp_path) == vision
-    assert isinstance(PrivilegedVision().wrap(pendulums()), PrivilegedEnv)
+    for vision in (PrivilegedObservation(("a",), (0.1,), "both"), StackedFrames(2)):
+        assert read_observing(vision.to_json(), tmp_path) == vision
+    assert isinstance(PrivilegedObservation().wrap(pendulums()), PrivilegedEnv)
     assert checkpoint_of(agent("ppo")).vision.who == "critic"

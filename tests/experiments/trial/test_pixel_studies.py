@@ -9,7 +9,7 @@ from imageio_ffmpeg import count_frames_and_secs
 from warmstart.agents.checkpoints.loading import load_checkpoint
 from warmstart.agents.encoders.encoder import load_encoder
 from warmstart.agents.evaluation import evaluate
-from warmstart.agents.observing.base import ENCODER_FILE, FrozenVision, StackedVision
+from warmstart.agents.observing.base import ENCODER_FILE, EncodedFrames, StackedFrames
 from warmstart.core.documents import parse_yaml
 from warmstart.core.errors import WarmstartError
 from warmstart.experiments.run.run import conclude, plan, prepare
@@ -103,12 +103,12 @@ def test_a_tiny_study_runs_to_its_report(made, tmp_path):
     assert "The arm absent is left out" in html
 
     frozen = load_checkpoint(folder["frozen"] / "checkpoint")
-    assert isinstance(frozen.vision, FrozenVision)
+    assert isinstance(frozen.vision, EncodedFrames)
     assert load_encoder(folder["frozen"] / "checkpoint" / ENCODER_FILE).hash == frozen.vision.encoder.hash
     source, warm = (load_checkpoint(folder[name] / "checkpoint") for name in ("source", "warm"))
     assert warm.vision.encoder.hash == source.vision.encoder.hash, "the encoder came along"
     cnn = load_checkpoint(folder["cnn"] / "checkpoint")
-    assert cnn.vision == StackedVision(2)
+    assert cnn.vision == StackedFrames(2)
     for checkpoint in (frozen, cnn):  # a checkpoint acts by itself, in the task as it is
         assert evaluate(checkpoint.policy(), TASK, episodes=2).lengths.min() > 1
 

@@ -9,7 +9,7 @@ from warmstart.agents.checkpoints.checkpoint import save_checkpoint
 from warmstart.agents.checkpoints.loading import load_checkpoint
 from warmstart.agents.encoders.config import EncoderConfig
 from warmstart.agents.encoders.encoder import make_encoder
-from warmstart.agents.observing.base import FrozenVision, StackedVision
+from warmstart.agents.observing.base import EncodedFrames, StackedFrames
 from warmstart.core.errors import WarmstartError
 from warmstart.envs.sb3 import as_sb3
 from warmstart.envs.tasks.task import Task
@@ -74,19 +74,19 @@ def _checkpoint(path, vision, obs):
 def _frozen():
     encoder = make_encoder(EncoderConfig("nature_cnn", features=8, frames=3, input_size=48), (32, 32))
     encoder.fit(source_frames(TASK, 10, 5, np.random.default_rng(0))[0].draw(encoder.config.fit_frames, 0))
-    return FrozenVision(encoder)
+    return EncodedFrames(encoder)
 
 
 @pytest.mark.parametrize("kind", ["state", "frozen", "frozen and state", "stacked"])
 def test_policies_of_every_kind_act_as_in_their_own_task(tmp_path, kind):
-    vision = {"state": None, "stacked": StackedVision(2)}.get(kind, _frozen() if "frozen" in kind else None)
+    vision = {"state": None, "stacked": StackedFrames(2)}.get(kind, _frozen() if "frozen" in kind else None)
     obs = "pixels+state" if kind == "frozen and state" else "pixels"
     checkpoint = _checkpoint(tmp_path / "agent", vision, obs)
     found, _ = source_frames(TASK, 30, 3, np.random.default_rng(0), checkpoint=checkpoint, random_share=0.0)
     assert found.starts[1:].any(), "episodes end while it looks"
     policy = checkpoint.policy()
     own = make_vec(TASK.with_options(obs=obs) if vision else "InvertedPendulum-v5", 3, n_threads=1)
-    env = policy.seeing(own)
+    env = policy.wrap(own)
     observations, _ = env.reset(seed=int(np.random.default_rng(0).integers(2**31)))
     acted = [[], [], []]
     for _ in range(30):

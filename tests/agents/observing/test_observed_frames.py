@@ -12,10 +12,10 @@ from warmstart.agents.checkpoints.loading import load_checkpoint
 from warmstart.agents.checkpoints.policy import Policy
 from warmstart.agents.encoders.encoder import EncoderConfig, make_encoder
 from warmstart.agents.evaluation import evaluate
-from warmstart.agents.extractors.seams import vision_seams
-from warmstart.agents.observing.base import ENCODER_FILE, FrozenVision, StackedVision
+from warmstart.agents.extractors.seams import encoder_seams
+from warmstart.agents.observing.base import ENCODER_FILE, EncodedFrames, StackedFrames
 from warmstart.agents.settings.config import PPOConfig, SACConfig
-from warmstart.agents.settings.vision import VisionConfig
+from warmstart.agents.settings.encoder_training import EncoderTraining
 from warmstart.core.errors import WarmstartError
 from warmstart.envs.vector import make_vec
 
@@ -49,7 +49,7 @@ def fitted(task, **settings):
     ],
 )
 def test_ppo_learns_from_features_in_any_environment(task, tmp_path):
-    vision = FrozenVision(fitted(task))
+    vision = EncodedFrames(fitted(task))
     env = make_training_env(PPO, task, 0, vision=vision)
     state = 4 if "state" in task else 0
     assert env.observation_space.shape == (2 * 6 + state,)
@@ -68,7 +68,7 @@ def test_ppo_learns_from_features_in_any_environment(task, tmp_path):
 def test_the_replay_buffer_of_sac_holds_features():
     task = "InvertedPendulum-v5:obs=pixels,size=24"
     config = SACConfig(n_envs=2, buffer_size=64, learning_starts=16, batch_size=8, net_arch=(8,))
-    env = make_training_env(config, task, 0, vision=FrozenVision(fitted(task, frames=3)))
+    env = make_training_env(config, task, 0, vision=EncodedFrames(fitted(task, frames=3)))
     model = build_agent(config, env, 0).learn(40)
     assert model.replay_buffer.observations.shape == (32, 2, 24)
     assert model.replay_buffer.observations.dtype == np.float32
@@ -78,23 +78,23 @@ def test_the_replay_buffer_of_sac_holds_features():
 def test_stacks_reach_a_trained_encoder_and_come_back_from_a_checkpoint(tmp_path):
     task = "InvertedPendulum-v5:obs=pixels+state,size=24"
     encoder = make_encoder(EncoderConfig(architecture="drq", features=6), (24, 24))
-    env = make_training_env(PPO, task, 0, vision=StackedVision(2))
+    env = make_training_env(PPO, task, 0, vision=StackedFrames(2))
     assert env.observation_space["pixels"].shape == (6, 24, 24)
-    settings = VisionConfig(encoder="drq:features=6", train="fine_tuned")
-    model = build_agent(PPO, env, 0, seams=vision_seams(settings, encoder, "ppo", env.observation_space))
+    settings = EncoderTraining(encoder="drq:features=6", train="fine_tuned")
+    model = build_agent(PPO, env, 0, seams=encoder_seams(settings, encoder, "ppo", env.observation_space))
     assert env.norm_obs_keys == ["state"], "images aren't standardised, the state is"
     model.learn(32)
     path = save_checkpoint(model, tmp_path / "agent", task=task)
     assert not (path / ENCODER_FILE).exists()
     loaded = load_checkpoint(path)
-    assert loaded.vision == StackedVision(2)
+    assert loaded.vision == StackedFrames(2)
     assert evaluate(loaded.policy(), task, episodes=2).lengths.min() > 0
 
 
 @pytest.mark.usefixtures("opengl")
 def test_a_checkpoint_without_its_encoder_is_refused(tmp_path):
     task = "InvertedPendulum-v5:obs=pixels,size=24"
-    env = make_training_env(PPO, task, 0, vision=FrozenVision(fitted(task)))
+    env = make_training_env(PPO, task, 0, vision=EncodedFrames(fitted(task)))
     path = save_checkpoint(build_agent(PPO, env, 0), tmp_path / "agent", task=task)
     assert json.loads((path / "checkpoint.json").read_text())["vision"]["kind"] == "frozen"
     fitted(task, seed=5).save(path / ENCODER_FILE)
@@ -116,4 +116,4 @@ def test_a_checkpoint_without_its_encoder_is_refused(tmp_path):
 )
 def test_settings_that_contradict_one_another_are_refused(settings, message):
     with pytest.raises(WarmstartError, match=message):
-        VisionConfig(**settings)
+        EncoderTraining(**settings)

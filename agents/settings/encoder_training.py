@@ -13,7 +13,7 @@ Training = Literal["frozen", "fine_tuned", "staged"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class VisionConfig:
+class EncoderTraining:
     """An encoder and what becomes of it in training."""
 
     encoder: str = "nature_cnn"

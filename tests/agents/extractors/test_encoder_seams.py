@@ -16,11 +16,11 @@ from warmstart.agents.encoders.config import EncoderConfig
 from warmstart.agents.encoders.encoder import Encoder, make_encoder
 from warmstart.agents.extractors.extractor import EncoderExtractor
 from warmstart.agents.extractors.policies import SACEncoderPolicy, TD3EncoderPolicy
-from warmstart.agents.extractors.seams import BACKBONE, extractors, merge, vision_seams
+from warmstart.agents.extractors.seams import BACKBONE, encoder_seams, extractors, merge
 from warmstart.agents.extractors.stacks import repeated
 from warmstart.agents.observing.frames import StackedVectorEnv
 from warmstart.agents.settings.config import PPOConfig, SACConfig, TD3Config
-from warmstart.agents.settings.vision import VisionConfig
+from warmstart.agents.settings.encoder_training import EncoderTraining
 from warmstart.core.errors import WarmstartError
 from warmstart.envs.sb3 import as_sb3
 from warmstart.envs.vector import make_vec
@@ -46,8 +46,8 @@ def encoder(**options: Any) -> Encoder:
 
 def build(algorithm: str, with_state: bool = False, other: Seams | None = None, **settings: Any) -> Any:
     env = pixel_env(with_state)
-    config = VisionConfig(encoder="tiny:seed=5,features=6", **{"train": "fine_tuned", **settings})
-    seams = vision_seams(config, encoder(), algorithm, env.observation_space)
+    config = EncoderTraining(encoder="tiny:seed=5,features=6", **{"train": "fine_tuned", **settings})
+    seams = encoder_seams(config, encoder(), algorithm, env.observation_space)
     return build_agent(CONFIGS[algorithm], env, 0, "cpu", seams if other is None else merge(seams, other))
 
 
@@ -148,36 +148,36 @@ def test_adapters_train_in_place_of_the_convolutions(algorithm: str) -> None:
 
 
 def test_frozen_vision_puts_nothing_in() -> None:
-    seams = vision_seams(VisionConfig(encoder="tiny"), None, "ppo", spaces.Box(-1, 1, (4,), np.float32))
+    seams = encoder_seams(EncoderTraining(encoder="tiny"), None, "ppo", spaces.Box(-1, 1, (4,), np.float32))
     assert seams == Seams()
 
 
 def test_without_weights_the_encoder_is_drawn_from_its_seed() -> None:
     env = pixel_env()
-    config = VisionConfig(encoder="tiny:seed=5,features=6", train="fine_tuned")
+    config = EncoderTraining(encoder="tiny:seed=5,features=6", train="fine_tuned")
     model = build_agent(
-        CONFIGS["ppo"], env, 0, "cpu", vision_seams(config, None, "ppo", env.observation_space)
+        CONFIGS["ppo"], env, 0, "cpu", encoder_seams(config, None, "ppo", env.observation_space)
     )
     expected = encoder().backbone.network.state_dict()["features.4.weight"]
     assert torch.equal(backbone_of(model).state_dict()["network.features.4.weight"], expected)
 
 
 def test_what_does_not_fit_is_refused() -> None:
-    config = VisionConfig(encoder="tiny", train="fine_tuned")
+    config = EncoderTraining(encoder="tiny", train="fine_tuned")
     image = spaces.Box(0, 255, (6, SIZE, SIZE), np.uint8)
     with pytest.raises(WarmstartError, match="dqn is not supported"):
-        vision_seams(config, encoder(), "dqn", image)
+        encoder_seams(config, encoder(), "dqn", image)
     with pytest.raises(WarmstartError, match="shape"):
-        vision_seams(config, encoder(), "ppo", spaces.Box(0, 255, (6, 30, 30), np.uint8))
+        encoder_seams(config, encoder(), "ppo", spaces.Box(0, 255, (6, 30, 30), np.uint8))
     with pytest.raises(WarmstartError, match="needs its weights"):
-        vision_seams(VisionConfig(encoder="tiny:weights=w.pth", train="fine_tuned"), None, "ppo", image)
+        encoder_seams(EncoderTraining(encoder="tiny:weights=w.pth", train="fine_tuned"), None, "ppo", image)
     with pytest.raises(WarmstartError, match="normalize_images"):
         build("ppo", other=Seams(policy_kwargs={"normalize_images": True}))
 
 
 def test_scaling_twice_is_noticed_when_the_agent_is_built() -> None:
-    seams = vision_seams(
-        VisionConfig(encoder="tiny", train="fine_tuned"), encoder(), "ppo", pixel_env().observation_space
+    seams = encoder_seams(
+        EncoderTraining(encoder="tiny", train="fine_tuned"), encoder(), "ppo", pixel_env().observation_space
     )
     kwargs = {name: value for name, value in seams.policy_kwargs.items() if name != "normalize_images"}
     with pytest.raises(WarmstartError, match="normalize_images=False"):
@@ -239,18 +239,18 @@ def test_a_methods_seams_come_on_top(algorithm: str) -> None:
 
 
 def test_a_readout_of_an_encoder_that_trains_is_refused() -> None:
-    config = VisionConfig(encoder="nature_cnn:readout=average", train="fine_tuned")
+    config = EncoderTraining(encoder="nature_cnn:readout=average", train="fine_tuned")
     space = spaces.Box(0, 255, (6, 84, 84), np.uint8)
     with pytest.raises(WarmstartError, match="readout=average is about frozen encoders"):
-        vision_seams(config, None, "ppo", space)
+        encoder_seams(config, None, "ppo", space)
 
 
 @pytest.mark.usefixtures("opengl")
 def test_a_simulated_task_is_learned_from_stacks() -> None:
     frames = make_vec("InvertedPendulum-v5:obs=pixels+state,size=24", 2, n_threads=1)
     env = as_sb3(StackedVectorEnv(frames, 2))
-    config = VisionConfig(encoder="tiny", train="fine_tuned", random_shift=2)
-    seams = vision_seams(config, None, "sac", env.observation_space)
+    config = EncoderTraining(encoder="tiny", train="fine_tuned", random_shift=2)
+    seams = encoder_seams(config, None, "sac", env.observation_space)
     model = build_agent(CONFIGS["sac"], env, 0, "cpu", seams)
     before = tensors(model)
     model.learn(30)
