@@ -3,7 +3,7 @@
 import random
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import replace
 from typing import Any
 
@@ -119,12 +119,9 @@ def evaluate(
         deterministic: Whether a ``Policy`` takes its mean action.
         n_threads: Threads that simulate.
     """
-    with generators_kept():
-        evaluator = Evaluator(Task.parse(task) if isinstance(task, str) else task, episodes, seed, n_threads)
-        try:
-            return evaluator.run(policy, deterministic=deterministic)
-        finally:
-            evaluator.close()
+    parsed = Task.parse(task) if isinstance(task, str) else task
+    with generators_kept(), closing(Evaluator(parsed, episodes, seed, n_threads)) as evaluator:
+        return evaluator.run(policy, deterministic=deterministic)
 
 
 class EvaluationCallback(BaseCallback):

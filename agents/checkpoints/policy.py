@@ -42,7 +42,7 @@ class Policy:
         return cls(model.policy, None if env is None else read(env), env_attribute(env, "vision"))
 
     def wrap(self, env: VectorEnv[Any, Any, Any]) -> VectorEnv[Any, Any, Any]:
-        """An environment as this policy observes it: frames become features, or stacks of frames."""
+        """A task's environments as this policy observes them: frames become features, or stacks of frames."""
         return env if self.vision is None else self.vision.wrap(env)
 
     @property

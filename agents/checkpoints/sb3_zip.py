@@ -42,9 +42,10 @@ SIGNATURES = {
 """Fields of a zip's ``data`` by which its algorithm is known."""
 
 
+BUILTINS = ("dict", "list", "tuple", "set", "bytearray", "bytes", "slice", "object")
 NORMALIZER_GLOBALS: dict[str, tuple[str, ...]] = {
-    "builtins": ("dict", "list", "tuple", "set", "bytearray", "bytes", "slice", "object"),
-    "__builtin__": ("dict", "list", "tuple", "set", "bytearray", "bytes", "slice", "object"),
+    "builtins": BUILTINS,
+    "__builtin__": BUILTINS,
     "collections": ("OrderedDict",),
     "copyreg": ("_reconstructor",),
     "copy_reg": ("_reconstructor",),

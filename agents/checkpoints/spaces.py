@@ -62,7 +62,7 @@ def space_from_json(values: Settings) -> spaces.Space[Any]:
 
 def bound_to_json(bound: NDArray[Any]) -> Any:
     """A Box's bound: one number where all are equal, else one per element in C order."""
-    numbers = [_number(value) for value in bound.ravel().tolist()]
+    numbers = [value if math.isfinite(value) else str(value) for value in bound.ravel().tolist()]
     return numbers[0] if numbers and all(n == numbers[0] for n in numbers) else numbers
 
 
@@ -71,7 +71,3 @@ def bound_from_json(value: Any, shape: tuple[int, ...], dtype: Any) -> NDArray[A
     if isinstance(value, list):
         return np.array([float(v) for v in value], np.float64).reshape(shape).astype(dtype)
     return np.full(shape, float(value)).astype(dtype)
-
-
-def _number(value: float) -> float | str:
-    return value if math.isfinite(value) else ("inf" if value > 0 else "-inf")

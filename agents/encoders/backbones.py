@@ -43,7 +43,7 @@ class Backbone(nn.Module):
         name: Name of its kind.
         tap: Module of ``network`` whose output is used; empty: the network's own.
         network: The full network; what comes after the tap is removed from it where ``ordered``.
-        ordered: See `BackboneKind`.
+        ordered: Whether its children run one after the other up to the tap.
 
     Attributes:
         beyond: Names of the full network's tensors that were removed.

@@ -2,7 +2,7 @@
 
 Convolutions get packed weights with batch normalisation and ReLU folded in, pooling becomes elementwise
 maxima, and linear layers use oneDNN's matrix product, which is two to three times as fast as torch's own for
-few rows. May import agents.
+few rows.
 """
 
 from typing import Any, cast

@@ -70,7 +70,7 @@ def adapt(network: nn.Module, rank: int) -> None:
 
     Args:
         network: Its tensors keep their names.
-        rank: See `AdaptedConv2d`.
+        rank: Channels between an adapter's two convolutions.
 
     Raises:
         WarmstartError: There is no plain convolution.

@@ -21,7 +21,7 @@ from warmstart.core.errors import WarmstartError
 
 
 class _EncoderActor(BasePolicy):
-    """Mixin before SB3's actors: sees the critic's maps, through a trunk of its own, and can't train them."""
+    """Mixin before SB3's actors: reads the critic's maps through a trunk of its own and can't train them."""
 
     features_extractor: EncoderExtractor
 
@@ -43,12 +43,10 @@ class _EncoderActor(BasePolicy):
                 yield name, parameter
 
 
-class _SACActor(_EncoderActor, sac.Actor):
-    features_extractor: EncoderExtractor
+class _SACActor(_EncoderActor, sac.Actor): ...
 
 
-class _TD3Actor(_EncoderActor, td3.Actor):
-    features_extractor: EncoderExtractor
+class _TD3Actor(_EncoderActor, td3.Actor): ...
 
 
 class _EncoderCritic(ContinuousCritic):

@@ -1,6 +1,5 @@
 """What an encoder that trains puts into an agent: its extractor, its weights, its learning rate."""
 
-from collections.abc import Callable
 from typing import Any
 
 from gymnasium import spaces
@@ -101,7 +100,7 @@ def extractors(policy: nn.Module) -> list[EncoderExtractor]:
 
 
 def merge(first: Seams, second: Seams) -> Seams:
-    """Both seams in one agent, such as those of its way of seeing and of its transfer method.
+    """Both seams in one agent, such as those of its encoder and of its transfer method.
 
     Args:
         first: Initialises first; its rules give way where both decide a parameter.
@@ -121,25 +120,18 @@ def merge(first: Seams, second: Seams) -> Seams:
             f"Two seams of one agent say who acts: {type(first.experience).__name__} and "
             f"{type(second.experience).__name__}. Leave one of them out."
         )
+    steps = [seams.initialise for seams in (first, second) if seams.initialise is not None]
     rules = [seams.trainability for seams in (first, second) if seams.trainability is not None]
+
+    def initialise(model: BaseAlgorithm) -> None:
+        for step in steps:
+            step(model)
+
     return Seams(
-        initialise=_in_order(first.initialise, second.initialise),
+        initialise=initialise if steps else None,
         policy_kwargs={**first.policy_kwargs, **second.policy_kwargs},
         trainability=rules[0].then(rules[1]) if len(rules) == 2 else next(iter(rules), None),
         loss_terms=first.loss_terms + second.loss_terms,
         experience=first.experience or second.experience,
         feedback=first.feedback + second.feedback,
     )
-
-
-Initialise = Callable[[BaseAlgorithm], None]
-
-
-def _in_order(first: Initialise | None, second: Initialise | None) -> Initialise | None:
-    steps = [step for step in (first, second) if step is not None]
-
-    def initialise(model: BaseAlgorithm) -> None:
-        for step in steps:
-            step(model)
-
-    return initialise if steps else None

@@ -91,7 +91,7 @@ class EncodedVectorEnv(FrameHistoryEnv):
     features alone for one; then the state where the task shows it.
 
     Args:
-        env: See `FrameHistoryEnv`.
+        env: Observes colour frames, with the state beside them or without; resets in the same step.
         encode: Frames (n, height, width, 3), uint8, to features (n, n_features), float32.
         n_features: Features of one frame.
         frames: Frames that are looked back on, the newest included.
@@ -146,7 +146,7 @@ class StackedVectorEnv(FrameHistoryEnv):
     networks take them; or a dict of these under ``pixels`` and of the state under ``state``.
 
     Args:
-        env: See `FrameHistoryEnv`.
+        env: Observes colour frames, with the state beside them or without; resets in the same step.
         frames: Frames that are looked back on, the newest included.
     """
 
