@@ -61,7 +61,7 @@ class ChunkEncoder:
         self.backbone = copy.deepcopy(encoder.backbone).cpu()
         self.readout = copy.deepcopy(encoder.readout).cpu()
         self.linear: PackedLinear | None = None
-        self.places: torch.Tensor | None = None
+        self.positions: torch.Tensor | None = None
         self.columns = encoder.n_features
         plain = self.backbone.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         try:
@@ -80,10 +80,10 @@ class ChunkEncoder:
             pack(network, self.dtype)
         network.to(self.dtype)
         if isinstance(self.readout, LinearReadout):
-            weight, self.places = self.readout.weight, live_places(self.readout)
-            if self.places is not None:
+            weight, self.positions = self.readout.weight, live_positions(self.readout)
+            if self.positions is not None:
                 channels = self.readout.shape[0]
-                weight = weight.view(len(weight), -1, channels)[:, self.places].flatten(1)
+                weight = weight.view(len(weight), -1, channels)[:, self.positions].flatten(1)
             self.linear, self.columns = PackedLinear(weight, self.readout.offset, GROUP), weight.shape[1]
             self.linear(torch.zeros(GROUP, self.columns))
         self.rows(torch.zeros(CHUNK, *encoder.frame_shape, dtype=torch.uint8))
@@ -100,12 +100,12 @@ class ChunkEncoder:
         maps = self.backbone(self.preprocessing(frames).to(self.dtype))
         if self.linear is None:
             return self.readout(maps)  # type: ignore[no-any-return]
-        if self.places is None:
+        if self.positions is None:
             return rows_of(maps)
-        return maps.permute(0, 2, 3, 1).flatten(1, 2).index_select(1, self.places).flatten(1)  # type: ignore[no-any-return]
+        return maps.permute(0, 2, 3, 1).flatten(1, 2).index_select(1, self.positions).flatten(1)  # type: ignore[no-any-return]
 
 
-def live_places(readout: LinearReadout) -> torch.Tensor | None:
+def live_positions(readout: LinearReadout) -> torch.Tensor | None:
     """Positions of a map that a readout takes anything from, where it leaves out a tenth at least.
 
     What never moved in the frames of the fit has no weight in principal components.

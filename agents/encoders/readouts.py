@@ -222,8 +222,8 @@ class SpatialSoftmax(StandardisedReadout):
 
     @override
     def numbers(self, maps: torch.Tensor) -> torch.Tensor:
-        places = maps.permute(0, 2, 3, 1).flatten(1, 2)  # (n, height * width, channels)
-        weights = (places / (self.channel_std * self.TEMPERATURE)).softmax(1)  # it doesn't see the mean
+        positions = maps.permute(0, 2, 3, 1).flatten(1, 2)  # (n, height * width, channels)
+        weights = (positions / (self.channel_std * self.TEMPERATURE)).softmax(1)  # their mean has no effect
         return (self.grid @ weights).transpose(1, 2).flatten(1)
 
     def _fit(self, maps: torch.Tensor) -> None:

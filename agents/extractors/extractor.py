@@ -193,7 +193,7 @@ class EncoderExtractor(BaseFeaturesExtractor):
         return features  # type: ignore[no-any-return]
 
     def _refuse_scaled(self, pixels: torch.Tensor) -> None:
-        """Raise where somebody scaled the frames; looks until it has seen one that isn't black."""
+        """Raise where somebody scaled the frames; checks until a frame isn't black."""
         if self._unscaled or not len(pixels):
             return
         first = pixels[0]

@@ -118,7 +118,7 @@ class SACEncoderPolicy(_EncoderPolicy, sac.SACPolicy):
     """SB3's policy of SAC with one encoder for actor and critic, trained by the critic's loss alone.
 
     As in DrQ-v2 (2107.09645), actor and critic have a trunk each. The target critic has an encoder of its
-    own, which follows by polyak averaging as in DrQ (2004.13649), and sees shifted frames as the others do.
+    own, which follows by polyak averaging as in DrQ (2004.13649), and gets shifted frames as the others do.
     The constructor takes what SB3's takes, but for ``share_features_extractor``; images are always left
     unscaled.
     """

@@ -28,7 +28,7 @@ def encoder_seams(
     `build_agent` picks the policy class: SAC and TD3 train the encoder by the critic's loss alone.
 
     Args:
-        config: How the agent sees.
+        config: The encoder and what becomes of it.
         encoder: The weights it starts from; ``None`` draws those of ``config.encoder`` from its seed.
         algorithm: ``ppo``, ``sac`` or ``td3``.
         observation_space: What `StackedFrames` makes of the task's observations.

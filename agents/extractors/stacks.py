@@ -25,8 +25,8 @@ def image_space(space: spaces.Space[Any]) -> tuple[spaces.Box, spaces.Space[Any]
     expected = "Expected stacks of frames, uint8 from 0 to 255 of shape (3 * frames, height, width)"
     if not isinstance(image, spaces.Box) or not is_image_space(image):
         raise WarmstartError(
-            f"{expected}, or a dict of them under pixels and of the state under state, found {space}: see "
-            "by StackedFrames, and leave images unscaled."
+            f"{expected}, or a dict of them under pixels and of the state under state, found {space}: wrap "
+            "the environment by StackedFrames, and leave images unscaled."
         )
     channels, height, width = image.shape
     if channels % COLOURS:

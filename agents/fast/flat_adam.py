@@ -1,7 +1,7 @@
 """Adam over all parameters at once, with torch's own state and bit for bit torch's own results.
 
 torch's Adam on a CPU takes some nine small operations per parameter. Here the parameters and their moments
-are views into four flat tensors, so that the nine operations are done once; every element sees the same
+are views into four flat tensors, so that the nine operations are done once; every element undergoes the same
 operations in the same order.
 """
 

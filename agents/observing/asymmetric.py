@@ -24,7 +24,7 @@ from warmstart.envs.sb3 import env_attribute
 
 
 class PolicyExtractor(BaseFeaturesExtractor):
-    """The part of a privileged observation that the actor may see, as it is. Shape: (n, d)."""
+    """The part of a privileged observation that the actor may read, as it is. Shape: (n, d)."""
 
     def __init__(self, observation_space: spaces.Dict) -> None:
         super().__init__(observation_space, spaces.flatdim(observation_space[POLICY]))
@@ -108,7 +108,7 @@ class _AsymmetricPolicy(BasePolicy):
         super().__init__(observation_space, action_space, lr_schedule, **kwargs)
 
     def make_actor(self, features_extractor: BaseFeaturesExtractor | None = None) -> Any:
-        """Make an actor that reads what it may see, whatever extractor it is given."""
+        """Make an actor that reads what it may, whatever extractor it is given."""
         del features_extractor
         assert isinstance(self.observation_space, spaces.Dict)
         own = PolicyExtractor(self.observation_space)
@@ -149,8 +149,8 @@ def check_asymmetric(policy: type[BasePolicy], space: spaces.Space[Any], kwargs:
     """Raise where an asymmetric policy can't be built."""
     if not is_privileged(space):
         raise WarmstartError(
-            f"{policy.__name__} takes observations with the keys policy and privileged, found {space}: see "
-            "the environment through PrivilegedObservation."
+            f"{policy.__name__} takes observations with the keys policy and privileged, found {space}: wrap "
+            "the environment by PrivilegedObservation."
         )
     if kwargs.get("share_features_extractor"):
         raise WarmstartError(

@@ -52,7 +52,7 @@ class FrameHistoryEnv(ObservationWrapper):
         raise NotImplementedError(f"{type(self).__name__} has no _items(frames).")
 
     def _joined(self, past: Array, state: Array | None) -> Any:
-        """Observations from histories (n, frames, *item) and, if it is seen, the state (n, k)."""
+        """Observations from histories (n, frames, *item) and, where there is one, the state (n, k)."""
         raise NotImplementedError(f"{type(self).__name__} has no _joined(past, state).")
 
     @override

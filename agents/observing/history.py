@@ -39,7 +39,7 @@ class ObservationHistory(Observing):
     frames: Count = 8
     """Observations, the newest included."""
     actions: bool = True
-    """Whether the ``frames - 1`` actions between them are seen, too."""
+    """Whether the ``frames - 1`` actions between them are observed, too."""
 
     def __post_init__(self) -> None:
         check(self)
@@ -59,10 +59,10 @@ class HistoryEnv(ObservationWrapper):
     Args:
         env: Observes vectors; resets in the same step.
         frames: Observations, the newest included.
-        actions: Whether actions are seen, too.
+        actions: Whether actions are observed, too.
 
     Raises:
-        WarmstartError: Observations (or actions that are seen) aren't vectors.
+        WarmstartError: Observations (or actions that are observed) aren't vectors.
     """
 
     def __init__(self, env: VectorEnv[Any, Any, Any], frames: int, actions: bool) -> None:

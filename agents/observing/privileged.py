@@ -31,7 +31,7 @@ Array = NDArray[Any]
 Floats = NDArray[np.float64]
 Who = Literal["critic", "both"]
 POLICY, PRIVILEGED = "policy", "privileged"
-"""Keys of an observation: what everyone may see, and what only the simulator knows."""
+"""Keys of an observation: what everyone may read, and what only the simulator knows."""
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ class PrivilegedObservation(Observing):
 
     The context is in physical units, whose sizes differ much: let the agent standardise its observations
     (``normalize_obs=True``). Where an environment doesn't tell it (a reality), a critic's is filled with
-    ``nominal``, which the actor never sees.
+    ``nominal``, which the actor never reads.
 
     Raises:
         WarmstartError: ``who`` is something else, or names and nominal values differ in number.
@@ -140,7 +140,7 @@ class PrivilegedEnv(ObservationWrapper):
 
     @property
     def observation_layout(self) -> Layout:
-        """Names of what the actor may see, then the physical parameters."""
+        """Names of what the actor may read, then the physical parameters."""
         seen: Layout | None = getattr(self.env, "observation_layout", None)
         if seen is None:
             seen = generic_layout(self.env.single_observation_space, "obs")
@@ -174,8 +174,8 @@ class PrivilegedEnv(ObservationWrapper):
             told = self._known.context_values()
             if told.shape[1] != self._n_told:  # a context is about a parameter that none was about so far
                 self._n_told = told.shape[1]
-                places = {name: place for place, name in enumerate(self._known.context_names)}
-                pairs = [(i, places[name]) for i, name in enumerate(self.vision.names) if name in places]
+                columns = {name: column for column, name in enumerate(self._known.context_names)}
+                pairs = [(i, columns[name]) for i, name in enumerate(self.vision.names) if name in columns]
                 self._varying, self._source = np.array(pairs, dtype=np.intp).reshape(-1, 2).T
             found[:, self._varying] = told[:, self._source]
         return found

@@ -19,7 +19,7 @@ def read_observing(values: Settings, directory: Path) -> Observing:
     """Make what a checkpoint's metadata describe.
 
     Args:
-        values: What `Observing.to_json` gave.
+        values: What `Observing.to_json` returned.
         directory: The checkpoint.
 
     Raises:
@@ -30,7 +30,7 @@ def read_observing(values: Settings, directory: Path) -> Observing:
     path = directory / ENCODER_FILE
     if not path.is_file():
         raise WarmstartError(
-            f"{directory} is not complete: its agent sees by an encoder, but {path} is missing."
+            f"{directory} is not complete: its agent observes by an encoder, but {path} is missing."
         )
     encoder = load_encoder(path)
     if encoder.hash != values["encoder"]:

@@ -1,4 +1,4 @@
-"""How an agent sees, as settings: which encoder, frozen or trained, and how. Imports no torch."""
+"""An agent's encoder, as settings: which one, frozen or trained, and how. Imports no torch."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field

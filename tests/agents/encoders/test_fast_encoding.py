@@ -17,7 +17,7 @@ from warmstart.agents.encoders.fast_encoding import (
     TOLERANCE,
     FastEncoder,
     feature_error,
-    live_places,
+    live_positions,
     native_bfloat16,
 )
 from warmstart.agents.encoders.packed import PositiveMaxPool
@@ -107,20 +107,20 @@ def test_results_are_not_overwritten_by_the_next_call() -> None:
     assert np.array_equal(first, kept)
 
 
-def test_places_where_nothing_moved_are_left_out() -> None:
+def test_positions_where_nothing_moved_are_left_out() -> None:
     frames = np.repeat(blobs(1), 24, 0)
     frames[:, :16, :16] = blobs(24, seed=3)[:, :16, :16]
     encoder = encoder_of("drq:features=4", frames)
     readout = encoder.readout
     assert isinstance(readout, LinearReadout)
-    places = live_places(readout)
-    assert places is not None
-    assert len(places) < 0.3 * readout.shape[1] * readout.shape[2]
+    positions = live_positions(readout)
+    assert positions is not None
+    assert len(positions) < 0.3 * readout.shape[1] * readout.shape[2]
     assert feature_error(encoder, frames, "float32") < 1e-4
     assert feature_error(encoder, FRAMES, "float32") < 1e-3  # where all of it moves
     everywhere = encoder_of().readout
     assert isinstance(everywhere, LinearReadout)
-    assert live_places(everywhere) is None
+    assert live_positions(everywhere) is None
 
 
 def test_the_encoder_is_copied_and_left_as_it_is() -> None:
