@@ -175,7 +175,11 @@ def test_trials_repeat_bit_for_bit(made, tmp_path):
         ("batch_size: 8}", "batchsize: 8}", "Did you mean 'batch_size'"),
         ("batch_size: 8}", "seed: 8}", "seed can't be set in a study: it is the trial's"),
         ("batch_size: 8}", "random_share: 1}", "no policy yet that sees"),
-        (", unfreeze_at: 128", ", unfreeze_at: 128, random_shift: -1", "random_shift has to be at least 0"),
+        (
+            ", unfreeze_at: 128",
+            ", unfreeze_at: 128, random_shift: -1",
+            "random_shift: expected a number at least 0, found -1",
+        ),
         ("train: fine_tuned", "train: fine_tuned, unfreeze_at: 5", "unfreeze_at is about staged encoders"),
         ("fit_frames=64", "fit_frames=8", "expected fit_frames above 8, found 8"),
         (f"target: {TASK}@", f"target: {TASK},visuals=full@", "visuals=full, the source's visuals=lean"),
