@@ -38,7 +38,7 @@ def train_encoder(config: TrialConfig, directory: Path, recorder: Recorder) -> N
     settings = replace(settings, seed=config.seed, device=config.device)
     encoder, _ = trial_encoder(config, directory)
     looks = randomized_looks(vision_config(config.vision), config.seed)
-    sources = SourceTasks([Task.parse(config.task)], settings, looks=looks)
+    sources = SourceTasks([Task.parse(config.task)], settings, context_source=looks)
 
     def stage(_: str) -> Callable[[int, int], None]:
         return lambda *_: None  # only updates count

@@ -6,6 +6,7 @@ registered, and the ``Objective`` that it builds.
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
+from copy import deepcopy
 from dataclasses import dataclass
 from typing import ClassVar, TypeVar
 
@@ -29,6 +30,7 @@ class Objective(nn.Module, ABC):
     """A loss whose gradient trains a backbone; heads that only the loss needs come along.
 
     Args:
+        config: Its options.
         backbone: Inputs (n, 3, height, width) to maps (n, channels, height', width'). It is trained in place.
         prepare: What the backbone's inputs are made of frames with.
         data: Frames that will be learned from, for sizes and statistics.
@@ -36,17 +38,19 @@ class Objective(nn.Module, ABC):
 
     scale: torch.Tensor
 
-    def __init__(self, backbone: nn.Module, prepare: Prepare, data: FrameData) -> None:
+    def __init__(
+        self, config: "ObjectiveConfig", backbone: nn.Module, prepare: Prepare, data: FrameData
+    ) -> None:
         super().__init__()
-        self.backbone, self.prepare = backbone, prepare
+        self.config, self.backbone, self.prepare = config, backbone, prepare
         self.parts: dict[str, torch.Tensor] = {}
         """What else the last loss was made of or tells, by name; scalars."""
         self.dtype = torch.float32
         """What convolutions are computed in; everything else is in float32."""
         images = prepare(sample_frames(data, _EXAMPLES))
         self.input_size: tuple[int, int] = (images.shape[2], images.shape[3])
-        with torch.no_grad(), _evaluating(backbone):
-            maps = backbone(images)
+        with torch.no_grad():
+            maps = deepcopy(backbone).eval()(images)  # a copy: the statistics of batches stay as they are
         self.map_shape: tuple[int, ...] = tuple(maps.shape[1:])
         self.register_buffer("scale", _RMS / maps.square().mean().sqrt().clamp_min(1e-6))
 
@@ -83,27 +87,15 @@ class Objective(nn.Module, ABC):
         """Follow what an optimizer's step did."""
 
 
-class _evaluating:  # noqa: N801 (a context manager)
-    """A module in evaluation mode for a while, so that looking at its shapes leaves its statistics alone."""
-
-    def __init__(self, module: nn.Module) -> None:
-        self.modes = {part: part.training for part in module.modules()}
-        self.module = module
-
-    def __enter__(self) -> None:
-        self.module.eval()
-
-    def __exit__(self, *error: object) -> None:
-        for part, mode in self.modes.items():
-            part.training = mode
-
-
 @dataclass(frozen=True, kw_only=True)
-class ObjectiveConfig(ABC):
+class ObjectiveConfig:
     """Options of an objective."""
 
     name: ClassVar[str] = ""
     """What it is called in settings."""
+
+    objective: ClassVar[type[Objective]]
+    """What the options are of."""
 
     fewest: ClassVar[int] = 1
     """Smallest batch that it can learn from."""
@@ -117,9 +109,9 @@ class ObjectiveConfig(ABC):
         """Steps from a window's first frame to each of those that a loss looks at."""
         return (0,)
 
-    @abstractmethod
     def build(self, backbone: nn.Module, prepare: Prepare, data: FrameData) -> Objective:
         """Make the objective; initial weights come from torch's global generator."""
+        return self.objective(self, backbone, prepare, data)
 
 
 Config = TypeVar("Config", bound=ObjectiveConfig)

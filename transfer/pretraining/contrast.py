@@ -21,43 +21,15 @@ from warmstart.transfer.pretraining.base import (
 )
 
 
-@register_objective
-@dataclass(frozen=True, kw_only=True)
-class TemporalContrastConfig(ObjectiveConfig):
-    """Augmented Temporal Contrast (ATC; Stooke et al., 2009.08319)."""
-
-    name: ClassVar[str] = "atc"
-    fewest: ClassVar[int] = 2
-
-    lag: Count = 1
-    """Steps from the anchor to its positive."""
-    shift: Natural = 4
-    """Pixels by which inputs are shifted at random; 0 for none."""
-    latent: Count = 128
-    """Size of the codes that are compared."""
-    hidden: Count = 512
-    """Width of the predictor's hidden layer."""
-    momentum: Fraction = 0.01
-    """Share of the encoder that the target takes over in each update."""
-
-    @property
-    @override
-    def offsets(self) -> tuple[int, ...]:
-        return (0, self.lag)
-
-    @override
-    def build(self, backbone: nn.Module, prepare: Prepare, data: FrameData) -> "TemporalContrast":
-        return TemporalContrast(self, backbone, prepare, data)
-
-
 class TemporalContrast(Objective):
-    """See ``TemporalContrastConfig``."""
+    """Compares the codes of frames with those that a slowly following copy makes of later ones."""
+
+    config: "TemporalContrastConfig"
 
     def __init__(
-        self, config: TemporalContrastConfig, backbone: nn.Module, prepare: Prepare, data: FrameData
+        self, config: "TemporalContrastConfig", backbone: nn.Module, prepare: Prepare, data: FrameData
     ) -> None:
-        super().__init__(backbone, prepare, data)
-        self.config = config
+        super().__init__(config, backbone, prepare, data)
         size = torch.Size(self.map_shape).numel()
         self.compress = nn.Sequential(nn.Flatten(), nn.Linear(size, config.latent))
         self.predict = mlp(config.latent, config.hidden, config.latent)
@@ -85,10 +57,35 @@ class TemporalContrast(Objective):
         self.parts = {"accuracy": (logits.detach().argmax(1) == own).float().mean()}
         return info_nce(logits)
 
-    @torch.no_grad()
+    @override
     def after_update(self) -> None:
-        """Let the target follow: an exponential moving average."""
         follow(self.target, self.online, self.config.momentum)
+
+
+@register_objective
+@dataclass(frozen=True, kw_only=True)
+class TemporalContrastConfig(ObjectiveConfig):
+    """Augmented Temporal Contrast (ATC; Stooke et al., 2009.08319)."""
+
+    name: ClassVar[str] = "atc"
+    objective: ClassVar[type[Objective]] = TemporalContrast
+    fewest: ClassVar[int] = 2
+
+    lag: Count = 1
+    """Steps from the anchor to its positive."""
+    shift: Natural = 4
+    """Pixels by which inputs are shifted at random; 0 for none."""
+    latent: Count = 128
+    """Size of the codes that are compared."""
+    hidden: Count = 512
+    """Width of the predictor's hidden layer."""
+    momentum: Fraction = 0.01
+    """Share of the encoder that the target takes over in each update."""
+
+    @property
+    @override
+    def offsets(self) -> tuple[int, ...]:
+        return (0, self.lag)
 
 
 def info_nce(logits: torch.Tensor) -> torch.Tensor:
@@ -102,6 +99,6 @@ def info_nce(logits: torch.Tensor) -> torch.Tensor:
 
 @torch.no_grad()
 def follow(target: nn.Module, source: nn.Module, share: float) -> None:
-    """Move a module's parameters towards another's; buffers are the target's own."""
+    """Move a module's parameters towards another's, a moving average; buffers are the target's own."""
     for mine, theirs in zip(target.parameters(), source.parameters(), strict=True):
         mine.lerp_(theirs, share)

@@ -21,46 +21,17 @@ from warmstart.transfer.pretraining.base import (
 )
 
 
-@register_objective
-@dataclass(frozen=True, kw_only=True)
-class InverseDynamicsConfig(ObjectiveConfig):
-    """Predict the action from the features of consecutive frames (Pathak et al., 1705.05363, equation 2).
-
-    With two frames the velocity before the action can't be seen, so by default there are three.
-    """
-
-    name: ClassVar[str] = "inverse_dynamics"
-
-    frames: Annotated[int, Bounds(2)] = 3
-    """Consecutive frames; the action is the one taken before the last."""
-    shift: Natural = 4
-    """Pixels by which inputs are shifted at random, those of a window alike; 0 for none."""
-    latent: Count = 128
-    """Size of each frame's code."""
-    hidden: Count = 256
-    """Width of the predictor's hidden layer."""
-
-    @property
-    @override
-    def offsets(self) -> tuple[int, ...]:
-        return tuple(range(self.frames))
-
-    @override
-    def build(self, backbone: nn.Module, prepare: Prepare, data: FrameData) -> "InverseDynamics":
-        return InverseDynamics(self, backbone, prepare, data)
-
-
 class InverseDynamics(Objective):
-    """See ``InverseDynamicsConfig``. A loss of 1 is that of predicting the mean action."""
+    """Predicts standardised actions; a loss of 1 is that of predicting the mean action."""
 
+    config: "InverseDynamicsConfig"
     mean: torch.Tensor
     std: torch.Tensor
 
     def __init__(
-        self, config: InverseDynamicsConfig, backbone: nn.Module, prepare: Prepare, data: FrameData
+        self, config: "InverseDynamicsConfig", backbone: nn.Module, prepare: Prepare, data: FrameData
     ) -> None:
-        super().__init__(backbone, prepare, data)
-        self.config = config
+        super().__init__(config, backbone, prepare, data)
         actions = data.actions.reshape(-1, data.actions.shape[2])
         if not np.isfinite(actions).any(axis=0).all():
             raise WarmstartError("inverse_dynamics: the frames come without the actions between them.")
@@ -85,3 +56,29 @@ class InverseDynamics(Objective):
         known = ~actions.isnan()
         loss: torch.Tensor = (predicted - actions)[known].square().mean()
         return loss
+
+
+@register_objective
+@dataclass(frozen=True, kw_only=True)
+class InverseDynamicsConfig(ObjectiveConfig):
+    """Predict the action from the features of consecutive frames (Pathak et al., 1705.05363, equation 2).
+
+    With two frames the velocity before the action can't be seen, so by default there are three.
+    """
+
+    name: ClassVar[str] = "inverse_dynamics"
+    objective: ClassVar[type[Objective]] = InverseDynamics
+
+    frames: Annotated[int, Bounds(2)] = 3
+    """Consecutive frames; the action is the one taken before the last."""
+    shift: Natural = 4
+    """Pixels by which inputs are shifted at random, those of a window alike; 0 for none."""
+    latent: Count = 128
+    """Size of each frame's code."""
+    hidden: Count = 256
+    """Width of the predictor's hidden layer."""
+
+    @property
+    @override
+    def offsets(self) -> tuple[int, ...]:
+        return tuple(range(self.frames))

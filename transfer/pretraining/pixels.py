@@ -57,13 +57,19 @@ class PixelObjective(Objective):
     mean_frame: torch.Tensor
     spread: torch.Tensor
 
-    def __init__(self, backbone: nn.Module, prepare: Prepare, data: FrameData, latent: int) -> None:
-        super().__init__(backbone, prepare, data)
+    def __init__(
+        self,
+        config: "AutoencoderConfig | MaskedConfig",
+        backbone: nn.Module,
+        prepare: Prepare,
+        data: FrameData,
+    ) -> None:
+        super().__init__(config, backbone, prepare, data)
         images = prepare(sample_frames(data, _STATISTICS_FRAMES)).double()
         mean = images.mean(0, keepdim=True)
         self.register_buffer("mean_frame", mean.float())
         self.register_buffer("spread", (images - mean).square().mean().sqrt().clamp_min(1e-6).float())
-        self.decoder = Decoder(self.map_shape, self.input_size, latent)
+        self.decoder = Decoder(self.map_shape, self.input_size, config.latent)
 
     def drawn(self, images: torch.Tensor) -> torch.Tensor:
         """What is drawn of the features of images."""
@@ -76,39 +82,49 @@ class PixelObjective(Objective):
         return (images - self.mean_frame) / self.spread
 
 
-@register_objective
-@dataclass(frozen=True, kw_only=True)
-class AutoencoderConfig(ObjectiveConfig):
-    """Draw a frame from its features, shifted at random (SAC+AE, 1910.01741, without its penalties)."""
-
-    name: ClassVar[str] = "autoencoder"
-
-    shift: Natural = 4
-    """Pixels by which inputs are shifted at random, what is drawn alike; 0 for none."""
-    latent: Count = 128
-    """Size of the code between the map and the decoder."""
-
-    @override
-    def build(self, backbone: nn.Module, prepare: Prepare, data: FrameData) -> "Autoencoder":
-        return Autoencoder(self, backbone, prepare, data)
-
-
 class Autoencoder(PixelObjective):
-    """See ``AutoencoderConfig``."""
+    """Draws whole frames."""
 
-    def __init__(
-        self, config: AutoencoderConfig, backbone: nn.Module, prepare: Prepare, data: FrameData
-    ) -> None:
-        super().__init__(backbone, prepare, data, config.latent)
-        self.config = config
+    config: "AutoencoderConfig"
 
     @override
     def loss(self, batch: FrameBatch, generator: torch.Generator) -> torch.Tensor:
         """Mean squared error of the deviation from the mean frame."""
         images = self.prepare(batch.frames[0])
         both = torch.cat((images, self.deviation(images)), 1)
-        seen, wanted = random_shift(both, self.config.shift, generator).chunk(2, 1)
-        loss: torch.Tensor = (self.drawn(seen) - wanted).square().mean()
+        shown, wanted = random_shift(both, self.config.shift, generator).chunk(2, 1)
+        loss: torch.Tensor = (self.drawn(shown) - wanted).square().mean()
+        return loss
+
+
+@register_objective
+@dataclass(frozen=True, kw_only=True)
+class AutoencoderConfig(ObjectiveConfig):
+    """Draw a frame from its features, shifted at random (SAC+AE, 1910.01741, without its penalties)."""
+
+    name: ClassVar[str] = "autoencoder"
+    objective: ClassVar[type[Objective]] = Autoencoder
+
+    shift: Natural = 4
+    """Pixels by which inputs are shifted at random, what is drawn alike; 0 for none."""
+    latent: Count = 128
+    """Size of the code between the map and the decoder."""
+
+
+class Masked(PixelObjective):
+    """Draws the hidden patches of frames."""
+
+    config: "MaskedConfig"
+
+    @override
+    def loss(self, batch: FrameBatch, generator: torch.Generator) -> torch.Tensor:
+        """Mean squared error of the deviation from the mean frame over hidden pixels (section 3)."""
+        images, config = self.prepare(batch.frames[0]), self.config
+        hidden = patch_masks(len(images), self.input_size, config.patch, config.fraction, generator)
+        hidden = hidden.to(images.device)
+        drawn = self.drawn(torch.where(hidden, self.mean_frame, images))
+        errors = (drawn - self.deviation(images)).square().mean(1, keepdim=True)
+        loss: torch.Tensor = errors[hidden].mean()
         return loss
 
 
@@ -121,6 +137,7 @@ class MaskedConfig(ObjectiveConfig):
     """
 
     name: ClassVar[str] = "masked"
+    objective: ClassVar[type[Objective]] = Masked
 
     patch: Count = 12
     """Side of a patch, in pixels of the backbone's input."""
@@ -128,31 +145,6 @@ class MaskedConfig(ObjectiveConfig):
     """Share of the patches that is hidden."""
     latent: Count = 128
     """Size of the code between the map and the decoder."""
-
-    @override
-    def build(self, backbone: nn.Module, prepare: Prepare, data: FrameData) -> "Masked":
-        return Masked(self, backbone, prepare, data)
-
-
-class Masked(PixelObjective):
-    """See ``MaskedConfig``."""
-
-    def __init__(self, config: MaskedConfig, backbone: nn.Module, prepare: Prepare, data: FrameData) -> None:
-        super().__init__(backbone, prepare, data, config.latent)
-        self.config = config
-
-    @override
-    def loss(self, batch: FrameBatch, generator: torch.Generator) -> torch.Tensor:
-        """Mean squared error of the deviation from the mean frame over hidden pixels (section 3)."""
-        images = self.prepare(batch.frames[0])
-        config = self.config
-        hidden = patch_masks(len(images), self.input_size, config.patch, config.fraction, generator)
-        hidden = hidden.to(images.device)
-        seen = torch.where(hidden, self.mean_frame, images)
-        drawn = self.drawn(seen)
-        errors = (drawn - self.deviation(images)).square().mean(1, keepdim=True)
-        loss: torch.Tensor = errors[hidden].mean()
-        return loss
 
 
 def patch_masks(

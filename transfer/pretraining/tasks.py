@@ -27,12 +27,12 @@ class SourceTasks:
     """Collects frames of several tasks, all in the same way."""
 
     tasks: Sequence[Task]
-    """Show frames; see `seen_task`."""
+    """Show frames; see `pixel_task`."""
     settings: PretrainingConfig
     """How many frames, and how actions are drawn."""
     actor: Checkpoint | None = None
     """Who acts besides random actions."""
-    looks: ContextSource | None = None
+    context_source: ContextSource | None = None
     """Draws what the frames look like in each episode."""
     n_threads: int = 1
     """Threads that simulate, draw and encode."""
@@ -60,9 +60,8 @@ class SourceTasks:
         for index, task in enumerate(self.tasks):
             rng = np.random.default_rng((seed, index))
             progress = stage(f"Drawing {task.id}")
-            parts.append(
-                source_frames(task, -(-steps // n_envs), n_envs, rng, progress=progress, **self._how)[0]
-            )
+            data, _ = source_frames(task, -(-steps // n_envs), n_envs, rng, progress=progress, **self._how)
+            parts.append(data)
         return join_frames(parts)
 
     def probed(
@@ -78,19 +77,17 @@ class SourceTasks:
         Returns:
             By task and name of an encoder the mean R² from a history; tasks without a state are left out.
         """
-        looks_back = next(iter(encoders.values())).config.frames
-        seeing = [task for task in self.tasks if frames and task.option("obs") == "pixels+state"]
+        history = next(iter(encoders.values())).config.frames
+        with_state = [task for task in self.tasks if frames and task.option("obs") == "pixels+state"]
         found: dict[str, dict[str, float]] = {}
-        for index, task in enumerate(seeing):
+        for index, task in enumerate(with_state):
             rng = np.random.default_rng((self.settings.seed, index, _PROBING))
             progress = stage(f"Probing {task.id}")
-            windows = windows_of(frames, looks_back)
-            data, dimensions = scattered_frames(
-                task, windows, looks_back, rng, progress=progress, **self._how
-            )
+            windows = windows_of(frames, history)
+            data, dimensions = scattered_frames(task, windows, history, rng, progress=progress, **self._how)
             found[str(task)] = {
                 name: probe_encoder(encoder, data, dimensions, pixels=False, n_threads=self.n_threads)
-                .column("encoder", looks_back)
+                .column("encoder", history)
                 .mean
                 for name, encoder in encoders.items()
             }
@@ -102,6 +99,6 @@ class SourceTasks:
             "checkpoint": self.actor,
             "random_share": self.settings.random_share,
             "hold": self.settings.hold,
-            "looks": self.looks,
+            "context_source": self.context_source,
             "n_threads": self.n_threads,
         }

@@ -103,7 +103,8 @@ def untrained(encoder: Encoder) -> Encoder:
     for seed in (config.seed, config.seed + 1):
         seeded = replace(config, seed=seed)
         twin = make_encoder(seeded, encoder.frame_shape, preprocessing=encoder.preprocessing)
-        if not _equal(twin, encoder):
+        own, drawn = encoder.backbone.state_dict(), twin.backbone.state_dict()
+        if not all(torch.equal(own[name], drawn[name]) for name in own):
             return twin
     with torch.random.fork_rng(devices=[]):  # a module of the user's own, which is built with its weights
         torch.manual_seed(config.seed)
@@ -122,23 +123,16 @@ def weights_sha256(encoder: Encoder) -> str:
     return digest.hexdigest()
 
 
-def _equal(first: Encoder, second: Encoder) -> bool:
-    """Whether two networks of one architecture have the same weights."""
-    own, other = first.backbone.state_dict(), second.backbone.state_dict()
-    return all(torch.equal(own[name], other[name]) for name in own)
-
-
-def windows_of(frames: int, looks_back: int) -> int:
-    """Windows of ``looks_back`` frames that so many frames make.
+def windows_of(frames: int, history: int) -> int:
+    """Windows of ``history`` frames that so many frames make.
 
     Raises:
         WarmstartError: They are too few to probe.
     """
-    windows = -(-frames // looks_back)
+    windows = -(-frames // history)
     if windows < FEWEST_ROWS:
         raise WarmstartError(
-            f"There are too few frames to probe: expected at least {FEWEST_ROWS * looks_back}, found "
-            f"{frames}."
+            f"There are too few frames to probe: expected at least {FEWEST_ROWS * history}, found {frames}."
         )
     return windows
 
@@ -170,7 +164,7 @@ def probe_encoder(
         WarmstartError: The state is missing, or there are too few environments or frames.
     """
     config = encoder.config
-    looks_back = (1,) if config.frames == 1 else (1, config.frames)
+    histories = (1,) if config.frames == 1 else (1, config.frames)
     sources: dict[str, Callable[[], Floats]] = {"encoder": lambda: encoded(encoder, data, n_threads)}
     if pixels:
         sources["pixels"] = lambda: raw_pixels(data.frames)
@@ -179,10 +173,10 @@ def probe_encoder(
     columns: list[ProbeColumn] = []
     for source, make in sources.items():
         features = make()
-        for frames in looks_back:
+        for frames in histories:
             columns.append(probe_features(source, features, data, frames, config.frames, n_threads=n_threads))
             if progress is not None:
-                progress(len(columns), len(sources) * len(looks_back))
+                progress(len(columns), len(sources) * len(histories))
     rows = len(histories_at(data, config.frames)[0])
     return EncoderProbe(str(config), task, tuple(dimensions), tuple(columns), rows)
 

@@ -52,7 +52,7 @@ def saliency(
     Args:
         encoder: Its readout is fitted.
         frames: Shape: (n, height, width, 3).
-        reference: Frames of other states, whose mean is what an encoder sees where nothing is going on; None
+        reference: Frames of other states, whose mean map is that of nothing going on; None
             takes ``frames``. Linear readouts know the mean of the frames they were fitted on. Same shape.
 
     Raises:
@@ -66,7 +66,7 @@ def saliency(
     elif isinstance(encoder.readout, SpatialSoftmax):
         energy = attended_energy(encoder.readout, maps)
     else:
-        usual = mean_map(encoder, frames if reference is None else reference)
+        usual = maps_of(encoder, frames if reference is None else reference).mean(0)
         energy = (maps - usual).square().sum(1).sqrt()
         energy[energy < _ROUNDING * maps.abs().max()] = 0
     rows, columns = centres(encoder)
@@ -83,11 +83,6 @@ def maps_of(encoder: Encoder, frames: NDArray[np.uint8]) -> torch.Tensor:
     """The backbone's maps of frames. Shape: (n, channels, height', width')."""
     parts = np.array_split(frames, -(-len(frames) // ROWS))
     return torch.cat([encoder.maps(torch.from_numpy(np.ascontiguousarray(part))) for part in parts])
-
-
-def mean_map(encoder: Encoder, frames: NDArray[np.uint8]) -> torch.Tensor:
-    """Mean of the maps of frames. Shape: (channels, height', width')."""
-    return maps_of(encoder, frames).mean(0)
 
 
 def projected_energy(readout: LinearReadout, maps: torch.Tensor) -> torch.Tensor:
