@@ -34,30 +34,12 @@ from warmstart.transfer.encoders.sources import (
     NAMED,
     FoundWeights,
     MissingWeightsError,
-    NamedWeights,
     find_weights,
     locate,
 )
 from warmstart.transfer.encoders.weights import KeyTable, bare_names, check_match, load_weights, match_keys
 
-__all__ = [
-    "NAMED",
-    "KeyTable",
-    "MissingWeightsError",
-    "NamedWeights",
-    "find_weights",
-    "load_weights",
-    "match_keys",
-    "module_encoder",
-    "pretrained_encoder",
-]
-
-EXTRACTORS = (
-    "critic.features_extractor.",
-    "features_extractor.",
-    "pi_features_extractor.",
-    "actor.features_extractor.",
-)
+EXTRACTORS = tuple(f"{at}features_extractor." for at in ("critic.", "", "pi_", "actor."))
 """Where SB3 keeps an agent's features extractor; SAC trains the critic's, which the actor may share."""
 log = logging.getLogger(__name__)
 
@@ -89,7 +71,7 @@ def pretrained_encoder(
         return make_encoder(config, frame_shape), None
     found = locate(config) if path is None else given_at(config, Path(path))
     backbone = build_backbone(config.architecture, config.tap)
-    tensors, expected = read_source(found, backbone)
+    tensors, preprocessing = read_source(found, backbone)
     table = match_keys(tensors, backbone)
     check_match(table, backbone, str(found.path))
     if not found.commercial:
@@ -100,13 +82,8 @@ def pretrained_encoder(
         "sha256": content_hash(found.path),
         "licence": found.licence,
     }
-    encoder = make_encoder(
-        config,
-        frame_shape,
-        table.take(tensors),
-        preprocessing=expected or found.preprocessing,
-        provenance=provenance,
-    )
+    own = {name: tensors[source] for name, source in table.matched}
+    encoder = make_encoder(config, frame_shape, own, preprocessing=preprocessing, provenance=provenance)
     return encoder, table
 
 
@@ -116,23 +93,21 @@ def given_at(config: EncoderConfig, path: Path) -> FoundWeights:
         raise MissingWeightsError(f"There are no weights at {path}.")
     here = locate(replace(config, weights=str(path)))
     named = NAMED.get(config.weights)
-    if named is None:
-        return here
-    return FoundWeights(path, named.source, named.preprocessing, named.licence, named.commercial)
+    return here if named is None else named.at(path)
 
 
 def read_source(
     found: FoundWeights, backbone: Backbone
 ) -> tuple[Mapping[str, torch.Tensor], Preprocessing | None]:
-    """Tensors of a file of weights or of an agent, and what the agent's encoder is fed."""
+    """Tensors of a file of weights or of an agent, and what they expect as far as is known."""
     if found.path.is_file() and found.path.suffix != ".zip":
-        return load_weights(found.path), None
+        return load_weights(found.path), found.preprocessing
     checkpoint = load_checkpoint(found.path)
     if isinstance(checkpoint.vision, FrozenVision):
         encoder = checkpoint.vision.encoder
         return encoder.backbone.network.state_dict(), encoder.preprocessing
     text = checkpoint.policy_kwargs.get("features_extractor_kwargs", {}).get("encoder")
-    expected = None
+    expected = found.preprocessing
     if text is not None:  # an EncoderExtractor, which records how it prepares frames
         own = EncoderConfig.parse(text)
         expected = configured(backbone_kind(own.architecture).preprocessing, own)

@@ -150,7 +150,7 @@ def _presets() -> Iterator[Row]:
 def _encoders() -> Iterator[Row]:
     from warmstart.agents.encoders.backbones import BACKBONES
     from warmstart.agents.encoders.readouts import READOUTS
-    from warmstart.transfer.encoders.pretrained import NAMED
+    from warmstart.transfer.encoders.sources import NAMED
     from warmstart.transfer.pretraining.table import OBJECTIVES
 
     for kind in BACKBONES.values():

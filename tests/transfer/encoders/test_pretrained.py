@@ -19,14 +19,9 @@ from warmstart.agents.encoders.encoder import load_encoder
 from warmstart.agents.encoders.preprocessing import IMAGENET_MEAN, IMAGENET_STD, Preprocessing
 from warmstart.core.errors import WarmstartError
 from warmstart.core.files import file_hash
-from warmstart.transfer.encoders.pretrained import (
-    MissingWeightsError,
-    find_weights,
-    match_keys,
-    module_encoder,
-    pretrained_encoder,
-    still,
-)
+from warmstart.transfer.encoders.pretrained import module_encoder, pretrained_encoder, still
+from warmstart.transfer.encoders.sources import MissingWeightsError, find_weights
+from warmstart.transfer.encoders.weights import match_keys
 
 pytestmark = pytest.mark.usefixtures("no_folder")
 
