@@ -23,7 +23,7 @@ from warmstart.transfer.carry.networks import (
     widen_columns,
     widen_rows,
 )
-from warmstart.transfer.carry.report import Action, TransferEntry
+from warmstart.transfer.carry.report import Action, TransferEntry, shape_text
 from warmstart.transfer.carry.scaling import ActionScaling, Affine
 
 Tensors = Mapping[str, torch.Tensor]
@@ -110,8 +110,9 @@ def align(
             entries[name] = replace(entries[online], name=name, reason=reason)
         elif name not in found:
             if source[name].shape != tensor.shape or not (direct or alignment.observations.identity):
+                theirs, ours = shape_text(source[name].shape), shape_text(tensor.shape)
                 raise WarmstartError(
-                    f"The tensor {name} ({_shape(source[name])} in the source, {_shape(tensor)} in the "
+                    f"The tensor {name} ({theirs} in the source, {ours} in the "
                     "target) can't be aligned: only flat observations and multilayer perceptrons can. Use "
                     "equal spaces and the same architecture."
                 )
@@ -131,40 +132,36 @@ class _Aligner:
         """Carry one network, layer by layer."""
         before: Widening | None = None
         for prefix in (*network.hidden, *network.heads):
-            layer = weight, bias = self.source[f"{prefix}.weight"], self.source[f"{prefix}.bias"]
+            weight, bias = self.source[f"{prefix}.weight"], self.source[f"{prefix}.bias"]
             where = f"Hidden layer {prefix} of the {network.name} network"
+            shared = before is not None and not before.trivial
             why: list[str] = []
             if weight.ndim == 1:
-                if before is not None and not before.trivial:
+                if shared:
                     raise WarmstartError(
                         f"{where} is a layer norm: widening it would change what it computes."
                     )
-                self._record_layer(prefix, layer, "aligned", why)
+                self._record_layer(prefix, (weight, bias), "aligned", why)
                 continue
-            if before is None:
-                weight, bias = self._inputs(network, prefix, layer, why)
-            else:
+            action: Action = "widened" if shared else "aligned"
+            if before is not None:
                 weight = widen_columns(weight, before)
-            shared = before is not None and not before.trivial
-            action: Action = "folded" if before is None and self.alignment.folded else "aligned"
+            else:
+                weight, bias = self._inputs(network, prefix, (weight, bias), why)
+                action = "folded" if self.alignment.folded else action
             if prefix in network.hidden:
                 generator, units = self.alignment.generator, len(self.target[f"{prefix}.bias"])
-                after = widen(len(bias), units, generator, where)
-                if not after.trivial:
-                    why.append(f"{len(bias)} → {units} units, copies share their outgoing weights")
-                    weight = add_noise(widen_rows(weight, after), after, self.alignment.noise, generator)
-                    bias = widen_rows(bias, after)
-                elif shared:
-                    why.append("inputs shared among copied units")
-                shared = shared or not after.trivial
-                before = after
-            else:
-                if shared:
-                    why.append("inputs shared among copied units")
-                if network.gives_actions:
-                    log_std = self.alignment.algorithm == "sac" and prefix.endswith("log_std")
-                    weight, bias = self._action_rows(weight, bias, log_std, why)
-            action = "widened" if shared and action == "aligned" else action
+                before = widen(len(bias), units, generator, where)
+            if prefix in network.hidden and before is not None and not before.trivial:
+                why.append(f"{len(bias)} → {units} units, copies share their outgoing weights")
+                weight = add_noise(widen_rows(weight, before), before, self.alignment.noise, generator)
+                bias = widen_rows(bias, before)
+                action = "widened" if action == "aligned" else action
+            elif shared:
+                why.append("inputs shared among copied units")
+            if prefix in network.heads and network.role == "actor":
+                log_std = self.alignment.algorithm == "sac" and prefix.endswith("log_std")
+                weight, bias = self._action_rows(weight, bias, log_std, why)
             self._record_layer(prefix, (weight, bias), action, why)
         for name in network.vectors:
             self._action_vector(name)
@@ -293,7 +290,3 @@ def _counted(matching: Matching, noun: str, fresh: str) -> str:
     if matching.fresh:
         text += f", {len(matching.fresh)} new ({fresh})"
     return text + (f", {len(matching.unused)} of the source dropped" if matching.unused else "")
-
-
-def _shape(tensor: torch.Tensor) -> str:
-    return "×".join(map(str, tensor.shape)) or "scalar"

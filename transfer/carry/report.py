@@ -157,7 +157,8 @@ class TransferReport:
             table.add_column(column, overflow="fold")
         for entry in self.entries:
             done = entry.action + (" · frozen" if entry.frozen else "")
-            cells = (entry.name, _shape(entry.source_shape), _shape(entry.target_shape), done, entry.reason)
+            shapes = shape_text(entry.source_shape), shape_text(entry.target_shape)
+            cells = (entry.name, *shapes, done, entry.reason)
             table.add_row(*map(Text, cells))
         if self.notes:
             table.caption = Text("\n".join(f"• {note}" for note in self.notes))
@@ -178,7 +179,6 @@ class TransferReport:
         return json.dumps(self.to_json(), indent=2, ensure_ascii=False)
 
 
-def _shape(shape: tuple[int, ...] | None) -> str:
-    if shape is None:
-        return "—"
-    return "×".join(map(str, shape)) or "scalar"
+def shape_text(shape: tuple[int, ...] | None) -> str:
+    """Write a shape as ``64×17``."""
+    return "—" if shape is None else "×".join(map(str, shape)) or "scalar"
