@@ -23,6 +23,7 @@ from warmstart.transfer.carry.networks import (
     widen_columns,
     widen_rows,
 )
+from warmstart.transfer.carry.normalizer import StatisticsTransfer
 from warmstart.transfer.carry.report import Action, TransferEntry, shape_text
 from warmstart.transfer.carry.scaling import ActionScaling, Affine
 
@@ -45,8 +46,8 @@ class Alignment:
     observations: Matching
     """Matched observations."""
 
-    observation_inputs: Affine
-    """Source observation = factor · target observation + offset, as the networks see them."""
+    statistics: StatisticsTransfer
+    """What their normaliser becomes, and how the networks' inputs change with it."""
 
     actions: Matching
     """Matched actions."""
@@ -60,15 +61,12 @@ class Alignment:
     noise: float = 0.0
     """Noise on copied units, as a fraction of the weights' standard deviation."""
 
-    folded: bool = False
-    """Whether ``observation_inputs`` holds the source's normaliser."""
-
     @property
     def trivial(self) -> bool:
         """Whether source and target have the same dimensions with the same meaning."""
         return (
             self.observations.identity
-            and self.observation_inputs.trivial
+            and self.statistics.inputs.trivial
             and self.actions.indices == tuple(range(len(self.actions.source)))
             and self.scaling.outputs.trivial
             and self.scaling.inputs.trivial
@@ -148,7 +146,7 @@ class _Aligner:
                 weight = widen_columns(weight, before)
             else:
                 weight, bias = self._inputs(network, prefix, (weight, bias), why)
-                action = "folded" if self.alignment.folded else action
+                action = "folded" if self.alignment.statistics.folded else action
             if prefix in network.hidden:
                 generator, units = self.alignment.generator, len(self.target[f"{prefix}.bias"])
                 before = widen(len(bias), units, generator, where)
@@ -185,15 +183,14 @@ class _Aligner:
         observations, actions = alignment.observations, alignment.actions
         theirs = len(observations.source)
         if weight.shape[1] != theirs + network.takes_actions * len(actions.source):
+            besides = f" and {len(actions.source)} actions" if network.takes_actions else ""
             raise WarmstartError(
                 f"The {network.name} network reads {weight.shape[1]} inputs; expected the {theirs} "
-                "observations"
-                + (f" and {len(actions.source)} actions" if network.takes_actions else "")
-                + f" of the source. {_FLAT}"
+                f"observations{besides} of the source. {_FLAT}"
             )
-        columns, shift = _columns(weight[:, :theirs], observations, alignment.observation_inputs)
+        columns, shift = _columns(weight[:, :theirs], observations, alignment.statistics.inputs)
         why.append(_counted(observations, "observations", "zero columns"))
-        if alignment.folded:
+        if alignment.statistics.folded:
             why.append("the source's normaliser folded in")
         if network.takes_actions:
             more, further = _columns(weight[:, theirs:], actions, alignment.scaling.inputs)
@@ -207,7 +204,7 @@ class _Aligner:
                 f"{prefix}.weight reads {expected} inputs in the target; its observations and actions have "
                 f"names for {columns.shape[1]}. {_FLAT}"
             )
-        return columns, (bias + shift if bool(torch.any(shift != 0)) else bias)
+        return columns, bias + shift if shift.any() else bias
 
     def _action_rows(self, weight: torch.Tensor, bias: torch.Tensor, log_std: bool, why: list[str]) -> Layer:
         """Move the rows of an output layer to their actions; new ones are small.
@@ -277,8 +274,7 @@ def _columns(weight: torch.Tensor, matching: Matching, affine: Affine) -> Layer:
     shift = weight.new_zeros(weight.shape[0])
     for t, s in matching.matched:
         columns[:, t] = weight[:, s] * float(affine.factor[t])
-        if affine.offset[t] != 0.0:
-            shift += weight[:, s] * float(affine.offset[t])
+        shift += weight[:, s] * float(affine.offset[t])
     return columns, shift
 
 

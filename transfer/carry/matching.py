@@ -135,13 +135,14 @@ def match(
         WarmstartError: If names are missing and the lengths differ, if a layout has another length than its
             space, if a mapped name doesn't exist or is used twice, or if nothing matches.
     """
+    nameless = []
     for side, layout, size in (("source", source, sizes[0]), ("target", target, sizes[1])):
+        nameless += [side] if is_nameless(layout) else []
         if layout is not None and len(layout) != size:
             raise WarmstartError(
                 f"The {side} has {_counted(size, f'{kind} dimension')}, but {_counted(len(layout), 'name')} "
                 f"{'was' if len(layout) == 1 else 'were'} given: {_listed(layout.names)}."
             )
-    nameless = [side for side, layout in (("source", source), ("target", target)) if is_nameless(layout)]
     layouts = source or numbered(kind, sizes[0]), target or numbered(kind, sizes[1])
     if nameless and not mapping:
         if sizes[0] != sizes[1]:

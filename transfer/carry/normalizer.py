@@ -1,4 +1,4 @@
-"""The normaliser's part of a warm start: which statistics travel, and what the networks see instead of them.
+"""The normaliser's part of a warm start: which statistics travel, and what the networks read instead of them.
 
 A policy is only the policy together with the statistics that standardised its observations (SB3's zip holds
 none of them, #1256).

@@ -132,6 +132,5 @@ def _fits(layout: Layout, space: spaces.Space[Any]) -> bool:
         return False
     if not isinstance(space, spaces.Box):
         return True
-    low = [dimension.low for dimension in layout.dimensions]
-    high = [dimension.high for dimension in layout.dimensions]
-    return bool(np.allclose(space.low.reshape(-1), low) and np.allclose(space.high.reshape(-1), high))
+    bounds = np.array([(dimension.low, dimension.high) for dimension in layout.dimensions]).T
+    return np.allclose((space.low.reshape(-1), space.high.reshape(-1)), bounds)

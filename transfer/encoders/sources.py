@@ -25,10 +25,7 @@ from warmstart.transfer.encoders.weights import SUFFIXES
 FOLDER_VARIABLE = "WARMSTART_WEIGHTS"
 """Environment variable that names a folder of weight files."""
 HUB_FILES = ("model.safetensors", "pytorch_model.bin")
-NON_COMMERCIAL = {
-    "facebook/vc1": "CC BY-NC 4.0",
-    "theaiinstitute/theia": "The AI Institute's licence",
-}
+NON_COMMERCIAL = {"facebook/vc1": "CC BY-NC 4.0", "theaiinstitute/theia": "The AI Institute's licence"}
 """Licences that don't allow commercial use, by how a hub repository's name begins."""
 log = logging.getLogger(__name__)
 
@@ -95,9 +92,7 @@ NAMED: dict[str, NamedWeights] = {
             "hf:timm/vit_base_patch32_clip_224.openai",
             "vit_base_patch32_clip_224.openai.safetensors",
             Preprocessing(
-                224,
-                mean=(0.48145466, 0.4578275, 0.40821073),
-                std=(0.26862954, 0.26130258, 0.27577711),
+                224, mean=(0.48145466, 0.4578275, 0.40821073), std=(0.26862954, 0.26130258, 0.27577711)
             ),
             "MIT",
             768,
@@ -178,12 +173,7 @@ def find_weights(config: EncoderConfig) -> Path | None:
 
 
 def locate(config: EncoderConfig) -> FoundWeights:
-    """Find the weights that an encoder names, and what is known of them.
-
-    Raises:
-        MissingWeightsError: See `find_weights`.
-        WarmstartError: See `find_weights`.
-    """
+    """Find the weights that an encoder names, and what is known of them; raises what `find_weights` does."""
     named = NAMED.get(config.weights)
     library, colon, rest = config.weights.partition(":")
     finders = {"hf": _from_hub, "timm": _from_timm, "torchvision": _from_torchvision}

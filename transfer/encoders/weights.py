@@ -100,21 +100,16 @@ def unwrapped(content: Any, path: Path) -> dict[str, torch.Tensor]:
     Raises:
         WarmstartError: There are none; the message lists what there is.
     """
-    found = content
-    while isinstance(found, Mapping):
-        inner = next((found[key] for key in WRAPPERS if isinstance(found.get(key), Mapping)), None)
-        if inner is None:
-            break
-        found = inner
-    tensors = {}
-    if isinstance(found, Mapping):
-        tensors = {str(name): value for name, value in found.items() if isinstance(value, torch.Tensor)}
-    if not tensors:
-        what = _some(map(str, found)) if isinstance(found, Mapping) else f"a {type(found).__name__}"
-        raise WarmstartError(
-            f"Expected tensors in {path}, at the top or under one of {', '.join(WRAPPERS)}; found {what}."
-        )
-    return tensors
+    what = f"a {type(content).__name__}"
+    while isinstance(content, Mapping):
+        tensors = {str(name): value for name, value in content.items() if isinstance(value, torch.Tensor)}
+        what = _some(map(str, content))
+        content = next((content[key] for key in WRAPPERS if isinstance(content.get(key), Mapping)), None)
+        if content is None and tensors:
+            return tensors
+    raise WarmstartError(
+        f"Expected tensors in {path}, at the top or under one of {', '.join(WRAPPERS)}; found {what}."
+    )
 
 
 def bare_name(name: str) -> str:

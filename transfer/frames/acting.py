@@ -119,7 +119,7 @@ def source_frames(
             task=str(task),
             progress=progress,
         )
-        return in_numbers(data, env), state_dimensions(env)
+        return data, state_dimensions(env)
     finally:
         env.close()
 
@@ -193,14 +193,3 @@ def thinned(data: FrameData, windows: int, frames: int) -> FrameData:
     starts[::frames] = True
     state = None if data.state is None else data.state[steps, envs]
     return FrameData(data.frames[steps, envs], data.actions[steps, envs], starts, state, data.tasks)
-
-
-def in_numbers(data: FrameData, env: Env) -> FrameData:
-    """The frames with choices in the state one-hot, so that a linear map can tell them."""
-    space = env.single_observation_space
-    state = space["state"] if isinstance(space, spaces.Dict) else None
-    if data.state is None or not isinstance(state, spaces.Discrete | spaces.MultiDiscrete):
-        return data
-    rows = data.state.reshape(-1, *(state.shape or ())).astype(np.int64)
-    flat = np.array([spaces.utils.flatten(state, row) for row in rows], dtype=np.float32)
-    return replace(data, state=flat.reshape(*data.starts.shape, -1))

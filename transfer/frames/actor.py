@@ -56,11 +56,11 @@ def actor_in(checkpoint: Checkpoint, env: Env) -> tuple[Env, ActionPolicy]:
         return env, lambda observations: policy(observations["state"])
     if policy.vision is not None:
         for with_state in (False, True) if isinstance(own, spaces.Dict) else (False,):
-            tap = _Tap(env, with_state)
-            observing = policy.seeing(tap)
-            if _alike(policy.observation_space, observing.single_observation_space):
-                untapped = _Untapped(observing, tap)
-                return untapped, untapped.acting(policy)
+            original = _Original(env, with_state)
+            processing = policy.seeing(original)
+            if _alike(policy.observation_space, processing.single_observation_space):
+                restored = _Restored(processing, original)
+                return restored, restored.acting(policy)
     raise WarmstartError(
         f"{_named(checkpoint)} observes {policy.observation_space}; the task {_task(env)} shows {own}, which "
         "isn't that."
@@ -92,7 +92,7 @@ def _task(env: Env) -> str:
     return str(getattr(env, "task", env))
 
 
-class _Tap(ObservationWrapper):
+class _Original(ObservationWrapper):
     """Keeps all that a task shows, and passes on the part that a policy observes."""
 
     def __init__(self, env: Env, with_state: bool) -> None:
@@ -113,12 +113,12 @@ class _Tap(ObservationWrapper):
         return super().final(observations, ids, infos)
 
 
-class _Untapped(ObservationWrapper):
-    """Observes what the tap was shown, while ``processed`` holds what the policy's vision makes of it."""
+class _Restored(ObservationWrapper):
+    """Observes the original again, while ``processed`` holds what the policy's vision makes of it."""
 
-    def __init__(self, env: Env, tap: _Tap) -> None:
-        super().__init__(env, tap.env.single_observation_space)
-        self._tap = tap
+    def __init__(self, env: Env, original: _Original) -> None:
+        super().__init__(env, original.env.single_observation_space)
+        self._original = original
         self.processed: Any = None
 
     def acting(self, policy: Policy) -> ActionPolicy:
@@ -128,8 +128,8 @@ class _Untapped(ObservationWrapper):
     @override
     def observed(self, observations: Any, ids: Ids) -> Any:
         self.processed = observations
-        return self._tap.shown
+        return self._original.shown
 
     @override
     def final(self, observations: Any, ids: Ids, infos: dict[str, Any]) -> Any:
-        return self._tap.last
+        return self._original.last

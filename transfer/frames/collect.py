@@ -68,7 +68,10 @@ def collect_frames(
 
 
 class _Recorder(ObservationWrapper):
-    """Keeps what an environment shows: one whose episode ends shows two frames in that step."""
+    """Keeps what an environment shows: one whose episode ends shows two frames in that step.
+
+    Choices in the state become one-hot, so that a linear map can tell them.
+    """
 
     def __init__(self, env: VectorEnv[Any, Any, Any], steps: int) -> None:
         super().__init__(env)
@@ -82,7 +85,8 @@ class _Recorder(ObservationWrapper):
         self.starts = np.zeros(columns, dtype=bool)
         self.state = None
         if with_state:
-            self.state = np.zeros((*columns, int(np.prod(shown["state"].shape))), dtype=np.float32)
+            numbers = spaces.utils.flatdim(shown["state"])
+            self.state = np.zeros((*columns, numbers), dtype=np.float32)
 
     @property
     def count(self) -> int:
@@ -107,11 +111,14 @@ class _Recorder(ObservationWrapper):
     def _add(self, observations: Any, envs: Ids, start: bool) -> None:
         """Append what some environments show, where there is room. Shape: (len(envs), ...)."""
         room = self._filled[envs] < len(self.frames)
-        envs, rows = envs[room], self._filled[envs[room]]
+        rows, envs = self._filled[envs[room]], envs[room]
         frames = observations if self.state is None else observations["pixels"]
         self.frames[rows, envs], self.starts[rows, envs] = frames[room], start
         if self.state is not None:
-            self.state[rows, envs] = np.reshape(observations["state"], (len(room), -1))[room]
+            space: Any = self.single_observation_space
+            for row, env, state in zip(rows, envs, observations["state"][room], strict=True):
+                flat: Any = spaces.utils.flatten(space["state"], state)
+                self.state[row, env] = flat
         self._filled[envs] += 1
 
 

@@ -70,8 +70,8 @@ def fit_critic(
     running.on_training_start({"self": model}, globals())
     if isinstance(model, PPO):
         _fit_value(model, limit // (model.n_steps * model.n_envs), running, rate)
-    elif _collect(model, limit, running):
-        _fit_q(model, updates, rate)
+    else:
+        _fit_q(model, limit, updates, running, rate)
     model._current_progress_remaining = progress
     return model.num_timesteps - start
 
@@ -132,28 +132,18 @@ def _log(model: BaseAlgorithm, name: str, losses: list[float]) -> None:
         model.logger.dump(step=model.num_timesteps)
 
 
-def _collect(model: SAC | TD3, steps: int, callback: BaseCallback) -> bool:
-    """Fill the replay buffer with steps of the frozen policy; returns whether to go on."""
+def _fit_q(model: SAC | TD3, steps: int, updates: int, callback: BaseCallback, learning_rate: float) -> None:
+    """Collect steps, then update the critics and their targets towards the frozen policy's Q-values."""
     assert model.env is not None
     assert model.replay_buffer is not None
+    every = TrainFreq(-(-steps // model.n_envs), TrainFrequencyUnit.STEP)
     rollout = model.collect_rollouts(
-        model.env,
-        callback,
-        TrainFreq(-(-steps // model.n_envs), TrainFrequencyUnit.STEP),
-        model.replay_buffer,
-        model.action_noise,
-        learning_starts=0,
+        model.env, callback, every, model.replay_buffer, model.action_noise, learning_starts=0
     )
-    return rollout.continue_training
-
-
-def _fit_q(model: SAC | TD3, updates: int, learning_rate: float) -> None:
-    """Update the critics, and the networks that follow them, towards the frozen policy's Q-values."""
     parameters = [p for p in own_parameters(model) if p.requires_grad]
-    if not parameters:
+    if not parameters or not rollout.continue_training:
         return
     optimizer = torch.optim.Adam(parameters, lr=learning_rate)
-    assert model.replay_buffer is not None
     model.critic.set_training_mode(True)
     losses = []
     for _ in range(updates):

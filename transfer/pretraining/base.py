@@ -10,7 +10,6 @@ from copy import deepcopy
 from dataclasses import dataclass
 from typing import ClassVar, TypeVar
 
-import numpy as np
 import torch
 from torch import nn
 
@@ -47,7 +46,7 @@ class Objective(nn.Module, ABC):
         """What else the last loss was made of or tells, by name; scalars."""
         self.dtype = torch.float32
         """What convolutions are computed in; everything else is in float32."""
-        images = prepare(sample_frames(data, _EXAMPLES))
+        images = prepare(data.spaced(_EXAMPLES))
         self.input_size: tuple[int, int] = (images.shape[2], images.shape[3])
         with torch.no_grad():
             maps = deepcopy(backbone).eval()(images)  # a copy: the statistics of batches stay as they are
@@ -57,7 +56,7 @@ class Objective(nn.Module, ABC):
     def maps(self, images: torch.Tensor, backbone: nn.Module | None = None) -> torch.Tensor:
         """Maps of prepared frames, scaled so that their root mean square is `_RMS` before training.
 
-        So a loss and its optimizer see the same scale whatever the backbone and its weights.
+        So a loss and its optimizer meet the same scale whatever the backbone and its weights.
 
         Args:
             images: Shape: (n, 3, height, width).
@@ -97,16 +96,15 @@ class ObjectiveConfig:
     objective: ClassVar[type[Objective]]
     """What the options are of."""
 
-    fewest: ClassVar[int] = 1
+    smallest_batch: ClassVar[int] = 1
     """Smallest batch that it can learn from."""
 
     def __post_init__(self) -> None:
-        """Check the options against their bounds."""
         check(self)
 
     @property
     def offsets(self) -> tuple[int, ...]:
-        """Steps from a window's first frame to each of those that a loss looks at."""
+        """Steps from a window's first frame to each of those that a loss reads."""
         return (0,)
 
     def build(self, backbone: nn.Module, prepare: Prepare, data: FrameData) -> Objective:
@@ -131,12 +129,6 @@ def register_objective(config: type[Config]) -> type[Config]:
         raise WarmstartError(f"The objective {config.__name__} {problem}; set the class's name to another.")
     OBJECTIVES[config.name] = config
     return config
-
-
-def sample_frames(data: FrameData, most: int) -> torch.Tensor:
-    """Up to some frames, evenly spaced. Shape: (n, height, width, 3)."""
-    flat = data.frames.reshape(-1, *data.frames.shape[2:])
-    return torch.from_numpy(flat[np.linspace(0, len(flat) - 1, min(len(flat), most)).astype(int)])
 
 
 def mlp(inputs: int, hidden: int, outputs: int) -> nn.Sequential:

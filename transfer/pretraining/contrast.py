@@ -12,13 +12,7 @@ from typing_extensions import override
 from warmstart.agents.extractors.stacks import random_shift
 from warmstart.core.bounds import Count, Fraction, Natural
 from warmstart.transfer.frames.data import FrameBatch, FrameData
-from warmstart.transfer.pretraining.base import (
-    Objective,
-    ObjectiveConfig,
-    Prepare,
-    mlp,
-    register_objective,
-)
+from warmstart.transfer.pretraining.base import Objective, ObjectiveConfig, Prepare, mlp, register_objective
 
 
 class TemporalContrast(Objective):
@@ -69,7 +63,7 @@ class TemporalContrastConfig(ObjectiveConfig):
 
     name: ClassVar[str] = "atc"
     objective: ClassVar[type[Objective]] = TemporalContrast
-    fewest: ClassVar[int] = 2
+    smallest_batch: ClassVar[int] = 2
 
     lag: Count = 1
     """Steps from the anchor to its positive."""

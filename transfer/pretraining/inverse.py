@@ -12,13 +12,7 @@ from warmstart.agents.extractors.stacks import random_shift
 from warmstart.core.bounds import Bounds, Count, Natural
 from warmstart.core.errors import WarmstartError
 from warmstart.transfer.frames.data import FrameBatch, FrameData
-from warmstart.transfer.pretraining.base import (
-    Objective,
-    ObjectiveConfig,
-    Prepare,
-    mlp,
-    register_objective,
-)
+from warmstart.transfer.pretraining.base import Objective, ObjectiveConfig, Prepare, mlp, register_objective
 
 
 class InverseDynamics(Objective):

@@ -10,48 +10,17 @@ from typing_extensions import override
 from warmstart.agents.extractors.stacks import random_shift
 from warmstart.core.bounds import Bounds, Count, Natural
 from warmstart.transfer.frames.data import FrameBatch, FrameData
-from warmstart.transfer.pretraining.base import (
-    Objective,
-    ObjectiveConfig,
-    Prepare,
-    register_objective,
-    sample_frames,
-)
+from warmstart.transfer.pretraining.base import Objective, ObjectiveConfig, Prepare, register_objective
 
 _STATISTICS_FRAMES = 512
 """Frames that the mean frame is taken of."""
 
 
-class Decoder(nn.Module):
-    """Draws an image from a map: through a narrow code, then upwards in three steps.
-
-    Args:
-        map_shape: Channels, height and width of the map.
-        size: Height and width of the image.
-        latent: Size of the code.
-    """
-
-    def __init__(self, map_shape: tuple[int, ...], size: tuple[int, int], latent: int) -> None:
-        super().__init__()
-        first = tuple(-(-side // 8) for side in size)
-        self.code = nn.Sequential(
-            nn.Flatten(),
-            nn.Linear(torch.Size(map_shape).numel(), latent),
-            nn.LayerNorm(latent),
-            nn.Linear(latent, 64 * first[0] * first[1]),
-            nn.ReLU(inplace=True),
-            nn.Unflatten(1, (64, *first)),
-        )
-        steps: list[nn.Module] = []
-        for inputs, outputs in ((64, 32), (32, 16)):
-            steps += [nn.Conv2d(inputs, 4 * outputs, 3, padding=1), nn.PixelShuffle(2), nn.ReLU(inplace=True)]
-        self.draw = nn.Sequential(*steps, nn.Conv2d(16, 12, 3, padding=1), nn.PixelShuffle(2))
-
-
 class PixelObjective(Objective):
     """Draws frames as deviations from the mean frame, so that the small things that move count.
 
-    A squared error of 1 is that of drawing the mean frame.
+    A decoder draws them from a map: through a narrow code, then upwards in three steps. A squared error of 1
+    is that of drawing the mean frame.
     """
 
     mean_frame: torch.Tensor
@@ -65,16 +34,28 @@ class PixelObjective(Objective):
         data: FrameData,
     ) -> None:
         super().__init__(config, backbone, prepare, data)
-        images = prepare(sample_frames(data, _STATISTICS_FRAMES)).double()
+        images = prepare(data.spaced(_STATISTICS_FRAMES)).double()
         mean = images.mean(0, keepdim=True)
         self.register_buffer("mean_frame", mean.float())
         self.register_buffer("spread", (images - mean).square().mean().sqrt().clamp_min(1e-6).float())
-        self.decoder = Decoder(self.map_shape, self.input_size, config.latent)
+        first = tuple(-(-side // 8) for side in self.input_size)
+        self.code = nn.Sequential(
+            nn.Flatten(),
+            nn.Linear(torch.Size(self.map_shape).numel(), config.latent),
+            nn.LayerNorm(config.latent),
+            nn.Linear(config.latent, 64 * first[0] * first[1]),
+            nn.ReLU(inplace=True),
+            nn.Unflatten(1, (64, *first)),
+        )
+        steps: list[nn.Module] = []
+        for inputs, outputs in ((64, 32), (32, 16)):
+            steps += [nn.Conv2d(inputs, 4 * outputs, 3, padding=1), nn.PixelShuffle(2), nn.ReLU(inplace=True)]
+        self.draw = nn.Sequential(*steps, nn.Conv2d(16, 12, 3, padding=1), nn.PixelShuffle(2))
 
     def drawn(self, images: torch.Tensor) -> torch.Tensor:
         """What is drawn of the features of images."""
         maps = self.maps(images.contiguous(memory_format=torch.channels_last))
-        image = self.convolve(self.decoder.draw, self.decoder.code(maps))
+        image = self.convolve(self.draw, self.code(maps))
         return image[:, :, : self.input_size[0], : self.input_size[1]]
 
     def deviation(self, images: torch.Tensor) -> torch.Tensor:

@@ -69,11 +69,11 @@ class PretrainingConfig:
             raise SettingError(
                 ("steps",), f"expected at least {2 * self.n_envs}, 2 of each environment, found {self.steps}."
             )
-        fewest = self.objective_config.fewest
-        if self.batch_size < fewest:
+        smallest = self.objective_config.smallest_batch
+        if self.batch_size < smallest:
             raise WarmstartError(
                 f"{self.objective} compares frames with one another: expected a batch_size of at least "
-                f"{fewest}, found {self.batch_size}."
+                f"{smallest}, found {self.batch_size}."
             )
 
     @property

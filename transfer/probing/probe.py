@@ -184,8 +184,7 @@ def probe_encoder(
 def encoded(encoder: Encoder, data: FrameData, n_threads: int = 1) -> Floats:
     """Features of all frames. Shape: (steps, n_envs, n_features)."""
     compute = fast(encoder, encoder.config.precision, n_threads=n_threads)
-    flat = data.frames.reshape(-1, *data.frames.shape[2:])
-    parts = [compute(flat[start : start + CHUNK]) for start in range(0, len(flat), CHUNK)]
+    parts = [compute(data.flat[start : start + CHUNK]) for start in range(0, len(data), CHUNK)]
     return np.concatenate(parts).reshape(*data.starts.shape, -1)
 
 
@@ -264,9 +263,8 @@ def grouped(probe: EncoderProbe, most: int = 40) -> tuple[tuple[str, ...], tuple
     names, values = [], []
     for unit in dict.fromkeys(units):
         members = [i for i, other in enumerate(units) if other == unit]
-        names.append(
-            f"{len(members)} {UNITS.get(unit, unit)}" + (f" ({unit})" if unit in UNITS and unit else "")
-        )
+        shown = f" ({unit})" if unit in UNITS and unit else ""
+        names.append(f"{len(members)} {UNITS.get(unit, unit)}{shown}")
         parts = (replace(column, r2=tuple(column.r2[i] for i in members)) for column in probe.columns)
         values.append([part.mean for part in parts])
     return tuple(names), tuple(zip(*values, strict=True))
