@@ -131,9 +131,9 @@ def make(name: str, bar: Bar, seed: int) -> tuple[Encoder, float]:
     encoder, _ = pretrained_encoder(config, frame_size(task))
     settings = PretrainingConfig(seed=seed)
     sources = SourceTasks([pixel_task(task)], settings, n_threads=CORES)
-    trained = pretrain(encoder, sources.to_learn_from(quiet), settings).encoder
+    trained = pretrain(encoder, sources.training_frames(quiet), settings).encoder
     minutes = (time.perf_counter() - start) / 60
-    (found,) = sources.probed({"after": trained}, 3_000, quiet).values()
+    (found,) = sources.probe({"after": trained}, 3_000, quiet).values()
     print(f"{bar.task}: {settings.objective} in {minutes:.1f} min, probe R² {found['after']:.3f}")
     return trained, minutes
 

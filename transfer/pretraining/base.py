@@ -1,7 +1,7 @@
 """What a self-supervised objective is: a loss around a backbone, made from its options.
 
 An objective of your own is a frozen dataclass of options that derives from ``ObjectiveConfig`` and is
-registered, and the ``Objective`` that it builds.
+registered, and names the ``Objective`` that it builds.
 """
 
 from abc import ABC, abstractmethod

@@ -53,21 +53,23 @@ class SourceTasks:
             )
         return next(iter(sizes))
 
-    def to_learn_from(self, stage: Stage) -> FrameData:
+    def training_frames(self, stage: Stage) -> FrameData:
         """Frames in a row of all tasks, side by side."""
         steps, n_envs, seed = self.settings.steps, self.settings.n_envs, self.settings.seed
         parts = []
         for index, task in enumerate(self.tasks):
             rng = np.random.default_rng((seed, index))
             progress = stage(f"Drawing {task.id}")
-            data, _ = source_frames(task, -(-steps // n_envs), n_envs, rng, progress=progress, **self._how)
+            data, _ = source_frames(
+                task, -(-steps // n_envs), n_envs, rng, progress=progress, **self._options
+            )
             parts.append(data)
         return join_frames(parts)
 
-    def probed(
+    def probe(
         self, encoders: Mapping[str, Encoder], frames: int, stage: Stage
     ) -> dict[str, dict[str, float]]:
-        """How much encoders with a history of one length tell of each task's state.
+        """How well each task's state is predicted by encoders with a history of one length.
 
         Args:
             encoders: Fitted ones by name.
@@ -84,7 +86,9 @@ class SourceTasks:
             rng = np.random.default_rng((self.settings.seed, index, _PROBING))
             progress = stage(f"Probing {task.id}")
             windows = windows_of(frames, history)
-            data, dimensions = scattered_frames(task, windows, history, rng, progress=progress, **self._how)
+            data, dimensions = scattered_frames(
+                task, windows, history, rng, progress=progress, **self._options
+            )
             found[str(task)] = {
                 name: probe_encoder(encoder, data, dimensions, pixels=False, n_threads=self.n_threads)
                 .column("encoder", history)
@@ -94,7 +98,7 @@ class SourceTasks:
         return {task: r2 for task, r2 in found.items() if not np.isnan(list(r2.values())).any()}
 
     @property
-    def _how(self) -> dict[str, Any]:
+    def _options(self) -> dict[str, Any]:
         return {
             "checkpoint": self.actor,
             "random_share": self.settings.random_share,

@@ -1,6 +1,6 @@
-"""Is an encoder good? What a linear map tells of the state: from its features, raw pixels, random weights.
+"""Is an encoder good? What a linear map predicts of the state from its features, raw pixels, random weights.
 
-A look before any training: linear probes of rewards and actions rank encoders much as training does
+A check before any training: linear probes of rewards and actions rank encoders much as training does
 (2208.12345), and in simulation there is the state itself, dimension by dimension.
 """
 
@@ -32,12 +32,12 @@ FEWEST_ROWS = 50
 
 @dataclass(frozen=True)
 class ProbeColumn:
-    """How well the state can be told from one kind of input."""
+    """How well the state is predicted from one kind of input."""
 
     source: str
     """``encoder``, ``pixels``, ``random weights``, …"""
     frames: int
-    """Frames that it looks back on, the newest included."""
+    """Frames in its history, the newest included."""
     inputs: int
     """Numbers that the linear map takes."""
     r2: tuple[float, ...]
@@ -74,7 +74,7 @@ class EncoderProbe:
     columns: tuple[ProbeColumn, ...]
     """From one frame and from a history, the encoder's first."""
     rows: int
-    """Frames whose state was told."""
+    """Frames whose state was predicted."""
 
     def column(self, source: str, frames: int) -> ProbeColumn:
         """The column of a source and a number of frames."""
@@ -209,13 +209,13 @@ def raw_pixels(frames: NDArray[np.uint8], size: int = RAW_SIZE) -> Floats:
 def probe_features(
     source: str, features: Floats, data: FrameData, frames: int, longest: int = 1, n_threads: int = 1
 ) -> ProbeColumn:
-    """Tell the state of frames from features by ridge regression.
+    """Predict the state of frames from features by ridge regression.
 
     Args:
         source: Name of the column.
         features: Shape: (steps, n_envs, n_features).
         data: The frames' episodes and states.
-        frames: Frames that are looked back on, the newest included.
+        frames: Frames in the history, the newest included.
         longest: Only frames with as many in their episode are used, so that columns are about the same ones.
         n_threads: Threads that compute.
 

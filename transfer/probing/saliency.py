@@ -1,4 +1,4 @@
-"""Where an encoder looks: which pixels of a frame its features come from.
+"""Saliency: which pixels of a frame an encoder's features come from.
 
 What is shown depends on the readout:
 
@@ -34,7 +34,7 @@ _POINTS = 24
 
 @dataclass(frozen=True, eq=False)
 class Saliency:
-    """Where an encoder looks in some frames."""
+    """Which pixels of some frames an encoder's features come from."""
 
     heat: NDArray[np.float32]
     """From 0 to 1, on one scale for all frames. Shape: (n, height, width)."""
@@ -47,7 +47,7 @@ class Saliency:
 def saliency(
     encoder: Encoder, frames: NDArray[np.uint8], reference: NDArray[np.uint8] | None = None
 ) -> Saliency:
-    """Find out where an encoder looks.
+    """Find out which pixels of frames an encoder's features come from.
 
     Args:
         encoder: Its readout is fitted.

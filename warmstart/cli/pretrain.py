@@ -135,7 +135,7 @@ class Pretrain(Extensible):
         start, _ = pretrained_encoder(EncoderConfig.parse(self.encoder), sources.frame_size)
         if self.probe_frames:
             windows_of(self.probe_frames, start.config.frames)
-        data = sources.to_learn_from(progress.stage)
+        data = sources.training_frames(progress.stage)
         before = deepcopy(start)
         before.fit(data.draw(before.config.fit_frames, self.seed))
         update = progress.stage("Pretraining")
@@ -144,7 +144,7 @@ class Pretrain(Extensible):
                 start, data, settings, lambda done, total, loss: update(done, total, f"loss {loss:.4g}"), log
             )
             encoders = {"before": before, "after": result.encoder}
-            probes = sources.probed(encoders, self.probe_frames, progress.stage)
+            probes = sources.probe(encoders, self.probe_frames, progress.stage)
             for name, done in (("before", 0), ("after", settings.updates)):
                 if log is not None and probes:
                     log(done, {"probe_r2": sum(found[name] for found in probes.values()) / len(probes)})

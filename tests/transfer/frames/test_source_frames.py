@@ -113,7 +113,7 @@ def test_several_tasks_need_frames_of_one_size():
     settings = PretrainingConfig(steps=32, n_envs=4)
     light, dark = TASK.with_context("light=x2"), TASK.with_context("light=x0.2")
     both = SourceTasks((light, dark), settings)
-    data = both.to_learn_from(_silent)
+    data = both.training_frames(_silent)
     assert data.frames.shape == (8, 8, 32, 32, 3)
     assert data.tasks == (str(light), str(dark))
     assert data.frames[:, :4].mean() > 2 * data.frames[:, 4:].mean()
