@@ -55,14 +55,13 @@ class SourceTasks:
 
     def training_frames(self, stage: Stage) -> FrameData:
         """Frames in a row of all tasks, side by side."""
-        steps, n_envs, seed = self.settings.steps, self.settings.n_envs, self.settings.seed
+        n_envs, seed = self.settings.n_envs, self.settings.seed
+        steps = -(-self.settings.steps // n_envs)
         parts = []
         for index, task in enumerate(self.tasks):
             rng = np.random.default_rng((seed, index))
             progress = stage(f"Drawing {task.id}")
-            data, _ = source_frames(
-                task, -(-steps // n_envs), n_envs, rng, progress=progress, **self._options
-            )
+            data, _ = source_frames(task, steps, n_envs, rng, progress=progress, **self._options)
             parts.append(data)
         return join_frames(parts)
 
@@ -86,11 +85,9 @@ class SourceTasks:
             rng = np.random.default_rng((self.settings.seed, index, _PROBING))
             progress = stage(f"Probing {task.id}")
             windows = windows_of(frames, history)
-            data, dimensions = scattered_frames(
-                task, windows, history, rng, progress=progress, **self._options
-            )
+            data, numbers = scattered_frames(task, windows, history, rng, progress=progress, **self._options)
             found[str(task)] = {
-                name: probe_encoder(encoder, data, dimensions, pixels=False, n_threads=self.n_threads)
+                name: probe_encoder(encoder, data, numbers, pixels=False, n_threads=self.n_threads)
                 .column("encoder", history)
                 .mean
                 for name, encoder in encoders.items()
