@@ -38,8 +38,6 @@ class MissingWeightsError(WarmstartError):
 class NamedWeights:
     """Published weights that are known by name."""
 
-    name: str
-    """What ``weights=`` takes."""
     architecture: str
     """The network they are for."""
     source: str
@@ -65,80 +63,70 @@ class NamedWeights:
 _IMAGENET_224 = Preprocessing(256, 224, mean=IMAGENET_MEAN, std=IMAGENET_STD)
 
 NAMED: dict[str, NamedWeights] = {
-    weights.name: weights
-    for weights in (
-        NamedWeights(
-            "imagenet",
-            "squeezenet1_1",
-            "squeezenet1_1.safetensors",
-            "squeezenet1_1.safetensors",
-            Preprocessing(order="bgr", scale=1, mean=(104, 117, 123)),
-            "BSD 2-Clause",
-            512,
-            sha256="0b2428a6e9515ec6b7a0c81d9027362002e45bf5665a0e78cc1b037c7a71ea51",
+    "imagenet": NamedWeights(
+        "squeezenet1_1",
+        "squeezenet1_1.safetensors",
+        "squeezenet1_1.safetensors",
+        Preprocessing(order="bgr", scale=1, mean=(104, 117, 123)),
+        "BSD 2-Clause",
+        512,
+        sha256="0b2428a6e9515ec6b7a0c81d9027362002e45bf5665a0e78cc1b037c7a71ea51",
+    ),
+    "dinov2": NamedWeights(
+        "timm/vit_small_patch14_dinov2",
+        "hf:timm/vit_small_patch14_dinov2.lvd142m",
+        "vit_small_patch14_dinov2.lvd142m.safetensors",
+        Preprocessing(224, mean=IMAGENET_MEAN, std=IMAGENET_STD),
+        "Apache 2.0",
+        384,
+    ),
+    "clip": NamedWeights(
+        "timm/vit_base_patch32_clip_224",
+        "hf:timm/vit_base_patch32_clip_224.openai",
+        "vit_base_patch32_clip_224.openai.safetensors",
+        Preprocessing(
+            224, mean=(0.48145466, 0.4578275, 0.40821073), std=(0.26862954, 0.26130258, 0.27577711)
         ),
-        NamedWeights(
-            "dinov2",
-            "timm/vit_small_patch14_dinov2",
-            "hf:timm/vit_small_patch14_dinov2.lvd142m",
-            "vit_small_patch14_dinov2.lvd142m.safetensors",
-            Preprocessing(224, mean=IMAGENET_MEAN, std=IMAGENET_STD),
-            "Apache 2.0",
-            384,
-        ),
-        NamedWeights(
-            "clip",
-            "timm/vit_base_patch32_clip_224",
-            "hf:timm/vit_base_patch32_clip_224.openai",
-            "vit_base_patch32_clip_224.openai.safetensors",
-            Preprocessing(
-                224, mean=(0.48145466, 0.4578275, 0.40821073), std=(0.26862954, 0.26130258, 0.27577711)
-            ),
-            "MIT",
-            768,
-        ),
-        NamedWeights(
-            "r3m",
-            "resnet18",
-            "https://pytorch.s3.amazonaws.com/models/rl/r3m/r3m_18.pt",
-            "r3m_18.pt",
-            _IMAGENET_224,
-            "MIT",
-            512,
-        ),
-        NamedWeights(
-            "vip",
-            "torchvision/resnet50",
-            "https://pytorch.s3.amazonaws.com/models/rl/vip/model.pt",
-            "vip_50.pt",
-            _IMAGENET_224,
-            "CC BY-NC 4.0",
-            2048,
-            commercial=False,
-        ),
-        NamedWeights(
-            "vc1",
-            "timm/vit_base_patch16_224",
-            "hf:facebook/vc1-base/pytorch_model.bin",
-            "vc1_vitb.pth",
-            _IMAGENET_224,
-            "CC BY-NC 4.0",
-            768,
-            commercial=False,
-        ),
-        NamedWeights(
-            "mvp",
-            "mvp_vits16",
-            "https://berkeley.box.com/shared/static/m93ynem558jo8vltlads5rcmnahgsyzr.pth",
-            "mae_pretrain_hoi_vit_small.pth",
-            _IMAGENET_224,
-            "none stated",
-            384,
-            commercial=False,
-        ),
-    )
+        "MIT",
+        768,
+    ),
+    "r3m": NamedWeights(
+        "resnet18",
+        "https://pytorch.s3.amazonaws.com/models/rl/r3m/r3m_18.pt",
+        "r3m_18.pt",
+        _IMAGENET_224,
+        "MIT",
+        512,
+    ),
+    "vip": NamedWeights(
+        "torchvision/resnet50",
+        "https://pytorch.s3.amazonaws.com/models/rl/vip/model.pt",
+        "vip_50.pt",
+        _IMAGENET_224,
+        "CC BY-NC 4.0",
+        2048,
+        commercial=False,
+    ),
+    "vc1": NamedWeights(
+        "timm/vit_base_patch16_224",
+        "hf:facebook/vc1-base/pytorch_model.bin",
+        "vc1_vitb.pth",
+        _IMAGENET_224,
+        "CC BY-NC 4.0",
+        768,
+        commercial=False,
+    ),
+    "mvp": NamedWeights(
+        "mvp_vits16",
+        "https://berkeley.box.com/shared/static/m93ynem558jo8vltlads5rcmnahgsyzr.pth",
+        "mae_pretrain_hoi_vit_small.pth",
+        _IMAGENET_224,
+        "none stated",
+        384,
+        commercial=False,
+    ),
 }
-"""Published weights by name."""
+"""Published weights by the name that ``weights=`` takes."""
 
 
 @dataclass(frozen=True)
@@ -179,7 +167,7 @@ def locate(config: EncoderConfig) -> FoundWeights:
     finders = {"hf": _from_hub, "timm": _from_timm, "torchvision": _from_torchvision}
     try:
         if named is not None:
-            return named.at(_named(named, config))
+            return named.at(_published(named, config))
         if colon and library in finders:
             return finders[library](rest, config.download)
     except MissingExtraError as error:
@@ -199,17 +187,17 @@ def _in_folder(file: str) -> Path | None:
     return path if path is not None and path.exists() else None
 
 
-def _named(weights: NamedWeights, config: EncoderConfig) -> Path:
+def _published(weights: NamedWeights, config: EncoderConfig) -> Path:
     if weights.architecture != config.architecture:
         raise WarmstartError(
-            f"The weights {weights.name!r} are for {weights.architecture}, not for {config.architecture}: "
-            f"write {weights.architecture}:weights={weights.name}."
+            f"The weights {config.weights!r} are for {weights.architecture}, not for {config.architecture}: "
+            f"write {weights.architecture}:weights={config.weights}."
         )
     path = _in_folder(weights.file)
     if path is not None:
         if weights.sha256 and file_hash(path) != weights.sha256:
             said = "%s is not the file that %r usually means; its input is taken to be the same."
-            log.warning(said, path, weights.name)
+            log.warning(said, path, config.weights)
         return path
     if weights.source.startswith("hf:"):
         return _from_hub(weights.source[3:], config.download).path

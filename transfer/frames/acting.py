@@ -4,6 +4,7 @@ For probing encoders, and for pretraining them from several tasks.
 """
 
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import replace
 from typing import Any
 
@@ -106,8 +107,8 @@ def source_frames(
     Raises:
         WarmstartError: The policy doesn't fit the task, or the task can't be made.
     """
-    env: Env = make_vec(task, n_envs, n_threads=n_threads, context_source=context_source)
-    try:
+    env: Env
+    with closing(make_vec(task, n_envs, n_threads=n_threads, context_source=context_source)) as env:
         observing, policy = (env, None) if checkpoint is None else actor_in(checkpoint, env)
         data = collect_frames(
             observing,
@@ -120,8 +121,6 @@ def source_frames(
             progress=progress,
         )
         return data, state_dimensions(env)
-    finally:
-        env.close()
 
 
 def scattered_frames(

@@ -150,8 +150,7 @@ def _fit_q(model: SAC | TD3, steps: int, updates: int, callback: BaseCallback, l
         batch = model.replay_buffer.sample(model.batch_size, env=model._vec_normalize_env)
         discounts = batch.discounts if batch.discounts is not None else model.gamma
         with torch.no_grad():
-            values = _soft_values(model, batch) if isinstance(model, SAC) else _smoothed_values(model, batch)
-            targets = batch.rewards + (1 - batch.dones) * discounts * values
+            targets = batch.rewards + (1 - batch.dones) * discounts * _next_values(model, batch)
         found = model.critic(batch.observations, batch.actions)
         loss = torch.stack([functional.mse_loss(q, targets) for q in found]).sum()
         losses.append(_descend(optimizer, parameters, loss))
@@ -170,19 +169,22 @@ def own_parameters(model: SAC | TD3) -> list[torch.nn.Parameter]:
     ]
 
 
-def _soft_values(model: SAC, batch: Any) -> torch.Tensor:
-    """Return min Q' − α log π of the next state, α held (Haarnoja et al. 1812.05905). Shape: (batch, 1)."""
-    coefficient = model.ent_coef_tensor if model.log_ent_coef is None else model.log_ent_coef.detach().exp()
-    if model.use_sde:
-        model.actor.reset_noise()
-    actions, log_prob = model.actor.action_log_prob(batch.next_observations)
-    values = torch.cat(model.critic_target(batch.next_observations, actions), dim=1).amin(dim=1, keepdim=True)
-    return values - coefficient * log_prob.reshape(-1, 1)
+def _next_values(model: SAC | TD3, batch: Any) -> torch.Tensor:
+    """Return what the frozen policy's next actions are worth to the target critics. Shape: (batch, 1).
 
-
-def _smoothed_values(model: TD3, batch: Any) -> torch.Tensor:
-    """Return min Q' at the next action with clipped noise (Fujimoto et al. 1802.09477). Shape: (batch, 1)."""
-    noise = torch.randn_like(batch.actions) * model.target_policy_noise
-    noise = noise.clamp(-model.target_noise_clip, model.target_noise_clip)
-    actions = (model.actor_target(batch.next_observations) + noise).clamp(-1, 1)
-    return torch.cat(model.critic_target(batch.next_observations, actions), dim=1).amin(dim=1, keepdim=True)
+    SAC: min Q' − α log π, α held (Haarnoja et al. 1812.05905). TD3: min Q' at the action with clipped noise
+    (Fujimoto et al. 1802.09477).
+    """
+    if isinstance(model, SAC):
+        alpha = model.ent_coef_tensor if model.log_ent_coef is None else model.log_ent_coef.detach().exp()
+        if model.use_sde:
+            model.actor.reset_noise()
+        actions, log_prob = model.actor.action_log_prob(batch.next_observations)
+        penalty = alpha * log_prob.reshape(-1, 1)
+    else:
+        noise = torch.randn_like(batch.actions) * model.target_policy_noise
+        noise = noise.clamp(-model.target_noise_clip, model.target_noise_clip)
+        actions = (model.actor_target(batch.next_observations) + noise).clamp(-1, 1)
+        penalty = torch.zeros(())
+    values = torch.cat(model.critic_target(batch.next_observations, actions), dim=1)
+    return values.amin(dim=1, keepdim=True) - penalty

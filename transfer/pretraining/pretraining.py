@@ -246,13 +246,9 @@ def tensorboard(directory: str | Path) -> Iterator[Logger]:
     """Give a logger that writes TensorBoard event files to a directory, for ``pretrain``."""
     from torch.utils.tensorboard.writer import SummaryWriter
 
-    writer = SummaryWriter(str(directory))
-
     def log(step: int, numbers: Mapping[str, float]) -> None:
         for name, value in numbers.items():
             writer.add_scalar(f"pretraining/{name}", value, step)
 
-    try:
+    with SummaryWriter(str(directory)) as writer:
         yield log
-    finally:
-        writer.close()

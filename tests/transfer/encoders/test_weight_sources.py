@@ -256,7 +256,6 @@ def test_a_missing_extra_is_named(text: str, package: str, monkeypatch: pytest.M
 def test_the_table_of_named_weights() -> None:
     assert set(NAMED) == {"imagenet", "dinov2", "clip", "r3m", "vip", "vc1", "mvp"}
     for name, weights in NAMED.items():
-        assert weights.name == name
         EncoderConfig.parse(f"{weights.architecture}:weights={name}")
         assert weights.outputs > 0
     assert {name for name, weights in NAMED.items() if not weights.commercial} == {"vip", "vc1", "mvp"}
