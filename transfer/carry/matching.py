@@ -128,9 +128,6 @@ def match(
         mapping: ``{target name: source name}``.
         kind: What is matched, for messages.
 
-    Returns:
-        The matching; its ``by_place`` says whether names were missing.
-
     Raises:
         WarmstartError: If names are missing and the lengths differ, if a layout has another length than its
             space, if a mapped name doesn't exist or is used twice, or if nothing matches.

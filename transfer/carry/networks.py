@@ -42,14 +42,11 @@ class Network:
 
 
 def networks(algorithm: str, names: Iterable[str]) -> tuple[Network, ...]:
-    """Find the networks of a policy, without the target networks, which follow these.
+    """Find the networks of a policy, its actor and critics, without the target networks, which follow these.
 
     Args:
         algorithm: ``ppo``, ``sac`` or ``td3``.
         names: Names in the policy's ``state_dict``.
-
-    Returns:
-        The actor and the critics.
 
     Raises:
         WarmstartError: The names aren't those of SB3's multilayer perceptron policies.
@@ -122,9 +119,6 @@ def widen(width: int, new_width: int, generator: np.random.Generator, where: str
         new_width: Units of the target.
         generator: Draws the units that are copied again; unused when the widths are equal.
         where: Name of the layer, for the message.
-
-    Returns:
-        The origins of the new layer's units and their shares.
 
     Raises:
         WarmstartError: If the target is narrower: no choice of units preserves the function.

@@ -78,9 +78,6 @@ def transfer_statistics(
         rewards: Whether the scale of the rewards travels.
         missing: What happens where the source standardises and the target doesn't.
 
-    Returns:
-        The plan.
-
     Raises:
         WarmstartError: If one side standardises a matched observation and the other doesn't, unless it can be
             folded and that is asked for.

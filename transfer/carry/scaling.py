@@ -66,9 +66,6 @@ def action_scaling(
         target_space: Action space of the target.
         squashed: Whether the policy squashes with tanh (SAC, TD3).
 
-    Returns:
-        The maps for actor and critic.
-
     Raises:
         WarmstartError: If a scale is zero, or the target's range can't reach the middle of the source's.
     """

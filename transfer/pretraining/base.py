@@ -52,6 +52,11 @@ class Objective(nn.Module, ABC):
             maps = deepcopy(backbone).eval()(images)  # a copy: the statistics of batches stay as they are
         self.map_shape: tuple[int, ...] = tuple(maps.shape[1:])
         self.register_buffer("scale", _RMS / maps.square().mean().sqrt().clamp_min(1e-6))
+        self.build_heads(data)
+
+    @abstractmethod
+    def build_heads(self, data: FrameData) -> None:
+        """Add the layers and statistics that only the loss needs; ``map_shape`` is known by now."""
 
     def maps(self, images: torch.Tensor, backbone: nn.Module | None = None) -> torch.Tensor:
         """Maps of prepared frames, scaled so that their root mean square is `_RMS` before training.
@@ -72,14 +77,11 @@ class Objective(nn.Module, ABC):
 
     @abstractmethod
     def loss(self, batch: FrameBatch, generator: torch.Generator) -> torch.Tensor:
-        """Loss of a batch, and ``parts``.
+        """Loss of a batch, a scalar; sets ``parts``.
 
         Args:
             batch: Frames at the offsets that the options ask for.
             generator: Every random draw comes from it; on the CPU.
-
-        Returns:
-            A scalar.
         """
 
     def after_update(self) -> None:

@@ -12,7 +12,7 @@ from typing_extensions import override
 from warmstart.agents.extractors.stacks import random_shift
 from warmstart.core.bounds import Count, Fraction, Natural
 from warmstart.transfer.frames.data import FrameBatch, FrameData
-from warmstart.transfer.pretraining.base import Objective, ObjectiveConfig, Prepare, mlp, register_objective
+from warmstart.transfer.pretraining.base import Objective, ObjectiveConfig, mlp, register_objective
 
 
 class TemporalContrast(Objective):
@@ -20,14 +20,12 @@ class TemporalContrast(Objective):
 
     config: "TemporalContrastConfig"
 
-    def __init__(
-        self, config: "TemporalContrastConfig", backbone: nn.Module, prepare: Prepare, data: FrameData
-    ) -> None:
-        super().__init__(config, backbone, prepare, data)
-        size = torch.Size(self.map_shape).numel()
-        self.compress = nn.Sequential(nn.Flatten(), nn.Linear(size, config.latent))
-        self.predict = mlp(config.latent, config.hidden, config.latent)
-        self.compare = nn.Linear(config.latent, config.latent, bias=False)
+    @override
+    def build_heads(self, data: FrameData) -> None:
+        size, latent = torch.Size(self.map_shape).numel(), self.config.latent
+        self.compress = nn.Sequential(nn.Flatten(), nn.Linear(size, latent))
+        self.predict = mlp(latent, self.config.hidden, latent)
+        self.compare = nn.Linear(latent, latent, bias=False)
         self.target = deepcopy(self.online).requires_grad_(False)
 
     @property

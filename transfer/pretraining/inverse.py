@@ -12,7 +12,7 @@ from warmstart.agents.extractors.stacks import random_shift
 from warmstart.core.bounds import Bounds, Count, Natural
 from warmstart.core.errors import WarmstartError
 from warmstart.transfer.frames.data import FrameBatch, FrameData
-from warmstart.transfer.pretraining.base import Objective, ObjectiveConfig, Prepare, mlp, register_objective
+from warmstart.transfer.pretraining.base import Objective, ObjectiveConfig, mlp, register_objective
 
 
 class InverseDynamics(Objective):
@@ -22,18 +22,18 @@ class InverseDynamics(Objective):
     mean: torch.Tensor
     std: torch.Tensor
 
-    def __init__(
-        self, config: "InverseDynamicsConfig", backbone: nn.Module, prepare: Prepare, data: FrameData
-    ) -> None:
-        super().__init__(config, backbone, prepare, data)
+    @override
+    def build_heads(self, data: FrameData) -> None:
         actions = data.actions.reshape(-1, data.actions.shape[2])
         if not np.isfinite(actions).any(axis=0).all():
             raise WarmstartError("inverse_dynamics: the frames come without the actions between them.")
         std = torch.from_numpy(np.nanstd(actions, axis=0))
         self.register_buffer("mean", torch.from_numpy(np.nanmean(actions, axis=0)))
         self.register_buffer("std", std.clamp_min(1e-6))
-        size, latent = torch.Size(self.map_shape).numel(), config.latent
-        self.compress = nn.Sequential(nn.Flatten(), nn.Linear(size, latent), nn.LayerNorm(latent))
+        size, config = torch.Size(self.map_shape).numel(), self.config
+        self.compress = nn.Sequential(
+            nn.Flatten(), nn.Linear(size, config.latent), nn.LayerNorm(config.latent)
+        )
         self.predict = mlp(config.frames * config.latent, config.hidden, actions.shape[1])
 
     @override

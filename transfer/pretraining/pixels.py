@@ -10,7 +10,7 @@ from typing_extensions import override
 from warmstart.agents.extractors.stacks import random_shift
 from warmstart.core.bounds import Bounds, Count, Natural
 from warmstart.transfer.frames.data import FrameBatch, FrameData
-from warmstart.transfer.pretraining.base import Objective, ObjectiveConfig, Prepare, register_objective
+from warmstart.transfer.pretraining.base import Objective, ObjectiveConfig, register_objective
 
 _STATISTICS_FRAMES = 512
 """Frames that the mean frame is taken of."""
@@ -23,27 +23,22 @@ class PixelObjective(Objective):
     is that of drawing the mean frame.
     """
 
+    config: "AutoencoderConfig | MaskedConfig"
     mean_frame: torch.Tensor
     spread: torch.Tensor
 
-    def __init__(
-        self,
-        config: "AutoencoderConfig | MaskedConfig",
-        backbone: nn.Module,
-        prepare: Prepare,
-        data: FrameData,
-    ) -> None:
-        super().__init__(config, backbone, prepare, data)
-        images = prepare(data.spaced(_STATISTICS_FRAMES)).double()
+    @override
+    def build_heads(self, data: FrameData) -> None:
+        images = self.prepare(data.spaced(_STATISTICS_FRAMES)).double()
         mean = images.mean(0, keepdim=True)
         self.register_buffer("mean_frame", mean.float())
         self.register_buffer("spread", (images - mean).square().mean().sqrt().clamp_min(1e-6).float())
         first = tuple(-(-side // 8) for side in self.input_size)
         self.code = nn.Sequential(
             nn.Flatten(),
-            nn.Linear(torch.Size(self.map_shape).numel(), config.latent),
-            nn.LayerNorm(config.latent),
-            nn.Linear(config.latent, 64 * first[0] * first[1]),
+            nn.Linear(torch.Size(self.map_shape).numel(), self.config.latent),
+            nn.LayerNorm(self.config.latent),
+            nn.Linear(self.config.latent, 64 * first[0] * first[1]),
             nn.ReLU(inplace=True),
             nn.Unflatten(1, (64, *first)),
         )
