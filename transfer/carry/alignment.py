@@ -219,9 +219,8 @@ class _Aligner:
         for t, s in actions.matched:
             factor, offset = float(outputs.factor[t]), float(outputs.offset[t])
             if log_std:
-                rows[t], biases[t] = weight[s], bias[s] + math.log(abs(factor))
-            else:
-                rows[t], biases[t] = weight[s] * factor, bias[s] * factor + offset
+                factor, offset = 1.0, math.log(abs(factor))
+            rows[t], biases[t] = weight[s] * factor, bias[s] * factor + offset
         why.append(_counted(actions, "actions", "small fresh rows"))
         if not outputs.trivial:
             why.append(

@@ -70,12 +70,12 @@ def action_scaling(
         WarmstartError: If a scale is zero, or the target's range can't reach the middle of the source's.
     """
     size = len(matching.indices)
+    outputs, inputs = Affine.identity(size), Affine.identity(size)
     if not isinstance(source_space, spaces.Box) or not isinstance(target_space, spaces.Box):
-        return ActionScaling(Affine.identity(size), Affine.identity(size))
+        return ActionScaling(outputs, inputs)
     if any(0.0 in matching.scales(t, s) for t, s in matching.matched):
         raise WarmstartError("An actuator with gear 0 has no torque to match: map its action to None.")
-    outputs, inputs, ratios = Affine.identity(size), Affine.identity(size), matching.ratios
-    differing = []
+    differing, ratios = [], matching.ratios
     for t, s in matching.matched:
         name, (scale, source_scale) = matching.target.names[t], matching.scales(t, s)
         middle, half = _range(target_space, t, scale)

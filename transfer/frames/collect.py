@@ -141,27 +141,27 @@ class _Decisions:
             self._middle = (low + high) / 2
         self._policy, self._rng, self._share, self._hold = policy, rng, share, hold
         self._left = np.zeros(env.num_envs, dtype=int)
-        self._vigour = rng.uniform(0, 1, env.num_envs)
+        self._amplitude = rng.uniform(0, 1, env.num_envs)
         self._random = np.ones(env.num_envs, dtype=bool)
         self._held: Array = np.stack([np.asarray(self._space.sample()) for _ in range(env.num_envs)])
 
     def begin(self, envs: Array) -> None:
         """Decide anew at the start of an episode."""
         self._left[envs] = 0
-        self._vigour[envs] = self._rng.uniform(0, 1, len(envs))
+        self._amplitude[envs] = self._rng.uniform(0, 1, len(envs))
 
-    def _random_action(self, vigour: float) -> Array:
+    def _random_action(self, amplitude: float) -> Array:
         action = np.asarray(self._space.sample())
         if not isinstance(self._space, spaces.Box):
             return action
-        return (self._middle + vigour * (action - self._middle)).astype(action.dtype)
+        return (self._middle + amplitude * (action - self._middle)).astype(action.dtype)
 
     def __call__(self, observations: Any) -> Array:
         """Actions of all environments."""
         for env in np.flatnonzero(self._left == 0):
             self._left[env] = self._rng.integers(1, self._hold + 1)
             self._random[env] = self._rng.random() < self._share
-            self._held[env] = self._random_action(self._vigour[env])
+            self._held[env] = self._random_action(self._amplitude[env])
         self._left -= 1
         if self._policy is None:
             return self._held.copy()

@@ -140,7 +140,7 @@ def _fit_q(model: SAC | TD3, steps: int, updates: int, callback: BaseCallback, l
     rollout = model.collect_rollouts(
         model.env, callback, every, model.replay_buffer, model.action_noise, learning_starts=0
     )
-    parameters = [p for p in own_parameters(model) if p.requires_grad]
+    parameters = [p for p in _own_parameters(model) if p.requires_grad]
     if not parameters or not rollout.continue_training:
         return
     optimizer = torch.optim.Adam(parameters, lr=learning_rate)
@@ -159,7 +159,7 @@ def _fit_q(model: SAC | TD3, steps: int, updates: int, callback: BaseCallback, l
     _log(model, "fit/critic_loss", losses)
 
 
-def own_parameters(model: SAC | TD3) -> list[torch.nn.Parameter]:
+def _own_parameters(model: SAC | TD3) -> list[torch.nn.Parameter]:
     """The critics' parameters but for an encoder that the frozen actor shares with them."""
     shared = isinstance(model.policy, tuple(ENCODER_POLICIES.values()))
     return [

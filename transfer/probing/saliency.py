@@ -148,7 +148,7 @@ def centres(encoder: Encoder) -> Centres:
     for axis, side in enumerate(sides):
         first, second = (centre_of(field.sum(1 - axis).numpy()) for field in fields)
         given, crop = encoder.frame_shape[axis], noise.shape[2 + axis]
-        at = placed((first, second), inner[axis], side, crop)
+        at = axis_pixels((first, second), inner[axis], side, crop)
         resized = encoder.preprocessing.size or given
         out.append((at + (resized - crop) // 2) * given / resized)
     return out[0], out[1]
@@ -160,7 +160,9 @@ def centre_of(weights: NDArray[np.float64]) -> float:
     return float((weights * (np.arange(len(weights)) + 0.5)).sum() / total) if total > 0 else float("nan")
 
 
-def placed(found: tuple[float, float], inner: tuple[int, int], side: int, pixels: int) -> NDArray[np.float64]:
+def axis_pixels(
+    found: tuple[float, float], inner: tuple[int, int], side: int, pixels: int
+) -> NDArray[np.float64]:
     """Pixels of all places along an axis from those of two, or evenly where the two tell nothing.
 
     Args:
