@@ -39,7 +39,7 @@ from warmstart.envs.vector import make_vec
 from warmstart.experiments.trial.seeing import fit_readout
 from warmstart.sim2real.randomization.randomization import Randomization, read_terms
 from warmstart.transfer.encoders.pretrained import pretrained_encoder
-from warmstart.transfer.frames.acting import frame_size, seen_task
+from warmstart.transfer.frames.acting import frame_size, pixel_task
 from warmstart.transfer.pretraining.pretraining import PretrainingConfig, pretrain
 from warmstart.transfer.pretraining.tasks import SourceTasks
 
@@ -130,10 +130,10 @@ def make(name: str, bar: Bar, seed: int) -> tuple[Encoder, float]:
     config = EncoderConfig(architecture="drq", features=bar.features)
     encoder, _ = pretrained_encoder(config, frame_size(task))
     settings = PretrainingConfig(seed=seed)
-    sources = SourceTasks([seen_task(task)], settings, n_threads=CORES)
-    trained = pretrain(encoder, sources.to_learn_from(quiet), settings).encoder
+    sources = SourceTasks([pixel_task(task)], settings, n_threads=CORES)
+    trained = pretrain(encoder, sources.training_frames(quiet), settings).encoder
     minutes = (time.perf_counter() - start) / 60
-    (found,) = sources.probed({"after": trained}, 3_000, quiet).values()
+    (found,) = sources.probe({"after": trained}, 3_000, quiet).values()
     print(f"{bar.task}: {settings.objective} in {minutes:.1f} min, probe R² {found['after']:.3f}")
     return trained, minutes
 

@@ -35,6 +35,7 @@ class TaskDescription:
         time_limit: Control steps after which an episode is truncated; None is never.
         parameters: The model's physical parameters, and the visual ones where frames are observed; None
             where the model isn't MuJoCo's.
+        render_modes: How an environment of it can be drawn.
     """
 
     task: Task
@@ -45,6 +46,7 @@ class TaskDescription:
     period: float | None
     time_limit: int | None
     parameters: Parameters | None
+    render_modes: tuple[str, ...] = ("rgb_array",)
 
     @property
     def control_rate(self) -> float | None:
@@ -115,6 +117,7 @@ def _made_once(task: Task) -> TaskDescription:
             next(iter(env.call("dt")), None) if env.parameters is not None else None,
             limit if isinstance(limit, int) else None,
             env.parameters,
+            tuple(env.metadata.get("render_modes", ())),
         )
     finally:
         env.close()

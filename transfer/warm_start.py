@@ -2,6 +2,7 @@
 
 import inspect
 from collections.abc import Sequence
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -100,11 +101,7 @@ def install_seams(model: BaseAlgorithm, method: TransferMethod, seams: Seams) ->
         WarmstartError: If the agent is plain SB3's and has none, or a seam needs to be there when it is
             built.
     """
-    needed = [
-        name
-        for name in ("initialise", "policy_kwargs", "trainability", "loss_terms", "experience", "feedback")
-        if getattr(seams, name)
-    ]
+    needed = [seam.name for seam in fields(seams) if getattr(seams, seam.name)]
     if not needed:
         return
     if not isinstance(model, SeamAgent):

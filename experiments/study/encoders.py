@@ -12,7 +12,7 @@ from warmstart.core.plain import placed, replaced, to_plain
 from warmstart.experiments.records.config import ENCODER_ARM, PlannedTrial, TrialConfig
 from warmstart.experiments.study.arms import ResolvedArm
 from warmstart.transfer.encoders.sources import MissingWeightsError, find_weights, locate
-from warmstart.transfer.frames.acting import seen_task
+from warmstart.transfer.frames.acting import pixel_task
 from warmstart.transfer.pretraining.pretraining import PretrainingConfig
 
 _DECIDED = {
@@ -97,7 +97,7 @@ def encoder_trial(arm: ResolvedArm, shared: TrialConfig, vision: State) -> Plann
     config = replace(
         shared,
         kind="encoder",
-        task=str(seen_task(arm.source)),
+        task=str(pixel_task(arm.source)),
         steps=pretraining.updates,
         evaluation_every=max(1, pretraining.updates // 20),
         vision={**own, "randomize": dict(arm.vision.randomize), "pretrain": to_plain(pretraining)},

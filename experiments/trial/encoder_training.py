@@ -38,7 +38,7 @@ def train_encoder(config: TrialConfig, directory: Path, recorder: Recorder) -> N
     settings = replace(settings, seed=config.seed, device=config.device)
     encoder, _ = trial_encoder(config, directory)
     looks = randomized_looks(vision_config(config.vision), config.seed)
-    sources = SourceTasks([Task.parse(config.task)], settings, looks=looks)
+    sources = SourceTasks([Task.parse(config.task)], settings, context_source=looks)
 
     def stage(_: str) -> Callable[[int, int], None]:
         return lambda *_: None  # only updates count
@@ -51,10 +51,10 @@ def train_encoder(config: TrialConfig, directory: Path, recorder: Recorder) -> N
         if done % _LOGGED_EVERY == 0 or done == settings.updates:
             recorder.training(done, {f"pretrain/{name}": float(value) for name, value in numbers.items()})
 
-    result = pretrain(encoder, sources.to_learn_from(stage), settings, progress, log)
+    result = pretrain(encoder, sources.training_frames(stage), settings, progress, log)
     frames = min(_PROBED, settings.steps)
     if frames >= FEWEST_ROWS * encoder.config.frames:
-        result.encoder.provenance["probe_r2"] = sources.probed({"after": result.encoder}, frames, stage)
+        result.encoder.provenance["probe_r2"] = sources.probe({"after": result.encoder}, frames, stage)
     result.encoder.save(directory / ENCODER_FILE)
     write_json(directory / TRANSFER, {"encoder": result.encoder.provenance})
     recorder.end(settings.updates, settings.updates)

@@ -152,7 +152,7 @@ def fit_readout(
     steps = max(2, -(-wanted // _FITTING_ENVS) * _FITTING_SPARE)
     rng = np.random.default_rng([seed, _FITTING_STREAM])
     data, _ = source_frames(
-        task.with_options(obs="pixels"), steps, _FITTING_ENVS, rng, looks=looks, n_threads=n_threads
+        task.with_options(obs="pixels"), steps, _FITTING_ENVS, rng, context_source=looks, n_threads=n_threads
     )
     frames = data.draw(wanted, seed)
     encoder.fit(frames)

@@ -23,7 +23,8 @@ from warmstart.transfer.carry.networks import (
     widen_columns,
     widen_rows,
 )
-from warmstart.transfer.carry.report import Action, TransferEntry
+from warmstart.transfer.carry.normalizer import StatisticsTransfer
+from warmstart.transfer.carry.report import Action, TransferEntry, shape_text
 from warmstart.transfer.carry.scaling import ActionScaling, Affine
 
 Tensors = Mapping[str, torch.Tensor]
@@ -45,8 +46,8 @@ class Alignment:
     observations: Matching
     """Matched observations."""
 
-    observation_inputs: Affine
-    """Source observation = factor · target observation + offset, as the networks see them."""
+    statistics: StatisticsTransfer
+    """What their normaliser becomes, and how the networks' inputs change with it."""
 
     actions: Matching
     """Matched actions."""
@@ -60,15 +61,12 @@ class Alignment:
     noise: float = 0.0
     """Noise on copied units, as a fraction of the weights' standard deviation."""
 
-    folded: bool = False
-    """Whether ``observation_inputs`` holds the source's normaliser."""
-
     @property
     def trivial(self) -> bool:
         """Whether source and target have the same dimensions with the same meaning."""
         return (
             self.observations.identity
-            and self.observation_inputs.trivial
+            and self.statistics.inputs.trivial
             and self.actions.indices == tuple(range(len(self.actions.source)))
             and self.scaling.outputs.trivial
             and self.scaling.inputs.trivial
@@ -110,8 +108,9 @@ def align(
             entries[name] = replace(entries[online], name=name, reason=reason)
         elif name not in found:
             if source[name].shape != tensor.shape or not (direct or alignment.observations.identity):
+                theirs, ours = shape_text(source[name].shape), shape_text(tensor.shape)
                 raise WarmstartError(
-                    f"The tensor {name} ({_shape(source[name])} in the source, {_shape(tensor)} in the "
+                    f"The tensor {name} ({theirs} in the source, {ours} in the "
                     "target) can't be aligned: only flat observations and multilayer perceptrons can. Use "
                     "equal spaces and the same architecture."
                 )
@@ -131,40 +130,36 @@ class _Aligner:
         """Carry one network, layer by layer."""
         before: Widening | None = None
         for prefix in (*network.hidden, *network.heads):
-            layer = weight, bias = self.source[f"{prefix}.weight"], self.source[f"{prefix}.bias"]
+            weight, bias = self.source[f"{prefix}.weight"], self.source[f"{prefix}.bias"]
             where = f"Hidden layer {prefix} of the {network.name} network"
+            shared = before is not None and not before.trivial
             why: list[str] = []
             if weight.ndim == 1:
-                if before is not None and not before.trivial:
+                if shared:
                     raise WarmstartError(
                         f"{where} is a layer norm: widening it would change what it computes."
                     )
-                self._record_layer(prefix, layer, "aligned", why)
+                self._record_layer(prefix, (weight, bias), "aligned", why)
                 continue
-            if before is None:
-                weight, bias = self._inputs(network, prefix, layer, why)
-            else:
+            action: Action = "widened" if shared else "aligned"
+            if before is not None:
                 weight = widen_columns(weight, before)
-            shared = before is not None and not before.trivial
-            action: Action = "folded" if before is None and self.alignment.folded else "aligned"
+            else:
+                weight, bias = self._inputs(network, prefix, (weight, bias), why)
+                action = "folded" if self.alignment.statistics.folded else action
             if prefix in network.hidden:
                 generator, units = self.alignment.generator, len(self.target[f"{prefix}.bias"])
-                after = widen(len(bias), units, generator, where)
-                if not after.trivial:
-                    why.append(f"{len(bias)} → {units} units, copies share their outgoing weights")
-                    weight = add_noise(widen_rows(weight, after), after, self.alignment.noise, generator)
-                    bias = widen_rows(bias, after)
-                elif shared:
-                    why.append("inputs shared among copied units")
-                shared = shared or not after.trivial
-                before = after
-            else:
-                if shared:
-                    why.append("inputs shared among copied units")
-                if network.gives_actions:
-                    log_std = self.alignment.algorithm == "sac" and prefix.endswith("log_std")
-                    weight, bias = self._action_rows(weight, bias, log_std, why)
-            action = "widened" if shared and action == "aligned" else action
+                before = widen(len(bias), units, generator, where)
+            if prefix in network.hidden and before is not None and not before.trivial:
+                why.append(f"{len(bias)} → {units} units, copies share their outgoing weights")
+                weight = add_noise(widen_rows(weight, before), before, self.alignment.noise, generator)
+                bias = widen_rows(bias, before)
+                action = "widened" if action == "aligned" else action
+            elif shared:
+                why.append("inputs shared among copied units")
+            if prefix in network.heads and network.role == "actor":
+                log_std = self.alignment.algorithm == "sac" and prefix.endswith("log_std")
+                weight, bias = self._action_rows(weight, bias, log_std, why)
             self._record_layer(prefix, (weight, bias), action, why)
         for name in network.vectors:
             self._action_vector(name)
@@ -188,15 +183,14 @@ class _Aligner:
         observations, actions = alignment.observations, alignment.actions
         theirs = len(observations.source)
         if weight.shape[1] != theirs + network.takes_actions * len(actions.source):
+            besides = f" and {len(actions.source)} actions" if network.takes_actions else ""
             raise WarmstartError(
                 f"The {network.name} network reads {weight.shape[1]} inputs; expected the {theirs} "
-                "observations"
-                + (f" and {len(actions.source)} actions" if network.takes_actions else "")
-                + f" of the source. {_FLAT}"
+                f"observations{besides} of the source. {_FLAT}"
             )
-        columns, shift = _columns(weight[:, :theirs], observations, alignment.observation_inputs)
+        columns, shift = _columns(weight[:, :theirs], observations, alignment.statistics.inputs)
         why.append(_counted(observations, "observations", "zero columns"))
-        if alignment.folded:
+        if alignment.statistics.folded:
             why.append("the source's normaliser folded in")
         if network.takes_actions:
             more, further = _columns(weight[:, theirs:], actions, alignment.scaling.inputs)
@@ -210,7 +204,7 @@ class _Aligner:
                 f"{prefix}.weight reads {expected} inputs in the target; its observations and actions have "
                 f"names for {columns.shape[1]}. {_FLAT}"
             )
-        return columns, (bias + shift if bool(torch.any(shift != 0)) else bias)
+        return columns, bias + shift if shift.any() else bias
 
     def _action_rows(self, weight: torch.Tensor, bias: torch.Tensor, log_std: bool, why: list[str]) -> Layer:
         """Move the rows of an output layer to their actions; new ones are small.
@@ -225,9 +219,8 @@ class _Aligner:
         for t, s in actions.matched:
             factor, offset = float(outputs.factor[t]), float(outputs.offset[t])
             if log_std:
-                rows[t], biases[t] = weight[s], bias[s] + math.log(abs(factor))
-            else:
-                rows[t], biases[t] = weight[s] * factor, bias[s] * factor + offset
+                factor, offset = 1.0, math.log(abs(factor))
+            rows[t], biases[t] = weight[s] * factor, bias[s] * factor + offset
         why.append(_counted(actions, "actions", "small fresh rows"))
         if not outputs.trivial:
             why.append(
@@ -280,8 +273,7 @@ def _columns(weight: torch.Tensor, matching: Matching, affine: Affine) -> Layer:
     shift = weight.new_zeros(weight.shape[0])
     for t, s in matching.matched:
         columns[:, t] = weight[:, s] * float(affine.factor[t])
-        if affine.offset[t] != 0.0:
-            shift += weight[:, s] * float(affine.offset[t])
+        shift += weight[:, s] * float(affine.offset[t])
     return columns, shift
 
 
@@ -293,7 +285,3 @@ def _counted(matching: Matching, noun: str, fresh: str) -> str:
     if matching.fresh:
         text += f", {len(matching.fresh)} new ({fresh})"
     return text + (f", {len(matching.unused)} of the source dropped" if matching.unused else "")
-
-
-def _shape(tensor: torch.Tensor) -> str:
-    return "×".join(map(str, tensor.shape)) or "scalar"

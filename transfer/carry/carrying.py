@@ -108,16 +108,8 @@ def carry(
         missing=options.missing_normalizer,
     )
     scaling = action_scaling(actions, source.action_space, model.action_space, squashed=algorithm != "ppo")
-    alignment = Alignment(
-        algorithm,
-        observations,
-        statistics.inputs,
-        actions,
-        scaling,
-        context.generator,
-        float(options.widening_noise),
-        statistics.folded,
-    )
+    noise = float(options.widening_noise)
+    alignment = Alignment(algorithm, observations, statistics, actions, scaling, context.generator, noise)
     own = {name: tensor.detach().cpu() for name, tensor in model.policy.state_dict().items()}
     tensors, entries = align(source.policy_tensors, own, alignment)
     load_tensors(model.policy, tensors)

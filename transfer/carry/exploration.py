@@ -23,7 +23,7 @@ class Keep:
     """Carry the source's value."""
 
     def __call__(self, value: float) -> float:
-        """Return the value."""
+        """Return the source's value."""
         return value
 
 
@@ -54,6 +54,9 @@ class Floor:
 Exploration = Keep | Reset | Floor
 
 
+_VALUED: dict[str, type[Reset | Floor]] = {"reset": Reset, "floor": Floor}
+
+
 def read_exploration(value: Any) -> Exploration:
     """Read the form that YAML and JSON have: ``keep``, ``{reset: 0.1}`` or ``{floor: -1.0}``.
 
@@ -66,10 +69,10 @@ def read_exploration(value: Any) -> Exploration:
         return Keep()
     if isinstance(value, Mapping) and len(value) == 1:
         ((name, number),) = value.items()
-        if name not in ("reset", "floor"):
-            raise unknown_name("exploration", str(name), ("keep", "reset", "floor"))
+        if name not in _VALUED:
+            raise unknown_name("exploration", str(name), ("keep", *_VALUED))
         if isinstance(number, int | float) and not isinstance(number, bool) and math.isfinite(number):
-            return Reset(float(number)) if name == "reset" else Floor(float(number))
+            return _VALUED[name](float(number))
     raise WarmstartError(
         f"exploration is {value!r}. Expected Keep(), Reset(value) or Floor(value); in YAML: keep, "
         f"{{reset: value}} or {{floor: value}}."
@@ -78,9 +81,8 @@ def read_exploration(value: Any) -> Exploration:
 
 def write_exploration(exploration: Exploration) -> str | dict[str, float]:
     """Return the form that YAML and JSON have; the inverse of ``read_exploration``."""
-    if isinstance(exploration, Keep):
-        return "keep"
-    return {"reset" if isinstance(exploration, Reset) else "floor": exploration.value}
+    name = type(exploration).__name__.lower()
+    return name if isinstance(exploration, Keep) else {name: exploration.value}
 
 
 def set_exploration(
@@ -93,12 +95,13 @@ def set_exploration(
     Raises:
         WarmstartError: The agent has no such number, or a coefficient isn't positive.
     """
-    if isinstance(model, PPO):
-        if exploration is not None and not isinstance(exploration, Keep):
-            _set_log_std(model, exploration, report)
-    elif isinstance(model, SAC):
+    if isinstance(model, SAC):
         report.entries += (_set_entropy_coefficient(model, source, exploration),)
-    elif exploration is not None and not isinstance(exploration, Keep):
+    elif exploration is None or isinstance(exploration, Keep):
+        return
+    elif isinstance(model, PPO):
+        _set_log_std(model, exploration, report)
+    else:
         raise WarmstartError(
             f"{type(model).__name__} explores by its action_noise and has nothing to "
             f"{type(exploration).__name__.lower()}: give the model another action_noise, and leave "

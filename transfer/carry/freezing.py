@@ -74,11 +74,6 @@ def freeze(model: BaseAlgorithm, names: Collection[str]) -> None:
             )
     for name in names:
         parameters[name].requires_grad_(False)
-    _freeze_when_built(model)
-
-
-def _freeze_when_built(model: BaseAlgorithm) -> None:
-    """Write what is frozen into the model's ``policy_kwargs``."""
     frozen = []
     for _, optimizer in optimizers(model):
         held = [parameter for group in optimizer.param_groups for parameter in group["params"]]

@@ -77,20 +77,15 @@ class Matching:
         ours, theirs = self.target.dimensions[t].scale, self.source.dimensions[s].scale
         return (1.0, 1.0) if self.by_place or math.isnan(ours + theirs) else (ours, theirs)
 
-    def _nameless(self, kind: Kind) -> str:
-        """Say which side has no names."""
-        match is_nameless(self.source), is_nameless(self.target):
-            case True, False:
-                return f"The source's {kind} dimensions have no names"
-            case False, True:
-                return f"The target's {kind} dimensions have no names"
-        return f"The {kind} dimensions have no names on either side"
-
     def notes(self, kind: Kind) -> tuple[str, ...]:
         """Say in words what is new, what is dropped and what changes its unit."""
         found = []
         if self.by_place:
-            found.append(f"{self._nameless(kind)}: matched one after another. Check the order.")
+            which = f"The {kind} dimensions have no names on either side"
+            if is_nameless(self.source) != is_nameless(self.target):
+                side = "source" if is_nameless(self.source) else "target"
+                which = f"The {side}'s {kind} dimensions have no names"
+            found.append(f"{which}: matched one after another. Check the order.")
         if self.fresh:
             found.append(f"New {kind} dimensions, unknown to the source: {_listed(self.fresh)}.")
         if self.unused:
@@ -133,38 +128,30 @@ def match(
         mapping: ``{target name: source name}``.
         kind: What is matched, for messages.
 
-    Returns:
-        The matching; its ``by_place`` says whether names were missing.
-
     Raises:
         WarmstartError: If names are missing and the lengths differ, if a layout has another length than its
             space, if a mapped name doesn't exist or is used twice, or if nothing matches.
     """
+    nameless = []
     for side, layout, size in (("source", source, sizes[0]), ("target", target, sizes[1])):
+        nameless += [side] if is_nameless(layout) else []
         if layout is not None and len(layout) != size:
             raise WarmstartError(
-                f"The {side} has {_dimensions(size, kind)}, but {_counted(len(layout), 'name')} "
+                f"The {side} has {_counted(size, f'{kind} dimension')}, but {_counted(len(layout), 'name')} "
                 f"{'was' if len(layout) == 1 else 'were'} given: {_listed(layout.names)}."
             )
-    nameless = [side for side, layout in (("source", source), ("target", target)) if is_nameless(layout)]
+    layouts = source or numbered(kind, sizes[0]), target or numbered(kind, sizes[1])
     if nameless and not mapping:
         if sizes[0] != sizes[1]:
             raise WarmstartError(
-                f"The source has {_dimensions(sizes[0], kind)} and the target {sizes[1]}, and the "
-                f"{' and the '.join(nameless)} {'have' if len(nameless) > 1 else 'has'} no names to match "
-                "them by. Give them: "
+                f"The source has {_counted(sizes[0], f'{kind} dimension')} and the target {sizes[1]}, and "
+                f"the {' and the '.join(nameless)} {'have' if len(nameless) > 1 else 'has'} no names to "
+                "match them by. Give them: "
                 + ", ".join(f"{side}_{kind}_names=[...]" for side in nameless)
                 + " (or source_task='Hopper-v5', if the source was trained on a task that warmstart knows)."
             )
-        return Matching(
-            source or numbered(kind, sizes[0]),
-            target or numbered(kind, sizes[1]),
-            tuple(range(sizes[1])),
-            True,
-        )
-    matching = _by_name(
-        source or numbered(kind, sizes[0]), target or numbered(kind, sizes[1]), mapping or {}, kind
-    )
+        return Matching(*layouts, tuple(range(sizes[1])), True)
+    matching = _by_name(*layouts, mapping or {}, kind)
     if not matching.matched and kind == "observation":
         raise WarmstartError(
             f"Nothing to carry: no {kind} of the target has the name of one of the source.\n"
@@ -247,10 +234,6 @@ def _block_sizes(layout: Layout) -> Counter[str]:
     """Count the dimensions of each numbered block that isn't an encoder's."""
     found = (_NUMBERED.fullmatch(dimension.name) for dimension in layout.dimensions if not dimension.block)
     return Counter(match["block"] for match in found if match is not None)
-
-
-def _dimensions(size: int, kind: Kind) -> str:
-    return _counted(size, f"{kind} dimension")
 
 
 def _counted(number: int, noun: str) -> str:

@@ -26,7 +26,7 @@ class Network:
     """``actor``, ``value``, ``qf0`` …"""
 
     role: Literal["actor", "critic"]
-    """What the network is for."""
+    """What the network is for: each output row of an actor is an action, that of a critic a value."""
 
     hidden: tuple[str, ...]
     """Prefixes of the hidden linear layers, in order."""
@@ -40,21 +40,13 @@ class Network:
     vectors: tuple[str, ...] = ()
     """Parameters with one entry per action that belong to the network (``log_std`` of PPO)."""
 
-    @property
-    def gives_actions(self) -> bool:
-        """Whether each output row is an action, not a value."""
-        return self.role == "actor"
-
 
 def networks(algorithm: str, names: Iterable[str]) -> tuple[Network, ...]:
-    """Find the networks of a policy, without the target networks, which follow these.
+    """Find the networks of a policy, its actor and critics, without the target networks, which follow these.
 
     Args:
         algorithm: ``ppo``, ``sac`` or ``td3``.
         names: Names in the policy's ``state_dict``.
-
-    Returns:
-        The actor and the critics.
 
     Raises:
         WarmstartError: The names aren't those of SB3's multilayer perceptron policies.
@@ -64,9 +56,8 @@ def networks(algorithm: str, names: Iterable[str]) -> tuple[Network, ...]:
     def linear(prefix: str) -> tuple[str, ...]:
         """The layers ``prefix.N`` that have a weight, in the order of N."""
         pattern = re.compile(rf"{re.escape(prefix)}\.(\d+)\.weight")
-        return tuple(
-            f"{prefix}.{number}" for number in sorted(int(m[1]) for m in map(pattern.fullmatch, known) if m)
-        )
+        numbers = sorted(int(m[1]) for m in map(pattern.fullmatch, known) if m)
+        return tuple(f"{prefix}.{number}" for number in numbers)
 
     if algorithm == "ppo":
         vectors = ("log_std",) if "log_std" in known else ()
@@ -129,9 +120,6 @@ def widen(width: int, new_width: int, generator: np.random.Generator, where: str
         generator: Draws the units that are copied again; unused when the widths are equal.
         where: Name of the layer, for the message.
 
-    Returns:
-        The origins of the new layer's units and their shares.
-
     Raises:
         WarmstartError: If the target is narrower: no choice of units preserves the function.
     """
@@ -175,5 +163,4 @@ def add_noise(
         return tensor
     copied = torch.from_numpy(widening.shares < 1.0).to(tensor.device)
     drawn = torch.from_numpy(generator.standard_normal(tuple(tensor.shape))).to(tensor)
-    disturbed = tensor + drawn * (noise * tensor.std())
-    return torch.where(copied[:, None], disturbed, tensor)
+    return torch.where(copied[:, None], tensor + drawn * (noise * tensor.std()), tensor)

@@ -1,4 +1,4 @@
-"""The normaliser's part of a warm start: which statistics travel, and what the networks see instead of them.
+"""The normaliser's part of a warm start: which statistics travel, and what the networks read instead of them.
 
 A policy is only the policy together with the statistics that standardised its observations (SB3's zip holds
 none of them, #1256).
@@ -13,7 +13,7 @@ from gymnasium import spaces
 from gymnasium.spaces.utils import flatdim
 from numpy.typing import NDArray
 
-from warmstart.agents.checkpoints.normalization import NormalizerState, Statistic, align
+from warmstart.agents.checkpoints.normalization import NormalizerState, Statistic
 from warmstart.core.errors import WarmstartError
 from warmstart.transfer.carry.matching import Matching
 from warmstart.transfer.carry.report import Action, TransferEntry
@@ -78,31 +78,32 @@ def transfer_statistics(
         rewards: Whether the scale of the rewards travels.
         missing: What happens where the source standardises and the target doesn't.
 
-    Returns:
-        The plan.
-
     Raises:
         WarmstartError: If one side standardises a matched observation and the other doesn't, unless it can be
             folded and that is asked for.
     """
     source_space, target_space = observation_spaces
     theirs, ours = _flatten(source, source_space), _flatten(target, target_space)
-    inputs, ratios = Affine.identity(len(matching.indices)), matching.ratios
-    folded = []
+    size, ratios = len(matching.indices), matching.ratios
+    inputs, mean, var = Affine.identity(size), np.zeros(size), np.ones(size)
+    folded, carried = [], 0
     for t, s in matching.matched:
         name = matching.target.dimensions[t].name
-        if theirs.standardised[s] and not ours.standardised[t]:
+        if theirs.standardised[s] and ours.standardised[t]:
+            mean[t], var[t] = theirs.mean[s] / ratios[t], theirs.var[s] / ratios[t] ** 2
+            carried += 1
+        elif theirs.standardised[s]:
             folded.append(name)
             inputs.factor[t] = ratios[t] / theirs.deviation[s]
             inputs.offset[t] = -theirs.mean[s] / theirs.deviation[s]
-        elif ours.standardised[t] and not theirs.standardised[s]:
+        elif ours.standardised[t]:
             raise WarmstartError(
                 f"The source saw {name} as it is, but the target's VecNormalize standardises it: the "
                 "policy would read other numbers. If the source was trained with VecNormalize, give its "
                 "statistics (trust_normalizer='vecnormalize.pkl'); else use VecNormalize(env, "
                 "norm_obs=False) in the target."
             )
-        elif not ours.standardised[t]:
+        else:
             inputs.factor[t] = ratios[t]
     if folded and missing == "error":
         raise WarmstartError(
@@ -121,86 +122,55 @@ def transfer_statistics(
         )
     if source is not None and source.normalize_reward and (target is None or not target.normalize_reward):
         notes.append("The source's critic was fitted to scaled rewards; the target's rewards aren't scaled.")
-    if target is None:
-        return StatisticsTransfer(inputs, None, (), bool(folded), tuple(notes))
-    indices = [t for t, s in matching.matched if theirs.standardised[s] and ours.standardised[t]]
-    state = target
-    entries: list[TransferEntry] = []
-    if source is not None and indices:
-        state, entries = _carried(source, target, theirs, ours, matching, indices, target_space, count)
-    elif target.normalize_obs:
-        why, shape = "no statistics to carry", ours.mean.shape
+    state, entries, shape = target, [], ours.mean.shape
+    if target is not None and source is not None and carried:
+        state = replace(
+            target,
+            mean=_unflatten(mean, target.mean, target_space),
+            var=_unflatten(var, target.var, target_space),
+            count=min(source.count, count),
+            clip=source.clip,
+            epsilon=source.epsilon,
+        )
+        action: Action = "copied" if matching.identity else "aligned"
+        fresh = int(np.sum(ours.standardised)) - carried
+        why = f"{carried} carried by name, {fresh} new (mean 0, variance 1)"
+        why = "same dimensions" if matching.identity else why
         entries = [
-            TransferEntry(f"normalizer.{part}", None, shape, "untouched", False, why)
+            TransferEntry(f"normalizer.{part}", theirs.mean.shape, shape, action, False, why)
             for part in ("mean", "var")
         ]
-    if target.normalize_reward:
-        state, more = _reward_statistics(source, target, state, count, rewards)
+        entries.append(_count_entry("normalizer.count", source.count, count))
+    elif target is not None and target.normalize_obs:
+        entries = [
+            TransferEntry(f"normalizer.{part}", None, shape, "untouched", False, "no statistics to carry")
+            for part in ("mean", "var")
+        ]
+    if state is not None and state.normalize_reward:
+        state, more = _reward_statistics(source, state, count, rewards)
         entries += more
     return StatisticsTransfer(inputs, state, tuple(entries), bool(folded), tuple(notes))
 
 
-def _carried(
-    source: NormalizerState,
-    target: NormalizerState,
-    theirs: _Flat,
-    ours: _Flat,
-    matching: Matching,
-    carried: list[int],
-    space: spaces.Space[Any],
-    count: float,
-) -> tuple[NormalizerState, list[TransferEntry]]:
-    """The target's statistics with some of its dimensions' taken from the source."""
-    indices = np.full(len(matching.indices), -1)
-    indices[carried] = [matching.indices[t] for t in carried]
-    mean = align(theirs.mean, indices, np.zeros(len(indices))) / matching.ratios
-    var = align(theirs.var, indices, np.ones(len(indices))) / matching.ratios**2
-    state = replace(
-        target,
-        mean=_unflatten(mean, target.mean, space),
-        var=_unflatten(var, target.var, space),
-        count=min(source.count, count),
-        clip=source.clip,
-        epsilon=source.epsilon,
-    )
-    action: Action = "copied" if matching.identity else "aligned"
-    fresh = int(np.sum(ours.standardised)) - len(carried)
-    why = f"{len(carried)} carried by name, {fresh} new (mean 0, variance 1)"
-    why = "same dimensions" if matching.identity else why
-    shapes = (theirs.mean.shape, ours.mean.shape)
-    entries = [TransferEntry(f"normalizer.{part}", *shapes, action, False, why) for part in ("mean", "var")]
-    return state, [*entries, _count_entry("normalizer.count", source.count, count)]
-
-
 def _reward_statistics(
-    source: NormalizerState | None,
-    target: NormalizerState,
-    state: NormalizerState,
-    count: float,
-    rewards: RewardStatistics,
+    source: NormalizerState | None, state: NormalizerState, count: float, rewards: RewardStatistics
 ) -> tuple[NormalizerState, list[TransferEntry]]:
     """The scale of the rewards: kept, reset, or the target's own where the source has none."""
-
-    def entry(action: Action, why: str) -> TransferEntry:
-        return TransferEntry(
-            "normalizer.return_var", None if action == "untouched" else (), (), action, False, why
-        )
-
+    name = "normalizer.return_var"
     if source is None or not source.normalize_reward:
-        return state, [entry("untouched", "the source has none")]
-    kept = rewards == "keep"
-    returns = source if kept else target.without_returns()
+        return state, [TransferEntry(name, None, (), "untouched", False, "the source has none")]
+    if rewards == "reset":
+        entry = TransferEntry(name, (), (), "reset", False, "for another scale of rewards")
+        return state.without_returns(), [entry]
     state = replace(
         state,
-        return_mean=returns.return_mean,
-        return_var=returns.return_var,
-        return_count=min(returns.return_count, count) if kept else returns.return_count,
-        clip_reward=source.clip_reward if kept else state.clip_reward,
+        return_mean=source.return_mean,
+        return_var=source.return_var,
+        return_count=min(source.return_count, count),
+        clip_reward=source.clip_reward,
     )
-    if not kept:
-        return state, [entry("reset", "for another scale of rewards")]
-    counted = _count_entry("normalizer.return_count", source.return_count, count)
-    return state, [entry("copied", "the scale the critic knows"), counted]
+    entry = TransferEntry(name, (), (), "copied", False, "the scale the critic knows")
+    return state, [entry, _count_entry("normalizer.return_count", source.return_count, count)]
 
 
 def _count_entry(name: str, found: float, count: float) -> TransferEntry:

@@ -5,7 +5,7 @@ import json
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
 from rich.console import Console, ConsoleOptions, RenderResult
 from rich.table import Table
@@ -14,7 +14,7 @@ from stable_baselines3.common.callbacks import BaseCallback
 
 from warmstart.core.bounds import SettingError, Settings, State
 from warmstart.core.errors import WarmstartError, unknown_name
-from warmstart.core.plain import read, to_plain
+from warmstart.core.plain import check, read, to_plain
 
 Action = Literal[
     "copied", "aligned", "widened", "permuted", "folded",
@@ -58,9 +58,7 @@ class TransferEntry:
     """Why, in words."""
 
     def __post_init__(self) -> None:
-        """Refuse an action that has no meaning."""
-        if self.action not in get_args(Action):
-            raise unknown_name("transfer action", self.action, get_args(Action))
+        check(self)
 
 
 @dataclass
@@ -157,14 +155,14 @@ class TransferReport:
             table.add_column(column, overflow="fold")
         for entry in self.entries:
             done = entry.action + (" · frozen" if entry.frozen else "")
-            cells = (entry.name, _shape(entry.source_shape), _shape(entry.target_shape), done, entry.reason)
+            shapes = shape_text(entry.source_shape), shape_text(entry.target_shape)
+            cells = (entry.name, *shapes, done, entry.reason)
             table.add_row(*map(Text, cells))
         if self.notes:
             table.caption = Text("\n".join(f"• {note}" for note in self.notes))
         return table
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
-        """Print as a table."""
         yield self.table()
 
     def __str__(self) -> str:
@@ -178,7 +176,6 @@ class TransferReport:
         return json.dumps(self.to_json(), indent=2, ensure_ascii=False)
 
 
-def _shape(shape: tuple[int, ...] | None) -> str:
-    if shape is None:
-        return "—"
-    return "×".join(map(str, shape)) or "scalar"
+def shape_text(shape: tuple[int, ...] | None) -> str:
+    """Write a shape as ``64×17``."""
+    return "—" if shape is None else "×".join(map(str, shape)) or "scalar"

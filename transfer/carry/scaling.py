@@ -66,27 +66,25 @@ def action_scaling(
         target_space: Action space of the target.
         squashed: Whether the policy squashes with tanh (SAC, TD3).
 
-    Returns:
-        The maps for actor and critic.
-
     Raises:
         WarmstartError: If a scale is zero, or the target's range can't reach the middle of the source's.
     """
     size = len(matching.indices)
+    outputs, inputs = Affine.identity(size), Affine.identity(size)
     if not isinstance(source_space, spaces.Box) or not isinstance(target_space, spaces.Box):
-        return ActionScaling(Affine.identity(size), Affine.identity(size))
+        return ActionScaling(outputs, inputs)
     if any(0.0 in matching.scales(t, s) for t, s in matching.matched):
         raise WarmstartError("An actuator with gear 0 has no torque to match: map its action to None.")
-    outputs, inputs = Affine.identity(size), Affine.identity(size)
-    if not squashed:
-        outputs.factor[:] = 1.0 / matching.ratios
-        return ActionScaling(outputs, inputs, _range_notes(matching, source_space, target_space))
-
-    approximate = []
+    differing, ratios = [], matching.ratios
     for t, s in matching.matched:
         name, (scale, source_scale) = matching.target.names[t], matching.scales(t, s)
         middle, half = _range(target_space, t, scale)
         source_middle, source_half = _range(source_space, s, source_scale)
+        if not squashed:
+            outputs.factor[t] = 1.0 / ratios[t]
+            if not np.allclose((middle, abs(half)), (source_middle, abs(source_half))):
+                differing.append(f"{name} (±{abs(source_half):g} → ±{abs(half):g})")
+            continue
         inputs.factor[t], inputs.offset[t] = half / source_half, (middle - source_middle) / source_half
         centre, ratio = (source_middle - middle) / half, source_half / half
         if abs(centre) >= 1.0:
@@ -96,40 +94,19 @@ def action_scaling(
                 f"{middle + half:g})."
             )
         if centre != 0.0 or ratio != 1.0:
-            approximate.append(name)
+            differing.append(name)
         outputs.factor[t], outputs.offset[t] = ratio / (1.0 - centre**2), np.arctanh(centre)
-    if not approximate:
-        return ActionScaling(outputs, inputs)
-    return ActionScaling(
-        outputs,
-        inputs,
-        (
-            "Control range × gear differs for "
-            + ", ".join(approximate)
-            + ": a tanh-squashed policy is matched to first order (value and slope at the middle of the "
-            "range), not exactly, for large actions.",
-        ),
-    )
+    listed = ", ".join(differing)
+    note = f"Equal physical actions hold inside both control ranges; these ranges differ: {listed}."
+    if squashed:
+        note = (
+            f"Control range × gear differs for {listed}: a tanh-squashed policy is matched to first order "
+            "(value and slope at the middle of the range), not exactly, for large actions."
+        )
+    return ActionScaling(outputs, inputs, (note,) if differing else ())
 
 
 def _range(space: spaces.Box, index: int, scale: float) -> tuple[float, float]:
     """Return the middle and the half width of one action's range, in physical units."""
     low, high = float(space.low.reshape(-1)[index]), float(space.high.reshape(-1)[index])
     return scale * (low + high) / 2.0, scale * (high - low) / 2.0
-
-
-def _range_notes(matching: Matching, source: spaces.Box, target: spaces.Box) -> tuple[str, ...]:
-    """Name the actions whose physical range differs: equal torque holds where neither side clips."""
-    clipped = []
-    for t, s in matching.matched:
-        scale, source_scale = matching.scales(t, s)
-        ours, theirs = _range(target, t, scale), _range(source, s, source_scale)
-        if not np.allclose((ours[0], abs(ours[1])), (theirs[0], abs(theirs[1]))):
-            clipped.append(f"{matching.target.names[t]} (±{abs(theirs[1]):g} → ±{abs(ours[1]):g})")
-    if not clipped:
-        return ()
-    return (
-        "Equal physical actions hold inside both control ranges; these ranges differ: "
-        + ", ".join(clipped)
-        + ".",
-    )

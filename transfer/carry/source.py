@@ -36,13 +36,13 @@ def read_source(
         trust_normalizer: A trusted ``VecNormalize`` file.
 
     Raises:
-        WarmstartError: If there is nothing, or it is of another kind.
+        WarmstartError: If there is nothing, it is of another kind, or ``source_task`` can't be made.
     """
     if source is None:
         return None
     if isinstance(source, BaseAlgorithm):
-        observations, actions = environment_layouts(source.get_env())
         env = source.get_env()
+        observations, actions = environment_layouts(env)
         checkpoint = checkpoint_of(
             source,
             task=None if env is None else environment_name(env),
@@ -60,12 +60,17 @@ def read_source(
     task = source_task or checkpoint.task
     if task is None or (checkpoint.observation_layout is not None and checkpoint.action_layout is not None):
         return checkpoint
-    observations, actions = task_layouts(task, required=source_task is not None)
+    try:
+        described = describe(task)
+    except WarmstartError:
+        if source_task is not None:
+            raise
+        return checkpoint
     return replace(
         checkpoint,
         task=task,
-        observation_layout=checkpoint.observation_layout or observations,
-        action_layout=checkpoint.action_layout or actions,
+        observation_layout=checkpoint.observation_layout or described.observation_layout,
+        action_layout=checkpoint.action_layout or described.action_layout,
     )
 
 
@@ -102,21 +107,6 @@ def source_name(source: Checkpoint) -> str:
     return source.task or (source.path.name if source.path is not None else "a model")
 
 
-def task_layouts(task: str, required: bool) -> Layouts:
-    """Return the layouts of a task's observation and action, by making its environment once.
-
-    Raises:
-        WarmstartError: If it is ``required`` and can't be made.
-    """
-    try:
-        found = describe(task)
-    except WarmstartError:
-        if required:
-            raise
-        return None, None
-    return found.observation_layout, found.action_layout
-
-
 def _gymnasium_layouts(env: VecEnv) -> Layouts:
     spec, model = _first(env, "spec"), _first(env, "model")
     if not isinstance(model, mujoco.MjModel):
@@ -142,6 +132,5 @@ def _fits(layout: Layout, space: spaces.Space[Any]) -> bool:
         return False
     if not isinstance(space, spaces.Box):
         return True
-    low = [dimension.low for dimension in layout.dimensions]
-    high = [dimension.high for dimension in layout.dimensions]
-    return bool(np.allclose(space.low.reshape(-1), low) and np.allclose(space.high.reshape(-1), high))
+    bounds = np.array([(dimension.low, dimension.high) for dimension in layout.dimensions]).T
+    return np.allclose((space.low.reshape(-1), space.high.reshape(-1)), bounds)

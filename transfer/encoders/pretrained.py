@@ -30,34 +30,10 @@ from warmstart.agents.encoders.preprocessing import Preprocessing
 from warmstart.agents.observing.base import EncodedFrames
 from warmstart.core.errors import WarmstartError
 from warmstart.core.files import content_hash
-from warmstart.transfer.encoders.sources import (
-    NAMED,
-    FoundWeights,
-    MissingWeightsError,
-    NamedWeights,
-    find_weights,
-    locate,
-)
+from warmstart.transfer.encoders.sources import NAMED, FoundWeights, MissingWeightsError, find_weights, locate
 from warmstart.transfer.encoders.weights import KeyTable, bare_names, check_match, load_weights, match_keys
 
-__all__ = [
-    "NAMED",
-    "KeyTable",
-    "MissingWeightsError",
-    "NamedWeights",
-    "find_weights",
-    "load_weights",
-    "match_keys",
-    "module_encoder",
-    "pretrained_encoder",
-]
-
-EXTRACTORS = (
-    "critic.features_extractor.",
-    "features_extractor.",
-    "pi_features_extractor.",
-    "actor.features_extractor.",
-)
+EXTRACTORS = tuple(f"{at}features_extractor." for at in ("critic.", "", "pi_", "actor."))
 """Where SB3 keeps an agent's features extractor; SAC trains the critic's, which the actor may share."""
 log = logging.getLogger(__name__)
 
@@ -87,9 +63,9 @@ def pretrained_encoder(
         if config.file:
             find_weights(config)
         return make_encoder(config, frame_shape), None
-    found = locate(config) if path is None else given_at(config, Path(path))
+    found = locate(config) if path is None else _given_at(config, Path(path))
     backbone = build_backbone(config.architecture, config.tap)
-    tensors, expected = read_source(found, backbone)
+    tensors, preprocessing = _read(found, backbone)
     table = match_keys(tensors, backbone)
     check_match(table, backbone, str(found.path))
     if not found.commercial:
@@ -100,62 +76,49 @@ def pretrained_encoder(
         "sha256": content_hash(found.path),
         "licence": found.licence,
     }
-    encoder = make_encoder(
-        config,
-        frame_shape,
-        table.take(tensors),
-        preprocessing=expected or found.preprocessing,
-        provenance=provenance,
-    )
+    own = {name: tensors[source] for name, source in table.matched}
+    encoder = make_encoder(config, frame_shape, own, preprocessing=preprocessing, provenance=provenance)
     return encoder, table
 
 
-def given_at(config: EncoderConfig, path: Path) -> FoundWeights:
+def _given_at(config: EncoderConfig, path: Path) -> FoundWeights:
     """What is known of an encoder's weights, which lie at another place than usual."""
     if not path.exists():
         raise MissingWeightsError(f"There are no weights at {path}.")
-    here = locate(replace(config, weights=str(path)))
     named = NAMED.get(config.weights)
-    if named is None:
-        return here
-    return FoundWeights(path, named.source, named.preprocessing, named.licence, named.commercial)
+    return locate(replace(config, weights=str(path))) if named is None else named.at(path)
 
 
-def read_source(
-    found: FoundWeights, backbone: Backbone
-) -> tuple[Mapping[str, torch.Tensor], Preprocessing | None]:
-    """Tensors of a file of weights or of an agent, and what the agent's encoder is fed."""
+def _read(found: FoundWeights, backbone: Backbone) -> tuple[Mapping[str, torch.Tensor], Preprocessing | None]:
+    """Tensors of a file of weights or of an agent, and what they expect as far as is known."""
     if found.path.is_file() and found.path.suffix != ".zip":
-        return load_weights(found.path), None
+        return load_weights(found.path), found.preprocessing
     checkpoint = load_checkpoint(found.path)
     if isinstance(checkpoint.vision, EncodedFrames):
         encoder = checkpoint.vision.encoder
         return encoder.backbone.network.state_dict(), encoder.preprocessing
     text = checkpoint.policy_kwargs.get("features_extractor_kwargs", {}).get("encoder")
-    expected = None
+    expected = found.preprocessing
     if text is not None:  # an EncoderExtractor, which records how it prepares frames
         own = EncoderConfig.parse(text)
         expected = configured(backbone_kind(own.architecture).preprocessing, own)
-    return still(extractor_tensors(checkpoint), backbone), expected
+    return for_single_frames(extractor_tensors(checkpoint), backbone), expected
 
 
 def extractor_tensors(checkpoint: Checkpoint) -> dict[str, torch.Tensor]:
     """The tensors of an agent's features extractor, by their names in it.
 
     Raises:
-        WarmstartError: The agent has none that has tensors: it doesn't see.
+        WarmstartError: The agent has none that has tensors: it observes no frames.
     """
+    own = checkpoint.policy_tensors
     for prefix in EXTRACTORS:
-        tensors = {
-            name.removeprefix(prefix): value
-            for name, value in checkpoint.policy_tensors.items()
-            if name.startswith(prefix)
-        }
+        tensors = {name.removeprefix(prefix): own[name] for name in own if name.startswith(prefix)}
         if tensors:
             return without_adapters(tensors)
     raise WarmstartError(
         f"{checkpoint.path} is an agent without an image encoder: expected tensors such as "
-        f"{EXTRACTORS[1]}cnn.0.weight, found {', '.join(sorted(checkpoint.policy_tensors)[:4])}."
+        f"{EXTRACTORS[1]}cnn.0.weight, found {', '.join(sorted(own)[:4])}."
     )
 
 
@@ -168,7 +131,7 @@ def without_adapters(tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Ten
     return out
 
 
-def still(tensors: Mapping[str, torch.Tensor], backbone: Backbone) -> dict[str, torch.Tensor]:
+def for_single_frames(tensors: Mapping[str, torch.Tensor], backbone: Backbone) -> dict[str, torch.Tensor]:
     """Make a network that was fed stacks of colour frames one that is fed a single frame.
 
     The first convolution's weights are summed over the frames, oldest first with their colours together:
@@ -179,9 +142,8 @@ def still(tensors: Mapping[str, torch.Tensor], backbone: Backbone) -> dict[str, 
     out = dict(tensors)
     for name, bare in bare_names(tensors).items():
         value, expected = tensors[name], colours.get(bare)
-        if expected is None or value.ndim != 4 or expected[1] != 3 or value.shape[1] in (1, 3):
-            continue
-        if value.shape[1] % 3 == 0:
+        stacked = value.ndim == 4 and value.shape[1] > 3 and value.shape[1] % 3 == 0
+        if stacked and expected is not None and expected[1] == 3:
             out[name] = value.unflatten(1, (-1, 3)).sum(1)  # type: ignore[no-untyped-call]
     return out
 

@@ -1,8 +1,4 @@
-"""Proof that a frozen encoder stayed frozen.
-
-The wrapper that encodes each frame once is `EncodedVectorEnv` of `warmstart.agents.observing.frames`:
-evaluation and checkpoints, which are the agents' own, need it too.
-"""
+"""Proof that a frozen encoder stayed frozen."""
 
 import hashlib
 

@@ -8,7 +8,7 @@ import os
 import re
 import sys
 import urllib.error
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -25,10 +25,7 @@ from warmstart.transfer.encoders.weights import SUFFIXES
 FOLDER_VARIABLE = "WARMSTART_WEIGHTS"
 """Environment variable that names a folder of weight files."""
 HUB_FILES = ("model.safetensors", "pytorch_model.bin")
-NON_COMMERCIAL = {
-    "facebook/vc1": "CC BY-NC 4.0",
-    "theaiinstitute/theia": "The AI Institute's licence",
-}
+NON_COMMERCIAL = {"facebook/vc1": "CC BY-NC 4.0", "theaiinstitute/theia": "The AI Institute's licence"}
 """Licences that don't allow commercial use, by how a hub repository's name begins."""
 log = logging.getLogger(__name__)
 
@@ -41,8 +38,6 @@ class MissingWeightsError(WarmstartError):
 class NamedWeights:
     """Published weights that are known by name."""
 
-    name: str
-    """What ``weights=`` takes."""
     architecture: str
     """The network they are for."""
     source: str
@@ -60,86 +55,78 @@ class NamedWeights:
     sha256: str = ""
     """Of the known file; empty where it isn't known."""
 
+    def at(self, path: Path) -> "FoundWeights":
+        """These weights where they lie."""
+        return FoundWeights(path, self.source, self.preprocessing, self.licence, self.commercial)
+
 
 _IMAGENET_224 = Preprocessing(256, 224, mean=IMAGENET_MEAN, std=IMAGENET_STD)
 
 NAMED: dict[str, NamedWeights] = {
-    weights.name: weights
-    for weights in (
-        NamedWeights(
-            "imagenet",
-            "squeezenet1_1",
-            "squeezenet1_1.safetensors",
-            "squeezenet1_1.safetensors",
-            Preprocessing(order="bgr", scale=1, mean=(104, 117, 123)),
-            "BSD 2-Clause",
-            512,
-            sha256="0b2428a6e9515ec6b7a0c81d9027362002e45bf5665a0e78cc1b037c7a71ea51",
+    "imagenet": NamedWeights(
+        "squeezenet1_1",
+        "squeezenet1_1.safetensors",
+        "squeezenet1_1.safetensors",
+        Preprocessing(order="bgr", scale=1, mean=(104, 117, 123)),
+        "BSD 2-Clause",
+        512,
+        sha256="0b2428a6e9515ec6b7a0c81d9027362002e45bf5665a0e78cc1b037c7a71ea51",
+    ),
+    "dinov2": NamedWeights(
+        "timm/vit_small_patch14_dinov2",
+        "hf:timm/vit_small_patch14_dinov2.lvd142m",
+        "vit_small_patch14_dinov2.lvd142m.safetensors",
+        Preprocessing(224, mean=IMAGENET_MEAN, std=IMAGENET_STD),
+        "Apache 2.0",
+        384,
+    ),
+    "clip": NamedWeights(
+        "timm/vit_base_patch32_clip_224",
+        "hf:timm/vit_base_patch32_clip_224.openai",
+        "vit_base_patch32_clip_224.openai.safetensors",
+        Preprocessing(
+            224, mean=(0.48145466, 0.4578275, 0.40821073), std=(0.26862954, 0.26130258, 0.27577711)
         ),
-        NamedWeights(
-            "dinov2",
-            "timm/vit_small_patch14_dinov2",
-            "hf:timm/vit_small_patch14_dinov2.lvd142m",
-            "vit_small_patch14_dinov2.lvd142m.safetensors",
-            Preprocessing(224, mean=IMAGENET_MEAN, std=IMAGENET_STD),
-            "Apache 2.0",
-            384,
-        ),
-        NamedWeights(
-            "clip",
-            "timm/vit_base_patch32_clip_224",
-            "hf:timm/vit_base_patch32_clip_224.openai",
-            "vit_base_patch32_clip_224.openai.safetensors",
-            Preprocessing(
-                224,
-                mean=(0.48145466, 0.4578275, 0.40821073),
-                std=(0.26862954, 0.26130258, 0.27577711),
-            ),
-            "MIT",
-            768,
-        ),
-        NamedWeights(
-            "r3m",
-            "resnet18",
-            "https://pytorch.s3.amazonaws.com/models/rl/r3m/r3m_18.pt",
-            "r3m_18.pt",
-            _IMAGENET_224,
-            "MIT",
-            512,
-        ),
-        NamedWeights(
-            "vip",
-            "torchvision/resnet50",
-            "https://pytorch.s3.amazonaws.com/models/rl/vip/model.pt",
-            "vip_50.pt",
-            _IMAGENET_224,
-            "CC BY-NC 4.0",
-            2048,
-            commercial=False,
-        ),
-        NamedWeights(
-            "vc1",
-            "timm/vit_base_patch16_224",
-            "hf:facebook/vc1-base/pytorch_model.bin",
-            "vc1_vitb.pth",
-            _IMAGENET_224,
-            "CC BY-NC 4.0",
-            768,
-            commercial=False,
-        ),
-        NamedWeights(
-            "mvp",
-            "mvp_vits16",
-            "https://berkeley.box.com/shared/static/m93ynem558jo8vltlads5rcmnahgsyzr.pth",
-            "mae_pretrain_hoi_vit_small.pth",
-            _IMAGENET_224,
-            "none stated",
-            384,
-            commercial=False,
-        ),
-    )
+        "MIT",
+        768,
+    ),
+    "r3m": NamedWeights(
+        "resnet18",
+        "https://pytorch.s3.amazonaws.com/models/rl/r3m/r3m_18.pt",
+        "r3m_18.pt",
+        _IMAGENET_224,
+        "MIT",
+        512,
+    ),
+    "vip": NamedWeights(
+        "torchvision/resnet50",
+        "https://pytorch.s3.amazonaws.com/models/rl/vip/model.pt",
+        "vip_50.pt",
+        _IMAGENET_224,
+        "CC BY-NC 4.0",
+        2048,
+        commercial=False,
+    ),
+    "vc1": NamedWeights(
+        "timm/vit_base_patch16_224",
+        "hf:facebook/vc1-base/pytorch_model.bin",
+        "vc1_vitb.pth",
+        _IMAGENET_224,
+        "CC BY-NC 4.0",
+        768,
+        commercial=False,
+    ),
+    "mvp": NamedWeights(
+        "mvp_vits16",
+        "https://berkeley.box.com/shared/static/m93ynem558jo8vltlads5rcmnahgsyzr.pth",
+        "mae_pretrain_hoi_vit_small.pth",
+        _IMAGENET_224,
+        "none stated",
+        384,
+        commercial=False,
+    ),
 }
-"""Published weights by name."""
+"""Published weights by the name that ``weights=`` takes."""
 
 
 @dataclass(frozen=True)
@@ -174,63 +161,48 @@ def find_weights(config: EncoderConfig) -> Path | None:
 
 
 def locate(config: EncoderConfig) -> FoundWeights:
-    """Find the weights that an encoder names, and what is known of them.
-
-    Raises:
-        MissingWeightsError: See `find_weights`.
-        WarmstartError: See `find_weights`.
-    """
+    """Find the weights that an encoder names, and what is known of them; raises what `find_weights` does."""
     named = NAMED.get(config.weights)
-    if named is not None:
-        return _named(named, config)
     library, colon, rest = config.weights.partition(":")
     finders = {"hf": _from_hub, "timm": _from_timm, "torchvision": _from_torchvision}
-    if colon and library in finders:
-        try:
+    try:
+        if named is not None:
+            return named.at(_published(named, config))
+        if colon and library in finders:
             return finders[library](rest, config.download)
-        except MissingExtraError as error:
-            raise MissingWeightsError(str(error)) from error
+    except MissingExtraError as error:
+        raise MissingWeightsError(str(error)) from error
     path = _local(config.weights)
-    known = {weights.sha256: weights for weights in NAMED.values() if weights.sha256}
-    recognised = known.get(file_hash(path)) if path.is_file() else None
-    if recognised is not None and recognised.architecture == config.architecture:
-        return _described(recognised, path)
+    sha256 = file_hash(path) if path.is_file() else ""
+    for known in NAMED.values():
+        if sha256 and (known.sha256, known.architecture) == (sha256, config.architecture):
+            return known.at(path)
     return FoundWeights(path, path.name)
 
 
-def weights_folder() -> Path | None:
-    """The folder of weight files that the environment names, if it does."""
-    named = os.environ.get(FOLDER_VARIABLE)
-    return Path(named).expanduser() if named else None
+def _in_folder(file: str) -> Path | None:
+    """A file in the folder of weight files that the environment names, if it is there."""
+    folder = os.environ.get(FOLDER_VARIABLE)
+    path = Path(folder).expanduser() / file if folder else None
+    return path if path is not None and path.exists() else None
 
 
-def _described(weights: NamedWeights, path: Path) -> FoundWeights:
-    return FoundWeights(path, weights.source, weights.preprocessing, weights.licence, weights.commercial)
-
-
-def _named(weights: NamedWeights, config: EncoderConfig) -> FoundWeights:
+def _published(weights: NamedWeights, config: EncoderConfig) -> Path:
     if weights.architecture != config.architecture:
         raise WarmstartError(
-            f"The weights {weights.name!r} are for {weights.architecture}, not for {config.architecture}: "
-            f"write {weights.architecture}:weights={weights.name}."
+            f"The weights {config.weights!r} are for {weights.architecture}, not for {config.architecture}: "
+            f"write {weights.architecture}:weights={config.weights}."
         )
-    folder = weights_folder()
-    if folder is not None and (folder / weights.file).is_file():
-        path = folder / weights.file
+    path = _in_folder(weights.file)
+    if path is not None:
         if weights.sha256 and file_hash(path) != weights.sha256:
-            log.warning(
-                "%s is not the file that %r usually means; its input is taken to be the same.",
-                path,
-                weights.name,
-            )
-        return _described(weights, path)
+            said = "%s is not the file that %r usually means; its input is taken to be the same."
+            log.warning(said, path, config.weights)
+        return path
     if weights.source.startswith("hf:"):
-        try:
-            return _described(weights, _from_hub(weights.source[3:], config.download).path)
-        except MissingExtraError as error:
-            raise MissingWeightsError(str(error)) from error
+        return _from_hub(weights.source[3:], config.download).path
     if weights.source.startswith("https://"):
-        return _described(weights, _from_url(weights.source, weights.file, config.download))
+        return _from_url(weights.source, weights.file, config.download)
     raise MissingWeightsError(
         f"{weights.file} (SqueezeNet 1.1 trained on ImageNet) isn't here: {FOLDER_VARIABLE} names no folder "
         "with it. With pip install 'warmstart[vision]' torchvision's weights do the same: "
@@ -240,17 +212,17 @@ def _named(weights: NamedWeights, config: EncoderConfig) -> FoundWeights:
 
 def _local(name: str) -> Path:
     """A file or directory by its path, or by its name in the folder of weights."""
-    folder = weights_folder()
     given = Path(name).expanduser()
-    candidates = [given, given.with_name(given.name + ".zip")]
-    if folder is not None and given.name == name:
-        candidates += [folder / name, *(folder / (name + suffix) for suffix in SUFFIXES)]
-    found = next((path for path in candidates if path.exists()), None)
-    if found is not None:
-        return found
+    for path in (given, given.with_name(given.name + ".zip")):
+        if path.exists():
+            return path
+    for suffix in ("", *SUFFIXES) if given.name == name else ():
+        if (found := _in_folder(name + suffix)) is not None:
+            return found
     if given.name == name and not given.suffix:
         raise unknown_name("weights", name, ["random", *NAMED])
-    looked = f" and in {folder}" if folder is not None and given.name == name else ""
+    folder = os.environ.get(FOLDER_VARIABLE)
+    looked = f" and in {Path(folder).expanduser()}" if folder and given.name == name else ""
     raise MissingWeightsError(
         f"There are no weights at {given}{looked}: expected a file of weights, an SB3 zip or a checkpoint's "
         f"directory. A file's name alone is looked up in the folder that {FOLDER_VARIABLE} names."
@@ -303,13 +275,8 @@ def _from_timm(model: str, download: bool) -> FoundWeights:
     found = _from_hub(repository, download)
     size = int(config.input_size[-1])
     expected = Preprocessing(size, mean=tuple(config.mean), std=tuple(config.std))
-    return FoundWeights(
-        found.path,
-        f"timm:{model}",
-        expected,
-        str(getattr(config, "license", None) or found.licence),
-        found.commercial,
-    )
+    licence = str(getattr(config, "license", None) or found.licence)
+    return replace(found, source=f"timm:{model}", preprocessing=expected, licence=licence)
 
 
 def _from_torchvision(name: str, download: bool) -> FoundWeights:
@@ -325,41 +292,30 @@ def _from_torchvision(name: str, download: bool) -> FoundWeights:
         raise unknown_name(f"version of torchvision's {model}", version, known)
     weights = versions[version or "DEFAULT"]
     transforms = weights.transforms()
-    file = weights.url.rsplit("/", 1)[-1]
-    path = _from_url(weights.url, file, download, _hash_in(file))
-    size, crop = (np.ravel(v)[0] for v in (transforms.resize_size, transforms.crop_size))
-    expected = Preprocessing(
-        int(size),
-        int(crop),
-        mean=tuple(transforms.mean),
-        std=tuple(transforms.std),
-    )
+    path = _from_url(weights.url, weights.url.rsplit("/", 1)[-1], download)
+    size, crop = (int(np.ravel(v)[0]) for v in (transforms.resize_size, transforms.crop_size))
+    expected = Preprocessing(size, crop, mean=tuple(transforms.mean), std=tuple(transforms.std))
     return FoundWeights(path, f"torchvision:{name}", expected, "see torchvision's documentation")
 
 
-def _hash_in(file: str) -> str | None:
-    """The beginning of a file's sha256 in its name, where torch's convention NAME-HASH.pth puts it."""
-    found = re.search(r"-([0-9a-f]{8,})\.pth$", file)
-    return found.group(1) if found else None
+def _from_url(url: str, file: str, download: bool) -> Path:
+    """A file in the folder of weights or in torch's cache, fetched if that is allowed.
 
-
-def _from_url(url: str, file: str, download: bool, sha256: str | None = None) -> Path:
-    """A file in torch's cache, fetched if that is allowed, whose sha256 begins as given."""
-    folder = weights_folder()
+    What is fetched has the sha256 whose beginning its name tells by torch's convention, NAME-HASH.pth.
+    """
     cached = Path(torch.hub.get_dir()) / "checkpoints" / file
-    places = [cached] if folder is None else [folder / file, cached]
-    found = next((path for path in places if path.is_file()), None)
-    if found is not None:
+    found = _in_folder(file) or cached
+    if found.is_file():
         return found
     if not download or offline():
-        advice = f"add download=true to fetch it from {url}"
-        if download:
-            advice = f"HF_HUB_OFFLINE forbids to fetch it from {url}"
+        advice = "HF_HUB_OFFLINE forbids" if download else "add download=true"
         raise MissingWeightsError(
             f"{file} is neither in torch's cache ({cached.parent}) nor in a folder that {FOLDER_VARIABLE} "
-            f"names: {advice}."
+            f"names: {advice} to fetch it from {url}."
         )
     cached.parent.mkdir(parents=True, exist_ok=True)
+    named = re.search(r"-([0-9a-f]{8,})\.pth$", file)
+    sha256 = None if named is None else named[1]
     try:
         torch.hub.download_url_to_file(url, str(cached), hash_prefix=sha256, progress=sys.stderr.isatty())
     except (urllib.error.URLError, OSError, RuntimeError) as error:  # RuntimeError: another hash

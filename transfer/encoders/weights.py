@@ -17,16 +17,7 @@ from warmstart.agents.encoders.backbones import Backbone
 from warmstart.core.bounds import State
 from warmstart.core.errors import WarmstartError
 
-WRAPPERS = (
-    "state_dict_ema",
-    "model_ema",
-    "state_dict",
-    "model",
-    "r3m",
-    "vip",
-    "teacher",
-    "student",
-)
+WRAPPERS = ("state_dict_ema", "model_ema", "state_dict", "model", "r3m", "vip", "teacher", "student")
 """Keys that published checkpoints keep their tensors under, averaged weights first as in timm."""
 PREFIXES = ("module.", "_orig_mod.", "convnet.", "backbone.", "network.", "visual.", "encoder.")
 """What training code puts before a network's own names."""
@@ -62,11 +53,10 @@ def load_weights(path: str | Path) -> dict[str, torch.Tensor]:
     Raises:
         WarmstartError: The file is missing or damaged, holds Python objects besides tensors, or no tensors.
     """
-    target = Path(path)
-    if not target.is_file():
-        raise WarmstartError(f"There is no file of weights at {target}.")
-    content = _safetensors(target) if target.suffix == ".safetensors" else _pickled(target)
-    tensors = unwrapped(content, target)
+    path = Path(path)
+    if not path.is_file():
+        raise WarmstartError(f"There is no file of weights at {path}.")
+    tensors = unwrapped(_safetensors(path) if path.suffix == ".safetensors" else _pickled(path), path)
     if any(name.endswith("mask_token") for name in tensors):
         tensors = {n: t for n, t in tensors.items() if not bare_name(n).startswith(MAE_ONLY)}
     return {bare: tensors[name] for name, bare in bare_names(tensors).items()}
@@ -110,21 +100,16 @@ def unwrapped(content: Any, path: Path) -> dict[str, torch.Tensor]:
     Raises:
         WarmstartError: There are none; the message lists what there is.
     """
-    found = content
-    while isinstance(found, Mapping):
-        inner = next((found[key] for key in WRAPPERS if isinstance(found.get(key), Mapping)), None)
-        if inner is None:
-            break
-        found = inner
-    tensors = {}
-    if isinstance(found, Mapping):
-        tensors = {str(name): value for name, value in found.items() if isinstance(value, torch.Tensor)}
-    if not tensors:
-        what = _some(map(str, found)) if isinstance(found, Mapping) else f"a {type(found).__name__}"
-        raise WarmstartError(
-            f"Expected tensors in {path}, at the top or under one of {', '.join(WRAPPERS)}; found {what}."
-        )
-    return tensors
+    what = f"a {type(content).__name__}"
+    while isinstance(content, Mapping):
+        tensors = {str(name): value for name, value in content.items() if isinstance(value, torch.Tensor)}
+        what = _some(map(str, content))
+        content = next((content[key] for key in WRAPPERS if isinstance(content.get(key), Mapping)), None)
+        if content is None and tensors:
+            return tensors
+    raise WarmstartError(
+        f"Expected tensors in {path}, at the top or under one of {', '.join(WRAPPERS)}; found {what}."
+    )
 
 
 def bare_name(name: str) -> str:
@@ -142,11 +127,10 @@ def bare_names(names: Iterable[str]) -> dict[str, str]:
     bare = {name: name for name in names}
     while True:
         counts = {prefix: sum(b.startswith(prefix) for b in bare.values()) for prefix in PREFIXES}
-        prefix = max(PREFIXES, key=lambda p: counts[p])
-        if 3 * counts[prefix] < len(bare) or counts[prefix] == 0:
-            return bare
+        prefix = max(PREFIXES, key=counts.__getitem__)
         shorter = {name: b.removeprefix(prefix) for name, b in bare.items()}
-        if len(set(shorter.values())) < len(bare):
+        few = counts[prefix] == 0 or 3 * counts[prefix] < len(bare)
+        if few or len(set(shorter.values())) < len(bare):
             return bare
         bare = shorter
 
@@ -176,13 +160,13 @@ class KeyTable:
         expected = len(self.matched) + len(self.missing) + len(self.wrong_shape)
         where = f" up to {self.tap}" if self.tap else ""
         parts = [f"{len(self.matched)} of {expected} tensors of {self.architecture}{where} are in the file"]
-        counts = {
-            "missing": len(self.missing),
-            "of another shape": len(self.wrong_shape),
-            "after the tap": len(self.beyond),
-            "not the network's": len(self.unexpected),
-        }
-        parts += [f"{count} {what}" for what, count in counts.items() if count]
+        for what, names in (
+            ("missing", self.missing),
+            ("of another shape", self.wrong_shape),
+            ("after the tap", self.beyond),
+            ("not the network's", self.unexpected),
+        ):
+            parts += [f"{len(names)} {what}"] if names else []
         return ", ".join(parts) + "."
 
     def __str__(self) -> str:
@@ -200,10 +184,6 @@ class KeyTable:
     def to_json(self) -> State:
         """Plain values."""
         return {**asdict(self), "summary": self.summary}
-
-    def take(self, tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-        """The file's tensors by the network's names."""
-        return {name: tensors[source] for name, source in self.matched}
 
 
 def match_keys(tensors: Mapping[str, torch.Tensor], network: Backbone) -> KeyTable:
@@ -252,47 +232,33 @@ def _common_names(own: list[str], found: list[str]) -> tuple[dict[str, str], dic
         bare_names,
         lambda names: {name: bare_name(name) for name in names},
     )
-    best: tuple[dict[str, str], dict[str, str]] = ({}, {})
-    most = -1
-    for form in forms:
-        ours, theirs = form(own), {common: name for name, common in form(found).items()}
-        meeting = sum(common in theirs for common in ours.values())
-        if meeting > most:
-            best, most = (ours, theirs), meeting
-    return best
+    sides = [(form(own), {common: name for name, common in form(found).items()}) for form in forms]
+    return max(sides, key=lambda side: sum(common in side[1] for common in side[0].values()))
 
 
 def check_match(table: KeyTable, network: Backbone, source: str) -> None:
-    """Raise an error where a file's tensors aren't those of a network.
+    """Raise an error where the tensors of a file, the source, aren't those of a network.
 
     That more layers follow inside a part that both have (ResNet 34's weights in ResNet 18) counts as well:
     all of ResNet 18's names would be there.
-
-    Args:
-        table: What `match_keys` found.
-        network: The network.
-        source: What the file is, for the message.
     """
     wanted = len(table.matched) + len(table.missing) + len(table.wrong_shape)
     parts = {name.partition(".")[0] for name in bare_names(network.network.state_dict()).values()}
     # A name like "8.weight" tells nothing: it is in any nn.Sequential.
     deeper = [name for name in table.unexpected if name.count(".") > 1 and name.partition(".")[0] in parts]
     if 2 * len(table.matched) < wanted or table.wrong_shape or deeper:
+        why = f"expected {_some(table.missing)}, found {_some(table.unexpected)}"
+        if table.wrong_shape and 2 * len(table.matched) >= len(table.missing):
+            name, expected, found = table.wrong_shape[0]
+            why = f"expected {name} of shape {_shape(expected)}, found {_shape(found)}"
+        elif deeper:
+            why = f"it has {_some(deeper)} besides"
         raise WarmstartError(
-            f"{source} holds weights of another architecture than {table.architecture}: "
-            f"{_evidence(table, deeper)}"
+            f"{source} holds weights of another architecture than {table.architecture}: {why}. "
+            f"{table.summary}"
         )
     if table.missing:
         raise WarmstartError(f"{source} lacks {_some(table.missing)}. {table.summary}")
-
-
-def _evidence(table: KeyTable, deeper: list[str]) -> str:
-    if table.wrong_shape and 2 * len(table.matched) >= len(table.missing):
-        name, expected, found = table.wrong_shape[0]
-        return f"expected {name} of shape {_shape(expected)}, found {_shape(found)}. {table.summary}"
-    if deeper:
-        return f"it has {_some(deeper)} besides. {table.summary}"
-    return f"expected {_some(table.missing)}, found {_some(table.unexpected)}. {table.summary}"
 
 
 def _shape(shape: tuple[int, ...]) -> str:

@@ -1,9 +1,10 @@
-"""Frames of a task beside its state, acted in at random or by a policy that sees in its own way.
+"""Frames of a task beside its state, acted in at random or by a policy that observes in its own way.
 
 For probing encoders, and for pretraining them from several tasks.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
+from contextlib import closing
 from dataclasses import replace
 from typing import Any
 
@@ -32,7 +33,7 @@ _WINDOWS, _LENGTH, _ROUND, _FEWEST_ENVS = 12, 60, 30, 10
 """Scattered frames: most windows of one environment, its steps, environments at a time, and at least."""
 
 
-def seen_task(task: Task) -> Task:
+def pixel_task(task: Task) -> Task:
     """A task as an encoder is probed and pretrained in: it shows frames, and its state if that is numbers.
 
     Args:
@@ -41,36 +42,21 @@ def seen_task(task: Task) -> Task:
     Raises:
         WarmstartError: It observes grey images, or can't be made or drawn.
     """
-    space, modes = described(task)
-    kind = "pixels+state" if is_numbers(space) else "pixels"
-    if is_frame(space):
-        return with_size(task.with_options(obs=kind))
-    if isinstance(space, spaces.Box) and not is_numbers(space):
+    described = describe(state_task(task))
+    space, modes = described.observation_space, described.render_modes
+    if isinstance(space, spaces.Box) and not is_numbers(space) and not is_frame(space):
         raise WarmstartError(
             f"{task} observes images of shape {space.shape} and type {space.dtype}: expected colour, uint8 "
             "of shape (height, width, 3). Ask the environment for colour images, not grey ones."
         )
-    if "rgb_array" not in modes:
+    if "rgb_array" not in modes and not is_frame(space):
         raise WarmstartError(
             f"{task} can't be drawn: expected an environment that renders rgb_array, found the render modes "
             f"{', '.join(modes) or 'none'}."
         )
-    return with_size(task.with_options(obs=kind))
-
-
-def with_size(task: Task) -> Task:
-    """A task whose frames are small, where it draws its own and says nothing of their size."""
+    task = task.with_options(obs="pixels+state" if is_numbers(space) else "pixels")
     draws_itself = task.id.removeprefix("warmstart/") not in robots()
     return task.with_options(size=SIZE) if draws_itself and task.option("size") is None else task
-
-
-def described(task: Task) -> tuple[spaces.Space[Any], Sequence[str]]:
-    """What a task observes where it isn't asked for frames, and the ways in which it can be rendered."""
-    env = make_vec(state_task(task), 1, n_threads=1)
-    space: spaces.Space[Any] = env.single_observation_space
-    modes = tuple(env.metadata.get("render_modes", ()))
-    env.close()
-    return space, modes
 
 
 def is_numbers(space: spaces.Space[Any]) -> bool:
@@ -97,21 +83,21 @@ def source_frames(
     checkpoint: Checkpoint | None = None,
     random_share: float = 0.5,
     hold: int = 4,
-    looks: ContextSource | None = None,
+    context_source: ContextSource | None = None,
     n_threads: int = 1,
     progress: Callable[[int, int], None] | None = None,
 ) -> tuple[FrameData, tuple[Dimension, ...]]:
     """Act in a task and keep frames, states and actions.
 
     Args:
-        task: Shows frames; see `seen_task`.
+        task: Shows frames; see `pixel_task`.
         steps: Frames of each environment.
         n_envs: Environments side by side.
         rng: Every draw comes from it.
         checkpoint: Who acts where decisions aren't random; None for random actions alone.
         random_share: Share of the decisions that are random where there is a checkpoint.
         hold: Most steps that a decision is held.
-        looks: Draws what frames look like in each episode.
+        context_source: Draws what frames look like in each episode.
         n_threads: Threads that simulate and draw; the frames don't depend on it.
         progress: Called with the frames there are and those that there will be.
 
@@ -121,11 +107,11 @@ def source_frames(
     Raises:
         WarmstartError: The policy doesn't fit the task, or the task can't be made.
     """
-    env: Env = make_vec(task, n_envs, n_threads=n_threads, context_source=looks)
-    try:
-        acting, policy = (env, None) if checkpoint is None else actor_in(checkpoint, env)
+    env: Env
+    with closing(make_vec(task, n_envs, n_threads=n_threads, context_source=context_source)) as env:
+        observing, policy = (env, None) if checkpoint is None else actor_in(checkpoint, env)
         data = collect_frames(
-            acting,
+            observing,
             steps,
             policy,
             rng=rng,
@@ -134,9 +120,7 @@ def source_frames(
             task=str(task),
             progress=progress,
         )
-        return in_numbers(data, env), state_dimensions(env)
-    finally:
-        env.close()
+        return data, state_dimensions(env)
 
 
 def scattered_frames(
@@ -151,7 +135,7 @@ def scattered_frames(
     """Windows of a few frames from many episodes: frames in a row tell little more than one of them.
 
     Args:
-        task: Shows frames; see `seen_task`.
+        task: Shows frames; see `pixel_task`.
         windows: At least so many.
         frames: Frames of each, one step apart.
         rng: Every draw comes from it.
@@ -173,7 +157,7 @@ def scattered_frames(
             drawn // n_envs,
             n_envs,
             rng,
-            progress=None if progress is None else _later(progress, index * drawn, rounds * drawn),
+            progress=progress and _later(progress, index * drawn, rounds * drawn),
             **options,
         )
         parts.append(replace(thinned(data, per_env, frames), tasks=()))
@@ -208,14 +192,3 @@ def thinned(data: FrameData, windows: int, frames: int) -> FrameData:
     starts[::frames] = True
     state = None if data.state is None else data.state[steps, envs]
     return FrameData(data.frames[steps, envs], data.actions[steps, envs], starts, state, data.tasks)
-
-
-def in_numbers(data: FrameData, env: Env) -> FrameData:
-    """The frames with choices in the state one-hot, so that a linear map can tell them."""
-    space = env.single_observation_space
-    state = space["state"] if isinstance(space, spaces.Dict) else None
-    if data.state is None or not isinstance(state, spaces.Discrete | spaces.MultiDiscrete):
-        return data
-    rows = data.state.reshape(-1, *(state.shape or ())).astype(np.int64)
-    flat = np.array([spaces.utils.flatten(state, row) for row in rows], dtype=np.float32)
-    return replace(data, state=flat.reshape(*data.starts.shape, -1))

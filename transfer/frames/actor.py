@@ -7,17 +7,15 @@ from typing import Any
 
 from gymnasium import spaces
 from gymnasium.vector import VectorEnv
-from numpy.typing import NDArray
 from typing_extensions import override
 
 from warmstart.agents.checkpoints.checkpoint import Checkpoint
 from warmstart.agents.checkpoints.policy import Policy
 from warmstart.core.errors import WarmstartError
 from warmstart.envs.simulation.layouts import Dimension, generic_layout
-from warmstart.envs.wrappers import Ids, ObservationWrapper, PassingWrapper
+from warmstart.envs.wrappers import Ids, ObservationWrapper
 from warmstart.transfer.frames.collect import ActionPolicy
 
-Array = NDArray[Any]
 Env = VectorEnv[Any, Any, Any]
 
 
@@ -58,11 +56,11 @@ def actor_in(checkpoint: Checkpoint, env: Env) -> tuple[Env, ActionPolicy]:
         return env, lambda observations: policy(observations["state"])
     if policy.vision is not None:
         for with_state in (False, True) if isinstance(own, spaces.Dict) else (False,):
-            tap = _Tap(env, with_state)
-            seeing = policy.wrap(tap)
-            if _alike(policy.observation_space, seeing.single_observation_space):
-                watched = _Watched(seeing, tap)
-                return watched, watched.acting(policy)
+            original = _Original(env, with_state)
+            processing = policy.wrap(original)
+            if _alike(policy.observation_space, processing.single_observation_space):
+                restored = _Restored(processing, original)
+                return restored, restored.acting(policy)
     raise WarmstartError(
         f"{_named(checkpoint)} observes {policy.observation_space}; the task {_task(env)} shows {own}, which "
         "isn't that."
@@ -94,15 +92,15 @@ def _task(env: Env) -> str:
     return str(getattr(env, "task", env))
 
 
-class _Tap(ObservationWrapper):
-    """Keeps all that a task shows, and passes on the part that a policy sees."""
+class _Original(ObservationWrapper):
+    """Keeps all that a task shows, and passes on the part that a policy observes."""
 
     def __init__(self, env: Env, with_state: bool) -> None:
         own = env.single_observation_space
         self._cut = isinstance(own, spaces.Dict) and not with_state
         super().__init__(env, own["pixels"] if self._cut else own)  # type: ignore[index]
         self.shown: Any = None
-        self.final_obs: Any = None
+        self.last: Any = None
 
     @override
     def observed(self, observations: Any, ids: Ids) -> Any:
@@ -111,32 +109,27 @@ class _Tap(ObservationWrapper):
 
     @override
     def final(self, observations: Any, ids: Ids, infos: dict[str, Any]) -> Any:
-        self.final_obs = infos["final_obs"]
+        self.last = observations
         return super().final(observations, ids, infos)
 
 
-class _Watched(PassingWrapper):
-    """Observes what the tap was shown, while ``seen`` holds what the policy makes of it."""
+class _Restored(ObservationWrapper):
+    """Observes the original again, while ``processed`` holds what the policy's vision makes of it."""
 
-    def __init__(self, env: Env, tap: _Tap) -> None:
-        super().__init__(env)
-        self._tap = tap
-        self.single_observation_space = tap.env.single_observation_space
-        self.observation_space = tap.env.observation_space
-        self.seen: Any = None
+    def __init__(self, env: Env, original: _Original) -> None:
+        super().__init__(env, original.env.single_observation_space)
+        self._original = original
+        self.processed: Any = None
 
     def acting(self, policy: Policy) -> ActionPolicy:
-        """The policy, which looks at ``seen`` whatever it is given."""
-        return lambda _: policy(self.seen)
+        """The policy, which takes ``processed`` whatever it is given."""
+        return lambda _: policy(self.processed)
 
     @override
-    def reset(self, *, seed: Any = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
-        self.seen, infos = self.env.reset(seed=seed, options=options)
-        return self._tap.shown, infos
+    def observed(self, observations: Any, ids: Ids) -> Any:
+        self.processed = observations
+        return self._original.shown
 
     @override
-    def step(self, actions: Array) -> tuple[Any, Array, Array, Array, dict[str, Any]]:
-        self.seen, rewards, terminations, truncations, infos = self.env.step(actions)
-        if "final_obs" in infos:
-            infos = {**infos, "final_obs": self._tap.final_obs}
-        return self._tap.shown, rewards, terminations, truncations, infos
+    def final(self, observations: Any, ids: Ids, infos: dict[str, Any]) -> Any:
+        return self._original.last

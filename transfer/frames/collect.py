@@ -1,4 +1,4 @@
-"""Acting in a task to see its frames, for pretraining an encoder."""
+"""Acting in a task to record its frames, for pretraining an encoder."""
 
 from collections.abc import Callable
 from copy import deepcopy
@@ -8,9 +8,11 @@ import numpy as np
 from gymnasium import spaces
 from gymnasium.vector import VectorEnv
 from numpy.typing import NDArray
+from typing_extensions import override
 
 from warmstart.agents.observing.frames import frame_space
 from warmstart.core.errors import WarmstartError
+from warmstart.envs.wrappers import Ids, ObservationWrapper
 from warmstart.transfer.frames.data import FrameData
 
 Array = NDArray[Any]
@@ -29,7 +31,7 @@ def collect_frames(
     task: str = "",
     progress: Callable[[int, int], None] | None = None,
 ) -> FrameData:
-    """Act in a task and keep what is seen.
+    """Act in a task and keep what it shows.
 
     Random actions are held for some steps, so that they move the robot instead of averaging out.
 
@@ -53,85 +55,70 @@ def collect_frames(
             "Expected at least 2 steps, a hold of at least 1 and a random share from 0 to 1 (1 without a "
             f"policy), found steps={steps}, hold={hold}, random_share={share}."
         )
-    frame_space(env.single_observation_space)
-    everyone = np.arange(env.num_envs)
-    observations, _ = env.reset(seed=int(rng.integers(2**31)))
-    seen = _Columns(env, observations, steps)
-    seen.add(*_parts(observations), everyone, start=True)
+    recorder = _Recorder(env, steps)
+    observations, _ = recorder.reset(seed=int(rng.integers(2**31)))
     decide = _Decisions(env, policy, rng, share, hold)
-    while not seen.full:
-        actions = decide(observations)
-        seen.act(actions)
-        observations, _, terminations, truncations, infos = env.step(actions)
-        frames, states = _parts(observations)
-        ended = np.flatnonzero(terminations | truncations)
-        if ended.size:
-            seen.add(*_with_last(frames, states, infos["final_obs"], ended), everyone, start=False)
-            seen.add(frames, states, ended, start=True)
-            decide.begin(ended)
-        else:
-            seen.add(frames, states, everyone, start=False)
+    while recorder.count < steps * env.num_envs:
+        observations, _, terminations, truncations, _ = recorder.step(decide(observations))
+        decide.begin(np.flatnonzero(terminations | truncations))
         if progress is not None:
-            progress(seen.count, steps * env.num_envs)
-    return FrameData(seen.frames, seen.actions, seen.starts, seen.state, (task,) if task else ())
+            progress(recorder.count, steps * env.num_envs)
+    tasks = (task,) if task else ()
+    return FrameData(recorder.frames, recorder.actions, recorder.starts, recorder.state, tasks)
 
 
-def _parts(observations: Any) -> tuple[Array, Array | None]:
-    """Frames, and states as rows if there are some."""
-    if not isinstance(observations, dict):
-        return observations, None
-    frames = observations["pixels"]
-    return frames, np.reshape(observations["state"], (len(frames), -1))
+class _Recorder(ObservationWrapper):
+    """Keeps what an environment shows: one whose episode ends shows two frames in that step.
 
+    Choices in the state become one-hot, so that a linear map can tell them.
+    """
 
-def _with_last(frames: Array, states: Array | None, last: Array, ended: Array) -> tuple[Array, Array | None]:
-    """Frames and states with those of episodes that begin replaced by the last ones of those that ended."""
-    frames = frames.copy()
-    if states is None:
-        for env in ended:
-            frames[env] = last[env]
-        return frames, None
-    states = states.copy()
-    for env in ended:
-        frames[env], states[env] = last[env]["pixels"], np.ravel(last[env]["state"])
-    return frames, states
-
-
-class _Columns:
-    """Frames as they come: an environment whose episode ends gives two of them in that step."""
-
-    def __init__(self, env: VectorEnv[Any, Any, Any], observations: Any, steps: int) -> None:
-        frames, states = _parts(observations)
-        n, self._space = env.num_envs, env.single_action_space
-        self._filled = np.zeros(n, dtype=int)
-        self.frames = np.zeros((steps, *frames.shape), dtype=np.uint8)
-        self.actions = np.full((steps, n, spaces.utils.flatdim(self._space)), np.nan, dtype=np.float32)
-        self.starts = np.zeros((steps, n), dtype=bool)
-        self.state = None if states is None else np.zeros((steps, *states.shape), dtype=np.float32)
+    def __init__(self, env: VectorEnv[Any, Any, Any], steps: int) -> None:
+        super().__init__(env)
+        frame_space(env.single_observation_space)
+        self._filled = np.zeros(env.num_envs, dtype=int)
+        shown: Any = env.single_observation_space
+        with_state, columns = isinstance(shown, spaces.Dict), (steps, env.num_envs)
+        size = spaces.utils.flatdim(env.single_action_space)
+        self.frames = np.zeros((*columns, *(shown["pixels"] if with_state else shown).shape), dtype=np.uint8)
+        self.actions = np.full((*columns, size), np.nan, dtype=np.float32)
+        self.starts = np.zeros(columns, dtype=bool)
+        self.state = None
+        if with_state:
+            numbers = spaces.utils.flatdim(shown["state"])
+            self.state = np.zeros((*columns, numbers), dtype=np.float32)
 
     @property
     def count(self) -> int:
         """Frames there are."""
         return int(self._filled.sum())
 
-    @property
-    def full(self) -> bool:
-        """Whether every column is."""
-        return bool((self._filled == len(self.frames)).all())
+    @override
+    def observed(self, observations: Any, ids: Ids) -> Any:
+        return observations
 
-    def act(self, actions: Array) -> None:
-        """Note the actions beside the newest frames."""
+    @override
+    def begin(self, observations: Any, ids: Ids) -> None:
+        self._add(observations, ids, start=True)
+
+    @override
+    def proceed(self, observations: Any, actions: Array) -> None:
         for env in np.flatnonzero(self._filled < len(self.frames)):
-            action: Any = spaces.utils.flatten(self._space, actions[env])
+            action: Any = spaces.utils.flatten(self.env.single_action_space, actions[env])
             self.actions[self._filled[env] - 1, env] = action
+        self._add(observations, self._everyone, start=False)
 
-    def add(self, frames: Array, states: Array | None, envs: Array, start: bool) -> None:
-        """Append what some of all environments show, where there is room."""
-        envs = envs[self._filled[envs] < len(self.frames)]
-        rows = self._filled[envs]
-        self.frames[rows, envs], self.starts[rows, envs] = frames[envs], start
-        if self.state is not None and states is not None:
-            self.state[rows, envs] = states[envs]
+    def _add(self, observations: Any, envs: Ids, start: bool) -> None:
+        """Append what some environments show, where there is room. Shape: (len(envs), ...)."""
+        room = self._filled[envs] < len(self.frames)
+        rows, envs = self._filled[envs[room]], envs[room]
+        frames = observations if self.state is None else observations["pixels"]
+        self.frames[rows, envs], self.starts[rows, envs] = frames[room], start
+        if self.state is not None:
+            space: Any = self.single_observation_space
+            for row, env, state in zip(rows, envs, observations["state"][room], strict=True):
+                flat: Any = spaces.utils.flatten(space["state"], state)
+                self.state[row, env] = flat
         self._filled[envs] += 1
 
 
@@ -154,27 +141,27 @@ class _Decisions:
             self._middle = (low + high) / 2
         self._policy, self._rng, self._share, self._hold = policy, rng, share, hold
         self._left = np.zeros(env.num_envs, dtype=int)
-        self._vigour = rng.uniform(0, 1, env.num_envs)
+        self._amplitude = rng.uniform(0, 1, env.num_envs)
         self._random = np.ones(env.num_envs, dtype=bool)
         self._held: Array = np.stack([np.asarray(self._space.sample()) for _ in range(env.num_envs)])
 
     def begin(self, envs: Array) -> None:
         """Decide anew at the start of an episode."""
         self._left[envs] = 0
-        self._vigour[envs] = self._rng.uniform(0, 1, len(envs))
+        self._amplitude[envs] = self._rng.uniform(0, 1, len(envs))
 
-    def _random_action(self, vigour: float) -> Array:
+    def _random_action(self, amplitude: float) -> Array:
         action = np.asarray(self._space.sample())
         if not isinstance(self._space, spaces.Box):
             return action
-        return (self._middle + vigour * (action - self._middle)).astype(action.dtype)
+        return (self._middle + amplitude * (action - self._middle)).astype(action.dtype)
 
     def __call__(self, observations: Any) -> Array:
         """Actions of all environments."""
         for env in np.flatnonzero(self._left == 0):
             self._left[env] = self._rng.integers(1, self._hold + 1)
             self._random[env] = self._rng.random() < self._share
-            self._held[env] = self._random_action(self._vigour[env])
+            self._held[env] = self._random_action(self._amplitude[env])
         self._left -= 1
         if self._policy is None:
             return self._held.copy()

@@ -20,7 +20,7 @@ class FrameData:
     frames: NDArray[np.uint8]
     """Shape: (steps, n_envs, height, width, 3)."""
     actions: NDArray[np.float32]
-    """Action taken on seeing each frame, one-hot where actions are discrete; NaN where there is none. Shape:
+    """Action taken after each frame, one-hot where actions are discrete; NaN where there is none. Shape:
     (steps, n_envs, actions)."""
     starts: NDArray[np.bool_]
     """Whether a frame is the first of its episode. Shape: (steps, n_envs)."""
@@ -48,6 +48,11 @@ class FrameData:
     def __len__(self) -> int:
         return self.starts.size
 
+    @property
+    def flat(self) -> NDArray[np.uint8]:
+        """All frames in one row. Shape: (steps * n_envs, height, width, 3)."""
+        return self.frames.reshape(-1, *self.frames.shape[2:])
+
     def draw(self, n: int, seed: int) -> torch.Tensor:
         """Some of the frames, drawn at random without repetition: what a readout is fitted on.
 
@@ -58,8 +63,11 @@ class FrameData:
         Returns:
             uint8. Shape: (at most n, height, width, 3).
         """
-        flat = self.frames.reshape(-1, *self.frames.shape[2:])
-        return torch.from_numpy(flat[np.random.default_rng(seed).permutation(len(flat))[:n]])
+        return torch.from_numpy(self.flat[np.random.default_rng(seed).permutation(len(self))[:n]])
+
+    def spaced(self, n: int) -> torch.Tensor:
+        """Up to ``n`` frames, evenly spaced, uint8. Shape: (at most n, height, width, 3)."""
+        return torch.from_numpy(self.flat[np.linspace(0, len(self) - 1, min(len(self), n)).astype(int)])
 
     def starts_at(self, offsets: Sequence[int]) -> NDArray[np.int64]:
         """Where windows can start: the frames ``offsets`` steps later are of the same episode.
@@ -93,7 +101,7 @@ class FrameBatch:
     frames: torch.Tensor
     """The frames at each offset, uint8. Shape: (offsets, batch, height, width, 3)."""
     actions: torch.Tensor
-    """The actions taken on seeing them, float32. Shape: (offsets, batch, actions)."""
+    """The actions taken after them, float32. Shape: (offsets, batch, actions)."""
     windows: torch.Tensor
     """Number of each window; equal ones are the same. Shape: (batch,)."""
 

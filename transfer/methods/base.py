@@ -48,7 +48,6 @@ class TransferMethod:
     """Whether what it draws is the point of it, so that it must be seeded."""
 
     def __post_init__(self) -> None:
-        """Check the options against their bounds."""
         check(self)
 
     def seams(self, source: Checkpoint | None) -> Seams:

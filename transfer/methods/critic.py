@@ -5,6 +5,7 @@ value function is regressed on the policy's returns; SAC and TD3 first collect s
 (WSRL, 2412.07762) and then update only their critics.
 """
 
+import math
 from typing import Any
 
 import torch
@@ -54,26 +55,23 @@ def fit_critic(
         raise WarmstartError(
             f"Fitting the critic takes 0 steps and updates or more, not {steps} and {updates}."
         )
+    if not isinstance(model, PPO | SAC | TD3):
+        raise WarmstartError(
+            f"The critic of {type(model).__name__} can't be fitted. Expected PPO, SAC or TD3."
+        )
     limit = steps if max_steps is None else min(steps, max_steps)
+    if isinstance(model, PPO):
+        limit = critic_steps(steps, model.n_steps * model.n_envs, max_steps)
     if limit <= 0:
         return 0
     start, progress = model.num_timesteps, model._current_progress_remaining
     rate = learning_rate if learning_rate is not None else float(model.lr_schedule(progress))
-    name = type(model).__name__
+    _, running = model._setup_learn(limit, callback, False, type(model).__name__)
+    running.on_training_start({"self": model}, globals())
     if isinstance(model, PPO):
-        size = model.n_steps * model.n_envs
-        rounds = critic_steps(steps, size, max_steps) // size
-        if rounds > 0:
-            _, running = model._setup_learn(rounds * size, callback, False, name)
-            running.on_training_start({"self": model}, globals())
-            _fit_value(model, rounds, running, rate)
-    elif isinstance(model, SAC | TD3):
-        _, running = model._setup_learn(limit, callback, False, name)
-        running.on_training_start({"self": model}, globals())
-        if _collect(model, limit, running):
-            _fit_q(model, updates, rate)
+        _fit_value(model, limit // (model.n_steps * model.n_envs), running, rate)
     else:
-        raise WarmstartError(f"The critic of {name} can't be fitted. Expected PPO, SAC or TD3.")
+        _fit_q(model, limit, updates, running, rate)
     model._current_progress_remaining = progress
     return model.num_timesteps - start
 
@@ -105,92 +103,88 @@ def _fit_value(model: PPO, rounds: int, callback: BaseCallback, learning_rate: f
                 for batch in buffer.get(model.batch_size):
                     values = policy.predict_values(batch.observations).flatten()
                     loss = functional.mse_loss(values, batch.returns)
-                    gradients = torch.autograd.grad(loss, parameters)
-                    for parameter, gradient in zip(parameters, gradients, strict=True):
-                        parameter.grad = gradient
-                    torch.nn.utils.clip_grad_norm_(parameters, model.max_grad_norm)
                     assert optimizer is not None
-                    optimizer.step()
-                    losses.append(loss.item())
-            if losses:
-                model.logger.record("fit/value_loss", sum(losses) / len(losses))
-                model.logger.dump(step=model.num_timesteps)
+                    losses.append(_descend(optimizer, parameters, loss, model.max_grad_norm))
+            _log(model, "fit/value_loss", losses)
     finally:
         buffer.gae_lambda = gae_lambda
-        for parameter in parameters:
-            parameter.grad = None
 
 
-def _collect(model: SAC | TD3, steps: int, callback: BaseCallback) -> bool:
-    """Fill the replay buffer with steps of the frozen policy; returns whether to go on."""
+def _descend(
+    optimizer: torch.optim.Optimizer,
+    parameters: list[torch.nn.Parameter],
+    loss: torch.Tensor,
+    max_norm: float = math.inf,
+) -> float:
+    """Take one step down the gradient of a loss, which no other parameter gets; returns the loss."""
+    for parameter, gradient in zip(parameters, torch.autograd.grad(loss, parameters), strict=True):
+        parameter.grad = gradient
+    if max_norm < math.inf:
+        torch.nn.utils.clip_grad_norm_(parameters, max_norm)
+    optimizer.step()
+    optimizer.zero_grad()
+    return loss.item()
+
+
+def _log(model: BaseAlgorithm, name: str, losses: list[float]) -> None:
+    if losses:
+        model.logger.record(name, sum(losses) / len(losses))
+        model.logger.dump(step=model.num_timesteps)
+
+
+def _fit_q(model: SAC | TD3, steps: int, updates: int, callback: BaseCallback, learning_rate: float) -> None:
+    """Collect steps, then update the critics and their targets towards the frozen policy's Q-values."""
     assert model.env is not None
     assert model.replay_buffer is not None
+    every = TrainFreq(-(-steps // model.n_envs), TrainFrequencyUnit.STEP)
     rollout = model.collect_rollouts(
-        model.env,
-        callback,
-        TrainFreq(-(-steps // model.n_envs), TrainFrequencyUnit.STEP),
-        model.replay_buffer,
-        model.action_noise,
-        learning_starts=0,
+        model.env, callback, every, model.replay_buffer, model.action_noise, learning_starts=0
     )
-    return rollout.continue_training
-
-
-def _fit_q(model: SAC | TD3, updates: int, learning_rate: float) -> None:
-    """Update the critics, and the networks that follow them, towards the frozen policy's Q-values."""
-    parameters = [p for p in own_parameters(model) if p.requires_grad]
-    if not parameters:
+    parameters = [p for p in _own_parameters(model) if p.requires_grad]
+    if not parameters or not rollout.continue_training:
         return
     optimizer = torch.optim.Adam(parameters, lr=learning_rate)
-    assert model.replay_buffer is not None
     model.critic.set_training_mode(True)
     losses = []
     for _ in range(updates):
         batch = model.replay_buffer.sample(model.batch_size, env=model._vec_normalize_env)
         discounts = batch.discounts if batch.discounts is not None else model.gamma
         with torch.no_grad():
-            values = _soft_values(model, batch) if isinstance(model, SAC) else _smoothed_values(model, batch)
-            targets = batch.rewards + (1 - batch.dones) * discounts * values
+            targets = batch.rewards + (1 - batch.dones) * discounts * _next_values(model, batch)
         found = model.critic(batch.observations, batch.actions)
         loss = torch.stack([functional.mse_loss(q, targets) for q in found]).sum()
-        for parameter, gradient in zip(parameters, torch.autograd.grad(loss, parameters), strict=True):
-            parameter.grad = gradient
-        optimizer.step()
+        losses.append(_descend(optimizer, parameters, loss))
         polyak_update(model.critic.parameters(), model.critic_target.parameters(), model.tau)
-        losses.append(loss.item())
-    for parameter in parameters:
-        parameter.grad = None
     model.critic.set_training_mode(False)
-    if losses:
-        model.logger.record("fit/critic_loss", sum(losses) / len(losses))
-        model.logger.dump(step=model.num_timesteps)
+    _log(model, "fit/critic_loss", losses)
 
 
-def own_parameters(model: SAC | TD3) -> list[torch.nn.Parameter]:
-    """The critics' parameters but for an encoder that the frozen actor sees by as well."""
-    shared: set[int] = set()
-    if isinstance(model.policy, tuple(ENCODER_POLICIES.values())):
-        shared = {
-            id(parameter)
-            for name, parameter in model.critic.named_parameters()
-            if name.startswith("features_extractor.backbone.")
-        }
-    return [parameter for parameter in model.critic.parameters() if id(parameter) not in shared]
+def _own_parameters(model: SAC | TD3) -> list[torch.nn.Parameter]:
+    """The critics' parameters but for an encoder that the frozen actor shares with them."""
+    shared = isinstance(model.policy, tuple(ENCODER_POLICIES.values()))
+    return [
+        parameter
+        for name, parameter in model.critic.named_parameters()
+        if not (shared and name.startswith("features_extractor.backbone."))
+    ]
 
 
-def _soft_values(model: SAC, batch: Any) -> torch.Tensor:
-    """Return min Q' − α log π of the next state, α held (Haarnoja et al. 1812.05905). Shape: (batch, 1)."""
-    coefficient = model.ent_coef_tensor if model.log_ent_coef is None else model.log_ent_coef.detach().exp()
-    if model.use_sde:
-        model.actor.reset_noise()
-    actions, log_prob = model.actor.action_log_prob(batch.next_observations)
-    values = torch.cat(model.critic_target(batch.next_observations, actions), dim=1).amin(dim=1, keepdim=True)
-    return values - coefficient * log_prob.reshape(-1, 1)
+def _next_values(model: SAC | TD3, batch: Any) -> torch.Tensor:
+    """Return what the frozen policy's next actions are worth to the target critics. Shape: (batch, 1).
 
-
-def _smoothed_values(model: TD3, batch: Any) -> torch.Tensor:
-    """Return min Q' at the next action with clipped noise (Fujimoto et al. 1802.09477). Shape: (batch, 1)."""
-    noise = torch.randn_like(batch.actions) * model.target_policy_noise
-    noise = noise.clamp(-model.target_noise_clip, model.target_noise_clip)
-    actions = (model.actor_target(batch.next_observations) + noise).clamp(-1, 1)
-    return torch.cat(model.critic_target(batch.next_observations, actions), dim=1).amin(dim=1, keepdim=True)
+    SAC: min Q' − α log π, α held (Haarnoja et al. 1812.05905). TD3: min Q' at the action with clipped noise
+    (Fujimoto et al. 1802.09477).
+    """
+    if isinstance(model, SAC):
+        alpha = model.ent_coef_tensor if model.log_ent_coef is None else model.log_ent_coef.detach().exp()
+        if model.use_sde:
+            model.actor.reset_noise()
+        actions, log_prob = model.actor.action_log_prob(batch.next_observations)
+        penalty = alpha * log_prob.reshape(-1, 1)
+    else:
+        noise = torch.randn_like(batch.actions) * model.target_policy_noise
+        noise = noise.clamp(-model.target_noise_clip, model.target_noise_clip)
+        actions = (model.actor_target(batch.next_observations) + noise).clamp(-1, 1)
+        penalty = torch.zeros(())
+    values = torch.cat(model.critic_target(batch.next_observations, actions), dim=1)
+    return values.amin(dim=1, keepdim=True) - penalty

@@ -49,7 +49,7 @@ class FeatureExtraction(CarryingMethod):
         policy: Any = model.policy
         own = {name: tensor.clone() for name, tensor in policy.state_dict().items()}
         report = self.carry(model, source, context)
-        fresh: set[str] = set()
+        fresh: dict[str, torch.Tensor] = {}
         for network in networks(report.algorithm, own):
             if not network.hidden:
                 raise WarmstartError(
@@ -57,36 +57,38 @@ class FeatureExtraction(CarryingMethod):
                 )
             new = network.role == "critic" and self.critic_trunk == "new"
             for prefix in (*(network.hidden if new else ()), *network.heads):
-                fresh |= _redraw(model, network, prefix, context.generator, report)
+                layer, how = _drawn(policy, network, prefix, context.generator)
+                fresh |= layer
+                for name in layer:
+                    report.change(name, action="reinitialised", reason=f"new layer ({how})")
             for name in network.vectors:
-                _load(policy, name, own[name])
+                fresh[name] = own[name]
                 report.change(name, action="untouched", reason="the target's own: the action layer is new")
-                fresh.add(name)
-        _follow(policy, fresh, report)
+        for name in own:
+            online = target_of(name)
+            if online in fresh:
+                fresh[name] = fresh[online]
+                report.change(name, action="reinitialised", reason=f"follows {online}: new layer")
+        policy.load_state_dict({**policy.state_dict(), **fresh})
         entries = [entry for entry in named_entries(policy) if not entry.target]
         if self.critic_trunk != "frozen":
             entries = [entry for entry in entries if entry.role != "critic"]
-        freeze(model, [entry.names[0] for entry in entries if not fresh.intersection(entry.names)])
+        freeze(model, [entry.names[0] for entry in entries if fresh.keys().isdisjoint(entry.names)])
         return self.finish(model, report)
 
 
-def _redraw(
-    model: BaseAlgorithm,
-    network: Network,
-    prefix: str,
-    generator: np.random.Generator,
-    report: TransferReport,
-) -> set[str]:
-    """Draw one layer as SB3 does; returns the names of its tensors.
+def _drawn(
+    policy: Any, network: Network, prefix: str, generator: np.random.Generator
+) -> tuple[dict[str, torch.Tensor], str]:
+    """Draw one layer as SB3 does; returns its tensors by name, and how they were drawn.
 
     PPO: orthogonal weights, zero bias. SAC and TD3: PyTorch's default, uniform within ±1/√inputs.
     """
-    policy: Any = model.policy
     outputs, inputs = policy.state_dict()[f"{prefix}.weight"].shape
     seed = torch.Generator().manual_seed(int(generator.integers(2**63)))
     weight, bias = torch.empty(outputs, inputs), torch.zeros(outputs)
     if getattr(policy, "ortho_init", False):
-        head_gain = ACTION_GAIN if network.gives_actions else VALUE_GAIN
+        head_gain = ACTION_GAIN if network.role == "actor" else VALUE_GAIN
         gain = HIDDEN_GAIN if prefix in network.hidden else head_gain
         nn.init.orthogonal_(weight, gain=gain, generator=seed)
         how = f"orthogonal, gain {gain:.3g}, as SB3's"
@@ -95,23 +97,4 @@ def _redraw(
         weight.uniform_(-bound, bound, generator=seed)
         bias.uniform_(-bound, bound, generator=seed)
         how = "uniform, as PyTorch's"
-    layer = {f"{prefix}.weight": weight, f"{prefix}.bias": bias}
-    for name, tensor in layer.items():
-        _load(policy, name, tensor)
-        report.change(name, action="reinitialised", reason=f"new layer ({how})")
-    return set(layer)
-
-
-def _follow(policy: Any, fresh: set[str], report: TransferReport) -> None:
-    """Set the target networks equal to their networks."""
-    tensors = policy.state_dict()
-    for name in tensors:
-        online = target_of(name)
-        if online in fresh:
-            _load(policy, name, tensors[online])
-            report.change(name, action="reinitialised", reason=f"follows {online}: new layer")
-
-
-def _load(policy: Any, name: str, tensor: torch.Tensor) -> None:
-    with torch.no_grad():
-        policy.state_dict()[name].copy_(tensor)
+    return {f"{prefix}.weight": weight, f"{prefix}.bias": bias}, how

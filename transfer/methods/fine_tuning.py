@@ -122,8 +122,8 @@ def fit_within(method: TransferMethod, budget: int, config: AlgorithmConfig) -> 
     if not isinstance(method, FineTune) or not method.trains:
         return method, ""
     asked = method.fit_steps(config.algorithm)
-    size = config.n_envs * (config.n_steps if isinstance(config, PPOConfig) else 1)
     whole = isinstance(config, PPOConfig)
+    size = config.n_envs * (config.n_steps if isinstance(config, PPOConfig) else 1)
     taken = critic_steps(asked, size, budget if whole else None)
     if asked < budget and taken < budget:
         return method, ""
@@ -133,9 +133,7 @@ def fit_within(method: TransferMethod, budget: int, config: AlgorithmConfig) -> 
             "and leaves nothing to learn: expected fewer. Lower critic_fit_steps (0 leaves the fit out), or "
             "raise target_steps."
         )
-    steps = budget // 4 // size * size
-    if steps == 0 and size < budget:
-        steps = size
+    steps = max(budget // 4 // size, int(size < budget)) * size
     rounded = f", in whole rollouts of {size:,}" if whole else ""
     return replace(method, critic_fit_steps=steps), (
         f"The critic's fit of {asked:,} steps would have taken the whole budget of {budget:,}; it is limited "

@@ -1,6 +1,7 @@
 """Learning-rate warm-up, as a callback that works on plain SB3 models."""
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 from stable_baselines3.common.callbacks import BaseCallback
@@ -8,13 +9,13 @@ from stable_baselines3.common.callbacks import BaseCallback
 from warmstart.core.bounds import State
 
 
+@dataclass
 class ScaledSchedule:
     """A learning-rate schedule times a factor that a callback sets. SB3 asks it before every update."""
 
-    def __init__(self, base: Callable[[float], float], factor: float) -> None:
-        """Scale ``base`` (from progress remaining, 1 to 0, to a rate) by ``factor``."""
-        self.base = base
-        self.factor = factor
+    base: Callable[[float], float]
+    """From the progress that remains, 1 to 0, to a rate."""
+    factor: float
 
     def __call__(self, progress_remaining: float) -> float:
         """Return the scaled rate."""

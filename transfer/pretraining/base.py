@@ -1,15 +1,15 @@
 """What a self-supervised objective is: a loss around a backbone, made from its options.
 
 An objective of your own is a frozen dataclass of options that derives from ``ObjectiveConfig`` and is
-registered, and the ``Objective`` that it builds.
+registered, and names the ``Objective`` that it builds.
 """
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
+from copy import deepcopy
 from dataclasses import dataclass
 from typing import ClassVar, TypeVar
 
-import numpy as np
 import torch
 from torch import nn
 
@@ -29,6 +29,7 @@ class Objective(nn.Module, ABC):
     """A loss whose gradient trains a backbone; heads that only the loss needs come along.
 
     Args:
+        config: Its options.
         backbone: Inputs (n, 3, height, width) to maps (n, channels, height', width'). It is trained in place.
         prepare: What the backbone's inputs are made of frames with.
         data: Frames that will be learned from, for sizes and statistics.
@@ -36,24 +37,31 @@ class Objective(nn.Module, ABC):
 
     scale: torch.Tensor
 
-    def __init__(self, backbone: nn.Module, prepare: Prepare, data: FrameData) -> None:
+    def __init__(
+        self, config: "ObjectiveConfig", backbone: nn.Module, prepare: Prepare, data: FrameData
+    ) -> None:
         super().__init__()
-        self.backbone, self.prepare = backbone, prepare
+        self.config, self.backbone, self.prepare = config, backbone, prepare
         self.parts: dict[str, torch.Tensor] = {}
         """What else the last loss was made of or tells, by name; scalars."""
         self.dtype = torch.float32
         """What convolutions are computed in; everything else is in float32."""
-        images = prepare(sample_frames(data, _EXAMPLES))
+        images = prepare(data.spaced(_EXAMPLES))
         self.input_size: tuple[int, int] = (images.shape[2], images.shape[3])
-        with torch.no_grad(), _evaluating(backbone):
-            maps = backbone(images)
+        with torch.no_grad():
+            maps = deepcopy(backbone).eval()(images)  # a copy: the statistics of batches stay as they are
         self.map_shape: tuple[int, ...] = tuple(maps.shape[1:])
         self.register_buffer("scale", _RMS / maps.square().mean().sqrt().clamp_min(1e-6))
+        self.build_heads(data)
+
+    @abstractmethod
+    def build_heads(self, data: FrameData) -> None:
+        """Add the layers and statistics that only the loss needs; ``map_shape`` is known by now."""
 
     def maps(self, images: torch.Tensor, backbone: nn.Module | None = None) -> torch.Tensor:
         """Maps of prepared frames, scaled so that their root mean square is `_RMS` before training.
 
-        So a loss and its optimizer see the same scale whatever the backbone and its weights.
+        So a loss and its optimizer meet the same scale whatever the backbone and its weights.
 
         Args:
             images: Shape: (n, 3, height, width).
@@ -69,57 +77,41 @@ class Objective(nn.Module, ABC):
 
     @abstractmethod
     def loss(self, batch: FrameBatch, generator: torch.Generator) -> torch.Tensor:
-        """Loss of a batch, and ``parts``.
+        """Loss of a batch, a scalar; sets ``parts``.
 
         Args:
             batch: Frames at the offsets that the options ask for.
             generator: Every random draw comes from it; on the CPU.
-
-        Returns:
-            A scalar.
         """
 
     def after_update(self) -> None:
         """Follow what an optimizer's step did."""
 
 
-class _evaluating:  # noqa: N801 (a context manager)
-    """A module in evaluation mode for a while, so that looking at its shapes leaves its statistics alone."""
-
-    def __init__(self, module: nn.Module) -> None:
-        self.modes = {part: part.training for part in module.modules()}
-        self.module = module
-
-    def __enter__(self) -> None:
-        self.module.eval()
-
-    def __exit__(self, *error: object) -> None:
-        for part, mode in self.modes.items():
-            part.training = mode
-
-
 @dataclass(frozen=True, kw_only=True)
-class ObjectiveConfig(ABC):
+class ObjectiveConfig:
     """Options of an objective."""
 
     name: ClassVar[str] = ""
     """What it is called in settings."""
 
-    fewest: ClassVar[int] = 1
+    objective: ClassVar[type[Objective]]
+    """What the options are of."""
+
+    smallest_batch: ClassVar[int] = 1
     """Smallest batch that it can learn from."""
 
     def __post_init__(self) -> None:
-        """Check the options against their bounds."""
         check(self)
 
     @property
     def offsets(self) -> tuple[int, ...]:
-        """Steps from a window's first frame to each of those that a loss looks at."""
+        """Steps from a window's first frame to each of those that a loss reads."""
         return (0,)
 
-    @abstractmethod
     def build(self, backbone: nn.Module, prepare: Prepare, data: FrameData) -> Objective:
         """Make the objective; initial weights come from torch's global generator."""
+        return self.objective(self, backbone, prepare, data)
 
 
 Config = TypeVar("Config", bound=ObjectiveConfig)
@@ -139,12 +131,6 @@ def register_objective(config: type[Config]) -> type[Config]:
         raise WarmstartError(f"The objective {config.__name__} {problem}; set the class's name to another.")
     OBJECTIVES[config.name] = config
     return config
-
-
-def sample_frames(data: FrameData, most: int) -> torch.Tensor:
-    """Up to some frames, evenly spaced. Shape: (n, height, width, 3)."""
-    flat = data.frames.reshape(-1, *data.frames.shape[2:])
-    return torch.from_numpy(flat[np.linspace(0, len(flat) - 1, min(len(flat), most)).astype(int)])
 
 
 def mlp(inputs: int, hidden: int, outputs: int) -> nn.Sequential:

@@ -12,56 +12,20 @@ from typing_extensions import override
 from warmstart.agents.extractors.stacks import random_shift
 from warmstart.core.bounds import Count, Fraction, Natural
 from warmstart.transfer.frames.data import FrameBatch, FrameData
-from warmstart.transfer.pretraining.base import (
-    Objective,
-    ObjectiveConfig,
-    Prepare,
-    mlp,
-    register_objective,
-)
-
-
-@register_objective
-@dataclass(frozen=True, kw_only=True)
-class TemporalContrastConfig(ObjectiveConfig):
-    """Augmented Temporal Contrast (ATC; Stooke et al., 2009.08319)."""
-
-    name: ClassVar[str] = "atc"
-    fewest: ClassVar[int] = 2
-
-    lag: Count = 1
-    """Steps from the anchor to its positive."""
-    shift: Natural = 4
-    """Pixels by which inputs are shifted at random; 0 for none."""
-    latent: Count = 128
-    """Size of the codes that are compared."""
-    hidden: Count = 512
-    """Width of the predictor's hidden layer."""
-    momentum: Fraction = 0.01
-    """Share of the encoder that the target takes over in each update."""
-
-    @property
-    @override
-    def offsets(self) -> tuple[int, ...]:
-        return (0, self.lag)
-
-    @override
-    def build(self, backbone: nn.Module, prepare: Prepare, data: FrameData) -> "TemporalContrast":
-        return TemporalContrast(self, backbone, prepare, data)
+from warmstart.transfer.pretraining.base import Objective, ObjectiveConfig, mlp, register_objective
 
 
 class TemporalContrast(Objective):
-    """See ``TemporalContrastConfig``."""
+    """Compares the codes of frames with those that a slowly following copy makes of later ones."""
 
-    def __init__(
-        self, config: TemporalContrastConfig, backbone: nn.Module, prepare: Prepare, data: FrameData
-    ) -> None:
-        super().__init__(backbone, prepare, data)
-        self.config = config
-        size = torch.Size(self.map_shape).numel()
-        self.compress = nn.Sequential(nn.Flatten(), nn.Linear(size, config.latent))
-        self.predict = mlp(config.latent, config.hidden, config.latent)
-        self.compare = nn.Linear(config.latent, config.latent, bias=False)
+    config: "TemporalContrastConfig"
+
+    @override
+    def build_heads(self, data: FrameData) -> None:
+        size, latent = torch.Size(self.map_shape).numel(), self.config.latent
+        self.compress = nn.Sequential(nn.Flatten(), nn.Linear(size, latent))
+        self.predict = mlp(latent, self.config.hidden, latent)
+        self.compare = nn.Linear(latent, latent, bias=False)
         self.target = deepcopy(self.online).requires_grad_(False)
 
     @property
@@ -85,10 +49,35 @@ class TemporalContrast(Objective):
         self.parts = {"accuracy": (logits.detach().argmax(1) == own).float().mean()}
         return info_nce(logits)
 
-    @torch.no_grad()
+    @override
     def after_update(self) -> None:
-        """Let the target follow: an exponential moving average."""
         follow(self.target, self.online, self.config.momentum)
+
+
+@register_objective
+@dataclass(frozen=True, kw_only=True)
+class TemporalContrastConfig(ObjectiveConfig):
+    """Augmented Temporal Contrast (ATC; Stooke et al., 2009.08319)."""
+
+    name: ClassVar[str] = "atc"
+    objective: ClassVar[type[Objective]] = TemporalContrast
+    smallest_batch: ClassVar[int] = 2
+
+    lag: Count = 1
+    """Steps from the anchor to its positive."""
+    shift: Natural = 4
+    """Pixels by which inputs are shifted at random; 0 for none."""
+    latent: Count = 128
+    """Size of the codes that are compared."""
+    hidden: Count = 512
+    """Width of the predictor's hidden layer."""
+    momentum: Fraction = 0.01
+    """Share of the encoder that the target takes over in each update."""
+
+    @property
+    @override
+    def offsets(self) -> tuple[int, ...]:
+        return (0, self.lag)
 
 
 def info_nce(logits: torch.Tensor) -> torch.Tensor:
@@ -102,6 +91,6 @@ def info_nce(logits: torch.Tensor) -> torch.Tensor:
 
 @torch.no_grad()
 def follow(target: nn.Module, source: nn.Module, share: float) -> None:
-    """Move a module's parameters towards another's; buffers are the target's own."""
+    """Move a module's parameters towards another's, a moving average; buffers are the target's own."""
     for mine, theirs in zip(target.parameters(), source.parameters(), strict=True):
         mine.lerp_(theirs, share)

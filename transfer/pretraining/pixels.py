@@ -10,35 +10,35 @@ from typing_extensions import override
 from warmstart.agents.extractors.stacks import random_shift
 from warmstart.core.bounds import Bounds, Count, Natural
 from warmstart.transfer.frames.data import FrameBatch, FrameData
-from warmstart.transfer.pretraining.base import (
-    Objective,
-    ObjectiveConfig,
-    Prepare,
-    register_objective,
-    sample_frames,
-)
+from warmstart.transfer.pretraining.base import Objective, ObjectiveConfig, register_objective
 
 _STATISTICS_FRAMES = 512
 """Frames that the mean frame is taken of."""
 
 
-class Decoder(nn.Module):
-    """Draws an image from a map: through a narrow code, then upwards in three steps.
+class PixelObjective(Objective):
+    """Draws frames as deviations from the mean frame, so that the small things that move count.
 
-    Args:
-        map_shape: Channels, height and width of the map.
-        size: Height and width of the image.
-        latent: Size of the code.
+    A decoder draws them from a map: through a narrow code, then upwards in three steps. A squared error of 1
+    is that of drawing the mean frame.
     """
 
-    def __init__(self, map_shape: tuple[int, ...], size: tuple[int, int], latent: int) -> None:
-        super().__init__()
-        first = tuple(-(-side // 8) for side in size)
+    config: "AutoencoderConfig | MaskedConfig"
+    mean_frame: torch.Tensor
+    spread: torch.Tensor
+
+    @override
+    def build_heads(self, data: FrameData) -> None:
+        images = self.prepare(data.spaced(_STATISTICS_FRAMES)).double()
+        mean = images.mean(0, keepdim=True)
+        self.register_buffer("mean_frame", mean.float())
+        self.register_buffer("spread", (images - mean).square().mean().sqrt().clamp_min(1e-6).float())
+        first = tuple(-(-side // 8) for side in self.input_size)
         self.code = nn.Sequential(
             nn.Flatten(),
-            nn.Linear(torch.Size(map_shape).numel(), latent),
-            nn.LayerNorm(latent),
-            nn.Linear(latent, 64 * first[0] * first[1]),
+            nn.Linear(torch.Size(self.map_shape).numel(), self.config.latent),
+            nn.LayerNorm(self.config.latent),
+            nn.Linear(self.config.latent, 64 * first[0] * first[1]),
             nn.ReLU(inplace=True),
             nn.Unflatten(1, (64, *first)),
         )
@@ -47,33 +47,30 @@ class Decoder(nn.Module):
             steps += [nn.Conv2d(inputs, 4 * outputs, 3, padding=1), nn.PixelShuffle(2), nn.ReLU(inplace=True)]
         self.draw = nn.Sequential(*steps, nn.Conv2d(16, 12, 3, padding=1), nn.PixelShuffle(2))
 
-
-class PixelObjective(Objective):
-    """Draws frames as deviations from the mean frame, so that the small things that move count.
-
-    A squared error of 1 is that of drawing the mean frame.
-    """
-
-    mean_frame: torch.Tensor
-    spread: torch.Tensor
-
-    def __init__(self, backbone: nn.Module, prepare: Prepare, data: FrameData, latent: int) -> None:
-        super().__init__(backbone, prepare, data)
-        images = prepare(sample_frames(data, _STATISTICS_FRAMES)).double()
-        mean = images.mean(0, keepdim=True)
-        self.register_buffer("mean_frame", mean.float())
-        self.register_buffer("spread", (images - mean).square().mean().sqrt().clamp_min(1e-6).float())
-        self.decoder = Decoder(self.map_shape, self.input_size, latent)
-
     def drawn(self, images: torch.Tensor) -> torch.Tensor:
         """What is drawn of the features of images."""
         maps = self.maps(images.contiguous(memory_format=torch.channels_last))
-        image = self.convolve(self.decoder.draw, self.decoder.code(maps))
+        image = self.convolve(self.draw, self.code(maps))
         return image[:, :, : self.input_size[0], : self.input_size[1]]
 
     def deviation(self, images: torch.Tensor) -> torch.Tensor:
         """What is to be drawn."""
         return (images - self.mean_frame) / self.spread
+
+
+class Autoencoder(PixelObjective):
+    """Draws whole frames."""
+
+    config: "AutoencoderConfig"
+
+    @override
+    def loss(self, batch: FrameBatch, generator: torch.Generator) -> torch.Tensor:
+        """Mean squared error of the deviation from the mean frame."""
+        images = self.prepare(batch.frames[0])
+        both = torch.cat((images, self.deviation(images)), 1)
+        shown, wanted = random_shift(both, self.config.shift, generator).chunk(2, 1)
+        loss: torch.Tensor = (self.drawn(shown) - wanted).square().mean()
+        return loss
 
 
 @register_objective
@@ -82,33 +79,28 @@ class AutoencoderConfig(ObjectiveConfig):
     """Draw a frame from its features, shifted at random (SAC+AE, 1910.01741, without its penalties)."""
 
     name: ClassVar[str] = "autoencoder"
+    objective: ClassVar[type[Objective]] = Autoencoder
 
     shift: Natural = 4
     """Pixels by which inputs are shifted at random, what is drawn alike; 0 for none."""
     latent: Count = 128
     """Size of the code between the map and the decoder."""
 
-    @override
-    def build(self, backbone: nn.Module, prepare: Prepare, data: FrameData) -> "Autoencoder":
-        return Autoencoder(self, backbone, prepare, data)
 
+class Masked(PixelObjective):
+    """Draws the hidden patches of frames."""
 
-class Autoencoder(PixelObjective):
-    """See ``AutoencoderConfig``."""
-
-    def __init__(
-        self, config: AutoencoderConfig, backbone: nn.Module, prepare: Prepare, data: FrameData
-    ) -> None:
-        super().__init__(backbone, prepare, data, config.latent)
-        self.config = config
+    config: "MaskedConfig"
 
     @override
     def loss(self, batch: FrameBatch, generator: torch.Generator) -> torch.Tensor:
-        """Mean squared error of the deviation from the mean frame."""
-        images = self.prepare(batch.frames[0])
-        both = torch.cat((images, self.deviation(images)), 1)
-        seen, wanted = random_shift(both, self.config.shift, generator).chunk(2, 1)
-        loss: torch.Tensor = (self.drawn(seen) - wanted).square().mean()
+        """Mean squared error of the deviation from the mean frame over hidden pixels (section 3)."""
+        images, config = self.prepare(batch.frames[0]), self.config
+        hidden = patch_masks(len(images), self.input_size, config.patch, config.fraction, generator)
+        hidden = hidden.to(images.device)
+        drawn = self.drawn(torch.where(hidden, self.mean_frame, images))
+        errors = (drawn - self.deviation(images)).square().mean(1, keepdim=True)
+        loss: torch.Tensor = errors[hidden].mean()
         return loss
 
 
@@ -121,6 +113,7 @@ class MaskedConfig(ObjectiveConfig):
     """
 
     name: ClassVar[str] = "masked"
+    objective: ClassVar[type[Objective]] = Masked
 
     patch: Count = 12
     """Side of a patch, in pixels of the backbone's input."""
@@ -128,31 +121,6 @@ class MaskedConfig(ObjectiveConfig):
     """Share of the patches that is hidden."""
     latent: Count = 128
     """Size of the code between the map and the decoder."""
-
-    @override
-    def build(self, backbone: nn.Module, prepare: Prepare, data: FrameData) -> "Masked":
-        return Masked(self, backbone, prepare, data)
-
-
-class Masked(PixelObjective):
-    """See ``MaskedConfig``."""
-
-    def __init__(self, config: MaskedConfig, backbone: nn.Module, prepare: Prepare, data: FrameData) -> None:
-        super().__init__(backbone, prepare, data, config.latent)
-        self.config = config
-
-    @override
-    def loss(self, batch: FrameBatch, generator: torch.Generator) -> torch.Tensor:
-        """Mean squared error of the deviation from the mean frame over hidden pixels (section 3)."""
-        images = self.prepare(batch.frames[0])
-        config = self.config
-        hidden = patch_masks(len(images), self.input_size, config.patch, config.fraction, generator)
-        hidden = hidden.to(images.device)
-        seen = torch.where(hidden, self.mean_frame, images)
-        drawn = self.drawn(seen)
-        errors = (drawn - self.deviation(images)).square().mean(1, keepdim=True)
-        loss: torch.Tensor = errors[hidden].mean()
-        return loss
 
 
 def patch_masks(

@@ -17,7 +17,7 @@ from warmstart.agents.encoders.config import Precision
 from warmstart.agents.encoders.encoder import Encoder
 from warmstart.agents.encoders.fast_encoding import native_bfloat16
 from warmstart.agents.encoders.readouts import PcaReadout
-from warmstart.core.bounds import Count, Fraction, Positive, SettingError, Settings, State
+from warmstart.core.bounds import Count, Fraction, Positive, SettingError, Settings
 from warmstart.core.errors import WarmstartError
 from warmstart.core.plain import check, to_plain
 from warmstart.transfer.frames.data import FrameData, FrameSampler, join_frames
@@ -69,11 +69,11 @@ class PretrainingConfig:
             raise SettingError(
                 ("steps",), f"expected at least {2 * self.n_envs}, 2 of each environment, found {self.steps}."
             )
-        fewest = self.objective_config.fewest
-        if self.batch_size < fewest:
+        smallest = self.objective_config.smallest_batch
+        if self.batch_size < smallest:
             raise WarmstartError(
                 f"{self.objective} compares frames with one another: expected a batch_size of at least "
-                f"{fewest}, found {self.batch_size}."
+                f"{smallest}, found {self.batch_size}."
             )
 
     @property
@@ -161,11 +161,6 @@ def _check_frames(encoder: Encoder, data: FrameData) -> None:
         )
 
 
-def _type(precision: Precision) -> torch.dtype:
-    low = precision == "bfloat16" or (precision == "auto" and native_bfloat16())
-    return torch.bfloat16 if low else torch.float32
-
-
 class _Training:
     """A backbone under training, its objective and its optimizer."""
 
@@ -175,7 +170,8 @@ class _Training:
         options = config.objective_config
         backbone = deepcopy(encoder.backbone).requires_grad_(True)
         objective = options.build(backbone, encoder.preprocessing, data)
-        objective.dtype = _type(config.precision)
+        if config.precision == "bfloat16" or (config.precision == "auto" and native_bfloat16()):
+            objective.dtype = torch.bfloat16
         self._objective = objective.train().to(config.device)
         self._objective.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self._sampler = FrameSampler(data, options.offsets, config.device)
@@ -226,13 +222,8 @@ class _Training:
         trained = deepcopy(self._encoder)
         trained.backbone.load_state_dict(self._objective.backbone.state_dict())
         trained.fit(self._data.draw(trained.config.fit_frames, self._config.seed))
-        trained.provenance = self._provenance()
-        metrics = {name: np.array(values) for name, values in self._metrics.items()}
-        return PretrainingResult(trained, metrics, self._seconds)
-
-    def _provenance(self) -> State:
         config, before = self._config, self._encoder.provenance
-        return {
+        trained.provenance = {
             **({"licence": before["licence"]} if "licence" in before else {}),
             "source": f"pretrained by {config.objective} on {', '.join(self._data.tasks) or 'given frames'}",
             "initial": before,
@@ -246,6 +237,8 @@ class _Training:
                 "versions": library_versions(),
             },
         }
+        metrics = {name: np.array(values) for name, values in self._metrics.items()}
+        return PretrainingResult(trained, metrics, self._seconds)
 
 
 @contextmanager
@@ -253,13 +246,9 @@ def tensorboard(directory: str | Path) -> Iterator[Logger]:
     """Give a logger that writes TensorBoard event files to a directory, for ``pretrain``."""
     from torch.utils.tensorboard.writer import SummaryWriter
 
-    writer = SummaryWriter(str(directory))
-
     def log(step: int, numbers: Mapping[str, float]) -> None:
         for name, value in numbers.items():
             writer.add_scalar(f"pretraining/{name}", value, step)
 
-    try:
+    with SummaryWriter(str(directory)) as writer:
         yield log
-    finally:
-        writer.close()

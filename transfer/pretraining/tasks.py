@@ -27,12 +27,12 @@ class SourceTasks:
     """Collects frames of several tasks, all in the same way."""
 
     tasks: Sequence[Task]
-    """Show frames; see `seen_task`."""
+    """Show frames; see `pixel_task`."""
     settings: PretrainingConfig
     """How many frames, and how actions are drawn."""
     actor: Checkpoint | None = None
     """Who acts besides random actions."""
-    looks: ContextSource | None = None
+    context_source: ContextSource | None = None
     """Draws what the frames look like in each episode."""
     n_threads: int = 1
     """Threads that simulate, draw and encode."""
@@ -53,22 +53,22 @@ class SourceTasks:
             )
         return next(iter(sizes))
 
-    def to_learn_from(self, stage: Stage) -> FrameData:
+    def training_frames(self, stage: Stage) -> FrameData:
         """Frames in a row of all tasks, side by side."""
-        steps, n_envs, seed = self.settings.steps, self.settings.n_envs, self.settings.seed
+        n_envs, seed = self.settings.n_envs, self.settings.seed
+        steps = -(-self.settings.steps // n_envs)
         parts = []
         for index, task in enumerate(self.tasks):
             rng = np.random.default_rng((seed, index))
             progress = stage(f"Drawing {task.id}")
-            parts.append(
-                source_frames(task, -(-steps // n_envs), n_envs, rng, progress=progress, **self._how)[0]
-            )
+            data, _ = source_frames(task, steps, n_envs, rng, progress=progress, **self._options)
+            parts.append(data)
         return join_frames(parts)
 
-    def probed(
+    def probe(
         self, encoders: Mapping[str, Encoder], frames: int, stage: Stage
     ) -> dict[str, dict[str, float]]:
-        """How much encoders with a history of one length tell of each task's state.
+        """How well each task's state is predicted by encoders with a history of one length.
 
         Args:
             encoders: Fitted ones by name.
@@ -78,30 +78,28 @@ class SourceTasks:
         Returns:
             By task and name of an encoder the mean R² from a history; tasks without a state are left out.
         """
-        looks_back = next(iter(encoders.values())).config.frames
-        seeing = [task for task in self.tasks if frames and task.option("obs") == "pixels+state"]
+        history = next(iter(encoders.values())).config.frames
+        with_state = [task for task in self.tasks if frames and task.option("obs") == "pixels+state"]
         found: dict[str, dict[str, float]] = {}
-        for index, task in enumerate(seeing):
+        for index, task in enumerate(with_state):
             rng = np.random.default_rng((self.settings.seed, index, _PROBING))
             progress = stage(f"Probing {task.id}")
-            windows = windows_of(frames, looks_back)
-            data, dimensions = scattered_frames(
-                task, windows, looks_back, rng, progress=progress, **self._how
-            )
+            windows = windows_of(frames, history)
+            data, numbers = scattered_frames(task, windows, history, rng, progress=progress, **self._options)
             found[str(task)] = {
-                name: probe_encoder(encoder, data, dimensions, pixels=False, n_threads=self.n_threads)
-                .column("encoder", looks_back)
+                name: probe_encoder(encoder, data, numbers, pixels=False, n_threads=self.n_threads)
+                .column("encoder", history)
                 .mean
                 for name, encoder in encoders.items()
             }
         return {task: r2 for task, r2 in found.items() if not np.isnan(list(r2.values())).any()}
 
     @property
-    def _how(self) -> dict[str, Any]:
+    def _options(self) -> dict[str, Any]:
         return {
             "checkpoint": self.actor,
             "random_share": self.settings.random_share,
             "hold": self.settings.hold,
-            "looks": self.looks,
+            "context_source": self.context_source,
             "n_threads": self.n_threads,
         }

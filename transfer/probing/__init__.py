@@ -1,4 +1,4 @@
-"""Whether an encoder tells the state, and where it looks.
+"""How well features predict the state, and which pixels they come from.
 
 May import: core, envs, agents, transfer.frames.
 """

@@ -1,6 +1,6 @@
-"""Is an encoder good? What a linear map tells of the state: from its features, raw pixels, random weights.
+"""Is an encoder good? What a linear map predicts of the state from its features, raw pixels, random weights.
 
-A look before any training: linear probes of rewards and actions rank encoders much as training does
+A check before any training: linear probes of rewards and actions rank encoders much as training does
 (2208.12345), and in simulation there is the state itself, dimension by dimension.
 """
 
@@ -32,12 +32,12 @@ FEWEST_ROWS = 50
 
 @dataclass(frozen=True)
 class ProbeColumn:
-    """How well the state can be told from one kind of input."""
+    """How well the state is predicted from one kind of input."""
 
     source: str
     """``encoder``, ``pixels``, ``random weights``, …"""
     frames: int
-    """Frames that it looks back on, the newest included."""
+    """Frames in its history, the newest included."""
     inputs: int
     """Numbers that the linear map takes."""
     r2: tuple[float, ...]
@@ -74,7 +74,7 @@ class EncoderProbe:
     columns: tuple[ProbeColumn, ...]
     """From one frame and from a history, the encoder's first."""
     rows: int
-    """Frames whose state was told."""
+    """Frames whose state was predicted."""
 
     def column(self, source: str, frames: int) -> ProbeColumn:
         """The column of a source and a number of frames."""
@@ -103,7 +103,8 @@ def untrained(encoder: Encoder) -> Encoder:
     for seed in (config.seed, config.seed + 1):
         seeded = replace(config, seed=seed)
         twin = make_encoder(seeded, encoder.frame_shape, preprocessing=encoder.preprocessing)
-        if not _equal(twin, encoder):
+        own, drawn = encoder.backbone.state_dict(), twin.backbone.state_dict()
+        if not all(torch.equal(own[name], drawn[name]) for name in own):
             return twin
     with torch.random.fork_rng(devices=[]):  # a module of the user's own, which is built with its weights
         torch.manual_seed(config.seed)
@@ -118,23 +119,16 @@ def weights_sha256(encoder: Encoder) -> str:
     return tensors_digest(encoder.backbone.network.state_dict()).hexdigest()
 
 
-def _equal(first: Encoder, second: Encoder) -> bool:
-    """Whether two networks of one architecture have the same weights."""
-    own, other = first.backbone.state_dict(), second.backbone.state_dict()
-    return all(torch.equal(own[name], other[name]) for name in own)
-
-
-def windows_of(frames: int, looks_back: int) -> int:
-    """Windows of ``looks_back`` frames that so many frames make.
+def windows_of(frames: int, history: int) -> int:
+    """Windows of ``history`` frames that so many frames make.
 
     Raises:
         WarmstartError: They are too few to probe.
     """
-    windows = -(-frames // looks_back)
+    windows = -(-frames // history)
     if windows < FEWEST_ROWS:
         raise WarmstartError(
-            f"There are too few frames to probe: expected at least {FEWEST_ROWS * looks_back}, found "
-            f"{frames}."
+            f"There are too few frames to probe: expected at least {FEWEST_ROWS * history}, found {frames}."
         )
     return windows
 
@@ -166,7 +160,7 @@ def probe_encoder(
         WarmstartError: The state is missing, or there are too few environments or frames.
     """
     config = encoder.config
-    looks_back = (1,) if config.frames == 1 else (1, config.frames)
+    histories = (1,) if config.frames == 1 else (1, config.frames)
     sources: dict[str, Callable[[], Floats]] = {"encoder": lambda: encoded(encoder, data, n_threads)}
     if pixels:
         sources["pixels"] = lambda: raw_pixels(data.frames)
@@ -175,10 +169,10 @@ def probe_encoder(
     columns: list[ProbeColumn] = []
     for source, make in sources.items():
         features = make()
-        for frames in looks_back:
+        for frames in histories:
             columns.append(probe_features(source, features, data, frames, config.frames, n_threads=n_threads))
             if progress is not None:
-                progress(len(columns), len(sources) * len(looks_back))
+                progress(len(columns), len(sources) * len(histories))
     rows = len(histories_at(data, config.frames)[0])
     return EncoderProbe(str(config), task, tuple(dimensions), tuple(columns), rows)
 
@@ -186,8 +180,7 @@ def probe_encoder(
 def encoded(encoder: Encoder, data: FrameData, n_threads: int = 1) -> Floats:
     """Features of all frames. Shape: (steps, n_envs, n_features)."""
     compute = FastEncoder(encoder, encoder.config.precision, n_threads=n_threads)
-    flat = data.frames.reshape(-1, *data.frames.shape[2:])
-    parts = [compute(flat[start : start + CHUNK]) for start in range(0, len(flat), CHUNK)]
+    parts = [compute(data.flat[start : start + CHUNK]) for start in range(0, len(data), CHUNK)]
     return np.concatenate(parts).reshape(*data.starts.shape, -1)
 
 
@@ -212,13 +205,13 @@ def raw_pixels(frames: NDArray[np.uint8], size: int = RAW_SIZE) -> Floats:
 def probe_features(
     source: str, features: Floats, data: FrameData, frames: int, longest: int = 1, n_threads: int = 1
 ) -> ProbeColumn:
-    """Tell the state of frames from features by ridge regression.
+    """Predict the state of frames from features by ridge regression.
 
     Args:
         source: Name of the column.
         features: Shape: (steps, n_envs, n_features).
         data: The frames' episodes and states.
-        frames: Frames that are looked back on, the newest included.
+        frames: Frames in the history, the newest included.
         longest: Only frames with as many in their episode are used, so that columns are about the same ones.
         n_threads: Threads that compute.
 
@@ -266,9 +259,8 @@ def grouped(probe: EncoderProbe, most: int = 40) -> tuple[tuple[str, ...], tuple
     names, values = [], []
     for unit in dict.fromkeys(units):
         members = [i for i, other in enumerate(units) if other == unit]
-        names.append(
-            f"{len(members)} {UNITS.get(unit, unit)}" + (f" ({unit})" if unit in UNITS and unit else "")
-        )
+        shown = f" ({unit})" if unit in UNITS and unit else ""
+        names.append(f"{len(members)} {UNITS.get(unit, unit)}{shown}")
         parts = (replace(column, r2=tuple(column.r2[i] for i in members)) for column in probe.columns)
         values.append([part.mean for part in parts])
     return tuple(names), tuple(zip(*values, strict=True))

@@ -21,7 +21,7 @@ STRENGTHS = tuple(10.0**exponent for exponent in range(-4, 5))
 _DEAD = 1e-6
 """Least standard deviation of an input, as a share of the largest."""
 CLIP = 10.0
-"""Bound on standardised inputs, as agents see them: one that hardly moved may jump far in other episodes."""
+"""Bound on standardised inputs, as for agents: one that hardly moved may jump far in other episodes."""
 _CONSTANT = 1e-10
 """Variance up to which a target counts as constant."""
 
@@ -54,7 +54,7 @@ def with_history(features: Floats, steps: Integers, envs: Integers, frames: int,
         features: Shape: (steps, n_envs, n_features).
         steps: Steps of the newest frames. Shape: (rows,).
         envs: Their environments. Shape: (rows,).
-        frames: Frames that are looked back on, the newest included.
+        frames: Frames in the history, the newest included.
         difference: Factor on the differences.
 
     Returns:

@@ -1,4 +1,4 @@
-"""Where an encoder looks: which pixels of a frame its features come from.
+"""Saliency: which pixels of a frame an encoder's features come from.
 
 What is shown depends on the readout:
 
@@ -34,7 +34,7 @@ _POINTS = 24
 
 @dataclass(frozen=True, eq=False)
 class Saliency:
-    """Where an encoder looks in some frames."""
+    """Which pixels of some frames an encoder's features come from."""
 
     heat: NDArray[np.float32]
     """From 0 to 1, on one scale for all frames. Shape: (n, height, width)."""
@@ -47,12 +47,12 @@ class Saliency:
 def saliency(
     encoder: Encoder, frames: NDArray[np.uint8], reference: NDArray[np.uint8] | None = None
 ) -> Saliency:
-    """Find out where an encoder looks.
+    """Find out which pixels of frames an encoder's features come from.
 
     Args:
         encoder: Its readout is fitted.
         frames: Shape: (n, height, width, 3).
-        reference: Frames of other states, whose mean is what an encoder sees where nothing is going on; None
+        reference: Frames of other states, whose mean map is that of nothing going on; None
             takes ``frames``. Linear readouts know the mean of the frames they were fitted on. Same shape.
 
     Raises:
@@ -66,16 +66,16 @@ def saliency(
     elif isinstance(encoder.readout, SpatialSoftmax):
         energy = attended_energy(encoder.readout, maps)
     else:
-        usual = mean_map(encoder, frames if reference is None else reference)
+        usual = maps_of(encoder, frames if reference is None else reference).mean(0)
         energy = (maps - usual).square().sum(1).sqrt()
         energy[energy < _ROUNDING * maps.abs().max()] = 0
-    rows, columns = centres(encoder)
-    heat = spread(energy.double().numpy(), (rows, columns), frames.shape[1:3])
+    at = centres(encoder)
+    heat = spread(energy.double().numpy(), at, frames.shape[1:3])
     brightest = float(np.percentile(heat, BRIGHTEST))
     heat = np.clip(heat / brightest, 0, 1) if brightest > 0 else np.zeros_like(heat)
     points = None
     if isinstance(encoder.readout, SpatialSoftmax):
-        points = expected_places(encoder.readout, maps, (rows, columns))
+        points = expected_places(encoder.readout, maps, at)
     return Saliency(heat.astype(np.float32), points)
 
 
@@ -85,20 +85,10 @@ def maps_of(encoder: Encoder, frames: NDArray[np.uint8]) -> torch.Tensor:
     return torch.cat([encoder.maps(torch.from_numpy(np.ascontiguousarray(part))) for part in parts])
 
 
-def mean_map(encoder: Encoder, frames: NDArray[np.uint8]) -> torch.Tensor:
-    """Mean of the maps of frames. Shape: (channels, height', width')."""
-    return maps_of(encoder, frames).mean(0)
-
-
 def projected_energy(readout: LinearReadout, maps: torch.Tensor) -> torch.Tensor:
     """What each place adds to the features: the norm over features of weight times deviation there.
 
-    Args:
-        readout: Fitted.
-        maps: Shape: (n, channels, height', width').
-
-    Returns:
-        Shape: (n, height', width').
+    Shapes: maps (n, channels, height', width') to (n, height', width').
     """
     channels, height, width = readout.shape
     weight = readout.weight.view(-1, height * width, channels)
@@ -113,12 +103,7 @@ def projected_energy(readout: LinearReadout, maps: torch.Tensor) -> torch.Tensor
 def attended_energy(readout: SpatialSoftmax, maps: torch.Tensor) -> torch.Tensor:
     """Each channel's attention, weighted by how far its point is from its mean, in standard deviations.
 
-    Args:
-        readout: Fitted.
-        maps: Shape: (n, channels, height', width').
-
-    Returns:
-        Shape: (n, height', width').
+    Shapes: maps (n, channels, height', width') to (n, height', width').
     """
     channels, height, width = readout.shape
     scale = readout.channel_std.view(-1, 1, 1) * readout.TEMPERATURE
@@ -134,24 +119,20 @@ def expected_places(readout: SpatialSoftmax, maps: torch.Tensor, at: Centres) ->
     points = readout.numbers(maps).view(len(maps), -1, 2).numpy()
     mobile = readout.std.view(-1, 2).square().sum(1)
     chosen = torch.argsort(mobile, descending=True)[:_POINTS].numpy()
-    rows, columns = at
-    x = np.interp(points[:, chosen, 0], np.linspace(-1, 1, width), columns)
-    y = np.interp(points[:, chosen, 1], np.linspace(-1, 1, height), rows)
+    x = np.interp(points[:, chosen, 0], np.linspace(-1, 1, width), at[1])
+    y = np.interp(points[:, chosen, 1], np.linspace(-1, 1, height), at[0])
     return np.stack((x, y), 2).astype(np.float32)
 
 
-def centres(encoder: Encoder, seed: int = 0) -> Centres:
+def centres(encoder: Encoder) -> Centres:
     """Which pixel of a frame each row and column of the map is about, the middle of its receptive field.
 
-    Found by the gradient of two inner places of the map, since convolutions without padding see less of the
-    borders; where those see everything (a transformer's tokens), the map is laid over the frame evenly.
-
-    Args:
-        encoder: Any.
-        seed: Of the noise that the network looks at.
+    Found by the gradient of two inner places of the map for noise, since convolutions without padding read
+    less of the borders; where those read everything (a transformer's tokens), the map is laid over the frame
+    evenly.
     """
     height, width, _ = encoder.frame_shape
-    generator = torch.Generator().manual_seed(seed)
+    generator = torch.Generator().manual_seed(0)
     prepared = encoder.preprocessing(torch.zeros(1, height, width, 3, dtype=torch.uint8))
     noise = torch.randn(4, *prepared.shape[1:], generator=generator)
     with torch.enable_grad():
@@ -159,17 +140,15 @@ def centres(encoder: Encoder, seed: int = 0) -> Centres:
         map_ = encoder.backbone(noise)
         sides = (int(map_.shape[2]), int(map_.shape[3]))
         inner = [(side // 4, side - 1 - side // 4) for side in sides]
-        seen = []
-        for end in (0, 1):
-            (gradient,) = torch.autograd.grad(
-                map_[:, :, inner[0][end], inner[1][end]].sum(), noise, retain_graph=True
-            )
-            seen.append(gradient.abs().sum((0, 1)).double())
+        fields = []
+        for row, column in zip(*inner, strict=True):
+            (gradient,) = torch.autograd.grad(map_[:, :, row, column].sum(), noise, retain_graph=True)
+            fields.append(gradient.abs().sum((0, 1)).double())
     out = []
     for axis, side in enumerate(sides):
-        first, second = (centre_of(field.sum(1 - axis).numpy()) for field in seen)
+        first, second = (centre_of(field.sum(1 - axis).numpy()) for field in fields)
         given, crop = encoder.frame_shape[axis], noise.shape[2 + axis]
-        at = placed((first, second), inner[axis], side, crop)
+        at = axis_pixels((first, second), inner[axis], side, crop)
         resized = encoder.preprocessing.size or given
         out.append((at + (resized - crop) // 2) * given / resized)
     return out[0], out[1]
@@ -181,7 +160,9 @@ def centre_of(weights: NDArray[np.float64]) -> float:
     return float((weights * (np.arange(len(weights)) + 0.5)).sum() / total) if total > 0 else float("nan")
 
 
-def placed(found: tuple[float, float], inner: tuple[int, int], side: int, pixels: int) -> NDArray[np.float64]:
+def axis_pixels(
+    found: tuple[float, float], inner: tuple[int, int], side: int, pixels: int
+) -> NDArray[np.float64]:
     """Pixels of all places along an axis from those of two, or evenly where the two tell nothing.
 
     Args:
@@ -195,9 +176,7 @@ def placed(found: tuple[float, float], inner: tuple[int, int], side: int, pixels
     """
     even = pixels / side
     index = np.arange(side, dtype=np.float64)
-    if inner[1] == inner[0]:
-        return (index + 0.5) * even
-    stride = (found[1] - found[0]) / (inner[1] - inner[0])
+    stride = (found[1] - found[0]) / (inner[1] - inner[0]) if inner[1] != inner[0] else np.nan
     if not even / 2 < stride < even * 2:
         return (index + 0.5) * even
     return (found[0] + found[1]) / 2 + (index - sum(inner) / 2) * stride
@@ -214,9 +193,7 @@ def spread(energy: NDArray[np.float64], at: Centres, size: Sequence[int]) -> NDA
     Returns:
         Shape: (n, height, width).
     """
-    down = _interpolation(at[0], size[0])
-    across = _interpolation(at[1], size[1])
-    return down @ energy @ across.T
+    return _interpolation(at[0], size[0]) @ energy @ _interpolation(at[1], size[1]).T
 
 
 def _interpolation(at: NDArray[np.float64], pixels: int) -> NDArray[np.float64]:

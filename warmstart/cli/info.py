@@ -150,16 +150,16 @@ def _presets() -> Iterator[Row]:
 def _encoders() -> Iterator[Row]:
     from warmstart.agents.encoders.backbones import BACKBONES
     from warmstart.agents.encoders.readouts import READOUTS
-    from warmstart.transfer.encoders.pretrained import NAMED
+    from warmstart.transfer.encoders.sources import NAMED
     from warmstart.transfer.pretraining.table import OBJECTIVES
 
     for kind in BACKBONES.values():
         what = f"taps: {', '.join(kind.taps)}; usually {kind.tap}" if kind.taps else "its output"
         yield {"name": kind.name, "kind": "architecture", "what": what}
-    for each in NAMED.values():
+    for name, each in NAMED.items():
         licence = each.licence + ("" if each.commercial else ", non-commercial")
         what = f"{each.outputs} channels; {each.source}; licence: {licence}"
-        yield {"name": f"{each.architecture}:weights={each.name}", "kind": "weights", "what": what}
+        yield {"name": f"{each.architecture}:weights={name}", "kind": "weights", "what": what}
     for word, table in (("readout", READOUTS), ("objective", OBJECTIVES)):
         for name, made in table.items():
             yield {"name": name, "kind": word, "what": _summary(made)}

@@ -120,7 +120,7 @@ class Pretrain(Extensible):
         from warmstart.envs.tasks.task import Task
         from warmstart.experiments.run.run import resolve_checkpoint
         from warmstart.transfer.encoders.pretrained import pretrained_encoder
-        from warmstart.transfer.frames.acting import seen_task
+        from warmstart.transfer.frames.acting import pixel_task
         from warmstart.transfer.pretraining.pretraining import pretrain
         from warmstart.transfer.pretraining.tasks import SourceTasks
         from warmstart.transfer.probing.probe import weights_sha256, windows_of
@@ -130,12 +130,12 @@ class Pretrain(Extensible):
             raise WarmstartError(f"--device cuda: torch {torch.__version__} sees no GPU.")
         looks = randomization(self.randomize, self.seed)
         actor = None if self.policy is None else load_checkpoint(resolve_checkpoint(self.policy))
-        tasks = [seen_task(Task.parse(text)) for text in self.tasks]
+        tasks = [pixel_task(Task.parse(text)) for text in self.tasks]
         sources = SourceTasks(tasks, settings, actor, looks, available_cores())
         start, _ = pretrained_encoder(EncoderConfig.parse(self.encoder), sources.frame_size)
         if self.probe_frames:
             windows_of(self.probe_frames, start.config.frames)
-        data = sources.to_learn_from(progress.stage)
+        data = sources.training_frames(progress.stage)
         before = deepcopy(start)
         before.fit(data.draw(before.config.fit_frames, self.seed))
         update = progress.stage("Pretraining")
@@ -144,7 +144,7 @@ class Pretrain(Extensible):
                 start, data, settings, lambda done, total, loss: update(done, total, f"loss {loss:.4g}"), log
             )
             encoders = {"before": before, "after": result.encoder}
-            probes = sources.probed(encoders, self.probe_frames, progress.stage)
+            probes = sources.probe(encoders, self.probe_frames, progress.stage)
             for name, done in (("before", 0), ("after", settings.updates)):
                 if log is not None and probes:
                     log(done, {"probe_r2": sum(found[name] for found in probes.values()) / len(probes)})

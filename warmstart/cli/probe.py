@@ -95,11 +95,11 @@ class Probe(Extensible):
         from warmstart.core.threads import available_cores
         from warmstart.envs.tasks.task import Task
         from warmstart.transfer.encoders.pretrained import pretrained_encoder
-        from warmstart.transfer.frames.acting import frame_size, scattered_frames, seen_task
+        from warmstart.transfer.frames.acting import frame_size, pixel_task, scattered_frames
         from warmstart.transfer.probing.probe import probe_encoder, untrained, windows_of
 
         config, asked, cores = EncoderConfig.parse(self.encoder), Task.parse(self.task), available_cores()
-        task = seen_task(asked)
+        task = pixel_task(asked)
         if task.option("obs") == "pixels":
             raise WarmstartError(
                 f"{asked} has no numbers beside its images that could be told from features."

@@ -19,14 +19,9 @@ from warmstart.agents.encoders.encoder import load_encoder
 from warmstart.agents.encoders.preprocessing import IMAGENET_MEAN, IMAGENET_STD, Preprocessing
 from warmstart.core.errors import WarmstartError
 from warmstart.core.files import file_hash
-from warmstart.transfer.encoders.pretrained import (
-    MissingWeightsError,
-    find_weights,
-    match_keys,
-    module_encoder,
-    pretrained_encoder,
-    still,
-)
+from warmstart.transfer.encoders.pretrained import for_single_frames, module_encoder, pretrained_encoder
+from warmstart.transfer.encoders.sources import MissingWeightsError, find_weights
+from warmstart.transfer.encoders.weights import match_keys
 
 pytestmark = pytest.mark.usefixtures("no_folder")
 
@@ -193,9 +188,11 @@ def test_a_network_of_stacks_becomes_one_of_single_frames() -> None:
     frame = torch.rand(1, 3, 12, 12)
     with torch.no_grad():
         expected = nn.functional.conv2d(frame.repeat(1, 3, 1, 1), weight, stride=2)
-        found = nn.functional.conv2d(frame, still(stacked, backbone)["convnet.0.weight"], stride=2)
+        found = nn.functional.conv2d(
+            frame, for_single_frames(stacked, backbone)["convnet.0.weight"], stride=2
+        )
     torch.testing.assert_close(found, expected)
-    assert torch.equal(still(DRQ, backbone)["convnet.0.weight"], DRQ["convnet.0.weight"])
+    assert torch.equal(for_single_frames(DRQ, backbone)["convnet.0.weight"], DRQ["convnet.0.weight"])
 
 
 class Small(nn.Module):

@@ -15,7 +15,7 @@ from warmstart.envs.sb3 import as_sb3
 from warmstart.envs.tasks.task import Task
 from warmstart.envs.vector import make_vec
 from warmstart.sim2real.randomization.randomization import Randomization, read_terms
-from warmstart.transfer.frames.acting import is_numbers, scattered_frames, seen_task, source_frames
+from warmstart.transfer.frames.acting import is_numbers, pixel_task, scattered_frames, source_frames
 from warmstart.transfer.pretraining.pretraining import PretrainingConfig
 from warmstart.transfer.pretraining.tasks import SourceTasks
 
@@ -28,10 +28,10 @@ def _silent(name):
 
 
 def test_a_task_is_asked_for_frames_and_state():
-    assert seen_task(Task.parse("Reacher-v5@light=x0.5")) == Task.parse(
+    assert pixel_task(Task.parse("Reacher-v5@light=x0.5")) == Task.parse(
         "Reacher-v5:obs=pixels+state@light=x0.5"
     )
-    assert seen_task(Task.parse("InvertedPendulum-v5:obs=pixels,size=32")) == TASK
+    assert pixel_task(Task.parse("InvertedPendulum-v5:obs=pixels,size=32")) == TASK
     assert not is_numbers(spaces.Box(0, 255, (8, 8, 1), np.uint8))
     assert not is_numbers(spaces.Dict({}))
     assert is_numbers(spaces.Discrete(3))
@@ -44,7 +44,7 @@ def test_frames_are_drawn_again_from_the_same_seed_whatever_the_threads():
     assert first.tasks == (str(TASK),)
     assert [d.name for d in dimensions][:2] == ["slider.position", "hinge.angle"]
     looks = Randomization(read_terms({"light": "x0.2:x0.3"})[0], 0)
-    dark, _ = source_frames(TASK, 6, 4, np.random.default_rng(1), looks=looks)
+    dark, _ = source_frames(TASK, 6, 4, np.random.default_rng(1), context_source=looks)
     np.testing.assert_array_equal(dark.state, first.state)
     assert dark.frames.mean() < 0.7 * first.frames.mean()
 
@@ -106,14 +106,14 @@ def test_a_policy_of_another_task_is_refused(tmp_path):
         ("InvertedDoublePendulum-v5:size=32", "observes"),
     ):
         with pytest.raises(WarmstartError, match=said):
-            source_frames(seen_task(Task.parse(task)), 4, 2, np.random.default_rng(0), checkpoint=checkpoint)
+            source_frames(pixel_task(Task.parse(task)), 4, 2, np.random.default_rng(0), checkpoint=checkpoint)
 
 
 def test_several_tasks_need_frames_of_one_size():
     settings = PretrainingConfig(steps=32, n_envs=4)
     light, dark = TASK.with_context("light=x2"), TASK.with_context("light=x0.2")
     both = SourceTasks((light, dark), settings)
-    data = both.to_learn_from(_silent)
+    data = both.training_frames(_silent)
     assert data.frames.shape == (8, 8, 32, 32, 3)
     assert data.tasks == (str(light), str(dark))
     assert data.frames[:, :4].mean() > 2 * data.frames[:, 4:].mean()

@@ -7,7 +7,7 @@ import torch
 from warmstart.agents.encoders.config import EncoderConfig
 from warmstart.agents.encoders.encoder import make_encoder
 from warmstart.core.errors import WarmstartError
-from warmstart.transfer.probing.saliency import centres, placed, saliency, spread
+from warmstart.transfer.probing.saliency import axis_pixels, centres, saliency, spread
 
 SIDE = 64
 
@@ -88,10 +88,10 @@ def test_places_of_unpadded_convolutions_lie_inside_the_frame():
 
 
 def test_places_that_tell_nothing_are_laid_out_evenly():
-    np.testing.assert_allclose(placed((20.0, 20.1), (1, 2), 4, 40), [5, 15, 25, 35])
-    np.testing.assert_allclose(placed((float("nan"), float("nan")), (1, 2), 4, 40), [5, 15, 25, 35])
-    np.testing.assert_allclose(placed((7.0, 7.0), (0, 0), 1, 40), [20])
-    np.testing.assert_allclose(placed((14.0, 22.0), (1, 2), 4, 40), [6, 14, 22, 30])
+    np.testing.assert_allclose(axis_pixels((20.0, 20.1), (1, 2), 4, 40), [5, 15, 25, 35])
+    np.testing.assert_allclose(axis_pixels((float("nan"), float("nan")), (1, 2), 4, 40), [5, 15, 25, 35])
+    np.testing.assert_allclose(axis_pixels((7.0, 7.0), (0, 0), 1, 40), [20])
+    np.testing.assert_allclose(axis_pixels((14.0, 22.0), (1, 2), 4, 40), [6, 14, 22, 30])
 
 
 def test_energies_are_interpolated_and_fade_beyond_the_places():
