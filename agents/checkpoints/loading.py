@@ -9,7 +9,8 @@ import safetensors.torch
 
 from warmstart.agents.checkpoints.checkpoint import FORMAT, METADATA, TENSORS, Checkpoint
 from warmstart.agents.checkpoints.normalization import NormalizerState
-from warmstart.agents.checkpoints.sb3_zip import read_sb3_zip, read_trusted_normalizer
+from warmstart.agents.checkpoints.sb3_normalizer import read_trusted_normalizer
+from warmstart.agents.checkpoints.sb3_zip import read_sb3_zip
 from warmstart.agents.checkpoints.spaces import space_from_json
 from warmstart.agents.observing.table import read_vision
 from warmstart.core.errors import WarmstartError
