@@ -21,7 +21,7 @@ from warmstart.envs.simulation.dimensions import action_layout
 from warmstart.envs.simulation.layouts import Layout, generic_layout
 from warmstart.envs.simulation.models import send_engine_messages_to_logging
 from warmstart.envs.simulation.seeding import check_state
-from warmstart.envs.single_env import AttributePhysics, SingleEnv
+from warmstart.envs.single_env import AttributePhysics, ModelPhysics, SingleEnv
 from warmstart.envs.single_pixels import seen_in_frames
 from warmstart.envs.tasks.contexts import Context
 from warmstart.envs.tasks.hooks import ContextSource
@@ -101,7 +101,8 @@ class GymnasiumVectorEnv(VectorEnv[Any, Any, Any]):
 
     @property
     def _model(self) -> Any:
-        return self._example.unwrapped.model  # type: ignore[attr-defined]
+        assert isinstance(self._physics, ModelPhysics)
+        return self._physics.held.model
 
     def reset(
         self, *, seed: int | Sequence[int | None] | None = None, options: dict[str, Any] | None = None

@@ -1,7 +1,8 @@
 """One plain Gymnasium environment with a physical context and a state that can be saved."""
 
 import copy
-from collections.abc import Callable, Mapping
+import logging
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
 import gymnasium
@@ -13,10 +14,12 @@ from warmstart.core.errors import WarmstartError, unknown_name
 from warmstart.envs.physics.batch import BatchParameters
 from warmstart.envs.physics.parameters import Parameters
 from warmstart.envs.simulation.fields import DIVERGED, ModelFields
+from warmstart.envs.simulation.held import HeldModel, held_model
 from warmstart.envs.tasks.contexts import Change, Context
 from warmstart.envs.tasks.hooks import ChangingSource, ContextSource
 
 Floats = NDArray[np.float64]
+_log = logging.getLogger(__name__)
 _SKIPPED = frozenset({"model", "data", "mujoco_renderer", "observation_space", "action_space", "spec"})
 
 DERIVED_ATTRIBUTES: Mapping[str, Mapping[str, Callable[[Any], float]]] = {
@@ -26,6 +29,9 @@ DERIVED_ATTRIBUTES: Mapping[str, Mapping[str, Callable[[Any], float]]] = {
     }
 }
 """Attributes that an environment computes from others in its constructor only."""
+
+_WHOLE_BY_CHANCE = frozenset({"max_speed", "goal_velocity"})
+"""Attributes that Gymnasium's own environments write as whole numbers and compute with as any number."""
 
 
 class Physics(Protocol):
@@ -44,11 +50,22 @@ class Physics(Protocol):
 class ModelPhysics:
     """The parameters of a MuJoCo environment's model."""
 
-    def __init__(self, env: Any) -> None:
+    def __init__(self, env: Any, held: HeldModel) -> None:
         self._env = env
-        self.parameters = Parameters(env.model)
-        self._batch = BatchParameters(self.parameters, ModelFields([env.model]))
+        self.held = held
         self._frame_skip: int | None = getattr(env, "frame_skip", None)
+        self.follow()
+
+    @property
+    def outdated(self) -> bool:
+        """Whether the environment has made itself another model since."""
+        return self.held.model is not self._model
+
+    def follow(self) -> None:
+        """Turn to the model that the environment has now; its values are the nominal ones."""
+        self._model = self.held.model
+        self.parameters = Parameters(self._model)
+        self._batch = BatchParameters(self.parameters, ModelFields([self._model]))
 
     def check(self, context: Context) -> None:
         """See `Physics.check`."""
@@ -76,6 +93,7 @@ class AttributePhysics:
     def __init__(self, env: Any) -> None:
         self._env = env
         self._derived = DERIVED_ATTRIBUTES.get(type(env).__name__, {})
+        self._whole: set[str] = set()
         names = [name for name in dir(env) if not name.startswith("_")]
         self._nominal: dict[str, float] = {}
         self._touched: set[str] = set()
@@ -84,6 +102,8 @@ class AttributePhysics:
             value = vars(env).get(name, None if callable(static) or isinstance(static, property) else static)
             if isinstance(value, int | float | np.number) and not isinstance(value, bool):
                 self._nominal[name] = float(value)
+                if isinstance(value, int | np.integer) and name not in _WHOLE_BY_CHANCE:
+                    self._whole.add(name)
 
     def check(self, context: Context) -> None:
         """See `Physics.check`."""
@@ -94,9 +114,9 @@ class AttributePhysics:
         """See `Physics.apply`."""
         changed = {change.selector: self._value(change) for change in context}
         for name in self._touched:
-            setattr(self._env, name, self._nominal[name])
+            self._set(name, self._nominal[name])
         for name, value in changed.items():
-            setattr(self._env, name, value)
+            self._set(name, value)
         for name, compute in self._derived.items():
             if name not in changed:
                 setattr(self._env, name, compute(self._env))
@@ -105,15 +125,15 @@ class AttributePhysics:
     def bind(self, source: ContextSource) -> Callable[[Floats], None]:
         """See `Physics.bind`; the base is what the attributes are when the context has been applied."""
         terms = tuple(source.terms)
-        for selector, operation in terms:
-            self._value(Change(selector, operation, 1.0))
+        for selector, _ in terms:
+            self._known(selector)
 
         def put(values: Floats) -> None:
             for (selector, operation), value in zip(terms, values.tolist(), strict=True):
                 if not np.isnan(value):
                     base = float(getattr(self._env, selector))
                     found = {"set": value, "scale": base * value, "add": base + value}[operation]
-                    setattr(self._env, selector, found)
+                    self._set(selector, found)
             self._touched.update(selector for selector, _ in terms)
             for name, compute in self._derived.items():
                 if name not in [selector for selector, _ in terms]:
@@ -121,20 +141,63 @@ class AttributePhysics:
 
         return put
 
+    def _set(self, name: str, value: float) -> None:
+        """Give an attribute a value; one that is a whole number stays one."""
+        if name not in self._whole:
+            setattr(self._env, name, value)
+        elif value == round(value):
+            setattr(self._env, name, int(value))
+        else:
+            self._refuse_fraction(name, value)
+
     def values(self) -> dict[str, float]:
         """Current values of all attributes."""
         return {name: float(getattr(self._env, name)) for name in self._nominal}
 
+    def check_whole(self, terms: Sequence[tuple[str, str]], values: Floats) -> None:
+        """See that attributes that are whole numbers stay so.
+
+        Args:
+            terms: Attribute and operation of each column.
+            values: Numbers that are drawn for them. Shape: (draws, terms).
+
+        Raises:
+            WarmstartError: One would get a fraction.
+        """
+        for (name, operation), column in zip(terms, values.T, strict=True):
+            nominal = self._nominal.get(name, 0.0)
+            found = {"set": column, "scale": nominal * column, "add": nominal + column}[operation]
+            fractions = found[found != np.round(found)]
+            if name in self._whole and len(fractions):
+                self._refuse_fraction(name, float(fractions[0]))
+
+    def _refuse_fraction(self, name: str, value: float) -> None:
+        raise WarmstartError(
+            f"{name} of {type(self._env).__name__} is a whole number ({self._nominal[name]:g}), found "
+            f"{value:g}: draw it from values, such as {{values: [3, 5, 8]}}."
+        )
+
+    def _known(self, name: str) -> None:
+        if name not in self._nominal:
+            raise unknown_name(f"attribute of {type(self._env).__name__}", name, self._nominal)
+
     def _value(self, change: Change) -> float:
-        if change.selector not in self._nominal:
-            raise unknown_name(f"attribute of {type(self._env).__name__}", change.selector, self._nominal)
+        self._known(change.selector)
         if not isinstance(change.value, float):
             raise WarmstartError(f"Expected one number for {change.selector}, found {change.value}.")
         nominal = self._nominal[change.selector]
         results = {"set": change.value, "scale": nominal * change.value, "add": nominal + change.value}
-        if not np.isfinite(results[change.operation]):
-            raise WarmstartError(f"Expected a finite value for {change}, found {results[change.operation]}.")
-        return results[change.operation]
+        value = results[change.operation]
+        if not np.isfinite(value) or (change.selector in self._whole and value != round(value)):
+            kind = "whole number" if change.selector in self._whole else "finite value"
+            raise WarmstartError(f"Expected a {kind} for {change}, found {value:g}.")
+        return value
+
+
+def physics_of(env: Any) -> ModelPhysics | AttributePhysics:
+    """What of an environment without wrappers a context can change."""
+    held = held_model(env)
+    return AttributePhysics(env) if held is None else ModelPhysics(env, held)
 
 
 class SingleEnv(gymnasium.Wrapper[Any, Any, Any, Any]):
@@ -151,9 +214,10 @@ class SingleEnv(gymnasium.Wrapper[Any, Any, Any, Any]):
     ) -> None:
         super().__init__(env)
         inner: Any = env.unwrapped
-        self._data = getattr(inner, "data", None)
-        self.is_mujoco = isinstance(getattr(inner, "model", None), mujoco.MjModel)
-        self.physics: Physics = ModelPhysics(inner) if self.is_mujoco else AttributePhysics(inner)
+        self.physics: Physics = physics_of(inner)
+        self._drawn: Floats | None = None
+        self._warned = 0
+        self._remade = False
         self.next_context: Context = ()
         self.context: Context = ()
         self.source = source
@@ -169,12 +233,38 @@ class SingleEnv(gymnasium.Wrapper[Any, Any, Any, Any]):
             self.physics.apply(self.next_context)
             self.context = self.next_context
         self._episode, self._elapsed = 0 if seed is not None else self._episode + 1, 0
-        if self.source is None or self._put is None:
-            return self.env.reset(seed=seed, options=options)
-        drawn = self.source.draw(self.env_ids, np.array([self._episode]))[0]
-        self._put(drawn)
+        if self.source is not None and self._put is not None:
+            self._drawn = self.source.draw(self.env_ids, np.array([self._episode]))[0]
+            self._put(self._drawn)
         observation, info = self.env.reset(seed=seed, options=options)
-        return observation, {**info, "drawn": drawn}
+        self._follow()
+        self._warned = self._warnings()
+        return observation, info if self._drawn is None else {**info, "drawn": self._drawn}
+
+    def _follow(self) -> None:
+        """Put context and draws into force in a model that the environment has made itself meanwhile."""
+        if not isinstance(self.physics, ModelPhysics) or not self.physics.outdated:
+            return
+        self.physics.follow()
+        if self.source is not None:
+            self._put = self.physics.bind(self.source)
+        if not self.context and self._drawn is None:
+            return
+        self.physics.apply(self.context)
+        if self._drawn is not None and self._put is not None:
+            self._put(self._drawn)
+        if not self._remade:
+            self._remade = True
+            _log.warning(
+                "%s makes its model anew: its physics is put into force in each new one, after the reset has "
+                "computed its observation.",
+                type(self.unwrapped).__name__,
+            )
+
+    def _warnings(self) -> int:
+        """MuJoCo's warnings so far that the simulation diverged."""
+        data = self.physics.held.data if isinstance(self.physics, ModelPhysics) else None
+        return 0 if data is None else int(data.warning.number[DIVERGED].sum())
 
     def _go_on(self) -> None:
         """Draw anew what changes within an episode."""
@@ -184,14 +274,17 @@ class SingleEnv(gymnasium.Wrapper[Any, Any, Any, Any]):
         if self.source.due(elapsed, period)[0]:
             episode = np.array([self._episode])
             self.physics.apply(self.context)
-            self._put(self.source.draw_within(self.env_ids, episode, elapsed, period)[0])
+            self._drawn = self.source.draw_within(self.env_ids, episode, elapsed, period)[0]
+            self._put(self._drawn)
 
     def step(self, action: Any) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
         """Take a step; a diverged simulation ends its episode, with the info "diverged"."""
         self._go_on()
         self._elapsed += 1
         observation, reward, terminated, truncated, info = self.env.step(action)
-        if self.is_mujoco and self._data is not None and self._data.warning.number[DIVERGED].any():
+        self._follow()
+        before, self._warned = self._warned, self._warnings()
+        if self._warned > before:
             return observation, 0.0, True, False, {**info, "diverged": True}
         return observation, reward, terminated, truncated, info
 
@@ -210,7 +303,8 @@ class SingleEnv(gymnasium.Wrapper[Any, Any, Any, Any]):
             layers.append(_plain_attributes(env))
             env = env.env
         layers.append(_plain_attributes(env))
-        data = copy.copy(env.data) if self.is_mujoco else None
+        held = self.physics.held if isinstance(self.physics, ModelPhysics) else None
+        data = copy.copy(held.data) if held is not None and held.data is not None else None
         return {
             "context": self.context,
             "next_context": self.next_context,
@@ -236,8 +330,8 @@ class SingleEnv(gymnasium.Wrapper[Any, Any, Any, Any]):
         for attributes in state["layers"]:
             vars(env).update(copy.deepcopy(attributes))
             env = getattr(env, "env", env)
-        if self.is_mujoco:
-            mujoco.mj_copyData(env.unwrapped.data, env.unwrapped.model, state["data"])
+        if isinstance(self.physics, ModelPhysics) and state["data"] is not None:
+            mujoco.mj_copyData(self.physics.held.data, self.physics.held.model, state["data"])
 
 
 def _plain_attributes(env: Any) -> dict[str, Any]:

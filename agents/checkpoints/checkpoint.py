@@ -81,6 +81,8 @@ class Checkpoint:
     """Where it was read from."""
     format: Literal["warmstart", "sb3"] = "warmstart"
     """Kind of file it was read from."""
+    notes: tuple[str, ...] = ()
+    """What was changed or left behind when it was read, a sentence each."""
 
     @property
     def policy_tensors(self) -> dict[str, torch.Tensor]:
@@ -251,6 +253,7 @@ def describe(checkpoint: Checkpoint) -> State:
         "parameters": sum(value.numel() for value in checkpoint.policy_tensors.values()),
         "tensors": tensors,
         "fingerprint": checkpoint.fingerprint(),
+        "notes": list(checkpoint.notes),
     }
 
 

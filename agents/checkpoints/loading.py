@@ -8,7 +8,8 @@ from pathlib import Path
 import safetensors.torch
 
 from warmstart.agents.checkpoints.checkpoint import FORMAT, METADATA, RECORDED, TENSORS, Checkpoint
-from warmstart.agents.checkpoints.sb3_zip import read_sb3_zip, read_trusted_normalizer
+from warmstart.agents.checkpoints.sb3_normalizer import read_trusted_normalizer
+from warmstart.agents.checkpoints.sb3_zip import read_sb3_zip
 from warmstart.agents.observing.table import read_observing
 from warmstart.core.bounds import State
 from warmstart.core.errors import WarmstartError

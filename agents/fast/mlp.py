@@ -26,7 +26,9 @@ def is_plain_mlp(policy: nn.Module) -> bool:
     """Whether a policy is one that this module can compute: SB3's MLP with Gaussian actions, on the CPU."""
     if type(policy) is not ActorCriticPolicy or not isinstance(policy.observation_space, spaces.Box):
         return False
-    if len(policy.observation_space.shape) != 1 or type(policy.features_extractor) is not FlattenExtractor:
+    if len(policy.observation_space.shape) != 1 or len(policy.action_space.shape or ()) != 1:
+        return False
+    if type(policy.features_extractor) is not FlattenExtractor:
         return False
     if type(policy.action_dist) is not DiagGaussianDistribution or policy.action_dist.action_dim < 2:
         return False

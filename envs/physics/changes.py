@@ -48,7 +48,10 @@ def changed(entry: Entry, change: Change) -> Floats:
         return np.asarray(value * nominal + (1 - value) * np.array(entry.pivot))
     if not value.ndim:
         if not entry.scalar:
-            raise WarmstartError(f"{name} takes a vector {entry.meaning}, found one number in {change}.")
+            raise WarmstartError(
+                f"{name} takes a vector {entry.meaning}, found one number in {change}; write all of it, or "
+                "a factor (x1.2)."
+            )
         components = list(entry.scalar)
     else:
         components = list(range(size))

@@ -172,6 +172,8 @@ def no_mass(part: Part) -> str | None:
     """Why a body's mass can't be changed."""
     if part.model.body_weldid[part.index] == 0:
         return "the body is fixed to the world and never moves"
+    if part.model.body_mocapid[part.model.body_weldid[part.index]] >= 0:
+        return "the body is moved as motion capture, whatever its mass"
     massless = part.model.body_mass[part.index] < _MIN_MASS
     return "the body has no mass in the model, so there is no inertia that could follow" if massless else None
 

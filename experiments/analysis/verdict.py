@@ -145,6 +145,10 @@ def p_text(p: float) -> str:
     return "p = 1" if p > 0.9995 else f"p = {f'{p:.3f}'.removeprefix('0')}"
 
 
+SOONER = 0.95
+"""Share of the cold arm's steps within which its final return is reached, if it is said to come sooner."""
+
+
 @dataclass(frozen=True)
 class Headline:
     """A verdict as sentences."""
@@ -231,6 +235,11 @@ def _effect(
         )
     if median <= 0:
         return f"starts at or above {baseline}'s final return and stays there"
+    if np.isfinite(median) and median >= SOONER * budget:
+        return (
+            f"{_relative(metrics, difference.estimate, baseline)}, "
+            f"but it holds {baseline}'s final return no sooner than {baseline} itself"
+        )
     if np.isfinite(median):
         return f"reaches {baseline}'s final return after {percent(median / budget)} of its steps"
     return (

@@ -6,19 +6,20 @@ from dataclasses import replace
 from typing import Any
 
 import gymnasium
-import mujoco
 import numpy as np
 from typing_extensions import override
 
 from warmstart.core.bounds import Settings
 from warmstart.core.errors import WarmstartError
-from warmstart.envs.single_env import AttributePhysics, ModelPhysics, SingleEnv
+from warmstart.envs.single_env import ModelPhysics, SingleEnv, physics_of
 from warmstart.envs.tasks.task import Task
 from warmstart.sim2real.randomization.correlations import Correlation
 from warmstart.sim2real.randomization.randomization import Randomization, read_terms
 from warmstart.sim2real.randomization.recipes import randomize_terms
 from warmstart.sim2real.randomization.terms import Term, When
 
+_TRIED = 16
+"""Draws by which it is found out whether an attribute that is a whole number stays one."""
 _NO_PERIOD = 1.0
 """The control period, s, where none matters: `_in_steps` has made seconds steps."""
 
@@ -64,11 +65,13 @@ class RandomizedEnv(SingleEnv):
         if seed is None:
             seed = int(np.random.SeedSequence().generate_state(1, np.uint64)[0])
         drawn = Randomization([_in_steps(term, inner) for term in terms], seed, correlations)
-        physics = _physics(inner)
+        physics = physics_of(inner)
         if isinstance(physics, ModelPhysics):
             drawn = drawn.expanded(physics.parameters)
         else:
             _check_attributes(drawn, physics.values(), type(inner).__name__)
+            nothing = np.zeros(_TRIED, np.int64)
+            physics.check_whole(drawn.terms, drawn.draw(np.arange(_TRIED, dtype=np.int32), nothing))
         self.randomization, self.n_diverged = drawn, 0
         super().__init__(env, drawn)
 
@@ -134,11 +137,6 @@ def _period(inner: Any) -> float:
         f"Expected a control period of {_name(inner)} (dt, tau or render_fps in its metadata) to count "
         "seconds by, found none: write every N steps instead."
     )
-
-
-def _physics(inner: Any) -> ModelPhysics | AttributePhysics:
-    is_mujoco = isinstance(getattr(inner, "model", None), mujoco.MjModel)
-    return ModelPhysics(inner) if is_mujoco else AttributePhysics(inner)
 
 
 def _check_attributes(drawn: Randomization, nominal: Mapping[str, float], environment: str) -> None:

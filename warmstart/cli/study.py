@@ -245,7 +245,7 @@ class Report(Command):
 
     def run(self) -> int:
         """Write it."""
-        from warmstart.experiments.run.importers import compile_report
+        from warmstart.experiments.foreign.importing import compile_report
 
         if not self.runs:
             raise WarmstartError("Expected a run's folder, or curves as ARM=FILE; found nothing.")
@@ -256,6 +256,9 @@ class Report(Command):
             print_json(written.summary.to_json())
             return 0
         _print_verdicts(written.summary)
+        if not written.run.study:
+            for remark in written.run.notes:
+                note(remark)
         for path in written.paths:
             note(str(path))
         return 0

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import gymnasium
 import numpy as np
 import pytest
 import stable_baselines3 as sb3
@@ -174,3 +175,35 @@ def test_ppo_for_20k_steps() -> None:
         env = norm(gym_env("HalfCheetah-v5", 8))
         models.append(cls("MlpPolicy", env, n_steps=128, batch_size=256, seed=0, device="cpu").learn(20_480))
     assert_same(*models)
+
+
+class Matrix(gymnasium.Env[Any, Any]):
+    """Takes actions of more than one axis."""
+
+    observation_space = gymnasium.spaces.Box(-1, 1, (3,), np.float32)
+    action_space = gymnasium.spaces.Box(-1, 1, (2, 2), np.float32)
+
+    def reset(self, *, seed: int | None = None, options: Any = None) -> Any:
+        """Begin an episode."""
+        super().reset(seed=seed)
+        self.steps = 0
+        return np.full(3, 0.1, np.float32), {}
+
+    def step(self, action: Any) -> Any:
+        """Take a step."""
+        assert action.shape == (2, 2)
+        self.steps += 1
+        observation = np.full(3, 0.1 * self.steps % 1, np.float32)
+        return observation, float(action.sum()), False, self.steps == 10, {}
+
+
+@pytest.mark.parametrize("name", ["PPO", "SAC", "TD3"])
+def test_actions_of_more_than_one_axis(name: str) -> None:
+    settings: dict[str, Any] = {"n_steps": 32, "batch_size": 16} if name == "PPO" else {"learning_starts": 16}
+    parameters = []
+    for algorithm in {"PPO": (sb3.PPO, PPO), "SAC": (sb3.SAC, SAC), "TD3": (sb3.TD3, TD3)}[name]:
+        model: Any = algorithm("MlpPolicy", Matrix(), seed=0, device="cpu", **settings)
+        model.learn(64)
+        parameters.append(model.policy.state_dict())
+    for key, value in parameters[0].items():
+        torch.testing.assert_close(value, parameters[1][key], rtol=0, atol=0)

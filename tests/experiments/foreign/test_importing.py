@@ -7,9 +7,11 @@ import pytest
 from tests.experiments.synthetic import realistic
 from warmstart.core.errors import WarmstartError
 from warmstart.experiments.analysis.summary import summarise
-from warmstart.experiments.run import importers
-from warmstart.experiments.run.foreign import read_evaluations, read_events, read_monitors
-from warmstart.experiments.run.importers import compile_report, read_runs
+from warmstart.experiments.foreign import importing
+from warmstart.experiments.foreign.evaluations import read_evaluations
+from warmstart.experiments.foreign.events import read_events
+from warmstart.experiments.foreign.importing import compile_report, read_runs
+from warmstart.experiments.foreign.monitors import read_monitors
 
 
 def npz(path: Path, returns, every=100):
@@ -217,7 +219,7 @@ def test_compile_report_writes_everything(tmp_path):
 
 
 def test_an_unknown_baseline_leaves_a_run_s_good_report_alone(tmp_path, monkeypatch):
-    monkeypatch.setattr(importers, "load_run", lambda _: realistic(2))
+    monkeypatch.setattr(importing, "load_run", lambda _: realistic(2))
     (tmp_path / "trials.json").write_text("{}")
     compile_report([tmp_path])
     before = {path: path.read_bytes() for path in tmp_path.iterdir()}

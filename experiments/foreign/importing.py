@@ -6,7 +6,6 @@ is unpickled.
 
 import fnmatch
 import os
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -14,20 +13,15 @@ from pathlib import Path
 from warmstart.core.errors import WarmstartError, unknown_name
 from warmstart.experiments.analysis.curves import Curve, RunData
 from warmstart.experiments.analysis.summary import Summary, summarise, write_summary
+from warmstart.experiments.foreign.evaluations import read_evaluations
+from warmstart.experiments.foreign.events import is_events, read_events
+from warmstart.experiments.foreign.monitors import read_monitors
+from warmstart.experiments.foreign.naming import name_arms
+from warmstart.experiments.foreign.recording import Recording
 from warmstart.experiments.report.canvas import FORMATS
 from warmstart.experiments.report.figures import save_figures
 from warmstart.experiments.report.report import write_report
-from warmstart.experiments.run.foreign import (
-    Recording,
-    is_events,
-    read_evaluations,
-    read_events,
-    read_monitors,
-)
 from warmstart.experiments.run.reading import TRIALS_FILE, load_run
-
-_NUMBERED = re.compile(r"^(?P<name>.+?)[_-](?:seed[_-]?|s)?(?P<seed>\d+)$", re.IGNORECASE)
-_SEED_ONLY = re.compile(r"^(?:seed|run|s)?[_-]?(?P<seed>\d+)$", re.IGNORECASE)
 
 
 @dataclass(frozen=True, eq=False)
@@ -85,16 +79,15 @@ def compile_report(
 def read_runs(specs: Sequence[str], *, baseline: str | None = None, tag: str | None = None) -> RunData:
     """Read curves from files and folders and put them side by side.
 
-    An arm's name is what stands before ``=``, or is taken from the path: ``logs/sac/warm_3/evaluations.npz``
-    is seed 3 of ``warm``, and so is ``warm/seed3/evaluations.npz``. Specs with the same name are seeds of one
-    arm. A folder is searched for, in this order, a run of ours, ``evaluations.npz``, monitor files, event
-    files; each folder that holds one of them is one seed.
+    An arm's name is what stands before ``=``, or is taken from the path (`naming.name_arms`). Specs with the
+    same name are seeds of one arm. A folder is searched for, in this order, a run of ours,
+    ``evaluations.npz``, monitor files, event files; each folder that holds one of them is one seed.
 
     Args:
         specs: ``PATH`` or ``ARM=PATH``.
         baseline: Arm that the others are compared with; by default that of the first run, else ``scratch``,
             else the first arm.
-        tag: Scalar to read from event files; by default the first of `foreign.TAGS` that is there.
+        tag: Scalar to read from event files; by default the first of `events.TAGS` that is there.
 
     Returns:
         One run. A single run of ours is given back as it is.
@@ -107,8 +100,7 @@ def read_runs(specs: Sequence[str], *, baseline: str | None = None, tag: str | N
         raise WarmstartError("Expected a run's folder, or curves as ARM=PATH; found nothing.")
     curves: list[Curve] = []
     runs: list[RunData] = []
-    notes: list[str] = []
-    numbered = False
+    given: list[tuple[str, Recording]] = []
     for spec in specs:
         name, path = _split(spec)
         if (path / TRIALS_FILE).is_file():
@@ -116,14 +108,16 @@ def read_runs(specs: Sequence[str], *, baseline: str | None = None, tag: str | N
             runs.append(run)
             curves += _renamed(run, name, several=len(specs) > 1)
             continue
-        for recording in _recordings(path, tag):
-            arm, seed = _arm_and_seed(recording.path)
-            arm = name or arm
-            taken = {curve.seed for curve in curves if curve.arm == arm}
-            if seed is None or seed in taken:
-                seed, numbered = next(i for i in range(len(taken) + 1) if i not in taken), True
-            curves.append(_curve(recording, arm, seed))
-            notes += recording.notes
+        given += [(name, recording) for recording in _recordings(path, tag)]
+    named, notes = name_arms([recording.path for _, recording in given])
+    numbered = False
+    for (name, recording), (arm, seed) in zip(given, named, strict=True):
+        arm = name or arm
+        taken = {curve.seed for curve in curves if curve.arm == arm}
+        if seed is None or seed in taken:
+            seed, numbered = next(i for i in range(len(taken) + 1) if i not in taken), True
+        curves.append(_curve(recording, arm, seed))
+        notes += recording.notes
     if numbered:
         notes.append("Where paths name no seed, curves are numbered in the order given, and paired by it.")
     if len(runs) == len(specs) == 1:
@@ -223,17 +217,6 @@ def _find(folder: Path, pattern: str) -> list[Path]:
         entered.add(real)
         found += [Path(place, name) for name in fnmatch.filter(files, pattern)]
     return sorted(found)
-
-
-def _arm_and_seed(path: Path) -> tuple[str, int | None]:
-    """Arm and seed that a path speaks of: ``…/warm_3/evaluations.npz`` and ``…/warm_3.npz`` → warm, 3."""
-    folder = Path(os.path.abspath(path if path.is_dir() else path.parent))
-    label = path.stem if path.suffix == ".npz" and path.stem != "evaluations" else folder.name
-    if label == folder.name and (match := _SEED_ONLY.match(label)):
-        return folder.parent.name or label, int(match["seed"])
-    if match := _NUMBERED.match(label):
-        return match["name"], int(match["seed"])
-    return label or "curves", None
 
 
 def _curve(recording: Recording, arm: str, seed: int) -> Curve:

@@ -1,0 +1,102 @@
+"""Scalars of TensorBoard event files, TensorFlow 1's and 2's kind."""
+
+import itertools
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from warmstart.core.errors import WarmstartError, unknown_name
+from warmstart.experiments.foreign.recording import Recording, in_sequence, starts_anew, whole_steps
+
+TAGS = ("eval/mean_reward", "evaluation/return", "rollout/ep_rew_mean")
+"""Tags that SB3 and warmstart write, the better ones first."""
+
+
+@dataclass(frozen=True)
+class _Scalars:
+    """The scalars of one file."""
+
+    path: Path
+    begin: float
+    """Time of the first event, in s."""
+    values: dict[str, list[tuple[float, float, float]]]
+    """Step, value and time in the order in which they were written, by tag."""
+
+
+def is_events(path: Path) -> bool:
+    """Whether a path is named like a TensorBoard event file."""
+    return ".tfevents." in path.name
+
+
+def read_events(path: Path, tag: str | None = None) -> Recording:
+    """Read one scalar of TensorBoard event files.
+
+    Several files in one folder are one run that was continued: each goes on where the one before it ended, or
+    at an earlier checkpoint. Within a file, the order in which it was written is the truth.
+
+    Args:
+        path: An event file, or a folder of them that belong to one run.
+        tag: The scalar; by default the first of `TAGS` that exists.
+
+    Raises:
+        WarmstartError: No readable events, no such tag (the valid ones are listed), or the files of a folder
+            are several runs.
+    """
+    paths = sorted(item for item in path.iterdir() if is_events(item)) if path.is_dir() else [path]
+    files = sorted((_read(item) for item in paths), key=lambda item: item.begin)
+    tags = sorted({name for file in files for name in file.values})
+    if not tags:
+        raise WarmstartError(
+            f"{path} holds no scalars: not an event file, or truncated before its first record."
+        )
+    chosen = tag or next((name for name in TAGS if name in tags), None)
+    if chosen is None:
+        raise WarmstartError(
+            f"{path} holds none of {', '.join(TAGS)}. Choose one with --tag: {', '.join(tags)}."
+        )
+    if chosen not in tags:
+        raise unknown_name(f"tag in {path}", chosen, tags)
+    files = [file for file in files if chosen in file.values]
+    rows = [np.array(file.values[chosen]) for file in files]
+    steps = [whole_steps(row[:, 0], f"{file.path}, {chosen}") for file, row in zip(files, rows, strict=True)]
+    for (before, old), (after, new) in itertools.pairwise(zip(files, steps, strict=True)):
+        if new[0] < old[-1] and starts_anew(int(new[0]), np.unique(old)):
+            raise WarmstartError(
+                f"{path} holds several runs: {after.path.name} starts anew at step {new[0]:,}, after "
+                f"{before.path.name} came to {old[-1]:,}. Give each file by itself, as ARM=PATH."
+            )
+    table = np.concatenate(rows)
+    counted, kept, notes = in_sequence(np.concatenate(steps), str(path))
+    if chosen == "rollout/ep_rew_mean":
+        notes.append("rollout/ep_rew_mean is the return of the exploring policy, a mean of past episodes.")
+    seconds = np.maximum(table[kept, 2] - files[0].begin, 0.0)
+    return Recording(path, counted, table[kept, 1], seconds, tuple(notes))
+
+
+def _read(path: Path) -> _Scalars:
+    """Read the scalars of a file: plain values, and tensors of one number as TensorFlow 2 writes them."""
+    from tensorboard.backend.event_processing.event_accumulator import SCALARS, TENSORS, EventAccumulator
+    from tensorboard.util.tensor_util import make_ndarray
+
+    accumulator: Any = EventAccumulator(
+        str(path), size_guidance={SCALARS: 0, TENSORS: 0}, purge_orphaned_data=False
+    )
+    try:
+        accumulator.Reload()
+        tags = accumulator.Tags()
+        values = {
+            name: [(event.step, event.value, event.wall_time) for event in accumulator.Scalars(name)]
+            for name in tags["scalars"]
+        }
+        for name in tags["tensors"]:
+            held = [(event, make_ndarray(event.tensor_proto)) for event in accumulator.Tensors(name)]
+            if held and all(array.size == 1 and array.dtype.kind in "fiu" for _, array in held):
+                values[name] = [
+                    (event.step, float(array.ravel()[0]), event.wall_time) for event, array in held
+                ]
+        begin = accumulator.FirstEventTimestamp() if values else 0.0
+    except Exception as error:
+        raise WarmstartError(f"{path} can't be read as TensorBoard events: {error}.") from error
+    return _Scalars(path, begin, values)

@@ -1,0 +1,189 @@
+"""Zips and normalisers that old releases of stable-baselines3 wrote, with gym or Gymnasium.
+
+Those in ``tests/data/old_sb3`` were written by the releases in their names; what those releases answered
+stands in ``expected.json``.
+"""
+
+import base64
+import io
+import json
+import pickle
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+import pytest
+import stable_baselines3 as sb3
+import torch
+from gymnasium import spaces
+from stable_baselines3.common.policies import ActorCriticPolicy
+
+from warmstart.agents.checkpoints.loading import load_checkpoint
+from warmstart.agents.checkpoints.pickles import Called, named_class, read_pickle
+from warmstart.agents.checkpoints.sb3_normalizer import read_trusted_normalizer
+from warmstart.core.errors import WarmstartError
+
+FOLDER = Path(__file__).parents[2] / "data" / "old_sb3"
+EXPECTED: dict[str, Any] = json.loads((FOLDER / "expected.json").read_text())
+
+
+@pytest.mark.parametrize("name", [name for name in EXPECTED if not name.startswith("vecnormalize")])
+def test_acts_as_the_release_that_wrote_it(name: str) -> None:
+    checkpoint = load_checkpoint(FOLDER / f"{name}.zip")
+    assert checkpoint.versions == {"stable_baselines3": EXPECTED[name]["versions"]["stable_baselines3"]}
+    space, held = checkpoint.observation_space, EXPECTED[name]["observation"]
+    observation: Any = (
+        {key: np.asarray(value, space[key].dtype) for key, value in held.items()}
+        if isinstance(space, spaces.Dict)
+        else np.asarray(held, space.dtype)
+    )
+    np.testing.assert_array_equal(checkpoint.policy().predict(observation), EXPECTED[name]["action"])
+    shared = name.startswith("ppo_1")
+    assert [note.partition(",")[0] for note in checkpoint.notes] == (
+        ["Its actor and critic share 1 layers"] if shared else []
+    )
+
+
+def test_bounds_that_differ_per_row_and_keys_with_quotes() -> None:
+    space = load_checkpoint(FOLDER / "dict_1.2.0.zip").observation_space
+    low, high = np.array([-1, -2.5, -30, -0.1], np.float32), np.array([1, 2, 3, 0.1], np.float32)
+    assert space == spaces.Dict(
+        {"it's": spaces.Box(low, high), "flags": spaces.MultiBinary(2), "mode": spaces.Discrete(3)}
+    )
+
+
+def test_shared_layers_keep_their_values() -> None:
+    checkpoint = load_checkpoint(FOLDER / "ppo_1.7.0.zip")
+    assert checkpoint.policy_kwargs["net_arch"] == {"pi": [8, 4], "vf": [8, 6]}
+    with zipfile.ZipFile(FOLDER / "ppo_1.7.0.zip") as archive:
+        old = torch.load(io.BytesIO(archive.read("policy.pth")), weights_only=True)
+    observation = torch.tensor([[0.5, -1.0, 2.0, 0.05]])
+    latent = torch.tanh(
+        observation @ old["mlp_extractor.shared_net.0.weight"].T + old["mlp_extractor.shared_net.0.bias"]
+    )
+    latent = torch.tanh(
+        latent @ old["mlp_extractor.value_net.0.weight"].T + old["mlp_extractor.value_net.0.bias"]
+    )
+    value = latent @ old["value_net.weight"].T + old["value_net.bias"]
+    module: Any = checkpoint.policy().module
+    torch.testing.assert_close(module.predict_values(observation), value)
+
+
+@pytest.mark.parametrize("release", ["1.0", "1.2.0", "1.7.0"])
+def test_normalisers_that_name_gym(release: str) -> None:
+    expected = EXPECTED[f"vecnormalize_{release}"]
+    state = read_trusted_normalizer(FOLDER / f"vecnormalize_{release}.pkl")
+    assert (np.asarray(state.mean).tolist(), np.asarray(state.var).tolist()) == (
+        expected["mean"],
+        expected["var"],
+    )
+    assert state.count == expected["count"]
+
+
+class BoundedMean(ActorCriticPolicy):
+    """Computes something else from the same tensors."""
+
+    def _get_action_dist_from_latent(self, latent_pi: torch.Tensor) -> Any:
+        return self.action_dist.proba_distribution(torch.tanh(self.action_net(latent_pi)), self.log_std)
+
+
+def test_own_policy_classes_are_refused_by_name(tmp_path: Path) -> None:
+    model = sb3.PPO(BoundedMean, "InvertedPendulum-v5", n_steps=8, batch_size=8, device="cpu")
+    model.save(tmp_path / "own.zip")
+    with pytest.raises(
+        WarmstartError, match=r"of the class \S*BoundedMean, which may compute something else"
+    ):
+        load_checkpoint(tmp_path / "own.zip")
+
+
+@pytest.mark.parametrize(
+    ("algorithm", "policy", "fields"),
+    [
+        ("MaskablePPO", "sb3_contrib.common.maskable.policies MaskableActorCriticPolicy", {}),
+        ("RecurrentPPO", "sb3_contrib.common.recurrent.policies RecurrentActorCriticPolicy", {}),
+        ("TRPO", "", {"line_search_max_iter": 10}),
+        ("TQC", "", {"top_quantiles_to_drop_per_net": 2}),
+        ("CrossQ", "sb3_contrib.crossq.policies CrossQPolicy", {"ent_coef": "auto", "policy_delay": 3}),
+    ],
+)
+def test_algorithms_of_others_are_refused_by_name(
+    algorithm: str, policy: str, fields: dict[str, Any], tmp_path: Path
+) -> None:
+    model = sb3.PPO("MlpPolicy", "InvertedPendulum-v5", n_steps=8, batch_size=8, device="cpu")
+    model.save(tmp_path / "plain.zip")
+
+    def edit(data: dict[str, Any]) -> None:
+        if algorithm == "CrossQ":
+            del data["n_epochs"]
+        data.update(fields)
+        if policy:
+            pickled = f"c{policy.replace(' ', chr(10))}\n.".encode()
+            data["policy_class"][":serialized:"] = base64.b64encode(pickled).decode()
+
+    _edited(tmp_path / "plain.zip", tmp_path / "foreign.zip", edit)
+    with pytest.raises(WarmstartError, match=f"a model of {algorithm}; expected PPO, SAC, TD3 or DDPG"):
+        load_checkpoint(tmp_path / "foreign.zip")
+
+
+def test_a2c_and_saved_policies_are_refused_by_name(tmp_path: Path) -> None:
+    model = sb3.A2C("MlpPolicy", "InvertedPendulum-v5", device="cpu")
+    model.save(tmp_path / "a2c.zip")
+    with pytest.raises(WarmstartError, match="a model of A2C; expected"):
+        load_checkpoint(tmp_path / "a2c.zip")
+    model.policy.save(str(tmp_path / "bc.zip"))
+    with pytest.raises(WarmstartError, match=r"a file of torch\.save, such as policy\.save"):
+        load_checkpoint(tmp_path / "bc.zip")
+
+
+def test_another_optimizer_is_told(tmp_path: Path) -> None:
+    kwargs = {"optimizer_class": torch.optim.RMSprop, "net_arch": [4]}
+    model = sb3.PPO("MlpPolicy", gym.make("InvertedPendulum-v5"), policy_kwargs=kwargs, device="cpu")
+    model.save(tmp_path / "rms.zip")
+    assert load_checkpoint(tmp_path / "rms.zip").notes == (
+        "Its optimizer torch.optim.rmsprop.RMSprop isn't carried over; the target trains with Adam.",
+    )
+
+
+def _edited(source: Path, target: Path, edit: Any) -> None:
+    with zipfile.ZipFile(source) as old, zipfile.ZipFile(target, "w") as new:
+        for name in old.namelist():
+            content = old.read(name)
+            if name == "data":
+                data = json.loads(content)
+                edit(data)
+                content = json.dumps(data).encode()
+            new.writestr(name, content)
+
+
+def test_pickles_are_data(tmp_path: Path) -> None:
+    class Bomb:
+        def __reduce__(self) -> Any:
+            return (Path.touch, (tmp_path / "exploded",))
+
+    found = read_pickle(pickle.dumps([Bomb(), np.arange(3.0), {"a": np.float32(0.5)}]))
+    assert isinstance(found[0], Called)
+    assert found[0].name == "pathlib.Path.touch"
+    np.testing.assert_array_equal(found[1], [0.0, 1.0, 2.0])
+    assert found[2] == {"a": np.float32(0.5)}
+    assert (
+        named_class(pickle.dumps(ActorCriticPolicy)) == "stable_baselines3.common.policies.ActorCriticPolicy"
+    )
+    assert not (tmp_path / "exploded").exists()
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b"", b"\x80", b"\x80\x04K", b"(lp0\n", b"\x80\x04\x95\xff\xff\xff\xff\xff\xff\xff\x7f.", b"N" * 9],
+)
+def test_damaged_pickles(content: bytes) -> None:
+    with pytest.raises(WarmstartError, match="not a whole pickle"):
+        read_pickle(content)
+
+
+def test_references_in_pickles_stay_references() -> None:
+    nested: list[Any] = []
+    for _ in range(60):  # 2**60 values if each were read anew
+        nested = [nested, nested]
+    assert len(read_pickle(pickle.dumps(nested))) == 2
