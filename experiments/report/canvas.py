@@ -1,6 +1,7 @@
 """Figures that pyplot knows nothing of, their colours, and how they become files."""
 
 import io
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -49,6 +50,13 @@ def figure_bytes(figure: "Figure", kind: str = "png", dpi: int = 150) -> bytes:
     with rc_context({"pdf.fonttype": 42, "svg.hashsalt": "warmstart"}):
         figure.savefig(buffer, format=kind, dpi=dpi, metadata=_UNDATED[kind])
     return buffer.getvalue()
+
+
+def check_formats(names: Iterable[str]) -> None:
+    """Raise where a figure's format is unknown."""
+    for name in names:
+        if name not in FORMATS:
+            raise unknown_name("figure format", name, FORMATS)
 
 
 def check_picture(path: Path) -> None:

@@ -8,16 +8,15 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from warmstart.core.errors import unknown_name
 from warmstart.core.files import write_result
 from warmstart.experiments.analysis.curves import Curve
 from warmstart.experiments.analysis.summary import ArmSummary, Summary
 from warmstart.experiments.report.canvas import (
     COLOURS,
-    FORMATS,
     MARKERS,
     MUTED,
     add_grid,
+    check_formats,
     figure_bytes,
     new_figure,
 )
@@ -172,9 +171,7 @@ def save_figures(
     Raises:
         WarmstartError: Unknown format, or the files can't be written.
     """
-    for kind in formats:
-        if kind not in FORMATS:
-            raise unknown_name("figure format", kind, FORMATS)
+    check_formats(formats)
     return tuple(
         write_result(Path(directory) / f"{name}.{kind}", figure_bytes(figure, kind, dpi=200))
         for name, figure in (("curves", draw_curves(summary)), ("differences", draw_differences(summary)))

@@ -1,4 +1,4 @@
-"""Reads a run directory back: curves, transfer reports, failures and the state of every trial."""
+"""Reads a run directory back: curves, transfer reports, failures, checkpoints, the state of every trial."""
 
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -14,6 +14,7 @@ from warmstart.experiments.analysis.curves import Curve, Failure, RunData
 from warmstart.experiments.records.claims import holder
 from warmstart.experiments.records.config import TRIALS, Kind, TrialConfig
 from warmstart.experiments.records.records import (
+    CHECKPOINT,
     ERROR,
     FILM,
     GAP,
@@ -43,14 +44,8 @@ class TrialState:
 
     def to_json(self) -> State:
         """Give the row as plain data."""
-        return {
-            "hash": self.hash,
-            "kind": self.kind,
-            "arm": self.arm,
-            "seed": self.seed,
-            "directory": str(self.directory),
-            **self.status.__dict__,
-        }
+        row = {**vars(self), "directory": str(self.directory), **vars(self.status)}
+        return {key: value for key, value in row.items() if key != "status"}
 
 
 def statuses(directory: str | Path) -> tuple[TrialState, ...]:
@@ -127,6 +122,44 @@ def _read_parts(run: RunData, state: TrialState, records: list[State]) -> None:
     drawn = tuple(record for record in records if record["event"] == "drawn")
     if drawn and state.arm not in run.drawn:
         run.drawn[state.arm] = drawn
+
+
+def find_checkpoints(directory: Path) -> tuple[Path, ...]:
+    """Checkpoints of a run's finished trials, in the study's order.
+
+    Raises:
+        WarmstartError: The directory is not a run.
+    """
+    folders = (state.directory / CHECKPOINT for state in statuses(directory))
+    return tuple(folder for folder in folders if folder.is_dir())
+
+
+def resolve_checkpoint(path: str | Path) -> Path:
+    """A checkpoint's path from its own, a trial's, or a run's that holds exactly one.
+
+    Raises:
+        WarmstartError: The run holds none, or several to choose from.
+    """
+    path = Path(path).expanduser()
+    if (path / CHECKPOINT).is_dir():
+        return path / CHECKPOINT
+    if not (path / TRIALS_FILE).is_file():
+        return path
+    found = find_checkpoints(path)
+    if len(found) == 1:
+        return found[0]
+    if not found:
+        raise WarmstartError(f"{path} holds no checkpoint: none of its trials has finished.")
+    states = {state.directory: state for state in statuses(path)}
+    lines = []
+    for checkpoint in found:
+        state = states[checkpoint.parent]
+        last = state.status.last_return
+        told = "" if last is None else f", return {last:,.0f}"
+        where = f"{state.arm}, seed {state.seed}, {state.status.step:,} steps"
+        lines.append(f"  {checkpoint}  ({where}{told})")
+    listed = "\n".join(lines)
+    raise WarmstartError(f"{path} holds {len(found)} checkpoints; name one of them:\n{listed}")
 
 
 def _entries(directory: Path) -> list[State]:

@@ -105,7 +105,7 @@ def load_policy(path: Path, task: "Task", device: str, trust_normalizer: Path | 
     """The policy of a checkpoint (of a run: its only one), checked to fit the task."""
     from warmstart.agents.build import choose_device
     from warmstart.agents.checkpoints.loading import load_checkpoint
-    from warmstart.experiments.run.run import resolve_checkpoint
+    from warmstart.experiments.run.reading import resolve_checkpoint
 
     checkpoint = load_checkpoint(resolve_checkpoint(path), trust_normalizer=trust_normalizer)
     if checkpoint.format == "sb3" and checkpoint.normalizer is None:

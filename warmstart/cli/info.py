@@ -50,7 +50,7 @@ class Inspect(Printing):
         """Show it."""
         from warmstart.agents.checkpoints.checkpoint import describe
         from warmstart.agents.checkpoints.loading import load_checkpoint
-        from warmstart.experiments.run.run import find_checkpoints
+        from warmstart.experiments.run.reading import find_checkpoints
 
         if (self.path / "trials").is_dir():
             found = [str(path) for path in find_checkpoints(self.path)]
@@ -84,7 +84,7 @@ class Status(Printing):
 
     def run(self) -> int:
         """Show it."""
-        from warmstart.experiments.run.run import statuses
+        from warmstart.experiments.run.reading import statuses
 
         rows = [state.to_json() for state in statuses(self.path)]
         if self.json:

@@ -118,7 +118,7 @@ class Pretrain(Extensible):
         from warmstart.agents.encoders.config import EncoderConfig
         from warmstart.core.threads import available_cores
         from warmstart.envs.tasks.task import Task
-        from warmstart.experiments.run.run import resolve_checkpoint
+        from warmstart.experiments.run.reading import resolve_checkpoint
         from warmstart.transfer.encoders.pretrained import pretrained_encoder
         from warmstart.transfer.frames.acting import seen_task
         from warmstart.transfer.pretraining.pretraining import pretrain

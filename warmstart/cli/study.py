@@ -28,7 +28,7 @@ from warmstart.core.errors import WarmstartError
 if TYPE_CHECKING:
     from warmstart.agents.checkpoints.checkpoint import Checkpoint
     from warmstart.experiments.analysis.summary import Summary
-    from warmstart.experiments.run.run import StudyResult
+    from warmstart.experiments.report.results import Results
     from warmstart.experiments.study.study import Study
 
 
@@ -119,7 +119,7 @@ class Transfer(_Single):
     def run(self) -> int:
         """Transfer and train."""
         from warmstart.agents.checkpoints.loading import load_checkpoint
-        from warmstart.experiments.run.run import resolve_checkpoint
+        from warmstart.experiments.run.reading import resolve_checkpoint
         from warmstart.experiments.study.study import Study
 
         path = resolve_checkpoint(self.checkpoint)
@@ -264,7 +264,8 @@ class Report(Command):
 def _run_single(make_study: "Callable[[], Study]", options: _Single) -> int:
     from warmstart.core.bounds import SettingError
     from warmstart.core.plugins import load_plugins
-    from warmstart.experiments.run.run import find_checkpoints, run_study
+    from warmstart.experiments.run.reading import find_checkpoints
+    from warmstart.experiments.run.run import run_study
 
     load_plugins(options.plugin)
     try:
@@ -282,7 +283,7 @@ def _run_single(make_study: "Callable[[], Study]", options: _Single) -> int:
     return status
 
 
-def _show(result: "StudyResult", as_json: bool) -> int:
+def _show(result: "Results", as_json: bool) -> int:
     """Print a study's outcome; 1 if a trial failed."""
     if as_json:
         print_json(
