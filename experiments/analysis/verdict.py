@@ -24,7 +24,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from warmstart.experiments.analysis.metrics import Metric, TimeToThreshold
-from warmstart.experiments.analysis.statistics import Interval, holm, holm_levels, paired_t, sign_flip_test
+from warmstart.experiments.analysis.statistics import Interval, holm, paired_t, sign_flip_test
 
 Outcome = Literal["helps", "no difference shown", "hurts", "not compared"]
 
@@ -88,7 +88,7 @@ def judge_arms(
         sign_flip_test(values, rng) if many else float("nan")
         for values, many in zip(samples.values(), tested, strict=True)
     ]
-    t_holm, flip_holm, levels = holm(p_t), holm(p_flip), holm_levels(p_t, alpha)
+    (t_holm, levels), (flip_holm, _) = holm(p_t, alpha), holm(p_flip, alpha)
     needed = confirming_pairs(sum(tested), alpha)
     verdicts = {}
     for i, (arm, values) in enumerate(samples.items()):
@@ -166,7 +166,6 @@ def headline(
     metrics: Mapping[str, Metric],
     times: Mapping[str, TimeToThreshold],
     baseline: str,
-    *,
     budget: float,
     source_steps: float,
     constant: bool,
@@ -181,19 +180,12 @@ def headline(
         budget: Last step of the comparison.
         source_steps: Mean training steps of the source agents; 0 without.
         constant: Whether nothing trains in the arm.
-
-    Returns:
-        Title, effect and cost.
     """
-    tentative = " (provisional)" if verdict.provisional else ""
-    pairs = "1 pair of seeds" if verdict.pairs == 1 else f"{verdict.pairs} pairs of seeds"
-    few = f" (provisional: {pairs})" if verdict.provisional else ""
-    title = {
-        "helps": f"{verdict.arm} helps{tentative}",
-        "hurts": f"{verdict.arm} hurts{tentative}",
-        "no difference shown": f"{verdict.arm}: no difference shown{few}",
-        "not compared": f"{verdict.arm}: not compared",
-    }[verdict.outcome]
+    decided = verdict.outcome in ("helps", "hurts")
+    title = f"{verdict.arm}{'' if decided else ':'} {verdict.outcome}"
+    if verdict.provisional:
+        pairs = "1 pair of seeds" if verdict.pairs == 1 else f"{verdict.pairs} pairs of seeds"
+        title += " (provisional)" if decided else f" (provisional: {pairs})"
     if verdict.outcome == "not compared":
         return Headline(title, _lower_first(verdict.reason), "")
     cost = _cost(times, baseline, budget, source_steps) if verdict.outcome == "helps" else ""

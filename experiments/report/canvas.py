@@ -38,8 +38,7 @@ def add_grid(axes: "Axes", axis: str = "both") -> None:
     """Draw a faint grid behind the data, and no frame at the top and right."""
     axes.grid(axis=axis, color=GRID, linewidth=0.6)  # type: ignore[arg-type]
     axes.set_axisbelow(True)
-    for side in ("top", "right"):
-        axes.spines[side].set_visible(False)
+    axes.spines[["top", "right"]].set_visible(False)
 
 
 def figure_bytes(figure: "Figure", kind: str = "png", dpi: int = 150) -> bytes:
@@ -57,6 +56,14 @@ def check_formats(names: Iterable[str]) -> None:
     for name in names:
         if name not in FORMATS:
             raise unknown_name("figure format", name, FORMATS)
+
+
+def beside(axes: "Axes", text: str, y: float, offset: tuple[float, float], **style: Any) -> None:
+    """Write to the right of the axes, at a value of the vertical one."""
+    place: Any = ("axes fraction", "data")
+    axes.annotate(
+        text, (1, y), xycoords=place, xytext=offset, textcoords="offset points", color=MUTED, **style
+    )
 
 
 def check_picture(path: Path) -> None:

@@ -121,8 +121,7 @@ def _bars(
     axes.tick_params(axis="x", length=0)
     axes.grid(axis="y", color=GRID, linewidth=0.7)
     axes.set_axisbelow(True)
-    for side in ("top", "right", "left", "bottom"):
-        axes.spines[side].set_visible(False)
+    axes.spines[:].set_visible(False)
     axes.axhline(0, color=MUTED, linewidth=1)
     axes.legend(
         loc="lower left",
@@ -138,10 +137,8 @@ def _bars(
 
 def _picture(axes: "Axes", image: NDArray[np.uint8]) -> None:
     axes.imshow(image, interpolation="antialiased")
-    axes.set_xticks([])
-    axes.set_yticks([])
-    for spine in axes.spines.values():
-        spine.set_color(GRID)
+    axes.set(xticks=[], yticks=[])
+    axes.spines[:].set_color(GRID)
 
 
 def upscaled(frame: NDArray[np.uint8]) -> NDArray[np.uint8]:

@@ -15,7 +15,7 @@ from warmstart.experiments.analysis.statistics import Interval, paired_t
 from warmstart.experiments.analysis.summary import Summary
 from warmstart.experiments.report.canvas import figure_bytes
 from warmstart.experiments.report.formatting import Row, data_uri, number, position
-from warmstart.experiments.report.robustness_figure import draw_maps
+from warmstart.experiments.report.robustness_figure import draw_maps, return_limits
 from warmstart.sim2real.gap import SKILLED
 from warmstart.sim2real.robustness import RobustnessMap, Sweep
 
@@ -89,10 +89,7 @@ def map_pictures(run: RunData, summary: Summary) -> list[Row]:
         )
         for name, plain in found.items()
     }
-    limits = (
-        min(float(each.means.min()) for each in maps.values()),
-        max(float(each.means.max()) for each in maps.values()),
-    )
+    limits = return_limits(maps.values())
     pictures = []
     for name, each in maps.items():
         threshold = float(found[name]["threshold"])
@@ -113,13 +110,7 @@ _CURRICULUM = {"success_rate": "success rate", "width": "share of the range in u
 
 
 def _chart(label: str, records: Sequence[State], part: str, key: str) -> Row | None:
-    """A small chart of a value over training, or of quantiles: a line of the middle one, areas around it.
-
-    Args:
-        label: What is shown.
-        records: What was drawn, by step.
-        part: Where in each record the value stands.
-        key: Its name there.
+    """A small chart of ``record[part][key]`` over training: a line of the middle quantile, areas around it.
 
     Returns:
         SVG paths; None where fewer than two records know the value.
@@ -173,10 +164,7 @@ def _kept(name: str, run: RunData) -> dict[int, float]:
 
 def _interval(values: Sequence[float | None]) -> Interval:
     """Mean and 95% t interval of what is known."""
-    known = [float(v) for v in values if v is not None and not math.isnan(float(v))]
-    if not known:
-        return Interval(math.nan, math.nan, math.nan, 0.95)
-    return paired_t(known).interval
+    return paired_t([v for v in values if v is not None and not math.isnan(v)]).interval
 
 
 def _oracles(summary: Summary) -> list[str]:
@@ -185,8 +173,5 @@ def _oracles(summary: Summary) -> list[str]:
     total = int(study.get("target_steps", 0))
     if study.get("source") or not total:
         return []
-    return [
-        str(arm["name"])
-        for arm in study.get("arms", ())
-        if arm.get("reality_steps") == total and arm.get("method") == "scratch"
-    ]
+    whole = {"reality_steps": total, "method": "scratch"}.items()
+    return [str(arm["name"]) for arm in study.get("arms", ()) if whole <= arm.items()]

@@ -101,11 +101,7 @@ def run_study(
 
 
 def prepare(made: Plan, directory: Path) -> str:
-    """Lay out a run directory: study, list of trials, their configurations, a given checkpoint.
-
-    Args:
-        made: The plan.
-        directory: The run directory; made where it doesn't exist.
+    """Lay out a run directory: study, list of trials, their configurations, copies of what they need.
 
     Returns:
         What differs from the study that the directory held before, in one line; empty if nothing does.

@@ -76,11 +76,7 @@ class Plan:
 
 
 def make_plan(study: Study, plugins: tuple[Plugin, ...] = ()) -> Plan:
-    """Resolve a study into its trials.
-
-    Args:
-        study: The study.
-        plugins: Loaded plugins, for the record.
+    """Resolve a study into its trials; loaded plugins are recorded in them.
 
     Raises:
         SettingError: An unknown task, algorithm, setting, method or option, or a source that can't be read.

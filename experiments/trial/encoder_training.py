@@ -23,12 +23,7 @@ _LOGGED_EVERY = 20
 
 
 def train_encoder(config: TrialConfig, directory: Path, recorder: Recorder) -> None:
-    """Collect frames under random actions, pretrain, probe on others, save.
-
-    Args:
-        config: The trial; its ``vision`` holds the encoder and the settings under ``pretrain``.
-        directory: Where the encoder goes.
-        recorder: Where progress and losses are recorded.
+    """Collect frames under random actions, pretrain, probe on others, save the encoder in the directory.
 
     Raises:
         WarmstartError: The encoder or the objective doesn't fit the task's frames.

@@ -66,12 +66,9 @@ class Observing:
 
 
 def make_observing(config: TrialConfig, directory: Path, source: Checkpoint | None) -> Observing:
-    """Make what a trial's agent observes with.
+    """Make what a trial's agent observes with; a frozen encoder of its source's stays the agent's.
 
-    Args:
-        config: The trial.
-        directory: Its directory; weights and pretrained encoders lie beside it in the run.
-        source: What it starts from; a frozen encoder of the source's stays the agent's.
+    Weights and pretrained encoders lie beside the trial's directory in the run.
 
     Raises:
         WarmstartError: The encoder, its weights or the source don't fit the task's frames.
