@@ -101,11 +101,12 @@ class Doctor(Printing):
 
     def run(self) -> int:
         """Look, and say what was found."""
-        from warmstart.cli.doctor import as_json, diagnose
+        from warmstart.cli.doctor import diagnose
+        from warmstart.core.plain import to_plain
 
         checks = diagnose()
         if self.json:
-            print_json(as_json(checks))
+            print_json(to_plain(checks))
         else:
             rows = [("ok" if c.ok else "MISSING", c.name, c.found, "" if c.ok else c.advice) for c in checks]
             print_table("", ["", "what", "found", "what to do"], rows)
