@@ -132,6 +132,12 @@ def write_result(path: Path, content: bytes) -> Path:
     return path
 
 
+def check_new(path: Path) -> None:
+    """Raise where a file exists already, before there is something to write to it."""
+    if path.exists():
+        raise WarmstartError(f"{path} exists already and isn't overwritten: name another file, or remove it.")
+
+
 def write_text(path: Path, text: str, durable: bool = False) -> None:
     """Replace a text file in one step; see `replace_file`."""
     replace_file(path, text.encode(), durable)

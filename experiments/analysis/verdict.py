@@ -202,38 +202,32 @@ def _effect(
 ) -> str:
     """What the arm does, as the part of a sentence that follows a colon."""
     difference = verdict.difference
+    relative = _relative(metrics, difference.estimate, baseline)
     if verdict.outcome == "hurts":
-        return f"negative transfer, {_relative(metrics, difference.estimate, baseline)}"
+        return f"negative transfer, {relative}"
     if verdict.outcome == "no difference shown":
         if np.isnan(difference.low):
-            return f"{_lower_first(verdict.reason)}"
-        return (
-            f"the area under the curve differs by {signed(difference.estimate)}, with zero inside the "
-            f"interval from {signed(difference.low)} to {signed(difference.high)}"
-            if difference.low <= 0 <= difference.high
-            else f"the area under the curve differs by {signed(difference.estimate)}, "
-            "but the exact sign-flip test doesn't confirm it"
-        )
+            return _lower_first(verdict.reason)
+        differs = f"the area under the curve differs by {signed(difference.estimate)}"
+        if difference.low <= 0 <= difference.high:
+            ends = f"from {signed(difference.low)} to {signed(difference.high)}"
+            return f"{differs}, with zero inside the interval {ends}"
+        return f"{differs}, but the exact sign-flip test doesn't confirm it"
     median = times["steps"].median if times else float("nan")
+    if constant and median <= 0:
+        return f"the source policy as it is holds {baseline}'s final return, without any training"
     if constant:
-        return (
-            f"the source policy as it is holds {baseline}'s final return, without any training"
-            if median <= 0
-            else f"without any training, {_relative(metrics, difference.estimate, baseline)}"
-        )
+        return f"without any training, {relative}"
     if median <= 0:
         return f"starts at or above {baseline}'s final return and stays there"
     if np.isfinite(median):
         return f"reaches {baseline}'s final return after {percent(median / budget)} of its steps"
-    return (
-        f"{_relative(metrics, difference.estimate, baseline)}, "
-        f"but most seeds don't hold {baseline}'s final return by the end"
-    )
+    return f"{relative}, but most seeds don't hold {baseline}'s final return by the end"
 
 
 def _relative(metrics: Mapping[str, Metric], difference: float, baseline: str) -> str:
     """Size of the difference in area, relative to the cold arm where that means something."""
-    ratio = metrics["transfer_ratio"].interval.estimate
+    ratio = metrics["transfer_ratio"].interval.estimate if metrics else float("nan")
     more = "larger" if difference > 0 else "smaller"
     if np.isfinite(ratio) and abs(ratio) < 10:
         return f"the area under the curve is {percent(abs(ratio))} {more} than {baseline}'s"

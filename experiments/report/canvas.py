@@ -5,8 +5,8 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from warmstart.core.errors import WarmstartError, unknown_name
-from warmstart.core.files import write_result
+from warmstart.core.errors import unknown_name
+from warmstart.core.files import check_new, write_result
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -74,8 +74,7 @@ def check_picture(path: Path) -> None:
     """
     if path.suffix.removeprefix(".").lower() not in FORMATS:
         raise unknown_name("format of a picture", path.suffix or path.name, [f".{name}" for name in FORMATS])
-    if path.exists():
-        raise WarmstartError(f"{path} exists already and isn't overwritten: name another file, or remove it.")
+    check_new(path)
 
 
 def save_figure(figure: "Figure", path: Path, dpi: int = 150) -> None:

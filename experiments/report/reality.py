@@ -74,35 +74,21 @@ def drawn_charts(run: RunData, summary: Summary) -> list[Row]:
 
 def map_pictures(run: RunData, summary: Summary) -> list[Row]:
     """A robustness map of each arm that has learnt something in simulation as a picture, all on one scale."""
-    found = {
-        arm.name: run.maps[arm.name]
-        for arm in summary.arms
-        if arm.name in run.maps and (arm.name not in run.gaps or _kept(arm.name, run))
-    }
-    if not found:
-        return []
-    maps = {
-        name: RobustnessMap(
-            name,
-            tuple(Sweep.parse(text) for text in plain["sweeps"]),
-            np.array(plain["means"], dtype=np.float64)[..., None],
-        )
-        for name, plain in found.items()
-    }
-    limits = return_limits(maps.values())
+    shown = [arm.name for arm in summary.arms if arm.name in run.maps]
+    found = [(name, run.maps[name]) for name in shown if name not in run.gaps or _kept(name, run)]
+    maps = [
+        RobustnessMap(name, tuple(map(Sweep.parse, plain["sweeps"])), np.array(plain["means"])[..., None])
+        for name, plain in found
+    ]
+    limits = return_limits(maps) if maps else None
     pictures = []
-    for name, each in maps.items():
-        threshold = float(found[name]["threshold"])
-        spans = found[name].get("trained") or [None] * len(each.sweeps)
+    for each, (name, plain) in zip(maps, found, strict=True):
+        threshold = float(plain["threshold"])
+        spans = plain.get("trained") or [None] * len(each.sweeps)
         figure = draw_maps([each], str(summary.study.get("target", "")), threshold, [spans], limits)
-        pictures.append(
-            {
-                "arm": name,
-                "picture": data_uri(figure_bytes(figure, "png", dpi=110), "image/png"),
-                "good": f"{100 * each.area_above(threshold):.0f}",
-                "worst": number(each.worst[0]),
-            }
-        )
+        picture = data_uri(figure_bytes(figure, "png", dpi=110), "image/png")
+        good, worst = f"{100 * each.area_above(threshold):.0f}", number(each.worst[0])
+        pictures.append({"arm": name, "picture": picture, "good": good, "worst": worst})
     return pictures
 
 

@@ -16,7 +16,8 @@ EPISODES_PER_POINT = 10
 """Fewest training episodes of a monitor file that are averaged into one point."""
 MAX_MONITOR_POINTS = 50
 
-TAGS = ("eval/mean_reward", "evaluation/return", "rollout/ep_rew_mean")
+TRAINING_TAG = "rollout/ep_rew_mean"
+TAGS = ("eval/mean_reward", "evaluation/return", TRAINING_TAG)
 """Tags that SB3 and warmstart write, the better ones first."""
 
 
@@ -168,11 +169,7 @@ def read_events(path: Path, tag: str | None = None) -> Recording:
         events.append((int(event.step), float(event.value), float(event.wall_time)))
     begin = accumulator.FirstEventTimestamp()
     steps, values, times = (np.array(column) for column in zip(*events, strict=True))
-    notes = (
-        ("rollout/ep_rew_mean is the return of the exploring policy, averaged over past episodes.",)
-        if chosen == "rollout/ep_rew_mean"
-        else ()
-    )
-    return Recording(
-        path, steps.astype(np.int64), values.astype(np.float64), np.maximum(times - begin, 0.0), notes
-    )
+    note = f"{TRAINING_TAG} is the return of the exploring policy, averaged over past episodes."
+    notes = (note,) if chosen == TRAINING_TAG else ()
+    since = np.maximum(times - begin, 0.0)
+    return Recording(path, steps.astype(np.int64), values.astype(np.float64), since, notes)

@@ -94,7 +94,7 @@ def load_run(directory: str | Path) -> RunData:
         if state.status.state == "failed":
             failures.append(Failure(state.arm, state.seed, state.status.error, text_of(folder / ERROR)))
         records = read_jsonl(folder / RECORDS)
-        if not any(record["event"] == "evaluation" for record in records):
+        if not _evaluations(records):
             continue
         config = TrialConfig.read(folder)
         run.versions.update(config.versions)
@@ -173,17 +173,15 @@ def _entries(directory: Path) -> list[State]:
 
 
 def _curve(state: TrialState, config: TrialConfig, records: list[State]) -> Curve:
-    evaluations = [record for record in records if record["event"] == "evaluation"]
     times = {entry["step"]: entry["training_seconds"] for entry in read_jsonl(state.directory / TIMES)}
-    end = next((record for record in records if record["event"] == "end"), None)
-    start = next((record for record in records if record["event"] == "start"), {})
-    steps = np.array([record["step"] for record in evaluations], dtype=np.int64)
+    ends = {record["event"]: record for record in records if record["event"] in ("start", "end")}
+    steps = np.array([record["step"] for record in _evaluations(records)], dtype=np.int64)
     returns, lengths = _means(records, "returns"), _means(records, "lengths")
     seconds = np.array([times.get(int(step), np.nan) for step in steps], dtype=np.float64)
-    constant = bool(end and end["constant"])
+    constant = bool(ends.get("end", {}).get("constant"))
     if constant:
         steps = np.array(config.grid, dtype=np.int64)
-        returns, lengths = np.full(len(steps), returns[0]), np.full(len(steps), lengths[0])
+        returns, lengths = (np.full(len(steps), values[0]) for values in (returns, lengths))
         seconds = np.zeros(len(steps))
     return Curve(
         arm=state.arm,
@@ -191,19 +189,22 @@ def _curve(state: TrialState, config: TrialConfig, records: list[State]) -> Curv
         steps=steps,
         returns=returns,
         seconds=seconds,
-        source_steps=int(start.get("source_steps", 0)),
+        source_steps=int(ends.get("start", {}).get("source_steps", 0)),
         source_seconds=_source_seconds(state, config),
         lengths=lengths,
         constant=constant,
-        complete=end is not None,
+        complete="end" in ends,
         path=state.directory,
     )
 
 
 def _means(records: list[State], key: str) -> NDArray[np.float64]:
-    """Mean over episodes of each evaluation; NaN where an episode's return wasn't finite."""
-    values = [record[key] for record in records if record["event"] == "evaluation"]
-    return np.array([np.mean(np.array(episodes, dtype=np.float64)) for episodes in values])
+    """Mean over episodes of each evaluation, NaN where a return wasn't finite. Shape: (points,)."""
+    return np.array([np.mean(np.array(record[key], dtype=np.float64)) for record in _evaluations(records)])
+
+
+def _evaluations(records: list[State]) -> list[State]:
+    return [record for record in records if record["event"] == "evaluation"]
 
 
 def _source_seconds(state: TrialState, config: TrialConfig) -> float:
@@ -216,13 +217,13 @@ def _source_seconds(state: TrialState, config: TrialConfig) -> float:
 
 def _notes(states: tuple[TrialState, ...], study: Settings) -> tuple[str, ...]:
     notes = []
-    if len(study.get("seeds", ())) > 1 and not any(state.kind == "source" for state in states):
-        warm = [arm for arm in study.get("arms", ()) if arm.get("method") != "scratch"]
-        if warm:
-            notes.append(
-                "All seeds start from one given checkpoint: differences between source agents are missing, "
-                "so the variance of the warm arms is understated."
-            )
+    given = not any(state.kind == "source" for state in states)
+    warm = [arm for arm in study.get("arms", ()) if arm.get("method") != "scratch"]
+    if len(study.get("seeds", ())) > 1 and given and warm:
+        notes.append(
+            "All seeds start from one given checkpoint: differences between source agents are missing, "
+            "so the variance of the warm arms is understated."
+        )
     open_ = [state for state in states if state.status.state not in ("done", "failed")]
     if open_:
         notes.append(f"{len(open_)} of {len(states)} trials are not done yet: the numbers are preliminary.")

@@ -65,30 +65,30 @@ def resolve_arm(study: Study, arm: Arm, place: Place, target: Task, source: Task
     """
     if arm.obs == "state" and not sees_pixels(target):
         raise SettingError((*place, "obs"), f"{target} is observed by its state anyway; leave `obs` out.")
-    seen = target if arm.obs is None else state_task(target)
-    seen_source = source if arm.obs is None or source is None else state_task(source)
+    observed = target if arm.obs is None else state_task(target)
+    observed_source = source if arm.obs is None or source is None else state_task(source)
     where: Place = (*place, "vision") if arm.vision is not None else ("vision",)
     vision = arm.vision if arm.vision is not None else study.usual_vision
-    if not sees_pixels(seen):
+    if not sees_pixels(observed):
         if vision is not None and (arm.vision is not None or not sees_pixels(target)):
-            raise SettingError(where, f"{seen} shows no frames; add the option obs=pixels to the tasks.")
+            raise SettingError(where, f"{observed} shows no frames; add the option obs=pixels to the tasks.")
         vision = None
     elif vision is None:
         vision = VisionConfig(encoder="nature_cnn", train="fine_tuned")
-    algorithms = resolve_algorithms(study, seen, seen_source, arm.algorithm, place)
+    algorithms = resolve_algorithms(study, observed, observed_source, arm.algorithm, place)
     method = _method(arm, place, algorithms[0], study.target_steps)
-    world = _world(study, arm, place, seen)
-    return ResolvedArm(arm, method, seen, seen_source, *algorithms, vision, world)
+    world = _world(study, arm, place, observed)
+    return ResolvedArm(arm, method, observed, observed_source, *algorithms, vision, world)
 
 
-def _world(study: Study, arm: Arm, place: Place, seen: Task) -> WorldConfig:
+def _world(study: Study, arm: Arm, place: Place, observed: Task) -> WorldConfig:
     """The simulation that an arm trains in."""
     world: WorldConfig = read(WorldConfig, arm.world, place)
     if world.needs_reality and study.reality is None:
         key = "identify" if world.identify else "reality_steps"
         raise SettingError((*place, key), "is done in a reality: name one under `reality`.")
     for key in ("privileged", "history"):
-        if getattr(world, key) and sees_pixels(seen):
+        if getattr(world, key) and sees_pixels(observed):
             raise SettingError(
                 (*place, key), "is about agents that observe states, and this one sees frames."
             )

@@ -133,13 +133,11 @@ def _check_pair(study: Study, source: _Side, target: _Side, arm: ResolvedArm) ->
             lambda: match(theirs, target.layouts[index], sizes, mapping, kind),  # noqa: B023 (called here)
         )
         if kind == "action" and not matching.matched and names is not None:
-            raise SettingError(
-                place, f"none of {', '.join(names)} is an action of {study.target}: give an action_map."
-            )
+            message = f"none of {', '.join(names)} is an action of {study.target}: give an action_map."
+            raise SettingError(place, message)
     if type(source.spaces[1]) is not type(target.spaces[1]):
-        raise SettingError(
-            ("source",), f"its actions are {source.spaces[1]}, the target's {target.spaces[1]}."
-        )
+        message = f"its actions are {source.spaces[1]}, the target's {target.spaces[1]}."
+        raise SettingError(("source",), message)
     if source.activation != target.activation:
         raise SettingError(
             ("algorithm",),

@@ -51,9 +51,9 @@ def _write_media(policy: Policy, task: Task, directory: Path, seed: int) -> None
     shown = None
     if task.id.removeprefix("warmstart/") in robots():  # others' frames can't be drawn anew, in another size
         shown = make_vec(task.with_options(obs="pixels", size=_FILM_SIZE), 1, seed, n_threads=1)
-    seen: list[Frames] = []
+    given: list[Frames] = []
     film: list[Any] = []
-    env = policy.seeing(_KeepFrames(played, seen))
+    env = policy.seeing(_KeepFrames(played, given))
     try:
         fps = int(env.metadata.get("render_fps") or 30)
         every = max(1, round(fps / 25))
@@ -61,7 +61,7 @@ def _write_media(policy: Policy, task: Task, directory: Path, seed: int) -> None
         frame = None if shown is None else shown.reset(seed=seed)[0]
         for step in range(int(_FILM_SECONDS * fps)):
             if step % every == 0:
-                film.append(_first(frame) if shown is not None else seen[-1])
+                film.append(_first(frame) if shown is not None else given[-1])
             actions = policy.predict(observations)
             observations, _, terminations, truncations, _ = env.step(actions)
             if shown is not None:
@@ -72,8 +72,8 @@ def _write_media(policy: Policy, task: Task, directory: Path, seed: int) -> None
         env.close()
         if shown is not None:
             shown.close()
-    picked = np.linspace(0, len(seen) - 1, min(_SHOWN, len(seen))).round().astype(int)
-    imageio.imwrite(directory / FRAMES, np.concatenate([seen[i] for i in picked], axis=1))
+    picked = np.linspace(0, len(given) - 1, min(_SHOWN, len(given))).round().astype(int)
+    imageio.imwrite(directory / FRAMES, np.concatenate([given[i] for i in picked], axis=1))
     imageio.mimwrite(
         directory / FILM,
         film,
@@ -88,20 +88,20 @@ def _write_media(policy: Policy, task: Task, directory: Path, seed: int) -> None
 class _KeepFrames(PassingWrapper):
     """Keeps every frame that the agent is given."""
 
-    def __init__(self, env: VectorEnv[Any, Any, Any], seen: list[Frames]) -> None:
+    def __init__(self, env: VectorEnv[Any, Any, Any], given: list[Frames]) -> None:
         super().__init__(env)
-        self._seen = seen
+        self._given = given
 
     @override
     def reset(self, **kwargs: Any) -> tuple[Any, State]:
         observations, infos = self.env.reset(**kwargs)
-        self._seen.append(_first(observations))
+        self._given.append(_first(observations))
         return observations, infos
 
     @override
     def step(self, actions: Any) -> tuple[Any, Any, Any, Any, State]:
         result = self.env.step(actions)
-        self._seen.append(_first(result[0]))
+        self._given.append(_first(result[0]))
         return result
 
 

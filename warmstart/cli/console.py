@@ -112,9 +112,8 @@ def values(flag: str, written: Sequence[str]) -> Settings:
 def check_numbers(episodes: int, seed: int) -> None:
     """Refuse fewer than one episode, and seeds below 0."""
     if episodes < 1 or seed < 0:
-        raise WarmstartError(
-            f"Expected at least 1 episode and a seed of 0 or more, found {episodes} and {seed}."
-        )
+        found = f"found {episodes} and {seed}"
+        raise WarmstartError(f"Expected at least 1 episode and a seed of 0 or more, {found}.")
 
 
 def folder_name(text: str) -> str:

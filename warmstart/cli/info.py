@@ -65,12 +65,10 @@ class Inspect(Printing):
         if self.json:
             print_json(description)
             return 0
-        tensors = description.pop("tensors")
+        tensors = description.pop("tensors").items()
         print_table(str(self.path), ["field", "value"], [(k, _short(v)) for k, v in description.items()])
         console().print()
-        rows = [
-            (name, " × ".join(map(str, t["shape"])) or "scalar", t["dtype"]) for name, t in tensors.items()
-        ]
+        rows = [(name, " × ".join(map(str, t["shape"])) or "scalar", t["dtype"]) for name, t in tensors]
         print_table("Tensors", ["name", "shape", "type"], rows)
         return 0
 
@@ -180,8 +178,8 @@ def _recipes() -> Iterator[Row]:
     from warmstart.sim2real.imperfections.imperfections import CHALLENGES
     from warmstart.sim2real.randomization.recipes import LEVELS, ranges, recipe_tasks
 
-    def row(name: str, kind: str, task: str, use: str, what: str) -> Row:
-        return {"name": name, "kind": kind, "task": task, "use": use, "what": what}
+    def row(*values: str) -> Row:
+        return dict(zip(("name", "kind", "task", "use", "what"), values, strict=True))
 
     for task, level in product(recipe_tasks(), LEVELS):
         found = ranges(Task(task), level)
