@@ -18,6 +18,7 @@ from warmstart.core.bounds import Settings, State
 from warmstart.core.files import finite_json, write_result
 from warmstart.experiments.analysis.curves import Curve, Failure, RunData
 from warmstart.experiments.analysis.grids import Gridded, GriddedArm, to_grid
+from warmstart.experiments.analysis.metric_kinds import LAST_EVALUATIONS
 from warmstart.experiments.analysis.metrics import (
     Metric,
     Normalisation,
@@ -221,11 +222,9 @@ def _threshold(cold: GriddedArm | None, baseline: str, given: float | None) -> t
         return float(given), "given by the user"
     if cold is None:
         return float("nan"), f"unknown, because {baseline} has no finished curve"
-    last = min(3, cold.returns.shape[1])
-    return (
-        float(final_return(cold.returns).mean()),
-        f"mean return of {baseline}'s last {last} evaluations over its seeds",
-    )
+    last = min(LAST_EVALUATIONS, cold.returns.shape[1])
+    rule = f"mean return of {baseline}'s last {last} evaluations over its seeds"
+    return float(final_return(cold.returns).mean()), rule
 
 
 def _arm(

@@ -84,10 +84,8 @@ def judge_arms(
     # One pair tests nothing, so it isn't a hypothesis either.
     tested = [len(values) >= 2 for values in samples.values()]
     p_t = [paired_t(values).p for values in samples.values()]
-    p_flip = [
-        sign_flip_test(values, rng) if many else float("nan")
-        for values, many in zip(samples.values(), tested, strict=True)
-    ]
+    pairs = zip(samples.values(), tested, strict=True)
+    p_flip = [sign_flip_test(values, rng) if many else float("nan") for values, many in pairs]
     (t_holm, levels), (flip_holm, _) = holm(p_t, alpha), holm(p_flip, alpha)
     needed = confirming_pairs(sum(tested), alpha)
     verdicts = {}

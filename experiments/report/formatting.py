@@ -76,7 +76,7 @@ def shape(sizes: "list[int] | tuple[int, ...] | None") -> str:
 
 
 def strip(interval: Interval, low: float, high: float) -> Row | None:
-    """Place an interval on a scale from `low` to `high`, in percent of the width; None without an estimate."""
+    """Place an interval on a scale, in percent of its width; None without an estimate."""
     if not math.isfinite(interval.estimate):
         return None
     known = math.isfinite(interval.low) and math.isfinite(interval.high)

@@ -49,16 +49,14 @@ def weights_missing(arm: ResolvedArm, place: Place) -> str:
 
 def licence_notes(arms: Sequence[ResolvedArm]) -> tuple[str, ...]:
     """What forbids commercial use of the weights that the arms start from, each said once."""
-    notes = []
+    notes: list[str] = []
     for arm in arms:
         config = None if arm.vision is None else EncoderConfig.parse(arm.vision.encoder)
         if config is None or config.file or config.weights == "random":
             continue
         found = locate(config)
-        if not found.commercial:
-            notes.append(
-                f"The weights {found.source} may not be used commercially (licence: {found.licence})."
-            )
+        told = f"The weights {found.source} may not be used commercially (licence: {found.licence})."
+        notes += [] if found.commercial else [told]
     return tuple(dict.fromkeys(notes))
 
 

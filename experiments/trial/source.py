@@ -38,7 +38,12 @@ def load_source(config: TrialConfig, directory: Path) -> Checkpoint | None:
     normalizer = None
     if config.source_normalizer:
         normalizer = run / normalizer_copy(config.source_normalizer)
-        _check_hash(normalizer, config.source_normalizer)
+        found = file_hash(normalizer) if normalizer.is_file() else "no file"
+        if found != config.source_normalizer:  # only what the user trusted is unpickled
+            raise WarmstartError(
+                f"{normalizer} is not the VecNormalize file that the trial was planned with: expected sha256 "
+                f"{config.source_normalizer}, found {found}. Run the study in another directory."
+            )
     return read_source(path, source_task=config.source_task or None, trust_normalizer=normalizer)
 
 
@@ -56,16 +61,6 @@ def transfer_context(config: TrialConfig) -> TransferContext:
 def normalizer_copy(sha256: str) -> str:
     """Where a run directory keeps its copy of a trusted `VecNormalize` file."""
     return f"{CHECKPOINTS}/{sha256[:16]}.pkl"
-
-
-def _check_hash(path: Path, sha256: str) -> None:
-    """Refuse to unpickle anything but what the user trusted."""
-    found = file_hash(path) if path.is_file() else "no file"
-    if found != sha256:
-        raise WarmstartError(
-            f"{path} is not the VecNormalize file that the trial was planned with: expected sha256 {sha256}, "
-            f"found {found}. Run the study in another directory."
-        )
 
 
 def _layout(names: Sequence[str] | None, kind: Kind) -> Layout | None:
