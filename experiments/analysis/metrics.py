@@ -106,9 +106,9 @@ def area_with_source(steps: Floats, normalised: Floats, source_steps: float, bud
     return float(np.trapezoid(y, x) / (budget - steps[0]))
 
 
-def final_return(returns: Floats, last: int = LAST_EVALUATIONS) -> Floats:
+def final_return(returns: Floats) -> Floats:
     """Mean of the last evaluations. Shape: (..., points) -> (...)."""
-    return np.asarray(returns[..., -last:].mean(axis=-1))
+    return np.asarray(returns[..., -LAST_EVALUATIONS:].mean(axis=-1))
 
 
 def maximum_dip(returns: Floats) -> Floats:

@@ -17,6 +17,8 @@ Floats = NDArray[np.float64]
 Statistic = Callable[[Floats], Floats]
 """One number of the scores of runs, for each resample. Shape: (n, runs) -> (n,)."""
 
+_RESAMPLES = 2000
+"""Of both sides of a probability of improvement."""
 MAX_EXACT_PAIRS = 20
 """Up to this many pairs the sign-flip test enumerates every sign pattern."""
 
@@ -82,9 +84,7 @@ def bootstrap(
     return estimate, bounds[:, 0], bounds[:, 1]
 
 
-def improvement(
-    ours: ArrayLike, theirs: ArrayLike, rng: np.random.Generator, *, resamples: int = 2000
-) -> Interval:
+def improvement(ours: ArrayLike, theirs: ArrayLike, rng: np.random.Generator) -> Interval:
     """Probability that a random run of ours beats a random run of theirs (Agarwal et al. 2021).
 
     The Mann-Whitney statistic ``mean(x > y) + mean(x == y) / 2``, with a bootstrap interval for which both
@@ -94,7 +94,6 @@ def improvement(
         ours: Scores. Shape: (runs,).
         theirs: Scores. Shape: (other_runs,).
         rng: Source of the resamples.
-        resamples: Number of resamples.
 
     Returns:
         The probability, NaN if either side has no runs, and its percentile interval, NaN if either has fewer
@@ -110,7 +109,7 @@ def improvement(
     estimate = float(wins(x[None], y[None])[0]) if x.size and y.size else float("nan")
     if len(x) < 2 or len(y) < 2:
         return Interval(estimate)
-    drawn = [side[rng.integers(len(side), size=(resamples, len(side)))] for side in (x, y)]
+    drawn = [side[rng.integers(len(side), size=(_RESAMPLES, len(side)))] for side in (x, y)]
     return Interval(estimate, *_percentiles(wins(*drawn), 0.95))
 
 

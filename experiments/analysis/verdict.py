@@ -58,16 +58,14 @@ class Verdict:
     """One sentence on what decided."""
 
 
-def confirming_pairs(arms: int, alpha: float = ALPHA) -> int:
+def confirming_pairs(arms: int) -> int:
     """Fewest pairs with which the Holm-corrected sign-flip test can reach α: ``2 arms / 2^pairs ≤ α``."""
-    return int(np.ceil(np.log2(2 * max(arms, 1) / alpha) - 1e-12))
+    return int(np.ceil(np.log2(2 * max(arms, 1) / ALPHA) - 1e-12))
 
 
 def judge_arms(
     differences: Mapping[str, ArrayLike],
     rng: np.random.Generator | None = None,
-    *,
-    alpha: float = ALPHA,
 ) -> dict[str, Verdict]:
     """Judge every arm of a study at once.
 
@@ -75,7 +73,6 @@ def judge_arms(
         differences: Per arm, the paired differences of the primary metric, positive in the arm's favour.
             Shape of each: (pairs,).
         rng: Source of sign patterns, needed beyond 20 pairs only.
-        alpha: Family-wise error rate.
 
     Returns:
         A verdict per arm, in the order given.
@@ -86,14 +83,13 @@ def judge_arms(
     p_t = [paired_t(values).p for values in samples.values()]
     pairs = zip(samples.values(), tested, strict=True)
     p_flip = [sign_flip_test(values, rng) if many else float("nan") for values, many in pairs]
-    (t_holm, levels), (flip_holm, _) = holm(p_t, alpha), holm(p_flip, alpha)
-    needed = confirming_pairs(sum(tested), alpha)
+    (t_holm, levels), (flip_holm, _) = holm(p_t, ALPHA), holm(p_flip, ALPHA)
+    needed = confirming_pairs(sum(tested))
     verdicts = {}
     for i, (arm, values) in enumerate(samples.items()):
         difference = paired_t(values, float(levels[i])).interval
-        outcome, reason = _decide(
-            len(values), difference.estimate, float(t_holm[i]), float(flip_holm[i]), needed, alpha
-        )
+        corrected = (float(t_holm[i]), float(flip_holm[i]))
+        outcome, reason = _decide(len(values), difference.estimate, *corrected, needed)
         verdicts[arm] = Verdict(
             arm=arm,
             outcome=outcome,
@@ -102,17 +98,15 @@ def judge_arms(
             confirming_pairs=needed,
             difference=difference,
             p_t=p_t[i],
-            p_t_holm=float(t_holm[i]),
+            p_t_holm=corrected[0],
             p_sign_flip=p_flip[i],
-            p_sign_flip_holm=float(flip_holm[i]),
+            p_sign_flip_holm=corrected[1],
             reason=reason,
         )
     return verdicts
 
 
-def _decide(
-    pairs: int, difference: float, p_t: float, p_flip: float, needed: int, alpha: float
-) -> tuple[Outcome, str]:
+def _decide(pairs: int, difference: float, p_t: float, p_flip: float, needed: int) -> tuple[Outcome, str]:
     """Outcome and reason of one arm, from the corrected p values."""
     if pairs == 0:
         return "not compared", "No seed finished both in this arm and in the cold one."
@@ -120,18 +114,19 @@ def _decide(
         return "no difference shown", "One pair of seeds can't show a difference: run at least three seeds."
     direction: Outcome = "helps" if difference > 0 else "hurts"
     t, flip = f"paired t {p_text(p_t)}", f"sign-flip {p_text(p_flip)}"
+    found = f"({t}, {flip}; {pairs} pairs of seeds)"
+    by_t, by_flip = p_t <= ALPHA, p_flip <= ALPHA
+    if pairs < needed and by_t:
+        return direction, (
+            f"Provisional, by the t interval alone ({t}): with {pairs} pairs of seeds the exact "
+            f"sign-flip test can't confirm it ({flip}); {needed} pairs could."
+        )
     if pairs < needed:
-        if p_t <= alpha:
-            return direction, (
-                f"Provisional, by the t interval alone ({t}): with {pairs} pairs of seeds the exact "
-                f"sign-flip test can't confirm it ({flip}); {needed} pairs could."
-            )
-        return "no difference shown", f"The t interval holds zero ({t}, {flip}; {pairs} pairs of seeds)."
-    if p_t <= alpha and p_flip <= alpha:
-        return direction, f"Both tests agree ({t}, {flip}; {pairs} pairs of seeds)."
-    if p_t > alpha and p_flip > alpha:
-        return "no difference shown", f"Neither test rejects ({t}, {flip}; {pairs} pairs of seeds)."
-    return "no difference shown", f"The two tests disagree ({t}, {flip}; {pairs} pairs of seeds)."
+        return "no difference shown", f"The t interval holds zero {found}."
+    if by_t and by_flip:
+        return direction, f"Both tests agree {found}."
+    why = "The two tests disagree" if by_t or by_flip else "Neither test rejects"
+    return "no difference shown", f"{why} {found}."
 
 
 def p_text(p: float) -> str:

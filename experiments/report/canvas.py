@@ -77,10 +77,10 @@ def check_picture(path: Path) -> None:
     check_new(path)
 
 
-def save_figure(figure: "Figure", path: Path, dpi: int = 150) -> None:
+def save_figure(figure: "Figure", path: Path) -> None:
     """Write a figure entirely or not at all; its folder is made.
 
     Raises:
         WarmstartError: It can't be written.
     """
-    write_result(path, figure_bytes(figure, path.suffix.removeprefix(".").lower(), dpi))
+    write_result(path, figure_bytes(figure, path.suffix.removeprefix(".").lower()))
