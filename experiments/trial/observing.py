@@ -39,8 +39,8 @@ _FITTING_SPARE = 3
 
 
 @dataclass(frozen=True)
-class Observing:
-    """What a trial's agent observes of frames; nothing where it observes states."""
+class EncoderSetup:
+    """How a trial's agent observes frames; nothing where it observes states."""
 
     vision: Vision | None = None
     """Makes observations of frames."""
@@ -65,8 +65,8 @@ class Observing:
         return lambda trained: [proof.note(), precision_note(in_use(trained))]
 
 
-def make_observing(config: TrialConfig, directory: Path, source: Checkpoint | None) -> Observing:
-    """Make what a trial's agent observes with; a frozen encoder of its source's stays the agent's.
+def encoder_setup(config: TrialConfig, directory: Path, source: Checkpoint | None) -> EncoderSetup:
+    """Set up the encoder of a trial's agent; a frozen one of its source's stays the agent's.
 
     Weights and pretrained encoders lie beside the trial's directory in the run.
 
@@ -74,7 +74,7 @@ def make_observing(config: TrialConfig, directory: Path, source: Checkpoint | No
         WarmstartError: The encoder, its weights or the source don't fit the task's frames.
     """
     if not config.vision:
-        return Observing()
+        return EncoderSetup()
     settings = vision_config(config.vision)
     if source is not None and isinstance(source.vision, FrozenVision):
         if settings.train != "frozen":
@@ -83,15 +83,15 @@ def make_observing(config: TrialConfig, directory: Path, source: Checkpoint | No
                 "`train` in the vision of both."
             )
         kept = "The source's frozen encoder makes the features, readout included."
-        return Observing(source.vision, notes=(kept,))
+        return EncoderSetup(source.vision, notes=(kept,))
     encoder, notes = trial_encoder(config, directory)
     if settings.train != "frozen":
-        return Observing(StackedVision(encoder.config.frames), (settings, encoder), notes)
+        return EncoderSetup(StackedVision(encoder.config.frames), (settings, encoder), notes)
     if not encoder.fitted:
         varied = visual_randomization(settings, config.seed)
         steps = fit_readout(encoder, Task.parse(config.task), config.seed, varied)
         notes += (f"The readout was fitted on {steps:,} frames of random actions, beside the budget.",)
-    return Observing(FrozenVision(encoder), notes=notes)
+    return EncoderSetup(FrozenVision(encoder), notes=notes)
 
 
 def visual_randomization(settings: VisionConfig, seed: int) -> "Randomization | None":

@@ -25,7 +25,7 @@ from warmstart.experiments.records.status import StatusWriter
 from warmstart.experiments.trial.drawn import DrawnRecorder
 from warmstart.experiments.trial.identifying import identification_notes, identify_physics
 from warmstart.experiments.trial.media import film
-from warmstart.experiments.trial.observing import make_observing
+from warmstart.experiments.trial.observing import encoder_setup
 from warmstart.experiments.trial.random_actions import evaluate_random
 from warmstart.experiments.trial.source import load_source, transfer_context
 from warmstart.experiments.trial.worlds import TrialWorld, trial_reality
@@ -77,14 +77,14 @@ class _Training:
         self.method, note = fit_within(make_method(dict(config.method)), config.steps, self.algorithm)
         self.source = load_source(config, directory)
         self.recorder.start(self.source.steps if self.source is not None else 0)
-        self.observing = make_observing(config, directory, self.source)
+        self.encoder = encoder_setup(config, directory, self.source)
         identified = identification_notes(self.world.identified)
-        self.notes = [*self.observing.notes, *([note] if note else []), *identified]
+        self.notes = [*self.encoder.notes, *([note] if note else []), *identified]
 
     def run(self) -> None:
         """Build, initialise, prepare, learn, save, judge, and report what was done."""
         model = self._build()
-        parts: list[Part] = [self.observing.proof(model), self._save, self.world.divergence, self.world.judge]
+        parts: list[Part] = [self.encoder.proof(model), self._save, self.world.divergence, self.world.judge]
         try:
             report = self.method.initialise(model, self.source, transfer_context(self.config))
             report.add_notes(self.notes)
@@ -110,9 +110,9 @@ class _Training:
             n_threads=1,
             context_source=drawn.context_source,
             perturbations=drawn.perturbations,
-            vision=self.observing.vision or self.world.vision,
+            vision=self.encoder.vision or self.world.vision,
         )
-        own = self.observing.seams(self.algorithm.algorithm, env.observation_space)
+        own = self.encoder.seams(self.algorithm.algorithm, env.observation_space)
         seams = merge(Seams(feedback=drawn.feedback), merge(own, self.method.seams(self.source)))
         model = build_agent(self.algorithm, env, config.seed, device=config.device, seams=seams)
         model.set_logger(self.recorder.logger())
