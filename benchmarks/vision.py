@@ -35,7 +35,7 @@ from warmstart.core.threads import available_cores
 from warmstart.envs.sb3 import as_sb3
 from warmstart.envs.tasks.task import Task
 from warmstart.envs.vector import make_vec
-from warmstart.experiments.trial.seeing import fit_readout
+from warmstart.experiments.trial.observing import fit_readout
 from warmstart.transfer.encoders.pretrained import pretrained_encoder
 
 SIZE, ENVS = 84, 16

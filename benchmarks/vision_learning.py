@@ -36,7 +36,7 @@ from warmstart.agents.settings.defaults import default_config
 from warmstart.agents.settings.encoder_training import EncoderTraining
 from warmstart.envs.tasks.task import Task
 from warmstart.envs.vector import make_vec
-from warmstart.experiments.trial.seeing import fit_readout
+from warmstart.experiments.trial.observing import fit_readout
 from warmstart.sim2real.randomization.randomization import Randomization, read_terms
 from warmstart.transfer.encoders.pretrained import pretrained_encoder
 from warmstart.transfer.frames.acting import frame_size, pixel_task

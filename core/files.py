@@ -3,6 +3,7 @@
 import errno
 import hashlib
 import json
+import math
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -57,6 +58,19 @@ def without_numpy(state: Any) -> Any:
     if isinstance(state, list | tuple):
         return [without_numpy(value) for value in state]
     return state.tolist() if isinstance(state, np.ndarray | np.generic) else state
+
+
+def finite_json(value: Any) -> Any:
+    """What JSON holds: arrays as lists, None for what isn't finite, as text what it doesn't know."""
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, Mapping):
+        return {str(key): finite_json(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [finite_json(item) for item in value]
+    if value is None or isinstance(value, str | int):
+        return value
+    return finite_json(value.tolist()) if isinstance(value, np.ndarray | np.generic) else str(value)
 
 
 def write_synced(path: Path, content: bytes) -> None:
@@ -116,6 +130,12 @@ def write_result(path: Path, content: bytes) -> Path:
             f"Can't write {path}: {error.strerror or error}. Free space or choose another folder."
         ) from error
     return path
+
+
+def check_new(path: Path) -> None:
+    """Raise where a file exists already, before there is something to write to it."""
+    if path.exists():
+        raise WarmstartError(f"{path} exists already and isn't overwritten: name another file, or remove it.")
 
 
 def write_text(path: Path, text: str, durable: bool = False) -> None:

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from warmstart.envs.vector import make_vec as make_vec
     from warmstart.experiments.analysis.summary import summarise as summarise
     from warmstart.experiments.report.report import write_report as write_report
-    from warmstart.experiments.run.run import load_run as load_run
+    from warmstart.experiments.run.reading import load_run as load_run
     from warmstart.experiments.run.run import run_study as run_study
     from warmstart.experiments.study.study import Study as Study
     from warmstart.sim2real.randomization.randomization import Randomization as Randomization
@@ -64,7 +64,7 @@ _HOME = {
     "make_vec": "envs.vector",
     "Study": "experiments.study.study",
     "run_study": "experiments.run.run",
-    "load_run": "experiments.run.run",
+    "load_run": "experiments.run.reading",
     "summarise": "experiments.analysis.summary",
     "write_report": "experiments.report.report",
     "Randomization": "sim2real.randomization.randomization",

@@ -62,10 +62,8 @@ def _prepare() -> None:
             ctypes.CDLL(_LIBRARIES[wanted])
     except OSError:
         del os.environ["MUJOCO_GL"]
-        print(
-            f"warmstart: MUJOCO_GL={wanted} is ignored: {_LIBRARIES[wanted]} can't be loaded.",
-            file=sys.stderr,
-        )
+        why = f"{_LIBRARIES[wanted]} can't be loaded"
+        print(f"warmstart: MUJOCO_GL={wanted} is ignored: {why}.", file=sys.stderr)
 
 
 def _report(error: Exception, debug: bool) -> int:
@@ -75,12 +73,8 @@ def _report(error: Exception, debug: bool) -> int:
         return _say(str(error), USAGE, debug)
     if isinstance(error, OSError) and error.errno == errno.ENOSPC:
         where = f" ({error.filename})" if error.filename else ""
-        return _say(
-            f"The disk is full{where}. Nothing recorded is lost: free some space and run the same command "
-            "again; finished trials are not repeated.",
-            FAILED,
-            debug,
-        )
+        advice = "free some space and run the same command again; finished trials are not repeated"
+        return _say(f"The disk is full{where}. Nothing recorded is lost: {advice}.", FAILED, debug)
     if isinstance(error, OSError):
         where = f": {error.filename}" if error.filename else ""
         return _say(f"{error.strerror or error}{where}", USAGE, debug)

@@ -60,13 +60,7 @@ def to_grid(run: RunData) -> Gridded:
     """Bring the finished curves of a run onto one grid.
 
     Left out, with a note: trials that haven't finished; curves that end before half of the median curve;
-    a second curve of the same arm and seed; points whose return isn't finite.
-
-    Args:
-        run: The run.
-
-    Returns:
-        The curves by arm (only arms with at least one comparable curve), the grid and the notes.
+    a second curve of the same arm and seed; points whose return isn't finite; arms without any curve left.
     """
     notes: list[str] = []
     curves = _usable(run, notes)
@@ -119,11 +113,11 @@ def _usable(run: RunData, notes: list[str]) -> list[Curve]:
 def _finite(curve: Curve, notes: list[str]) -> Curve:
     """The curve without points whose return isn't a number, in increasing order of steps."""
     good = np.isfinite(curve.returns)
-    order = np.argsort(curve.steps[good], kind="stable")
-    steps = curve.steps[good][order]
+    kept = np.flatnonzero(good)
+    kept = kept[np.argsort(curve.steps[kept], kind="stable")]
     # Of evaluations at the same step the last one counts (a run that was continued).
-    keep = np.append(steps[1:] != steps[:-1], True) if len(steps) else np.zeros(0, dtype=bool)
-    if bool(keep.all()) and len(steps) == len(curve.steps) and bool(np.all(steps == curve.steps)):
+    kept = kept[np.diff(curve.steps[kept], append=np.inf) != 0]
+    if np.array_equal(kept, np.arange(len(curve.steps))):
         return curve
     if not good.all():
         notes.append(
@@ -132,9 +126,9 @@ def _finite(curve: Curve, notes: list[str]) -> Curve:
         )
     return replace(
         curve,
-        steps=steps[keep],
-        returns=curve.returns[good][order][keep],
-        seconds=curve.seconds[good][order][keep],
+        steps=curve.steps[kept],
+        returns=curve.returns[kept],
+        seconds=curve.seconds[kept],
         lengths=np.zeros(0),
     )
 

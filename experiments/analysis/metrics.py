@@ -106,9 +106,9 @@ def area_with_source(steps: Floats, normalised: Floats, source_steps: float, bud
     return float(np.trapezoid(y, x) / (budget - steps[0]))
 
 
-def final_return(returns: Floats, last: int = LAST_EVALUATIONS) -> Floats:
+def final_return(returns: Floats) -> Floats:
     """Mean of the last evaluations. Shape: (..., points) -> (...)."""
-    return np.asarray(returns[..., -last:].mean(axis=-1))
+    return np.asarray(returns[..., -LAST_EVALUATIONS:].mean(axis=-1))
 
 
 def maximum_dip(returns: Floats) -> Floats:
@@ -167,14 +167,6 @@ def normalisation(grid: Gridded, baseline: str | None, random_return: float | No
     policy), or the lowest mean return where step 0 wasn't evaluated. Where the cold arm gains next to nothing
     (less than 5% of the span of all mean curves), the highest mean return is the ceiling: the verdict doesn't
     depend on the scale, only the size that is printed does.
-
-    Args:
-        grid: The run's curves, at least one.
-        baseline: The cold arm, one of them; None where there is none.
-        random_return: Mean return of random actions, if known.
-
-    Returns:
-        Floor and ceiling, ceiling above floor, and the rules that gave them.
     """
     means = {name: arm.returns.mean(axis=0) for name, arm in grid.arms.items()}
     highest, lowest = (float(f([f(mean) for mean in means.values()])) for f in (np.max, np.min))
@@ -214,13 +206,6 @@ def paired_metrics(
 ) -> dict[str, Metric]:
     """Differences of one arm to the cold one over the seeds that both have.
 
-    Args:
-        grid: The run's curves.
-        arm: The arm that is compared.
-        cold: The arm it is compared with.
-        scale: Normalisation of returns.
-        threshold: Return that the time to threshold asks for.
-
     Returns:
         A metric for each paired key of `METRICS`; empty without a common seed. Those that need step 0 are NaN
         without it.
@@ -233,15 +218,10 @@ def paired_metrics(
     warm_area, cold_area = area(steps, scale(warm_returns)), area(steps, scale(cold_returns))
     source = arm.source_steps[rows] - cold.source_steps[cold.rows(seeds)]
     unknown = np.full(len(seeds), np.nan)
-    saved = _restricted_times(steps, cold_returns, threshold) - _restricted_times(
-        steps, warm_returns, threshold
-    )
-    counted = np.array(
-        [
-            area_with_source(steps, row, shift, float(steps[-1]))
-            for row, shift in zip(scale(warm_returns), source, strict=True)
-        ]
-    )
+    cold_times, warm_times = (_restricted_times(steps, x, threshold) for x in (cold_returns, warm_returns))
+    saved = cold_times - warm_times
+    late = zip(scale(warm_returns), source, strict=True)
+    counted = np.array([area_with_source(steps, row, shift, float(steps[-1])) for row, shift in late])
     values = {
         "area_difference": warm_area - cold_area,
         "jumpstart": warm_returns[:, 0] - cold_returns[:, 0] if grid.starts_untrained else unknown,
@@ -252,10 +232,9 @@ def paired_metrics(
         "steps_saved_with_source": saved - source,
     }
     metrics = {key: _metric(key, seeds, value) for key, value in values.items()}
-    ratios = np.divide(warm_area - cold_area, cold_area, out=unknown.copy(), where=cold_area > 0)
-    interval = (
-        paired_ratio(warm_area - cold_area, cold_area) if cold_area.mean() > 0 else Interval(float("nan"))
-    )
+    gained = warm_area - cold_area
+    ratios = np.divide(gained, cold_area, out=unknown.copy(), where=cold_area > 0)
+    interval = paired_ratio(gained, cold_area) if cold_area.mean() > 0 else Interval(float("nan"))
     metrics["transfer_ratio"] = Metric("transfer_ratio", seeds, tuple(ratios.tolist()), interval)
     return {key: metrics[key] for key, kind in METRICS.items() if kind.paired}
 
@@ -274,10 +253,6 @@ def times_to_threshold(grid: Gridded, threshold: float) -> dict[str, dict[str, T
 
     The horizon is an arm's own budget on that clock: a run that never gets there counts with all that was
     spent on it. An arm in which nothing trains is given the longest training time of the others.
-
-    Args:
-        grid: The run's curves.
-        threshold: In the unit of the returns.
 
     Returns:
         By arm, then by clock (a key of `CLOCKS`); empty if the threshold is NaN.

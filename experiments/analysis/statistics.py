@@ -15,8 +15,10 @@ from scipy import special
 
 Floats = NDArray[np.float64]
 Statistic = Callable[[Floats], Floats]
-"""Maps resampled scores, shape (n, runs, tasks), to one number each, shape (n,)."""
+"""One number of the scores of runs, for each resample. Shape: (n, runs) -> (n,)."""
 
+_RESAMPLES = 2000
+"""Of both sides of a probability of improvement."""
 MAX_EXACT_PAIRS = 20
 """Up to this many pairs the sign-flip test enumerates every sign pattern."""
 
@@ -41,151 +43,80 @@ class PairedT:
     """Two-sided p value; NaN with fewer than two pairs."""
 
 
-def iqm(scores: ArrayLike) -> float:
-    """Interquartile mean: the mean of what is left when the lowest and highest quarter are cut off.
+def iqm(scores: Floats) -> Floats:
+    """Interquartile mean: that of what is left when the lowest and highest quarter of the runs are cut off.
 
-    All entries are pooled, as in Agarwal et al. 2021; ``floor(n / 4)`` entries are cut at either end, so that
-    with three runs or fewer it is the plain mean.
-
-    Args:
-        scores: Scores of runs and tasks. Any shape.
-
-    Returns:
-        The trimmed mean, NaN without scores.
+    ``floor(runs / 4)`` are cut at either end, so that with three runs or fewer it is the plain mean.
+    Shape: (n, runs) -> (n,).
     """
-    values = np.asarray(scores, dtype=np.float64).reshape(1, -1, 1)
-    return float(pooled_iqm(values)[0]) if values.size else float("nan")
-
-
-def pooled_iqm(scores: Floats) -> Floats:
-    """`iqm` of each resample. Shape: (n, runs, tasks) -> (n,)."""
-    values = np.sort(scores.reshape(len(scores), -1), axis=1)
+    values = np.sort(scores, axis=1)
     cut = values.shape[1] // 4
     return np.asarray(values[:, cut : values.shape[1] - cut].mean(axis=1))
 
 
-def pooled_mean(scores: Floats) -> Floats:
-    """Mean of each resample. Shape: (n, runs, tasks) -> (n,)."""
-    return np.asarray(scores.reshape(len(scores), -1).mean(axis=1))
+def mean(scores: Floats) -> Floats:
+    """Mean over runs. Shape: (n, runs) -> (n,)."""
+    return np.asarray(scores.mean(axis=1))
 
 
-def stratified_bootstrap(
-    scores: ArrayLike,
-    statistic: Statistic,
-    rng: np.random.Generator,
-    *,
-    resamples: int = 2000,
-    level: float = 0.95,
-) -> Interval:
-    """Percentile bootstrap in which runs are resampled within each task (Agarwal et al. 2021).
-
-    Args:
-        scores: Score of each run on each task. Shape: (runs, tasks) or (runs,) for one task.
-        statistic: What is estimated, e.g. `pooled_iqm`.
-        rng: Source of the resamples.
-        resamples: Number of bootstrap resamples.
-        level: Confidence level.
-
-    Returns:
-        The statistic of the scores and its percentile interval (NaN bounds with one run).
-    """
-    values = np.asarray(scores, dtype=np.float64)
-    values = values[:, None] if values.ndim == 1 else values
-    runs, tasks = values.shape
-    estimate = float(statistic(values[None])[0])
-    if runs < 2:
-        return Interval(estimate, level=level)
-    rows = rng.integers(runs, size=(resamples, runs, tasks))
-    statistics = statistic(values[rows, np.arange(tasks)])
-    low, high = np.quantile(statistics, [(1 - level) / 2, (1 + level) / 2])
-    return Interval(estimate, float(low), float(high), level)
-
-
-def bootstrap_band(
-    curves: ArrayLike,
-    statistic: Statistic,
-    rng: np.random.Generator,
-    *,
-    resamples: int = 1000,
-    level: float = 0.95,
+def bootstrap(
+    scores: ArrayLike, statistic: Statistic, rng: np.random.Generator, *, resamples: int, level: float = 0.95
 ) -> tuple[Floats, Floats, Floats]:
-    """Pointwise percentile band around an aggregate curve; whole runs are resampled. For pictures only.
+    """Percentile bootstrap over whole runs, at each point of their curves. For pictures only.
 
     Args:
-        curves: Return of each run at each grid point. Shape: (runs, points).
-        statistic: `pooled_iqm` or `pooled_mean`.
+        scores: Score of each run at each point. Shape: (runs, points).
+        statistic: What is estimated: `iqm` or `mean`.
         rng: Source of the resamples.
-        resamples: Number of bootstrap resamples.
+        resamples: Number of resamples.
         level: Confidence level at each point.
 
     Returns:
-        Centre, lower and upper bound, each of shape (points,). With one run the bounds are NaN.
+        Estimate, lower and upper bound, each of shape (points,). With one run the bounds are NaN.
     """
-    values = np.asarray(curves, dtype=np.float64)
+    values = np.asarray(scores, dtype=np.float64)
     runs, points = values.shape
-    centre = np.array([statistic(values[None, :, i : i + 1])[0] for i in range(points)])
+    estimate = np.array([statistic(values[None, :, i])[0] for i in range(points)])
     if runs < 2:
-        unknown = np.full(points, np.nan)
-        return centre, unknown, unknown.copy()
+        return estimate, np.full(points, np.nan), np.full(points, np.nan)
     resampled = values[rng.integers(runs, size=(resamples, runs))]
-    bounds = np.array(
-        [
-            np.quantile(statistic(resampled[:, :, i : i + 1]), [(1 - level) / 2, (1 + level) / 2])
-            for i in range(points)
-        ]
-    )
-    return centre, bounds[:, 0], bounds[:, 1]
+    bounds = np.array([_percentiles(statistic(resampled[:, :, i]), level) for i in range(points)])
+    return estimate, bounds[:, 0], bounds[:, 1]
 
 
-def probability_of_improvement(ours: ArrayLike, theirs: ArrayLike) -> float:
+def improvement(ours: ArrayLike, theirs: ArrayLike, rng: np.random.Generator) -> Interval:
     """Probability that a random run of ours beats a random run of theirs (Agarwal et al. 2021).
 
-    The Mann-Whitney statistic ``mean(x > y) + mean(x == y) / 2``, averaged over tasks.
-
-    Args:
-        ours: Scores. Shape: (runs, tasks) or (runs,).
-        theirs: Scores; the number of runs may differ. Shape: (other_runs, tasks) or (other_runs,).
-
-    Returns:
-        A probability; NaN if either side has no runs.
-    """
-    x, y = (np.asarray(side, dtype=np.float64) for side in (ours, theirs))
-    if not x.size or not y.size:
-        return float("nan")
-    x, y = (side[:, None] if side.ndim == 1 else side for side in (x, y))
-    wins = (x[:, None] > y[None]) + 0.5 * (x[:, None] == y[None])
-    return float(wins.mean())
-
-
-def improvement_interval(
-    ours: ArrayLike,
-    theirs: ArrayLike,
-    rng: np.random.Generator,
-    *,
-    resamples: int = 2000,
-    level: float = 0.95,
-) -> Interval:
-    """`probability_of_improvement` on one task with a bootstrap interval, both sides resampled.
+    The Mann-Whitney statistic ``mean(x > y) + mean(x == y) / 2``, with a bootstrap interval for which both
+    sides are resampled.
 
     Args:
         ours: Scores. Shape: (runs,).
         theirs: Scores. Shape: (other_runs,).
         rng: Source of the resamples.
-        resamples: Number of bootstrap resamples.
-        level: Confidence level.
 
     Returns:
-        The probability and its percentile interval (NaN bounds if either side has fewer than two runs).
+        The probability, NaN if either side has no runs, and its percentile interval, NaN if either has fewer
+        than two.
     """
     x, y = (np.asarray(side, dtype=np.float64) for side in (ours, theirs))
-    estimate = probability_of_improvement(x, y)
+
+    def wins(a: Floats, b: Floats) -> Floats:
+        """Share of the pairs that the first side wins. Shapes: (n, runs), (n, other_runs) -> (n,)."""
+        a, b = a[:, :, None], b[:, None, :]
+        return np.asarray(((a > b) + 0.5 * (a == b)).mean(axis=(1, 2)))
+
+    estimate = float(wins(x[None], y[None])[0]) if x.size and y.size else float("nan")
     if len(x) < 2 or len(y) < 2:
-        return Interval(estimate, level=level)
-    a = x[rng.integers(len(x), size=(resamples, len(x)))][:, :, None]
-    b = y[rng.integers(len(y), size=(resamples, len(y)))][:, None, :]
-    wins = ((a > b) + 0.5 * (a == b)).mean(axis=(1, 2))
-    low, high = np.quantile(wins, [(1 - level) / 2, (1 + level) / 2])
-    return Interval(estimate, float(low), float(high), level)
+        return Interval(estimate)
+    drawn = [side[rng.integers(len(side), size=(_RESAMPLES, len(side)))] for side in (x, y)]
+    return Interval(estimate, *_percentiles(wins(*drawn), 0.95))
+
+
+def _percentiles(values: Floats, level: float) -> tuple[float, float]:
+    """Ends of the percentile interval of resampled values. Shape: (n,)."""
+    low, high = np.quantile(values, [(1 - level) / 2, (1 + level) / 2])
+    return float(low), float(high)
 
 
 def paired_t(differences: ArrayLike, level: float = 0.95) -> PairedT:
@@ -214,7 +145,7 @@ def paired_t(differences: ArrayLike, level: float = 0.95) -> PairedT:
     return PairedT(Interval(mean, mean - half, mean + half, level), p)
 
 
-def paired_ratio(numerators: ArrayLike, denominators: ArrayLike, level: float = 0.95) -> Interval:
+def paired_ratio(numerators: ArrayLike, denominators: ArrayLike) -> Interval:
     """Ratio of two paired means with Fieller's interval (Fieller 1954).
 
     The interval holds every ratio r for which the paired t test of ``numerator - r · denominator`` doesn't
@@ -223,7 +154,6 @@ def paired_ratio(numerators: ArrayLike, denominators: ArrayLike, level: float = 
     Args:
         numerators: One value per pair. Shape: (pairs,).
         denominators: One value per pair. Shape: (pairs,).
-        level: Confidence level.
 
     Returns:
         The ratio of the means and its interval. The bounds are NaN where the interval is unbounded: the mean
@@ -232,18 +162,18 @@ def paired_ratio(numerators: ArrayLike, denominators: ArrayLike, level: float = 
     x, y = (np.asarray(side, dtype=np.float64) for side in (numerators, denominators))
     n = len(x)
     if not n or y.mean() == 0:
-        return Interval(float("nan"), level=level)
+        return Interval(float("nan"))
     ratio = float(x.mean() / y.mean())
     if n < 2:
-        return Interval(ratio, level=level)
-    covariance = np.cov(x, y) / n * float(special.stdtrit(n - 1, (1 + level) / 2)) ** 2
+        return Interval(ratio)
+    covariance = np.cov(x, y) / n * float(special.stdtrit(n - 1, 0.975)) ** 2
     a = float(y.mean() ** 2 - covariance[1, 1])
     b = float(x.mean() * y.mean() - covariance[0, 1])
     c = float(x.mean() ** 2 - covariance[0, 0])
     if a <= 0:
-        return Interval(ratio, level=level)
+        return Interval(ratio)
     root = float(np.sqrt(max(b * b - a * c, 0.0)))
-    return Interval(ratio, (b - root) / a, (b + root) / a, level)
+    return Interval(ratio, (b - root) / a, (b + root) / a)
 
 
 def sign_flip_test(
@@ -288,48 +218,30 @@ def sign_flip_test(
     return (1 + hits) / (1 + draws)
 
 
-def holm(p_values: ArrayLike) -> Floats:
-    """Holm's step-down adjustment: reject where the adjusted p is at most α, family-wise error ≤ α.
+def holm(p_values: ArrayLike, alpha: float = 0.05) -> tuple[Floats, Floats]:
+    """Holm's step-down adjustment (Holm 1979): reject where the adjusted p is at most α, for an error ≤ α.
 
-    ``adjusted(i) = max over j ≤ i of (m - j + 1) · p(j)``, sorted ascending, capped at 1 (Holm 1979).
+    ``adjusted(i) = max over j ≤ i of (m - j + 1) · p(j)``, sorted ascending, capped at 1. The i-th smallest p
+    is judged at the level ``1 - α / (m - i + 1)`` where it is rejected, and all the others at that of the
+    first that isn't: an interval of this level excludes zero exactly where the adjusted p is at most α.
 
     Args:
         p_values: One p value per hypothesis; NaN means not tested and doesn't count. Shape: (m,).
-
-    Returns:
-        Adjusted p values in the order given; NaN stays NaN. Shape: (m,).
-    """
-    p = np.asarray(p_values, dtype=np.float64)
-    adjusted = np.full(p.shape, np.nan)
-    tested = np.flatnonzero(~np.isnan(p))
-    order = tested[np.argsort(p[tested], kind="stable")]
-    factors = len(order) - np.arange(len(order))
-    adjusted[order] = np.minimum(np.maximum.accumulate(factors * p[order]), 1.0)
-    return adjusted
-
-
-def holm_levels(p_values: ArrayLike, alpha: float = 0.05) -> Floats:
-    """Confidence level at which Holm's procedure judged each hypothesis.
-
-    An interval of this level excludes zero exactly where the adjusted p is at most α: ``1 - α / (m - i + 1)``
-    for the i-th smallest p that is rejected, that of the first not rejected for all the others.
-
-    Args:
-        p_values: One p value per hypothesis, NaN where not tested. Shape: (m,).
         alpha: Family-wise error rate.
 
     Returns:
-        Confidence levels in the order given; ``1 - α`` where not tested. Shape: (m,).
+        Adjusted p values (NaN stays NaN) and confidence levels (``1 - α`` where not tested), in the order
+        given. Shapes: (m,), (m,).
     """
     p = np.asarray(p_values, dtype=np.float64)
-    adjusted = holm(p)
-    levels = np.full(p.shape, 1 - alpha)
+    adjusted, levels = np.full(p.shape, np.nan), np.full(p.shape, 1 - alpha)
     tested = np.flatnonzero(~np.isnan(p))
     order = tested[np.argsort(p[tested], kind="stable")]
+    ranks = np.arange(len(order))
+    adjusted[order] = np.minimum(np.maximum.accumulate((len(order) - ranks) * p[order]), 1.0)
     rejected = int(np.count_nonzero(adjusted[tested] <= alpha))
-    for rank, index in enumerate(order):
-        levels[index] = 1 - alpha / (len(order) - min(rank, rejected))
-    return levels
+    levels[order] = 1 - alpha / (len(order) - np.minimum(ranks, rejected))
+    return adjusted, levels
 
 
 def kaplan_meier(times: ArrayLike, reached: ArrayLike) -> tuple[Floats, Floats]:
@@ -353,18 +265,10 @@ def kaplan_meier(times: ArrayLike, reached: ArrayLike) -> tuple[Floats, Floats]:
 
 
 def restricted_mean(times: ArrayLike, reached: ArrayLike, horizon: float) -> float:
-    """Restricted mean time: the area under the Kaplan-Meier curve from 0 to a horizon.
+    """Restricted mean time: the area under the Kaplan-Meier curve from 0 to a horizon; NaN without runs.
 
     Counts a run that never gets there by the horizon with the horizon itself, so that failures are neither
-    dropped nor guessed at.
-
-    Args:
-        times: Time of the event, or of the end of the record. Shape: (runs,).
-        reached: Whether the event happened; False: right-censored. Shape: (runs,).
-        horizon: End of the area, in the unit of the times.
-
-    Returns:
-        The restricted mean, in the unit of the times; NaN without runs.
+    dropped nor guessed at. Arguments as of `kaplan_meier`; the horizon is in the unit of the times.
     """
     if not np.size(times):
         return float("nan")
@@ -376,14 +280,9 @@ def restricted_mean(times: ArrayLike, reached: ArrayLike, horizon: float) -> flo
 
 
 def median_time(times: ArrayLike, reached: ArrayLike) -> float:
-    """First time at which the Kaplan-Meier curve is at or below one half.
+    """First time at which the Kaplan-Meier curve is at or below one half; arguments as of `kaplan_meier`.
 
-    Args:
-        times: Time of the event, or of the end of the record. Shape: (runs,).
-        reached: Whether the event happened; False: right-censored. Shape: (runs,).
-
-    Returns:
-        The median time; infinity if fewer than half of the runs are estimated to get there, NaN without runs.
+    Infinite if fewer than half of the runs are estimated to get there, NaN without runs.
     """
     if not np.size(times):
         return float("nan")

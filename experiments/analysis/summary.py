@@ -10,15 +10,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from warmstart.core.bounds import Settings, State
-from warmstart.core.files import without_numpy, write_result
+from warmstart.core.files import finite_json, write_result
 from warmstart.experiments.analysis.curves import Curve, Failure, RunData
 from warmstart.experiments.analysis.grids import Gridded, GriddedArm, to_grid
+from warmstart.experiments.analysis.metric_kinds import LAST_EVALUATIONS
 from warmstart.experiments.analysis.metrics import (
     Metric,
     Normalisation,
@@ -32,11 +32,10 @@ from warmstart.experiments.analysis.metrics import (
 )
 from warmstart.experiments.analysis.statistics import (
     Interval,
-    bootstrap_band,
-    improvement_interval,
-    pooled_iqm,
-    pooled_mean,
-    stratified_bootstrap,
+    bootstrap,
+    improvement,
+    iqm,
+    mean,
 )
 from warmstart.experiments.analysis.verdict import ALPHA, Headline, Verdict, headline, judge_arms
 
@@ -77,7 +76,7 @@ class ArmSummary:
     time_to_threshold: Mapping[str, TimeToThreshold] = field(default_factory=dict)
     """By clock: steps, steps_with_source, seconds, seconds_with_source; empty without a threshold."""
     final_iqm: Interval = field(default_factory=partial(Interval, math.nan))
-    """Interquartile mean of the seeds' final returns with a stratified bootstrap interval."""
+    """Interquartile mean of the seeds' final returns with a bootstrap interval."""
     improvement: Mapping[str, Interval] = field(default_factory=dict)
     """Probability that a random seed of this arm beats a random one of the cold arm, by `area` and `final`,
     with bootstrap intervals; empty for the cold arm."""
@@ -135,7 +134,7 @@ class Summary:
 
     def to_json(self) -> State:
         """The summary as plain JSON values; what isn't finite becomes None."""
-        data: State = _finite(without_numpy(dataclasses.asdict(self)))
+        data: State = finite_json(dataclasses.asdict(self))
         for row in (*data["curves"], *data["source_curves"], *data["failures"]):
             for key in {"lengths", "path", "traceback"} & row.keys():
                 del row[key]
@@ -173,67 +172,43 @@ def summarise(
             "little here; the verdicts don't depend on them."
         )
     generator = rng if rng is not None else np.random.default_rng(0)
-    paired = (
-        {
-            name: paired_metrics(grid, arm, cold, scale, theta)
-            for name, arm in grid.arms.items()
-            if arm is not cold
-        }
-        if cold and scale
-        else {}
-    )
-    others = [name for name in run.arms if name != run.baseline]
+    paired: dict[str, dict[str, Metric]] = {}
+    if cold and scale:
+        others = ((name, arm) for name, arm in grid.arms.items() if arm is not cold)
+        paired = {name: paired_metrics(grid, arm, cold, scale, theta) for name, arm in others}
     differences = {
-        name: paired[name]["area_difference"].values if paired.get(name) else () for name in others
+        name: paired[name]["area_difference"].values if paired.get(name) else ()
+        for name in run.arms
+        if name != run.baseline
     }
     verdicts = judge_arms(differences, generator)
     times = times_to_threshold(grid, theta) if grid.arms else {}
-    summary = Summary(
+    budget = float(grid.steps[-1]) if len(grid.steps) else float("nan")
+    arms = []
+    for name, source in zip(run.arms, generator.spawn(len(run.arms)), strict=True):
+        arm = _arm(run, grid, name, scale, paired.get(name, {}), times.get(name, {}), source)
+        if name in verdicts:
+            facts = (arm.metrics, arm.time_to_threshold, run.baseline, budget, arm.source_steps, arm.constant)
+            told = headline(verdicts[name], *facts)
+            arm = dataclasses.replace(arm, verdict=verdicts[name], headline=told)
+        arms.append(arm)
+    taken = ("name", "study", "baseline", "random_return", "curves", "source_curves", "failures", "versions")
+    return Summary(
         format=FORMAT,
-        name=run.name,
-        study=run.study,
-        baseline=run.baseline,
-        budget=float(grid.steps[-1]) if len(grid.steps) else float("nan"),
+        budget=budget,
         steps=_floats(grid.steps),
         threshold=theta,
         threshold_rule=rule,
         normalisation=scale,
         alpha=ALPHA,
-        random_return=run.random_return,
-        arms=(),
-        curves=run.curves,
-        source_curves=run.source_curves,
-        failures=run.failures,
+        arms=tuple(arms),
         notes=tuple(dict.fromkeys(notes)),
-        versions=run.versions,
+        **{name: getattr(run, name) for name in taken},
     )
-    arms = []
-    for name, source in zip(run.arms, generator.spawn(len(run.arms)), strict=True):
-        arm = _arm(run, grid, name, scale, paired.get(name, {}), times.get(name, {}), source)
-        if name in verdicts:
-            told = headline(
-                verdicts[name],
-                arm.metrics,
-                arm.time_to_threshold,
-                run.baseline,
-                budget=summary.budget,
-                source_steps=arm.source_steps,
-                constant=arm.constant,
-            )
-            arm = dataclasses.replace(arm, verdict=verdicts[name], headline=told)
-        arms.append(arm)
-    return dataclasses.replace(summary, arms=tuple(arms))
 
 
 def write_summary(summary: Summary, path: str | Path) -> Path:
-    """Write ``summary.json``: whole or not at all.
-
-    Args:
-        summary: What to write.
-        path: The file.
-
-    Returns:
-        The path.
+    """Write ``summary.json``, whole or not at all; returns its path.
 
     Raises:
         WarmstartError: The file can't be written.
@@ -247,11 +222,9 @@ def _threshold(cold: GriddedArm | None, baseline: str, given: float | None) -> t
         return float(given), "given by the user"
     if cold is None:
         return float("nan"), f"unknown, because {baseline} has no finished curve"
-    last = min(3, cold.returns.shape[1])
-    return (
-        float(final_return(cold.returns).mean()),
-        f"mean return of {baseline}'s last {last} evaluations over its seeds",
-    )
+    last = min(LAST_EVALUATIONS, cold.returns.shape[1])
+    rule = f"mean return of {baseline}'s last {last} evaluations over its seeds"
+    return float(final_return(cold.returns).mean()), rule
 
 
 def _arm(
@@ -270,12 +243,13 @@ def _arm(
     if arm is None or scale is None:
         return ArmSummary(name, methods.get(name, ""), failed_seeds=failed)
     finals, areas = final_return(arm.returns), area(grid.steps, scale(arm.returns))
-    improvement = {}
+    beats = {}
     if cold is not None and cold is not arm:
-        improvement = {
-            "area": improvement_interval(areas, area(grid.steps, scale(cold.returns)), rng),
-            "final": improvement_interval(finals, final_return(cold.returns), rng),
+        beats = {
+            "area": improvement(areas, area(grid.steps, scale(cold.returns)), rng),
+            "final": improvement(finals, final_return(cold.returns), rng),
         }
+    final_iqm = bootstrap(finals[:, None], iqm, rng, resamples=2000)
     return ArmSummary(
         name=name,
         method=methods.get(name, ""),
@@ -284,11 +258,11 @@ def _arm(
         constant=arm.constant,
         metrics={**paired, **absolute_metrics(grid, arm, scale)},
         time_to_threshold=dict(times),
-        final_iqm=stratified_bootstrap(finals, pooled_iqm, rng),
-        improvement=improvement,
+        final_iqm=Interval(*(float(part[0]) for part in final_iqm)),
+        improvement=beats,
         bands={
-            key: Band(*(_floats(part) for part in bootstrap_band(arm.returns, statistic, rng)))
-            for key, statistic in (("iqm", pooled_iqm), ("mean", pooled_mean))
+            key: Band(*map(_floats, bootstrap(arm.returns, statistic, rng, resamples=1000)))
+            for key, statistic in (("iqm", iqm), ("mean", mean))
         },
         seconds=_floats(arm.seconds.mean(axis=0)),
         source_steps=float(arm.source_steps.mean()),
@@ -298,14 +272,3 @@ def _arm(
 
 def _floats(values: Floats) -> tuple[float, ...]:
     return tuple(float(value) for value in values)
-
-
-def _finite(value: Any) -> Any:
-    """Plain JSON values with None for what isn't finite."""
-    if isinstance(value, Mapping):
-        return {str(key): _finite(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_finite(item) for item in value]
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    return value if value is None or isinstance(value, bool | int | str) else str(value)

@@ -24,7 +24,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from warmstart.experiments.analysis.metrics import Metric, TimeToThreshold
-from warmstart.experiments.analysis.statistics import Interval, holm, holm_levels, paired_t, sign_flip_test
+from warmstart.experiments.analysis.statistics import Interval, holm, paired_t, sign_flip_test
 
 Outcome = Literal["helps", "no difference shown", "hurts", "not compared"]
 
@@ -58,16 +58,14 @@ class Verdict:
     """One sentence on what decided."""
 
 
-def confirming_pairs(arms: int, alpha: float = ALPHA) -> int:
+def confirming_pairs(arms: int) -> int:
     """Fewest pairs with which the Holm-corrected sign-flip test can reach α: ``2 arms / 2^pairs ≤ α``."""
-    return int(np.ceil(np.log2(2 * max(arms, 1) / alpha) - 1e-12))
+    return int(np.ceil(np.log2(2 * max(arms, 1) / ALPHA) - 1e-12))
 
 
 def judge_arms(
     differences: Mapping[str, ArrayLike],
     rng: np.random.Generator | None = None,
-    *,
-    alpha: float = ALPHA,
 ) -> dict[str, Verdict]:
     """Judge every arm of a study at once.
 
@@ -75,7 +73,6 @@ def judge_arms(
         differences: Per arm, the paired differences of the primary metric, positive in the arm's favour.
             Shape of each: (pairs,).
         rng: Source of sign patterns, needed beyond 20 pairs only.
-        alpha: Family-wise error rate.
 
     Returns:
         A verdict per arm, in the order given.
@@ -84,18 +81,15 @@ def judge_arms(
     # One pair tests nothing, so it isn't a hypothesis either.
     tested = [len(values) >= 2 for values in samples.values()]
     p_t = [paired_t(values).p for values in samples.values()]
-    p_flip = [
-        sign_flip_test(values, rng) if many else float("nan")
-        for values, many in zip(samples.values(), tested, strict=True)
-    ]
-    t_holm, flip_holm, levels = holm(p_t), holm(p_flip), holm_levels(p_t, alpha)
-    needed = confirming_pairs(sum(tested), alpha)
+    pairs = zip(samples.values(), tested, strict=True)
+    p_flip = [sign_flip_test(values, rng) if many else float("nan") for values, many in pairs]
+    (t_holm, levels), (flip_holm, _) = holm(p_t, ALPHA), holm(p_flip, ALPHA)
+    needed = confirming_pairs(sum(tested))
     verdicts = {}
     for i, (arm, values) in enumerate(samples.items()):
         difference = paired_t(values, float(levels[i])).interval
-        outcome, reason = _decide(
-            len(values), difference.estimate, float(t_holm[i]), float(flip_holm[i]), needed, alpha
-        )
+        corrected = (float(t_holm[i]), float(flip_holm[i]))
+        outcome, reason = _decide(len(values), difference.estimate, *corrected, needed)
         verdicts[arm] = Verdict(
             arm=arm,
             outcome=outcome,
@@ -104,17 +98,15 @@ def judge_arms(
             confirming_pairs=needed,
             difference=difference,
             p_t=p_t[i],
-            p_t_holm=float(t_holm[i]),
+            p_t_holm=corrected[0],
             p_sign_flip=p_flip[i],
-            p_sign_flip_holm=float(flip_holm[i]),
+            p_sign_flip_holm=corrected[1],
             reason=reason,
         )
     return verdicts
 
 
-def _decide(
-    pairs: int, difference: float, p_t: float, p_flip: float, needed: int, alpha: float
-) -> tuple[Outcome, str]:
+def _decide(pairs: int, difference: float, p_t: float, p_flip: float, needed: int) -> tuple[Outcome, str]:
     """Outcome and reason of one arm, from the corrected p values."""
     if pairs == 0:
         return "not compared", "No seed finished both in this arm and in the cold one."
@@ -122,18 +114,19 @@ def _decide(
         return "no difference shown", "One pair of seeds can't show a difference: run at least three seeds."
     direction: Outcome = "helps" if difference > 0 else "hurts"
     t, flip = f"paired t {p_text(p_t)}", f"sign-flip {p_text(p_flip)}"
+    found = f"({t}, {flip}; {pairs} pairs of seeds)"
+    by_t, by_flip = p_t <= ALPHA, p_flip <= ALPHA
+    if pairs < needed and by_t:
+        return direction, (
+            f"Provisional, by the t interval alone ({t}): with {pairs} pairs of seeds the exact "
+            f"sign-flip test can't confirm it ({flip}); {needed} pairs could."
+        )
     if pairs < needed:
-        if p_t <= alpha:
-            return direction, (
-                f"Provisional, by the t interval alone ({t}): with {pairs} pairs of seeds the exact "
-                f"sign-flip test can't confirm it ({flip}); {needed} pairs could."
-            )
-        return "no difference shown", f"The t interval holds zero ({t}, {flip}; {pairs} pairs of seeds)."
-    if p_t <= alpha and p_flip <= alpha:
-        return direction, f"Both tests agree ({t}, {flip}; {pairs} pairs of seeds)."
-    if p_t > alpha and p_flip > alpha:
-        return "no difference shown", f"Neither test rejects ({t}, {flip}; {pairs} pairs of seeds)."
-    return "no difference shown", f"The two tests disagree ({t}, {flip}; {pairs} pairs of seeds)."
+        return "no difference shown", f"The t interval holds zero {found}."
+    if by_t and by_flip:
+        return direction, f"Both tests agree {found}."
+    why = "The two tests disagree" if by_t or by_flip else "Neither test rejects"
+    return "no difference shown", f"{why} {found}."
 
 
 def p_text(p: float) -> str:
@@ -170,7 +163,6 @@ def headline(
     metrics: Mapping[str, Metric],
     times: Mapping[str, TimeToThreshold],
     baseline: str,
-    *,
     budget: float,
     source_steps: float,
     constant: bool,
@@ -185,19 +177,12 @@ def headline(
         budget: Last step of the comparison.
         source_steps: Mean training steps of the source agents; 0 without.
         constant: Whether nothing trains in the arm.
-
-    Returns:
-        Title, effect and cost.
     """
-    tentative = " (provisional)" if verdict.provisional else ""
-    pairs = "1 pair of seeds" if verdict.pairs == 1 else f"{verdict.pairs} pairs of seeds"
-    few = f" (provisional: {pairs})" if verdict.provisional else ""
-    title = {
-        "helps": f"{verdict.arm} helps{tentative}",
-        "hurts": f"{verdict.arm} hurts{tentative}",
-        "no difference shown": f"{verdict.arm}: no difference shown{few}",
-        "not compared": f"{verdict.arm}: not compared",
-    }[verdict.outcome]
+    decided = verdict.outcome in ("helps", "hurts")
+    title = f"{verdict.arm}{'' if decided else ':'} {verdict.outcome}"
+    if verdict.provisional:
+        pairs = "1 pair of seeds" if verdict.pairs == 1 else f"{verdict.pairs} pairs of seeds"
+        title += " (provisional)" if decided else f" (provisional: {pairs})"
     if verdict.outcome == "not compared":
         return Headline(title, _lower_first(verdict.reason), "")
     cost = _cost(times, baseline, budget, source_steps) if verdict.outcome == "helps" else ""
@@ -214,25 +199,22 @@ def _effect(
 ) -> str:
     """What the arm does, as the part of a sentence that follows a colon."""
     difference = verdict.difference
+    relative = _relative(metrics, difference.estimate, baseline)
     if verdict.outcome == "hurts":
-        return f"negative transfer, {_relative(metrics, difference.estimate, baseline)}"
+        return f"negative transfer, {relative}"
     if verdict.outcome == "no difference shown":
         if np.isnan(difference.low):
-            return f"{_lower_first(verdict.reason)}"
-        return (
-            f"the area under the curve differs by {signed(difference.estimate)}, with zero inside the "
-            f"interval from {signed(difference.low)} to {signed(difference.high)}"
-            if difference.low <= 0 <= difference.high
-            else f"the area under the curve differs by {signed(difference.estimate)}, "
-            "but the exact sign-flip test doesn't confirm it"
-        )
+            return _lower_first(verdict.reason)
+        differs = f"the area under the curve differs by {signed(difference.estimate)}"
+        if difference.low <= 0 <= difference.high:
+            ends = f"from {signed(difference.low)} to {signed(difference.high)}"
+            return f"{differs}, with zero inside the interval {ends}"
+        return f"{differs}, but the exact sign-flip test doesn't confirm it"
     median = times["steps"].median if times else float("nan")
+    if constant and median <= 0:
+        return f"the source policy as it is holds {baseline}'s final return, without any training"
     if constant:
-        return (
-            f"the source policy as it is holds {baseline}'s final return, without any training"
-            if median <= 0
-            else f"without any training, {_relative(metrics, difference.estimate, baseline)}"
-        )
+        return f"without any training, {relative}"
     if median <= 0:
         return f"starts at or above {baseline}'s final return and stays there"
     if np.isfinite(median) and median >= SOONER * budget:
@@ -242,15 +224,12 @@ def _effect(
         )
     if np.isfinite(median):
         return f"reaches {baseline}'s final return after {percent(median / budget)} of its steps"
-    return (
-        f"{_relative(metrics, difference.estimate, baseline)}, "
-        f"but most seeds don't hold {baseline}'s final return by the end"
-    )
+    return f"{relative}, but most seeds don't hold {baseline}'s final return by the end"
 
 
 def _relative(metrics: Mapping[str, Metric], difference: float, baseline: str) -> str:
     """Size of the difference in area, relative to the cold arm where that means something."""
-    ratio = metrics["transfer_ratio"].interval.estimate
+    ratio = metrics["transfer_ratio"].interval.estimate if metrics else float("nan")
     more = "larger" if difference > 0 else "smaller"
     if np.isfinite(ratio) and abs(ratio) < 10:
         return f"the area under the curve is {percent(abs(ratio))} {more} than {baseline}'s"

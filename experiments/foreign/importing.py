@@ -7,31 +7,21 @@ is unpickled.
 import fnmatch
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 from warmstart.core.errors import WarmstartError, unknown_name
 from warmstart.experiments.analysis.curves import Curve, RunData
-from warmstart.experiments.analysis.summary import Summary, summarise, write_summary
 from warmstart.experiments.foreign.evaluations import read_evaluations
 from warmstart.experiments.foreign.events import is_events, read_events
 from warmstart.experiments.foreign.monitors import read_monitors
 from warmstart.experiments.foreign.naming import name_arms
 from warmstart.experiments.foreign.recording import Recording
-from warmstart.experiments.report.canvas import FORMATS
-from warmstart.experiments.report.figures import save_figures
-from warmstart.experiments.report.report import write_report
+from warmstart.experiments.report.canvas import check_formats
+from warmstart.experiments.report.results import Results, write_results
 from warmstart.experiments.run.reading import TRIALS_FILE, load_run
 
-
-@dataclass(frozen=True, eq=False)
-class Compiled:
-    """What was written."""
-
-    run: RunData
-    summary: Summary
-    paths: tuple[Path, ...]
-    """report.html, summary.json, figures."""
+_NUMBERED_NOTE = "Where paths name no seed, curves are numbered in the order given, and paired by it."
 
 
 def compile_report(
@@ -41,7 +31,7 @@ def compile_report(
     baseline: str | None = None,
     tag: str | None = None,
     figures: Sequence[str] = (),
-) -> Compiled:
+) -> Results:
     """Write report, summary and figures of a run, or of curves that others made.
 
     Args:
@@ -51,29 +41,17 @@ def compile_report(
         tag: Scalar to read from TensorBoard event files.
         figures: Formats of the figures: any of png, pdf, svg.
 
-    Returns:
-        The numbers and the files.
-
     Raises:
         WarmstartError: Nothing to read, or nothing could be written.
     """
-    for name in figures:
-        if name not in FORMATS:
-            raise unknown_name("figure format", name, FORMATS)
+    check_formats(figures)
     specs = [str(item) for item in runs]
     run = read_runs(specs, baseline=baseline, tag=tag)
     if not run.curves:
         raise WarmstartError(f"{', '.join(specs)}: no trial was evaluated yet: nothing to report.")
     own = len(specs) == 1 and bool(run.study)
     folder = Path(out) if out is not None else Path(specs[0]) if own else Path()
-    summary = summarise(run)
-    paths = [
-        write_report(run, summary, folder / "report.html"),
-        write_summary(summary, folder / "summary.json"),
-    ]
-    if figures:
-        paths += save_figures(summary, folder, figures)
-    return Compiled(run, summary, tuple(paths))
+    return write_results(run, folder, figures)
 
 
 def read_runs(specs: Sequence[str], *, baseline: str | None = None, tag: str | None = None) -> RunData:
@@ -100,55 +78,41 @@ def read_runs(specs: Sequence[str], *, baseline: str | None = None, tag: str | N
         raise WarmstartError("Expected a run's folder, or curves as ARM=PATH; found nothing.")
     curves: list[Curve] = []
     runs: list[RunData] = []
-    given: list[tuple[str, Recording]] = []
-    for spec in specs:
-        name, path = _split(spec)
+    recordings: list[tuple[str, Recording]] = []
+    given = [_split(spec) for spec in specs]
+    for name, path in given:
         if (path / TRIALS_FILE).is_file():
-            run = load_run(path)
-            runs.append(run)
-            curves += _renamed(run, name, several=len(specs) > 1)
+            runs.append(load_run(path))
+            curves += _renamed(runs[-1], name) if len(specs) > 1 else runs[-1].curves
             continue
-        given += [(name, recording) for recording in _recordings(path, tag)]
-    named, notes = name_arms([recording.path for _, recording in given])
-    numbered = False
-    for (name, recording), (arm, seed) in zip(given, named, strict=True):
+        recordings += [(name, recording) for recording in _recordings(path, tag)]
+    named, notes = name_arms([recording.path for _, recording in recordings])
+    for (name, recording), (arm, seed) in zip(recordings, named, strict=True):
         arm = name or arm
         taken = {curve.seed for curve in curves if curve.arm == arm}
         if seed is None or seed in taken:
-            seed, numbered = next(i for i in range(len(taken) + 1) if i not in taken), True
-        curves.append(_curve(recording, arm, seed))
+            seed = next(i for i in range(len(taken) + 1) if i not in taken)
+            notes.append(_NUMBERED_NOTE)
+        measured = {key: getattr(recording, key) for key in ("steps", "returns", "seconds", "path")}
+        curves.append(Curve(arm=arm, seed=seed, **measured))
         notes += recording.notes
-    if numbered:
-        notes.append("Where paths name no seed, curves are numbered in the order given, and paired by it.")
-    if len(runs) == len(specs) == 1:
-        return runs[0] if baseline is None else _compared_with(runs[0], baseline)
-    return _together(specs, curves, runs, notes, baseline)
-
-
-def _compared_with(run: RunData, baseline: str) -> RunData:
-    """The run with another of its arms as the cold one."""
-    if run.curves and baseline not in run.arms:
-        raise unknown_name("baseline", baseline, run.arms)
-    return replace(run, baseline=baseline)
-
-
-def _together(
-    specs: Sequence[str], curves: list[Curve], runs: list[RunData], notes: list[str], baseline: str | None
-) -> RunData:
-    """One run of all the curves."""
     arms = tuple(dict.fromkeys(curve.arm for curve in curves))
-    if baseline is not None and baseline not in arms:
-        raise unknown_name("baseline", baseline, arms)
-    cold = baseline or ("scratch" if "scratch" in arms else arms[0])
+    alone = runs[0] if len(runs) == len(specs) == 1 else None
+    known = arms if alone is None else alone.arms
+    if baseline is not None and known and baseline not in known:
+        raise unknown_name("baseline", baseline, known)
+    if alone is not None:
+        return replace(alone, baseline=baseline or alone.baseline)
     randoms = {run.random_return for run in runs}
-    folders = dict.fromkeys(_split(spec)[1].name for spec in specs)
+    folders = dict.fromkeys(path.name for _, path in given)
+    notes.sort(key=_NUMBERED_NOTE.__eq__)
     return RunData(
         name=" vs ".join(arms) if len(arms) < 5 else ", ".join(folders),
         curves=tuple(curves),
         failures=tuple(failure for run in runs for failure in run.failures),
         random_return=randoms.pop() if len(randoms) == 1 and len(runs) == len(specs) else None,
         versions={key: value for run in runs for key, value in run.versions.items()},
-        baseline=cold,
+        baseline=baseline or ("scratch" if "scratch" in arms else arms[0]),
         notes=tuple(dict.fromkeys([*notes, *(note for run in runs for note in run.notes)])),
     )
 
@@ -156,10 +120,9 @@ def _together(
 def _split(spec: str) -> tuple[str, Path]:
     """``ARM=PATH`` or ``PATH``; a path that exists and holds an equals sign is a path."""
     name, equals, rest = spec.partition("=")
-    if equals and name and rest and not Path(spec).exists():
-        path = Path(rest).expanduser()
-    else:
-        name, path = "", Path(spec).expanduser()
+    if not (equals and name and rest) or Path(spec).exists():
+        name, rest = "", spec
+    path = Path(rest).expanduser()
     if not path.exists():
         raise WarmstartError(
             f"{path} doesn't exist. Expected a run's folder, evaluations.npz, a monitor file, a TensorBoard "
@@ -168,16 +131,11 @@ def _split(spec: str) -> tuple[str, Path]:
     return name, path
 
 
-def _renamed(run: RunData, name: str, *, several: bool) -> list[Curve]:
+def _renamed(run: RunData, name: str) -> list[Curve]:
     """Curves of one of several runs: arms are told apart by the run's name."""
-    if not several:
-        return list(run.curves)
     prefix = name or run.name
-    arms = {curve.arm for curve in run.curves}
-    return [
-        replace(curve, arm=prefix if name and len(arms) == 1 else f"{prefix}: {curve.arm}")
-        for curve in run.curves
-    ]
+    one = name and len({curve.arm for curve in run.curves}) == 1
+    return [replace(curve, arm=prefix if one else f"{prefix}: {curve.arm}") for curve in run.curves]
 
 
 def _recordings(path: Path, tag: str | None) -> list[Recording]:
@@ -217,14 +175,3 @@ def _find(folder: Path, pattern: str) -> list[Path]:
         entered.add(real)
         found += [Path(place, name) for name in fnmatch.filter(files, pattern)]
     return sorted(found)
-
-
-def _curve(recording: Recording, arm: str, seed: int) -> Curve:
-    return Curve(
-        arm=arm,
-        seed=seed,
-        steps=recording.steps,
-        returns=recording.returns,
-        seconds=recording.seconds,
-        path=recording.path,
-    )

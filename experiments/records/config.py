@@ -23,15 +23,8 @@ SOURCE_ARM = "source"
 RANDOM_ARM = "random"
 ENCODER_ARM = "encoder"
 IDENTIFY_ARM = "identify"
-_LEFT_OUT_IF_EMPTY = {
-    "source_task",
-    "source_normalizer",
-    "vision",
-    "encoder",
-    "world",
-    "reality",
-    "identification",
-}
+_LEFT_OUT_IF_EMPTY = {"vision", "encoder", "world", "reality", "identification"}
+_LEFT_OUT_IF_EMPTY |= {"source_task", "source_normalizer"}
 """Fields that the JSON leaves out where they are empty: trials that don't need them keep their hashes."""
 ENGINES = ("gymnasium", "mujoco", "numpy", "stable-baselines3", "torch", "warmstart")
 

@@ -1,14 +1,17 @@
 """Everything that a running trial tells others: records, times, status, TensorBoard mirror."""
 
+import contextlib
 import math
 import time
 from collections.abc import Mapping
 from pathlib import Path
 
 from stable_baselines3.common.logger import KVWriter, Logger
+from typing_extensions import override
 
 from warmstart.agents.algorithms.seams import EvaluationResult
 from warmstart.core.bounds import Settings, State
+from warmstart.core.files import finite_json
 from warmstart.experiments.records.config import TrialConfig
 from warmstart.experiments.records.records import RECORDS, TIMES, RecordWriter
 from warmstart.experiments.records.status import StatusWriter
@@ -22,13 +25,7 @@ class Recorder:
     """Writes a trial's files while it runs."""
 
     def __init__(self, directory: Path, config: TrialConfig, status: StatusWriter) -> None:
-        """Open the files afresh.
-
-        Args:
-            directory: The trial's directory.
-            config: Its configuration.
-            status: Its status.
-        """
+        """Open the files of a trial's directory afresh."""
         self.status = status
         self.records = RecordWriter(directory / RECORDS)
         self.times = RecordWriter(directory / TIMES)
@@ -44,21 +41,15 @@ class Recorder:
         self.records.append({"event": "start", "source_steps": int(source_steps)})
 
     def evaluation(self, result: EvaluationResult, training_seconds: float) -> None:
-        """Record an evaluation.
-
-        Args:
-            result: Returns and lengths of its episodes, and where it stands on the grid.
-            training_seconds: Wall-clock of training so far, evaluations not counted.
-        """
+        """Record an evaluation, and the wall-clock of training so far, evaluations not counted."""
         step, timesteps = int(result.step), int(result.timesteps)
-        finite = [_finite(value) for value in result.returns]
-        lengths = [int(length) for length in result.lengths]
-        played = {"returns": finite, "lengths": lengths}
+        returns, lengths = finite_json(result.returns), [int(length) for length in result.lengths]
+        played = {"returns": returns, "lengths": lengths}
         self.records.append({"event": "evaluation", "step": step, "timesteps": timesteps, **played})
         seconds = {"training": training_seconds, "evaluation": result.seconds}
         rounded = {f"{name}_seconds": round(value, 6) for name, value in seconds.items()}
         self.times.append({"step": step, **rounded, "time": round(time.time(), 3)})
-        known = [value for value in finite if value is not None]
+        known = [value for value in returns if value is not None]
         self._last_return = sum(known) / len(known) if known else None
         if self.mirror is not None and known:
             means = {RETURN: sum(known) / len(known), LENGTH: sum(lengths) / len(lengths)}
@@ -86,11 +77,8 @@ class Recorder:
         self.records.append({"event": "drawn", "step": int(step), **summary})
         if self.mirror is not None:
             medians = {f"drawn/{name}": v[len(v) // 2] for name, v in summary["quantiles"].items()}
-            curriculum = {
-                f"curriculum/{name}": value
-                for name, value in summary.get("curriculum", {}).items()
-                if value is not None
-            }
+            told = summary.get("curriculum", {}).items()
+            curriculum = {f"curriculum/{name}": value for name, value in told if value is not None}
             self.mirror.write(step, {**medians, **curriculum})
         return True
 
@@ -126,29 +114,17 @@ class _MetricWriter(KVWriter):
     def __init__(self, recorder: Recorder) -> None:
         self.recorder = recorder
 
-    def write(
-        self,
-        key_values: State,
-        key_excluded: dict[str, tuple[str, ...]],
-        step: int = 0,
-    ) -> None:
+    @override
+    def write(self, key_values: State, key_excluded: dict[str, tuple[str, ...]], step: int = 0) -> None:
         del key_excluded
         metrics = {}
         for key, value in sorted(key_values.items()):
             if key.startswith("time/") or isinstance(value, (str, bool)):
                 continue
-            try:
-                number = _finite(float(value))
-            except (TypeError, ValueError):
-                continue
-            if number is not None:
-                metrics[key] = number
-        self.recorder.training(step, metrics)
+            with contextlib.suppress(TypeError, ValueError):
+                metrics[key] = float(value)
+        self.recorder.training(step, {key: value for key, value in metrics.items() if math.isfinite(value)})
 
+    @override
     def close(self) -> None:
         return None
-
-
-def _finite(value: float) -> float | None:
-    number = float(value)
-    return number if math.isfinite(number) else None

@@ -23,12 +23,7 @@ class TensorboardMirror:
     """Writes one trial's event file."""
 
     def __init__(self, directory: Path, config: TrialConfig) -> None:
-        """Start an event file afresh; one of an earlier, unfinished attempt is removed.
-
-        Args:
-            directory: The trial's directory.
-            config: Its configuration, shown as hyperparameters.
-        """
+        """Start an event file afresh; one of an earlier, unfinished attempt is removed."""
         from torch.utils.tensorboard.summary import hparams
         from torch.utils.tensorboard.writer import SummaryWriter
 
@@ -53,10 +48,7 @@ class TensorboardMirror:
 def hyperparameters(config: TrialConfig) -> dict[str, bool | int | float | str]:
     """Give a trial's settings as one flat mapping of what TensorBoard can show."""
     flat: State = {
-        "task": config.task,
-        "kind": config.kind,
-        "seed": config.seed,
-        "steps": config.steps,
+        **{key: getattr(config, key) for key in ("task", "kind", "seed", "steps")},
         **{f"method.{key}": value for key, value in config.method.items()},
         **config.algorithm,
     }

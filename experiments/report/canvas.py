@@ -1,11 +1,12 @@
 """Figures that pyplot knows nothing of, their colours, and how they become files."""
 
 import io
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from warmstart.core.errors import WarmstartError, unknown_name
-from warmstart.core.files import write_result
+from warmstart.core.errors import unknown_name
+from warmstart.core.files import check_new, write_result
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -37,8 +38,7 @@ def add_grid(axes: "Axes", axis: str = "both") -> None:
     """Draw a faint grid behind the data, and no frame at the top and right."""
     axes.grid(axis=axis, color=GRID, linewidth=0.6)  # type: ignore[arg-type]
     axes.set_axisbelow(True)
-    for side in ("top", "right"):
-        axes.spines[side].set_visible(False)
+    axes.spines[["top", "right"]].set_visible(False)
 
 
 def figure_bytes(figure: "Figure", kind: str = "png", dpi: int = 150) -> bytes:
@@ -51,6 +51,21 @@ def figure_bytes(figure: "Figure", kind: str = "png", dpi: int = 150) -> bytes:
     return buffer.getvalue()
 
 
+def check_formats(names: Iterable[str]) -> None:
+    """Raise where a figure's format is unknown."""
+    for name in names:
+        if name not in FORMATS:
+            raise unknown_name("figure format", name, FORMATS)
+
+
+def beside(axes: "Axes", text: str, y: float, offset: tuple[float, float], **style: Any) -> None:
+    """Write to the right of the axes, at a value of the vertical one."""
+    place: Any = ("axes fraction", "data")
+    axes.annotate(
+        text, (1, y), xycoords=place, xytext=offset, textcoords="offset points", color=MUTED, **style
+    )
+
+
 def check_picture(path: Path) -> None:
     """Raise where a picture can't be written there, before there is one.
 
@@ -59,14 +74,13 @@ def check_picture(path: Path) -> None:
     """
     if path.suffix.removeprefix(".").lower() not in FORMATS:
         raise unknown_name("format of a picture", path.suffix or path.name, [f".{name}" for name in FORMATS])
-    if path.exists():
-        raise WarmstartError(f"{path} exists already and isn't overwritten: name another file, or remove it.")
+    check_new(path)
 
 
-def save_figure(figure: "Figure", path: Path, dpi: int = 150) -> None:
+def save_figure(figure: "Figure", path: Path) -> None:
     """Write a figure entirely or not at all; its folder is made.
 
     Raises:
         WarmstartError: It can't be written.
     """
-    write_result(path, figure_bytes(figure, path.suffix.removeprefix(".").lower(), dpi))
+    write_result(path, figure_bytes(figure, path.suffix.removeprefix(".").lower()))

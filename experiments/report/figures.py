@@ -3,21 +3,19 @@
 import textwrap
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
 
-from warmstart.core.errors import unknown_name
 from warmstart.core.files import write_result
-from warmstart.experiments.analysis.curves import Curve
-from warmstart.experiments.analysis.summary import ArmSummary, Summary
+from warmstart.experiments.analysis.summary import Summary
 from warmstart.experiments.report.canvas import (
     COLOURS,
-    FORMATS,
     MARKERS,
     MUTED,
     add_grid,
+    beside,
+    check_formats,
     figure_bytes,
     new_figure,
 )
@@ -25,48 +23,23 @@ from warmstart.experiments.report.canvas import (
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-Axis = Literal["steps", "steps_with_source", "seconds", "seconds_with_source"]
+_SIZE = (7.2, 3.8)
+"""Of the curves, width and height in inches."""
 
 
-_LABELS: dict[Axis, str] = {
-    "steps": "Training steps in the target",
-    "steps_with_source": "Training steps, the source's counted in",
-    "seconds": "Training wall-clock in the target (s)",
-    "seconds_with_source": "Training wall-clock, the source's counted in (s)",
-}
-
-
-def draw_curves(
-    summary: Summary,
-    *,
-    axis: Axis = "steps",
-    aggregate: Literal["iqm", "mean"] = "iqm",
-    seeds: bool = False,
-    size: tuple[float, float] = (7.2, 3.8),
-) -> "Figure":
-    """Draw the convergence curves of all arms with 95% bootstrap bands.
-
-    Args:
-        summary: The numbers of a run.
-        axis: What runs to the right.
-        aggregate: Interquartile mean or mean over seeds.
-        seeds: Whether each seed is drawn, too.
-        size: Width and height in inches.
+def draw_curves(summary: Summary) -> "Figure":
+    """Draw the interquartile means of all arms over training steps, with 95% bootstrap bands.
 
     Returns:
         A figure with one axes; ``figure.savefig(path)`` writes it.
     """
-    figure = new_figure(size)
+    figure = new_figure(_SIZE)
     axes = figure.subplots()
-    arms = [arm for arm in summary.arms if aggregate in arm.bands]
-    end = max((_positions(arm, summary, axis)[-1] for arm in arms if not arm.constant), default=1.0)
+    arms = [arm for arm in summary.arms if arm.bands]
+    x = np.asarray(summary.steps)
     for arm in arms:
-        index = summary.colour(arm.name)
-        colour, marker = COLOURS[index], MARKERS[index]
-        band = arm.bands[aggregate]
-        x = _positions(arm, summary, axis)
-        if arm.constant:
-            x = np.linspace(x[0], max(end, x[0]), len(summary.steps))
+        colour, marker = _style(summary, arm.name)
+        band = arm.bands["iqm"]
         if np.isfinite(band.low).all():
             axes.fill_between(x, band.low, band.high, color=colour, alpha=0.16, linewidth=0)
         axes.plot(
@@ -80,77 +53,47 @@ def draw_curves(
             linestyle="--" if arm.constant else "-",
             label=arm.name,
         )
-    if seeds:
-        for curve in summary.curves:
-            if not curve.constant:
-                colour = COLOURS[summary.colour(curve.arm)]
-                x = _positions(curve, summary, axis)
-                axes.plot(x, curve.returns, color=colour, alpha=0.35, linewidth=0.7)
     if np.isfinite(summary.threshold):
         axes.axhline(summary.threshold, color=MUTED, linewidth=0.9, linestyle=":")
-        axes.annotate(
-            "θ",
-            (1, summary.threshold),
-            xycoords=("axes fraction", "data"),
-            xytext=(4, -3),
-            textcoords="offset points",
-            color=MUTED,
-        )
-    axes.set_xlabel(_LABELS[axis])
+        beside(axes, "θ", summary.threshold, (4, -3))
+    axes.set_xlabel("Training steps in the target")
     axes.set_ylabel("Return in the target")
-    if axis.startswith("steps"):
-        axes.xaxis.set_major_formatter(_short_steps)
+    axes.xaxis.set_major_formatter(_short_steps)
     add_grid(axes)
     if arms:
-        columns = min(len(arms), max(1, int(size[0] / (0.6 + 0.085 * max(len(arm.name) for arm in arms)))))
-        figure.legend(
-            *axes.get_legend_handles_labels(),
-            frameon=False,
-            fontsize="small",
-            ncols=columns,
-            loc="outside lower center",
-        )
+        columns = int(_SIZE[0] / (0.6 + 0.085 * max(len(arm.name) for arm in arms)))
+        handles, labels = axes.get_legend_handles_labels()
+        style = {"frameon": False, "fontsize": "small", "ncols": min(len(arms), max(1, columns))}
+        figure.legend(handles, labels, loc="outside lower center", **style)
     if summary.study.get("source") and summary.study.get("target"):
         title = f"{summary.study['source']} → {summary.study['target']}"
-        width = max(20, int(11 * size[0]))
-        axes.set_title("\n".join(textwrap.wrap(title, width)), fontsize="medium", parse_math=False)
+        wrapped = textwrap.wrap(title, int(11 * _SIZE[0]))
+        axes.set_title("\n".join(wrapped), fontsize="medium", parse_math=False)
     return figure
 
 
-def draw_differences(summary: Summary, *, size: tuple[float, float] | None = None) -> "Figure":
+def draw_differences(summary: Summary) -> "Figure":
     """Draw the primary metric of every compared arm with the interval that its verdict rests on.
-
-    Args:
-        summary: The numbers of a run.
-        size: Width and height in inches; by default as high as the arms ask for.
 
     Returns:
         A figure with one axes: arms from top to bottom, zero is no difference.
     """
-    arms = [arm for arm in summary.compared if arm.verdict and np.isfinite(arm.verdict.difference.estimate)]
-    figure = new_figure(size or (6.4, 1.1 + 0.48 * max(len(arms), 1)))
+    judged = [(arm.name, arm.verdict) for arm in summary.compared if arm.verdict is not None]
+    rows = [(name, verdict) for name, verdict in judged if np.isfinite(verdict.difference.estimate)]
+    figure = new_figure((6.4, 1.1 + 0.48 * max(len(rows), 1)))
     axes = figure.subplots()
     axes.axvline(0, color=MUTED, linewidth=1)
-    for row, arm in enumerate(arms):
-        assert arm.verdict is not None
-        index = summary.colour(arm.name)
-        colour, marker = COLOURS[index], MARKERS[index]
-        difference = arm.verdict.difference
-        if np.isfinite([difference.low, difference.high]).all():
-            axes.plot([difference.low, difference.high], [row, row], color=colour, linewidth=2.2)
-        axes.plot([difference.estimate], [row], color=colour, marker=marker, markersize=7, linestyle="")
-        axes.annotate(
-            arm.verdict.outcome + (" (provisional)" if arm.verdict.provisional else ""),
-            (1, row),
-            xycoords=("axes fraction", "data"),
-            xytext=(6, 0),
-            textcoords="offset points",
-            va="center",
-            fontsize="small",
-            color=MUTED,
-        )
-    axes.set_yticks(range(len(arms)), [arm.name for arm in arms])
-    axes.set_ylim(len(arms) - 0.4, -0.6)
+    for row, (name, verdict) in enumerate(rows):
+        colour, marker = _style(summary, name)
+        ends = [verdict.difference.low, verdict.difference.high]
+        if np.isfinite(ends).all():
+            axes.plot(ends, [row, row], color=colour, linewidth=2.2)
+        estimate = [verdict.difference.estimate]
+        axes.plot(estimate, [row], color=colour, marker=marker, markersize=7, linestyle="")
+        outcome = verdict.outcome + (" (provisional)" if verdict.provisional else "")
+        beside(axes, outcome, row, (6, 0), va="center", fontsize="small")
+    axes.set_yticks(range(len(rows)), [name for name, _ in rows])
+    axes.set_ylim(len(rows) - 0.4, -0.6)
     axes.set_xlabel(f"Normalised area under the curve, difference to {summary.baseline}")
     add_grid(axes, "x")
     return figure
@@ -159,22 +102,14 @@ def draw_differences(summary: Summary, *, size: tuple[float, float] | None = Non
 def save_figures(
     summary: Summary, directory: str | Path, formats: Sequence[str] = ("png",)
 ) -> tuple[Path, ...]:
-    """Write the curves and the differences, each in every format asked for.
-
-    Args:
-        summary: The numbers of a run.
-        directory: Where to: ``curves.FORMAT`` and ``differences.FORMAT``.
-        formats: Any of `FORMATS`.
-
-    Returns:
-        The files.
+    """Write ``curves.FORMAT`` and ``differences.FORMAT`` in every format asked for; returns the files.
 
     Raises:
         WarmstartError: Unknown format, or the files can't be written.
     """
-    for kind in formats:
-        if kind not in FORMATS:
-            raise unknown_name("figure format", kind, FORMATS)
+    check_formats(formats)
+    if not formats:
+        return ()
     return tuple(
         write_result(Path(directory) / f"{name}.{kind}", figure_bytes(figure, kind, dpi=200))
         for name, figure in (("curves", draw_curves(summary)), ("differences", draw_differences(summary)))
@@ -182,12 +117,10 @@ def save_figures(
     )
 
 
-def _positions(of: ArmSummary | Curve, summary: Summary, axis: Axis) -> NDArray[np.float64]:
-    """Where the evaluations of an arm or a trial lie on an axis. Shape: (points,)."""
-    steps = of.steps if isinstance(of, Curve) else summary.steps
-    values = np.asarray(steps if axis.startswith("steps") else of.seconds, dtype=np.float64)
-    shifts = {"steps_with_source": of.source_steps, "seconds_with_source": of.source_seconds}
-    return values + shifts.get(axis, 0.0)
+def _style(summary: Summary, arm: str) -> tuple[str, str]:
+    """Colour and marker of an arm."""
+    index = summary.colour(arm)
+    return COLOURS[index], MARKERS[index]
 
 
 def _short_steps(value: float, _: object = None) -> str:

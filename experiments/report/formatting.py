@@ -2,7 +2,6 @@
 
 import base64
 import math
-from dataclasses import dataclass
 from typing import Any, Literal
 
 from warmstart.experiments.analysis.statistics import Interval
@@ -76,21 +75,13 @@ def shape(sizes: "list[int] | tuple[int, ...] | None") -> str:
     return "×".join(str(size) for size in sizes) if sizes else "scalar"
 
 
-@dataclass(frozen=True)
-class Strip:
-    """An interval on a scale from 0 to 100 (percent of the width)."""
-
-    centre: float
-    low: float | None
-    high: float | None
-
-
-def strip(interval: Interval, low: float, high: float) -> Strip | None:
-    """Place an interval on a scale from `low` to `high`; None without an estimate."""
+def strip(interval: Interval, low: float, high: float) -> Row | None:
+    """Place an interval on a scale, in percent of its width; None without an estimate."""
     if not math.isfinite(interval.estimate):
         return None
-    ends = [position(end, low, high) if math.isfinite(end) else None for end in (interval.low, interval.high)]
-    return Strip(position(interval.estimate, low, high), *(ends if None not in ends else (None, None)))
+    known = math.isfinite(interval.low) and math.isfinite(interval.high)
+    ends = {key: position(getattr(interval, key), low, high) if known else None for key in ("low", "high")}
+    return {"centre": position(interval.estimate, low, high), **ends}
 
 
 def position(value: float, low: float, high: float) -> float:

@@ -1,4 +1,4 @@
-"""The picture of a probe: where the encoder looks, and what a linear map tells of the state."""
+"""The picture of a probe: what its features depend on, and what a linear map tells of the state."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
@@ -28,7 +28,7 @@ MOST = 40
 _SIDE = 336
 _MARGIN, _GAP, _HEAD, _CHART = 0.2, 0.05, 0.85, 3.2
 """Inches: beside everything, between the two rows of frames, for the title, for the chart and its legend."""
-_SEEN = ("m", "rad", "")
+_VISIBLE = ("m", "rad", "")
 """Units of what a frame shows."""
 _CAPTIONS = {
     "pca": "Brightness: how much each place adds to the features, beside what the mean frame does.",
@@ -43,16 +43,16 @@ def draw_probe(
     probe: EncoderProbe,
     columns: Sequence[ProbeColumn],
     frames: NDArray[np.uint8],
-    seen: Saliency,
+    saliency: Saliency,
     readout: str = "",
 ) -> "Figure":
-    """Draw frames, where the encoder looks in them, and bars of R² by dimension.
+    """Draw frames, what the features depend on in them, and bars of R² by dimension.
 
     Args:
         probe: What was found.
         columns: Those of its columns that are drawn, at most four.
         frames: Some frames of the task. Shape: (n, height, width, 3).
-        seen: Where the encoder looks in them.
+        saliency: What the features depend on in them.
         readout: The readout's name, for the caption.
     """
     drawn = EncoderProbe(probe.encoder, probe.task, probe.dimensions, tuple(columns), probe.rows)
@@ -82,13 +82,13 @@ def draw_probe(
         wspace=0.03,
         hspace=0.03,
     )
-    for index, (frame, heat) in enumerate(zip(frames, seen.heat, strict=True)):
+    for index, (frame, heat) in enumerate(zip(frames, saliency.heat, strict=True)):
         _picture(figure.add_subplot(grid[0, index]), upscaled(frame))
         axes = figure.add_subplot(grid[1, index])
         _picture(axes, overlay(frame, heat))
-        if seen.points is not None:
+        if saliency.points is not None:
             scale = _SIDE / frame.shape[0]
-            x, y = seen.points[index].T * scale
+            x, y = saliency.points[index].T * scale
             axes.scatter(x, y, s=7, color="#6df2ff", linewidths=0)
     bars = figure.add_axes((0.7 / width, below / height, 1 - 0.9 / width, (_CHART - 0.8) / height))
     _bars(bars, names, columns, values, turned)
@@ -121,8 +121,7 @@ def _bars(
     axes.tick_params(axis="x", length=0)
     axes.grid(axis="y", color=GRID, linewidth=0.7)
     axes.set_axisbelow(True)
-    for side in ("top", "right", "left", "bottom"):
-        axes.spines[side].set_visible(False)
+    axes.spines[:].set_visible(False)
     axes.axhline(0, color=MUTED, linewidth=1)
     axes.legend(
         loc="lower left",
@@ -138,10 +137,8 @@ def _bars(
 
 def _picture(axes: "Axes", image: NDArray[np.uint8]) -> None:
     axes.imshow(image, interpolation="antialiased")
-    axes.set_xticks([])
-    axes.set_yticks([])
-    for spine in axes.spines.values():
-        spine.set_color(GRID)
+    axes.set(xticks=[], yticks=[])
+    axes.spines[:].set_color(GRID)
 
 
 def upscaled(frame: NDArray[np.uint8]) -> NDArray[np.uint8]:
@@ -187,8 +184,10 @@ def telling_frames(data: FrameData, dimensions: Sequence[Dimension], n: int = 6)
         Shape: (n, height, width, 3).
     """
     assert data.state is not None
-    seen = [i for i, dimension in enumerate(dimensions) if dimension.unit in _SEEN] or range(len(dimensions))
-    state = data.state.reshape(len(data), -1)[:, list(seen)].astype(np.float64)
+    visible = [i for i, dimension in enumerate(dimensions) if dimension.unit in _VISIBLE] or range(
+        len(dimensions)
+    )
+    state = data.state.reshape(len(data), -1)[:, list(visible)].astype(np.float64)
     spread = state.std(0)
     scaled = np.clip((state - state.mean(0)) / np.where(spread > 0, spread, 1), -2, 2)  # no outliers
     chosen = [int(np.square(scaled).sum(1).argmin())]

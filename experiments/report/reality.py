@@ -15,7 +15,7 @@ from warmstart.experiments.analysis.statistics import Interval, paired_t
 from warmstart.experiments.analysis.summary import Summary
 from warmstart.experiments.report.canvas import figure_bytes
 from warmstart.experiments.report.formatting import Row, data_uri, number, position
-from warmstart.experiments.report.robustness_figure import draw_maps
+from warmstart.experiments.report.robustness_figure import draw_maps, return_limits
 from warmstart.sim2real.gap import SKILLED
 from warmstart.sim2real.robustness import RobustnessMap, Sweep
 
@@ -74,38 +74,21 @@ def drawn_charts(run: RunData, summary: Summary) -> list[Row]:
 
 def map_pictures(run: RunData, summary: Summary) -> list[Row]:
     """A robustness map of each arm that has learnt something in simulation as a picture, all on one scale."""
-    found = {
-        arm.name: run.maps[arm.name]
-        for arm in summary.arms
-        if arm.name in run.maps and (arm.name not in run.gaps or _kept(arm.name, run))
-    }
-    if not found:
-        return []
-    maps = {
-        name: RobustnessMap(
-            name,
-            tuple(Sweep.parse(text) for text in plain["sweeps"]),
-            np.array(plain["means"], dtype=np.float64)[..., None],
-        )
-        for name, plain in found.items()
-    }
-    limits = (
-        min(float(each.means.min()) for each in maps.values()),
-        max(float(each.means.max()) for each in maps.values()),
-    )
+    shown = [arm.name for arm in summary.arms if arm.name in run.maps]
+    found = [(name, run.maps[name]) for name in shown if name not in run.gaps or _kept(name, run)]
+    maps = [
+        RobustnessMap(name, tuple(map(Sweep.parse, plain["sweeps"])), np.array(plain["means"])[..., None])
+        for name, plain in found
+    ]
+    limits = return_limits(maps) if maps else None
     pictures = []
-    for name, each in maps.items():
-        threshold = float(found[name]["threshold"])
-        spans = found[name].get("trained") or [None] * len(each.sweeps)
+    for each, (name, plain) in zip(maps, found, strict=True):
+        threshold = float(plain["threshold"])
+        spans = plain.get("trained") or [None] * len(each.sweeps)
         figure = draw_maps([each], str(summary.study.get("target", "")), threshold, [spans], limits)
-        pictures.append(
-            {
-                "arm": name,
-                "picture": data_uri(figure_bytes(figure, "png", dpi=110), "image/png"),
-                "good": f"{100 * each.area_above(threshold):.0f}",
-                "worst": number(each.worst[0]),
-            }
-        )
+        picture = data_uri(figure_bytes(figure, "png", dpi=110), "image/png")
+        good, worst = f"{100 * each.area_above(threshold):.0f}", number(each.worst[0])
+        pictures.append({"arm": name, "picture": picture, "good": good, "worst": worst})
     return pictures
 
 
@@ -113,13 +96,7 @@ _CURRICULUM = {"success_rate": "success rate", "width": "share of the range in u
 
 
 def _chart(label: str, records: Sequence[State], part: str, key: str) -> Row | None:
-    """A small chart of a value over training, or of quantiles: a line of the middle one, areas around it.
-
-    Args:
-        label: What is shown.
-        records: What was drawn, by step.
-        part: Where in each record the value stands.
-        key: Its name there.
+    """A small chart of ``record[part][key]`` over training: a line of the middle quantile, areas around it.
 
     Returns:
         SVG paths; None where fewer than two records know the value.
@@ -173,10 +150,7 @@ def _kept(name: str, run: RunData) -> dict[int, float]:
 
 def _interval(values: Sequence[float | None]) -> Interval:
     """Mean and 95% t interval of what is known."""
-    known = [float(v) for v in values if v is not None and not math.isnan(float(v))]
-    if not known:
-        return Interval(math.nan, math.nan, math.nan, 0.95)
-    return paired_t(known).interval
+    return paired_t([v for v in values if v is not None and not math.isnan(v)]).interval
 
 
 def _oracles(summary: Summary) -> list[str]:
@@ -185,8 +159,5 @@ def _oracles(summary: Summary) -> list[str]:
     total = int(study.get("target_steps", 0))
     if study.get("source") or not total:
         return []
-    return [
-        str(arm["name"])
-        for arm in study.get("arms", ())
-        if arm.get("reality_steps") == total and arm.get("method") == "scratch"
-    ]
+    whole = {"reality_steps": total, "method": "scratch"}.items()
+    return [str(arm["name"]) for arm in study.get("arms", ()) if whole <= arm.items()]

@@ -26,15 +26,12 @@ from warmstart.experiments.report.reality import drawn_charts, gap_table, judged
 
 
 def write_report(run: RunData, summary: Summary, path: str | Path) -> Path:
-    """Write the report of a run: whole or not at all.
+    """Write the report of a run, whole or not at all; returns its path.
 
     Args:
         run: The run: transfer reports and tracebacks are taken from it.
         summary: Its numbers, from `summarise`.
         path: The HTML file.
-
-    Returns:
-        The path.
 
     Raises:
         WarmstartError: The file can't be written.
@@ -43,15 +40,7 @@ def write_report(run: RunData, summary: Summary, path: str | Path) -> Path:
 
 
 def render_report(run: RunData, summary: Summary) -> str:
-    """Render the report as HTML text.
-
-    Args:
-        run: The run.
-        summary: Its numbers.
-
-    Returns:
-        One HTML document with everything inside.
-    """
+    """Render the report as one HTML document with everything inside."""
     from plotly.offline import get_plotlyjs
 
     study = json.loads(json.dumps(summary.study, default=str))
@@ -77,22 +66,9 @@ def render_report(run: RunData, summary: Summary) -> str:
 
 
 def chart_data(summary: Summary) -> State:
-    """What the curves are drawn from, as JSON values.
-
-    Args:
-        summary: The numbers of a run.
-
-    Returns:
-        Arms with their aggregates on the common grid and the curves of their seeds.
-    """
-    longest = max(
-        (
-            curve.seconds[-1] + curve.source_seconds
-            for curve in summary.curves
-            if len(curve.seconds) and math.isfinite(curve.seconds[-1])
-        ),
-        default=0.0,
-    )
+    """What the curves are drawn from, as JSON values: arms with their aggregates and their seeds' curves."""
+    timed = [curve for curve in summary.curves if len(curve.seconds) and math.isfinite(curve.seconds[-1])]
+    longest = max((curve.seconds[-1] + curve.source_seconds for curve in timed), default=0.0)
     unit, scale = ("s", 1) if longest < 600 else ("min", 60) if longest < 3 * 3600 else ("h", 3600)
     plain = summary.to_json()
     kept = ("name", "constant", "seconds", "source_steps", "source_seconds", "bands")

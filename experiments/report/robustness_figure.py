@@ -1,6 +1,6 @@
 """The picture of robustness maps: a heat map, or a curve, for each policy."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,7 +15,6 @@ if TYPE_CHECKING:
 _TRAINED = "#0068b8"
 _ABREAST = 4
 """Maps in a row of the picture."""
-_PREFIX = {"scale": "×", "add": "+", "set": ""}
 
 
 def draw_maps(
@@ -54,6 +53,12 @@ def draw_maps(
     return figure
 
 
+def return_limits(maps: Iterable[RobustnessMap]) -> tuple[float, float]:
+    """Lowest and highest mean return of the maps' cells."""
+    means = np.concatenate([each.means.ravel() for each in maps])
+    return float(means.min()), float(means.max())
+
+
 def _draw_curves(
     figure: "Figure",
     maps: Sequence[RobustnessMap],
@@ -66,14 +71,8 @@ def _draw_curves(
         colour = COLOURS[1 + index % (len(COLOURS) - 1)]
         spread = each.returns.std(axis=1) / np.sqrt(each.returns.shape[1])
         axes.plot(sweep.values, each.means, color=colour, marker="o", markersize=3.5, label=each.policy)
-        axes.fill_between(
-            sweep.values,
-            each.means - 2 * spread,
-            each.means + 2 * spread,
-            color=colour,
-            alpha=0.15,
-            linewidth=0,
-        )
+        low, high = each.means - 2 * spread, each.means + 2 * spread
+        axes.fill_between(sweep.values, low, high, color=colour, alpha=0.15, linewidth=0)
         if span is not None:
             axes.axvspan(*span, color=colour, alpha=0.07, linewidth=0)
     axes.axhline(threshold, color=MUTED, linewidth=0.9, linestyle=":")
@@ -95,10 +94,7 @@ def _draw_heat(
     from matplotlib.patches import Rectangle
 
     first, second = maps[0].sweeps
-    low, high = limits or (
-        min(float(each.means.min()) for each in maps),
-        max(float(each.means.max()) for each in maps),
-    )
+    low, high = limits or return_limits(maps)
     columns = min(len(maps), _ABREAST)
     grid = figure.subplots(-(-len(maps) // columns), columns, squeeze=False, sharey=True)
     panels = grid.ravel()[: len(maps)]
@@ -123,11 +119,8 @@ def _draw_heat(
         axes.set_yticks(range(len(second.values)), [f"{v:.3g}" for v in second.values], fontsize=8)
         axes.set_xlabel(_label(first))
         worst, _ = each.worst
-        axes.set_title(
-            f"{each.policy}\n{100 * each.area_above(threshold):.0f}% good, worst {_short(worst)}",
-            fontsize=9,
-            color=INK,
-        )
+        good = f"{100 * each.area_above(threshold):.0f}% good"
+        axes.set_title(f"{each.policy}\n{good}, worst {_short(worst)}", fontsize=9, color=INK)
     for axes in grid[:, 0]:
         axes.set_ylabel(_label(second))
     bar = figure.colorbar(image, ax=list(grid.ravel()), shrink=0.9, aspect=20 * len(grid))
@@ -162,9 +155,8 @@ def _place(sweep: Sweep, value: float) -> float:
 
 
 def _label(sweep: Sweep) -> str:
-    return (
-        f"{sweep.selector} ({_PREFIX[sweep.operation]} value)" if sweep.operation != "set" else sweep.selector
-    )
+    prefix = {"scale": " (× value)", "add": " (+ value)"}
+    return sweep.selector + prefix.get(sweep.operation, "")
 
 
 def _short(value: float) -> str:

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from warmstart.core.bounds import State
+from warmstart.experiments.analysis import metrics
 from warmstart.experiments.analysis.curves import Curve, RunData
 from warmstart.experiments.analysis.metric_kinds import METRICS
 from warmstart.experiments.analysis.summary import ArmSummary, Summary
@@ -30,12 +31,7 @@ ICONS: dict[Outcome, str] = {
     "not compared": "○",
 }
 """In the order in which verdicts are shown."""
-CLOCKS: dict[str, Unit] = {
-    "steps": "steps",
-    "steps_with_source": "steps",
-    "seconds": "s",
-    "seconds_with_source": "s",
-}
+CLOCKS: dict[str, Unit] = {name: "steps" if name.startswith("steps") else "s" for name in metrics.CLOCKS}
 """Unit of each clock of the time to threshold."""
 _PROVISIONAL = re.compile(r" \(provisional[^)]*\)$")
 """The end of a headline's title that the badge beside it says, too."""
@@ -70,12 +66,10 @@ def overview(summary: Summary) -> list[tuple[str, str]]:
     """What was compared: label and value."""
     study = summary.study
     seeds = sorted({curve.seed for curve in summary.curves})
-    rows = []
-    if study:
-        algorithm = study.get("algorithm", "")
-        name = algorithm.get("name", "") if isinstance(algorithm, Mapping) else algorithm
-        rows.append(("Algorithm", str(name).upper()))
-    rows += [
+    algorithm = study.get("algorithm", "")
+    name = algorithm.get("name", "") if isinstance(algorithm, Mapping) else algorithm
+    rows = [
+        *([("Algorithm", str(name).upper())] if study else []),
         ("Arms", ", ".join(arm.name for arm in summary.arms)),
         ("Cold start", summary.baseline),
         ("Seeds", f"{len(seeds)} ({', '.join(map(str, seeds))})" if len(seeds) < 21 else f"{len(seeds)}"),
@@ -89,12 +83,8 @@ def overview(summary: Summary) -> list[tuple[str, str]]:
 
 def route(summary: Summary) -> list[tuple[str, str]]:
     """Source and target with their steps; empty for curves that others made."""
-    study, stops = summary.study, []
-    for key in ("source", "target"):
-        if study.get(key):
-            steps = study.get(f"{key}_steps")
-            stops.append((str(study[key]), f"{steps:,} steps" if steps else ""))
-    return stops
+    stops = [(summary.study.get(key), summary.study.get(f"{key}_steps")) for key in ("source", "target")]
+    return [(str(task), f"{steps:,} steps" if steps else "") for task, steps in stops if task]
 
 
 def metric_table(summary: Summary) -> list[Row]:
@@ -157,24 +147,21 @@ def _dots(arm: ArmSummary) -> list[Row]:
 
 def action_counts(report: State) -> list[tuple[str, int]]:
     """How many tensors of a transfer report were treated in each way."""
-    counts = report.get("counts") or Counter(
-        str(entry.get("action", "")) for entry in report.get("entries", ())
-    )
+    actions = (str(entry.get("action", "")) for entry in report.get("entries", ()))
+    counts = report.get("counts") or Counter(actions)
     return [(name, count) for name, count in counts.items() if count]
 
 
 def media(run: RunData, summary: Summary) -> list[Row]:
     """What each arm's agent saw, and a film of an episode, as data URIs; the source's first."""
-    return [
-        {
-            "arm": name,
-            "task": str(summary.study.get("source" if name == "source" else "target", "")),
-            "frames": _file_uri(run.media[name] / FRAMES, "image/png"),
-            "film": _file_uri(run.media[name] / FILM, "video/mp4"),
-        }
-        for name in ("source", *(arm.name for arm in summary.arms))
-        if name in run.media
-    ]
+    found = []
+    for name in ("source", *(arm.name for arm in summary.arms)):
+        if name in run.media:
+            task = str(summary.study.get("source" if name == "source" else "target", ""))
+            kinds = {"frames": (FRAMES, "image/png"), "film": (FILM, "video/mp4")}
+            uris = {key: _file_uri(run.media[name] / file, kind) for key, (file, kind) in kinds.items()}
+            found.append({"arm": name, "task": task, **uris})
+    return found
 
 
 def _file_uri(path: Path, kind: str) -> str:

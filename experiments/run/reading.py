@@ -1,4 +1,4 @@
-"""Reads a run directory back: curves, transfer reports, failures and the state of every trial."""
+"""Reads a run directory back: curves, transfer reports, failures, checkpoints, the state of every trial."""
 
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -14,6 +14,7 @@ from warmstart.experiments.analysis.curves import Curve, Failure, RunData
 from warmstart.experiments.records.claims import holder
 from warmstart.experiments.records.config import TRIALS, Kind, TrialConfig
 from warmstart.experiments.records.records import (
+    CHECKPOINT,
     ERROR,
     FILM,
     GAP,
@@ -43,14 +44,8 @@ class TrialState:
 
     def to_json(self) -> State:
         """Give the row as plain data."""
-        return {
-            "hash": self.hash,
-            "kind": self.kind,
-            "arm": self.arm,
-            "seed": self.seed,
-            "directory": str(self.directory),
-            **self.status.__dict__,
-        }
+        row = {**vars(self), "directory": str(self.directory), **vars(self.status)}
+        return {key: value for key, value in row.items() if key != "status"}
 
 
 def statuses(directory: str | Path) -> tuple[TrialState, ...]:
@@ -99,7 +94,7 @@ def load_run(directory: str | Path) -> RunData:
         if state.status.state == "failed":
             failures.append(Failure(state.arm, state.seed, state.status.error, text_of(folder / ERROR)))
         records = read_jsonl(folder / RECORDS)
-        if not any(record["event"] == "evaluation" for record in records):
+        if not _evaluations(records):
             continue
         config = TrialConfig.read(folder)
         run.versions.update(config.versions)
@@ -129,6 +124,44 @@ def _read_parts(run: RunData, state: TrialState, records: list[State]) -> None:
         run.drawn[state.arm] = drawn
 
 
+def find_checkpoints(directory: Path) -> tuple[Path, ...]:
+    """Checkpoints of a run's finished trials, in the study's order.
+
+    Raises:
+        WarmstartError: The directory is not a run.
+    """
+    folders = (state.directory / CHECKPOINT for state in statuses(directory))
+    return tuple(folder for folder in folders if folder.is_dir())
+
+
+def resolve_checkpoint(path: str | Path) -> Path:
+    """A checkpoint's path from its own, a trial's, or a run's that holds exactly one.
+
+    Raises:
+        WarmstartError: The run holds none, or several to choose from.
+    """
+    path = Path(path).expanduser()
+    if (path / CHECKPOINT).is_dir():
+        return path / CHECKPOINT
+    if not (path / TRIALS_FILE).is_file():
+        return path
+    found = find_checkpoints(path)
+    if len(found) == 1:
+        return found[0]
+    if not found:
+        raise WarmstartError(f"{path} holds no checkpoint: none of its trials has finished.")
+    states = {state.directory: state for state in statuses(path)}
+    lines = []
+    for checkpoint in found:
+        state = states[checkpoint.parent]
+        last = state.status.last_return
+        told = "" if last is None else f", return {last:,.0f}"
+        where = f"{state.arm}, seed {state.seed}, {state.status.step:,} steps"
+        lines.append(f"  {checkpoint}  ({where}{told})")
+    listed = "\n".join(lines)
+    raise WarmstartError(f"{path} holds {len(found)} checkpoints; name one of them:\n{listed}")
+
+
 def _entries(directory: Path) -> list[State]:
     data = read_json(directory / TRIALS_FILE)
     if data is None or not isinstance(data.get("trials"), list):
@@ -140,17 +173,15 @@ def _entries(directory: Path) -> list[State]:
 
 
 def _curve(state: TrialState, config: TrialConfig, records: list[State]) -> Curve:
-    evaluations = [record for record in records if record["event"] == "evaluation"]
     times = {entry["step"]: entry["training_seconds"] for entry in read_jsonl(state.directory / TIMES)}
-    end = next((record for record in records if record["event"] == "end"), None)
-    start = next((record for record in records if record["event"] == "start"), {})
-    steps = np.array([record["step"] for record in evaluations], dtype=np.int64)
+    ends = {record["event"]: record for record in records if record["event"] in ("start", "end")}
+    steps = np.array([record["step"] for record in _evaluations(records)], dtype=np.int64)
     returns, lengths = _means(records, "returns"), _means(records, "lengths")
     seconds = np.array([times.get(int(step), np.nan) for step in steps], dtype=np.float64)
-    constant = bool(end and end["constant"])
+    constant = bool(ends.get("end", {}).get("constant"))
     if constant:
         steps = np.array(config.grid, dtype=np.int64)
-        returns, lengths = np.full(len(steps), returns[0]), np.full(len(steps), lengths[0])
+        returns, lengths = (np.full(len(steps), values[0]) for values in (returns, lengths))
         seconds = np.zeros(len(steps))
     return Curve(
         arm=state.arm,
@@ -158,19 +189,22 @@ def _curve(state: TrialState, config: TrialConfig, records: list[State]) -> Curv
         steps=steps,
         returns=returns,
         seconds=seconds,
-        source_steps=int(start.get("source_steps", 0)),
+        source_steps=int(ends.get("start", {}).get("source_steps", 0)),
         source_seconds=_source_seconds(state, config),
         lengths=lengths,
         constant=constant,
-        complete=end is not None,
+        complete="end" in ends,
         path=state.directory,
     )
 
 
 def _means(records: list[State], key: str) -> NDArray[np.float64]:
-    """Mean over episodes of each evaluation; NaN where an episode's return wasn't finite."""
-    values = [record[key] for record in records if record["event"] == "evaluation"]
-    return np.array([np.mean(np.array(episodes, dtype=np.float64)) for episodes in values])
+    """Mean over episodes of each evaluation, NaN where a return wasn't finite. Shape: (points,)."""
+    return np.array([np.mean(np.array(record[key], dtype=np.float64)) for record in _evaluations(records)])
+
+
+def _evaluations(records: list[State]) -> list[State]:
+    return [record for record in records if record["event"] == "evaluation"]
 
 
 def _source_seconds(state: TrialState, config: TrialConfig) -> float:
@@ -183,13 +217,13 @@ def _source_seconds(state: TrialState, config: TrialConfig) -> float:
 
 def _notes(states: tuple[TrialState, ...], study: Settings) -> tuple[str, ...]:
     notes = []
-    if len(study.get("seeds", ())) > 1 and not any(state.kind == "source" for state in states):
-        warm = [arm for arm in study.get("arms", ()) if arm.get("method") != "scratch"]
-        if warm:
-            notes.append(
-                "All seeds start from one given checkpoint: differences between source agents are missing, "
-                "so the variance of the warm arms is understated."
-            )
+    given = not any(state.kind == "source" for state in states)
+    warm = [arm for arm in study.get("arms", ()) if arm.get("method") != "scratch"]
+    if len(study.get("seeds", ())) > 1 and given and warm:
+        notes.append(
+            "All seeds start from one given checkpoint: differences between source agents are missing, "
+            "so the variance of the warm arms is understated."
+        )
     open_ = [state for state in states if state.status.state not in ("done", "failed")]
     if open_:
         notes.append(f"{len(open_)} of {len(states)} trials are not done yet: the numbers are preliminary.")

@@ -3,61 +3,28 @@
 import hashlib
 import shutil
 from collections.abc import Iterable
-from dataclasses import dataclass
 from pathlib import Path
 
 from warmstart.core.documents import read_yaml
 from warmstart.core.errors import WarmstartError
-from warmstart.core.files import as_disk_full, read_json, write_json, write_text
+from warmstart.core.files import DiskFullError, is_disk_full, read_json, write_json, write_text
 from warmstart.core.plain import read
 from warmstart.core.plugins import load_plugins, store_plugins
 from warmstart.core.progress import Mode, Progress, make_progress
-from warmstart.experiments.analysis.curves import Failure, RunData
-from warmstart.experiments.analysis.summary import Summary, summarise, write_summary
+from warmstart.experiments.analysis.curves import Failure
 from warmstart.experiments.records.config import TRIALS, PlannedTrial
-from warmstart.experiments.records.records import CHECKPOINT, CONFIG
+from warmstart.experiments.records.records import CONFIG
 from warmstart.experiments.records.tensorboard import link_runs
-from warmstart.experiments.report.report import write_report
-from warmstart.experiments.run.reading import STUDY_FILE, TRIALS_FILE, TrialState, load_run, statuses
+from warmstart.experiments.report.results import Results, write_results
+from warmstart.experiments.run.reading import STUDY_FILE, TRIALS_FILE, load_run
 from warmstart.experiments.run.scheduler import Scheduler, StudyInterruptedError
 from warmstart.experiments.study.checks import check_buildable
 from warmstart.experiments.study.loading import study_document
 from warmstart.experiments.study.plan import Plan, make_plan
 from warmstart.experiments.study.study import Study
-from warmstart.experiments.trial.seeing import WEIGHTS
-from warmstart.experiments.trial.source import CHECKPOINTS, normalizer_copy
 from warmstart.experiments.trial.worlds import keep_reality
 
-__all__ = [
-    "StudyResult",
-    "TrialState",
-    "find_checkpoints",
-    "load_run",
-    "plan",
-    "resolve_checkpoint",
-    "run_study",
-    "statuses",
-]
-
-REPORT_FILE = "report.html"
-SUMMARY_FILE = "summary.json"
 RUNS = Path("runs")
-
-
-@dataclass(frozen=True)
-class StudyResult:
-    """What a study came to."""
-
-    directory: Path
-    run: RunData
-    summary: Summary
-    report: Path
-    """The HTML report."""
-
-    @property
-    def failures(self) -> tuple[Failure, ...]:
-        """Trials that gave no result."""
-        return self.run.failures
 
 
 def plan(study: Study | str | Path, *, plugins: Iterable[str | Path] = ()) -> Plan:
@@ -93,7 +60,7 @@ def run_study(
     *,
     plugins: Iterable[str | Path] = (),
     progress: Mode | Progress = "auto",
-) -> StudyResult:
+) -> Results:
     """Run a study, or continue it: finished trials are not repeated.
 
     Args:
@@ -134,11 +101,7 @@ def run_study(
 
 
 def prepare(made: Plan, directory: Path) -> str:
-    """Lay out a run directory: study, list of trials, their configurations, a given checkpoint.
-
-    Args:
-        made: The plan.
-        directory: The run directory; made where it doesn't exist.
+    """Lay out a run directory: study, list of trials, their configurations, copies of what they need.
 
     Returns:
         What differs from the study that the directory held before, in one line; empty if nothing does.
@@ -154,22 +117,14 @@ def prepare(made: Plan, directory: Path) -> str:
             folder.mkdir(parents=True, exist_ok=True)
             if read_json(folder / CONFIG) != trial.config.to_json():
                 trial.config.write(folder)
-        if made.checkpoint is not None:
-            _copy_checkpoint(made.checkpoint, directory / CHECKPOINTS, made.checkpoint_hash)
-        for sha256, path in made.weights.items():
-            folder = directory / WEIGHTS / sha256[:16]
-            if not folder.is_dir() or not any(not item.name.startswith(".") for item in folder.iterdir()):
-                _copy_checkpoint(path, folder, path.name)
+        for name, path in made.files.items():
+            _copy(path, directory / name)
         if made.reality is not None:
             keep_reality(made.reality, directory)
-        if made.normalizer is not None:
-            copy = normalizer_copy(directory, made.normalizer_hash)
-            _copy_checkpoint(made.normalizer, copy.parent, copy.name)
     except OSError as error:
-        full = as_disk_full(error, directory)
-        raise (
-            full if full is not error else WarmstartError(f"{directory} can't be written: {error}.")
-        ) from None
+        if is_disk_full(error):
+            raise DiskFullError(directory) from None
+        raise WarmstartError(f"{directory} can't be written: {error}.") from None
     write_text(directory / STUDY_FILE, made.study.to_yaml("Written by warmstart: every setting of this run."))
     listed = {"trials": [_entry(trial) for trial in made.trials], "notes": list(made.notes)}
     write_json(directory / TRIALS_FILE, listed, durable=True)
@@ -177,7 +132,7 @@ def prepare(made: Plan, directory: Path) -> str:
     return difference
 
 
-def conclude(directory: Path) -> StudyResult:
+def conclude(directory: Path) -> Results:
     """Compute summary and report of a run directory and write both.
 
     Raises:
@@ -191,57 +146,11 @@ def conclude(directory: Path) -> StudyResult:
             f"No trial of {directory} gave a result. First failure, of {first.arm} with seed {first.seed}: "
             f"{error}. Tracebacks and logs: {directory / TRIALS}/*/{{error,log}}.txt."
         )
-    summary = summarise(run)
-    try:
-        write_summary(summary, directory / SUMMARY_FILE)
-        report = write_report(run, summary, directory / REPORT_FILE)
-    except OSError as error:
-        raise as_disk_full(error, directory) from None
-    return StudyResult(directory, run, summary, report)
-
-
-def find_checkpoints(directory: Path) -> tuple[Path, ...]:
-    """Checkpoints of a run's finished trials, in the study's order.
-
-    Raises:
-        WarmstartError: The directory is not a run.
-    """
-    folders = (state.directory / CHECKPOINT for state in statuses(directory))
-    return tuple(folder for folder in folders if folder.is_dir())
-
-
-def resolve_checkpoint(path: str | Path) -> Path:
-    """A checkpoint's path from its own, a trial's, or a run's that holds exactly one.
-
-    Raises:
-        WarmstartError: The run holds none, or several to choose from.
-    """
-    path = Path(path).expanduser()
-    if (path / CHECKPOINT).is_dir():
-        return path / CHECKPOINT
-    if not (path / TRIALS_FILE).is_file():
-        return path
-    found = find_checkpoints(path)
-    if len(found) == 1:
-        return found[0]
-    if not found:
-        raise WarmstartError(f"{path} holds no checkpoint: none of its trials has finished.")
-    listed = "\n".join(
-        f"  {state.directory / CHECKPOINT}  ({state.arm}, seed {state.seed}, {state.status.step:,} steps"
-        + (f", return {state.status.last_return:,.0f})" if state.status.last_return is not None else ")")
-        for state in statuses(path)
-        if (state.directory / CHECKPOINT) in found
-    )
-    raise WarmstartError(f"{path} holds {len(found)} checkpoints; name one of them:\n{listed}")
+    return write_results(run, directory)
 
 
 def _entry(trial: PlannedTrial) -> dict[str, str | int]:
-    return {
-        "hash": trial.hash,
-        "kind": trial.config.kind,
-        "arm": trial.arm,
-        "seed": trial.config.seed,
-    }
+    return {"hash": trial.hash, "kind": trial.config.kind, "arm": trial.arm, "seed": trial.config.seed}
 
 
 def _compare_with_existing(study: Study, directory: Path) -> str:
@@ -271,13 +180,12 @@ def _compare_with_existing(study: Study, directory: Path) -> str:
     )
 
 
-def _copy_checkpoint(source: Path, folder: Path, identity: str) -> None:
-    """Keep a copy of a given checkpoint in the run, so that its trials need nothing else."""
-    target = folder / identity
+def _copy(source: Path, target: Path) -> None:
+    """Keep a copy of a given file or folder in the run, so that its trials need nothing else."""
     if target.exists():
         return
-    folder.mkdir(parents=True, exist_ok=True)
-    staged = folder / f".{identity}.{hashlib.sha256(str(source).encode()).hexdigest()[:8]}"
+    target.parent.mkdir(parents=True, exist_ok=True)
+    staged = target.with_name(f".{target.name}.{hashlib.sha256(str(source).encode()).hexdigest()[:8]}")
     if source.is_dir():
         shutil.rmtree(staged, ignore_errors=True)
         shutil.copytree(source, staged)

@@ -48,13 +48,9 @@ class Scheduler:
     def __init__(
         self, run: Path, trials: Sequence[PlannedTrial], workers: int | None, progress: Progress
     ) -> None:
-        """Prepare to run.
+        """Prepare to run trials whose directories hold their configurations; equal hashes are run once.
 
-        Args:
-            run: The run directory; the trials' directories exist and hold their configurations.
-            trials: What to run; equal hashes are run once.
-            workers: Trials at a time; None for the number of cores.
-            progress: Where progress is shown.
+        `workers` is how many at a time; None for the number of cores.
         """
         self.run = run
         self.trials = tuple({trial.hash: trial for trial in trials}.values())
@@ -108,9 +104,8 @@ class Scheduler:
                 continue
             needed = self.states[trial.needs] if trial.needs else "done"
             if needed == "failed":
-                self._fail(
-                    trial, "its source agent failed", text_of(self.run / TRIALS / str(trial.needs) / ERROR)
-                )
+                error = text_of(self.run / TRIALS / str(trial.needs) / ERROR)
+                self._fail(trial, "its source agent failed", error)
             elif needed == "done" and len(self._running) < self.workers:
                 self._start(trial, launcher)
 
@@ -181,13 +176,9 @@ class Scheduler:
         for process in self._running.values():
             process.send_signal(signal.SIGTERM)
         deadline = time.monotonic() + _PATIENCE_SECONDS
-        try:
-            while any(process.poll() is None for process in self._running.values()):
-                if time.monotonic() > deadline:
-                    break
+        with contextlib.suppress(KeyboardInterrupt):
+            while time.monotonic() < deadline and any(p.poll() is None for p in self._running.values()):
                 time.sleep(_POLL_SECONDS)
-        except KeyboardInterrupt:
-            pass
         for trial, process in self._running.items():
             if process.poll() is None:
                 process.send_signal(signal.SIGKILL)

@@ -1,6 +1,6 @@
-"""What an arm of a study comes to: its method, tasks, algorithm and how it sees, all written out."""
+"""What an arm of a study comes to: its method, tasks, algorithm and vision, all written out."""
 
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, fields, replace
 
 from warmstart.agents.settings.config import AlgorithmConfig, config_class
 from warmstart.agents.settings.defaults import default_config
@@ -21,7 +21,8 @@ from warmstart.transfer.methods.table import make_method
 class ResolvedArm:
     """One arm with nothing left to defaults."""
 
-    name: str
+    written: Arm
+    """The arm as the study has it."""
     method: TransferMethod
     target: Task
     """The study's target, or the same task observed by its state."""
@@ -32,70 +33,62 @@ class ResolvedArm:
     source_algorithm: AlgorithmConfig
     """Of its source agents."""
     vision: EncoderTraining | None
-    """How its agents see; None where they observe states."""
-    sees_less: bool = False
-    """Whether it observes states although the study's tasks show frames."""
-    optional: bool = False
-    """Whether it is left out where its encoder's weights are missing."""
-    world: WorldConfig = field(default_factory=WorldConfig)
+    """What its agents observe of frames; None where they observe states."""
+    world: WorldConfig
     """How the simulation that it trains in differs from its task."""
 
-    def to_mapping(self) -> dict[str, object]:
-        """The arm as a study's YAML holds it, but for its algorithm."""
-        vision = {} if self.vision is None else {"vision": to_plain(self.vision)}
-        world = to_plain(self.world, defaults=False)
-        return {"name": self.name, **vision, **world, **to_plain(self.method.to_json())}
+    @property
+    def name(self) -> str:
+        """Its name in curves and tables."""
+        return self.written.name
+
+    def explicit(self, usual: AlgorithmConfig) -> Arm:
+        """The arm with every setting written out, those of its algorithm where they aren't the usual ones."""
+        own, shared = self.algorithm.to_json(), usual.to_json()
+        options = self.method.to_json()
+        return replace(
+            self.written,
+            method=options.pop("method"),
+            options=options,
+            vision=self.vision,
+            algorithm={key: value for key, value in own.items() if shared.get(key) != value},
+            optional=False,
+            world=to_plain(self.world, defaults=False),
+        )
 
 
 def resolve_arm(study: Study, arm: Arm, place: Place, target: Task, source: Task | None) -> ResolvedArm:
-    """Resolve one arm.
-
-    Args:
-        study: The study.
-        arm: The arm as written.
-        place: Where it stands, for errors.
-        target: The study's target.
-        source: The study's source task, if it names one.
+    """Resolve one arm, which stands at a place of the study.
 
     Raises:
-        SettingError: An unknown algorithm, setting, method or option, or a way of seeing that doesn't fit.
+        SettingError: An unknown algorithm, setting, method or option, or a vision that doesn't fit.
     """
     if arm.obs == "state" and not sees_pixels(target):
         raise SettingError((*place, "obs"), f"{target} is observed by its state anyway; leave `obs` out.")
-    seen = target if arm.obs is None else state_task(target)
-    seen_source = source if arm.obs is None or source is None else state_task(source)
+    observed = target if arm.obs is None else state_task(target)
+    observed_source = source if arm.obs is None or source is None else state_task(source)
     where: Place = (*place, "vision") if arm.vision is not None else ("vision",)
     vision = arm.vision if arm.vision is not None else study.usual_vision
-    if not sees_pixels(seen):
+    if not sees_pixels(observed):
         if vision is not None and (arm.vision is not None or not sees_pixels(target)):
-            raise SettingError(where, f"{seen} shows no frames; add the option obs=pixels to the tasks.")
+            raise SettingError(where, f"{observed} shows no frames; add the option obs=pixels to the tasks.")
         vision = None
     elif vision is None:
         vision = EncoderTraining(encoder="nature_cnn", train="fine_tuned")
-    algorithm, source_algorithm = resolve_algorithms(study, seen, seen_source, arm.algorithm, place)
-    method = resolve_method(arm.method, arm.options, place, algorithm, study.target_steps)
-    return ResolvedArm(
-        arm.name,
-        method,
-        seen,
-        seen_source,
-        algorithm,
-        source_algorithm,
-        vision,
-        arm.obs is not None,
-        arm.optional,
-        _world(study, arm, place, seen),
-    )
+    algorithms = resolve_algorithms(study, observed, observed_source, arm.algorithm, place)
+    method = _method(arm, place, algorithms[0], study.target_steps)
+    world = _world(study, arm, place, observed)
+    return ResolvedArm(arm, method, observed, observed_source, *algorithms, vision, world)
 
 
-def _world(study: Study, arm: Arm, place: Place, seen: Task) -> WorldConfig:
+def _world(study: Study, arm: Arm, place: Place, observed: Task) -> WorldConfig:
     """The simulation that an arm trains in."""
     world: WorldConfig = read(WorldConfig, arm.world, place)
     if world.needs_reality and study.reality is None:
         key = "identify" if world.identify else "reality_steps"
         raise SettingError((*place, key), "is done in a reality: name one under `reality`.")
     for key in ("privileged", "history"):
-        if getattr(world, key) and sees_pixels(seen):
+        if getattr(world, key) and sees_pixels(observed):
             raise SettingError(
                 (*place, key), "is about agents that observe states, and this one sees frames."
             )
@@ -143,23 +136,21 @@ def resolve_algorithms(
     return ours, resolved(key, target if source is None else source, networks)
 
 
-def resolve_method(
-    name: str, options: Settings, place: Place, config: AlgorithmConfig, steps: int
-) -> TransferMethod:
+def _method(arm: Arm, place: Place, config: AlgorithmConfig, steps: int) -> TransferMethod:
     """Make an arm's method and see that it fits the algorithm and the budget.
 
     Raises:
         SettingError: An unknown method or option, or one that doesn't fit.
     """
-    kind = type(placed(place, make_method, name))
+    kind = type(placed(place, make_method, arm.method))
     valid = [item.name for item in fields(kind)]
-    settings = [*ARM_KEYS, *WORLD_KEYS, *valid]
-    for option in options:
+    for option in arm.options:
         if option not in valid:
-            about = f"option of {name} or key of an arm"
-            raise SettingError((*place, option), str(unknown_name(about, option, settings)))
+            about = f"option of {arm.method} or key of an arm"
+            wrong = unknown_name(about, option, [*ARM_KEYS, *WORLD_KEYS, *valid])
+            raise SettingError((*place, option), str(wrong))
     try:
-        method = make_method(name, **options)
+        method = make_method(arm.method, **arm.options)
         method.check_algorithm(config.algorithm)
         fit_within(method, steps, config)
     except (WarmstartError, TypeError) as error:

@@ -1,4 +1,4 @@
-"""What can be known to be wrong with a study before anything is trained: built once and compared."""
+"""What can be known to be wrong with a study before anything is trained."""
 
 from dataclasses import dataclass, replace
 from functools import cache
@@ -13,9 +13,11 @@ from warmstart.agents.encoders.config import EncoderConfig
 from warmstart.agents.encoders.encoder import make_encoder
 from warmstart.agents.observing.frames import frame_space
 from warmstart.agents.settings.config import AlgorithmConfig
-from warmstart.core.bounds import Place, SettingError
+from warmstart.agents.settings.encoder_training import EncoderTraining
+from warmstart.core.bounds import Place, SettingError, Settings
 from warmstart.core.errors import unknown_name
 from warmstart.core.plain import placed
+from warmstart.envs.describe import describe
 from warmstart.envs.frames.options import sees_pixels
 from warmstart.envs.simulation.layouts import Layout
 from warmstart.envs.tasks.task import Task
@@ -23,7 +25,7 @@ from warmstart.envs.vector import make_vec
 from warmstart.experiments.study.arms import ResolvedArm
 from warmstart.experiments.study.plan import Plan
 from warmstart.experiments.study.study import Study
-from warmstart.experiments.trial.seeing import randomized_looks
+from warmstart.sim2real.randomization.randomization import read_terms
 from warmstart.sim2real.world import check_identify, check_world, resolved
 from warmstart.transfer.carry.matching import Kind, match, named
 from warmstart.transfer.carry.source import read_source
@@ -43,48 +45,48 @@ class _Side:
 
 
 def check_buildable(plan: Plan) -> None:
-    """Build each environment once; see that the algorithm fits its actions and that warm starts can be made.
+    """See that tasks and simulations can be made, that algorithms fit them, and that warm starts can be made.
 
     Raises:
         SettingError: An unknown environment, option or physical parameter, an algorithm that can't act there,
             a name in a map that neither side has, or a source whose algorithm, dimensions or normaliser
             don't go with the target's.
     """
-    study = plan.study
-    given = None
-    if plan.checkpoint is not None:
-        given = _given_side(plan.checkpoint, study, plan.normalizer)
+    path = plan.study.source_checkpoint
+    given = None if path is None else _given_side(path, plan.study)
     build = cache(_built_side)  # arms mostly share their tasks
     for arm in plan.arms:
         target = build(str(arm.target), ("target",), arm.algorithm)
-        if arm.vision is not None:
-            _check_encoder(arm, target)
-        _check_world(arm)
+        _check_training(arm, target)
         source = given
         if arm.source is not None:
             source = build(str(arm.source), ("source",), arm.source_algorithm)
-        if arm.vision is not None and arm.source is not None:
-            _check_looks(arm)
         if source is not None and isinstance(arm.method, CarryingMethod):
-            _check_pair(study, source, target, arm)
+            _check_pair(plan.study, source, target, arm)
 
 
-def _check_world(arm: ResolvedArm) -> None:
-    """See that the simulation that an arm trains in can be made."""
-    place = ("arms", arm.name)
+def _check_training(arm: ResolvedArm, target: _Side) -> None:
+    """See that the simulation that an arm trains in can be made, and that its encoder takes the frames."""
+    place: Place = ("arms", arm.name)
     world = placed(place, resolved, arm.world, arm.target)
-    looks = {} if arm.vision is None else arm.vision.randomize
-    if world:
-        placed(place, check_world, world, arm.target, looks)
+    varied: Settings = {}
+    if arm.vision is not None:
+        varied = arm.vision.randomize
+        placed(("vision", "randomize"), read_terms, varied)
+        config = EncoderConfig.parse(arm.vision.encoder)
+        if not config.file:
+            config = replace(config, weights="random")  # the network's shape is what matters
+        placed(("vision",), make_encoder, config, frame_space(target.spaces[0])[0].shape)
+        _check_frames(arm, arm.vision)
+    if world or varied:
+        placed(place if world else ("vision", "randomize"), check_world, world, arm.target, varied)
     if arm.world.identify:
         placed(place, check_identify, arm.world.identify, arm.target)
 
 
-def _check_looks(arm: ResolvedArm) -> None:
+def _check_frames(arm: ResolvedArm, vision: EncoderTraining) -> None:
     """See that what is learned from the source's frames is shown alike in the target."""
-    assert arm.vision is not None
-    assert arm.source is not None
-    if not (arm.method.needs_source or arm.vision.pretrain):
+    if arm.source is None or not (arm.method.needs_source or vision.pretrain):
         return
     for option, default in (("visuals", "lean"), ("size", 84)):
         theirs, ours = (task.option(option, default) for task in (arm.source, arm.target))
@@ -94,21 +96,6 @@ def _check_looks(arm: ResolvedArm) -> None:
                 f"its frames have {option}={ours}, the source's {option}={theirs}: the encoder would see "
                 "other pixels than it learned from. Give both tasks the same.",
             )
-
-
-def _check_encoder(arm: ResolvedArm, target: _Side) -> None:
-    """See that an arm's encoder takes frames of the task's size."""
-    settings = arm.vision
-    assert settings is not None
-    frames, _ = frame_space(target.spaces[0])
-    config = EncoderConfig.parse(settings.encoder)
-    if not config.file:
-        config = replace(config, weights="random")  # the network's shape is what matters
-    placed(("vision",), make_encoder, config, frames.shape)
-    looks = placed(("vision", "randomize"), randomized_looks, settings, 0)
-    placed(
-        ("vision", "randomize"), lambda: make_vec(arm.target, 1, n_threads=1, context_source=looks).close()
-    )
 
 
 def _check_pair(study: Study, source: _Side, target: _Side, arm: ResolvedArm) -> None:
@@ -146,13 +133,11 @@ def _check_pair(study: Study, source: _Side, target: _Side, arm: ResolvedArm) ->
             lambda: match(theirs, target.layouts[index], sizes, mapping, kind),  # noqa: B023 (called here)
         )
         if kind == "action" and not matching.matched and names is not None:
-            raise SettingError(
-                place, f"none of {', '.join(names)} is an action of {study.target}: give an action_map."
-            )
+            message = f"none of {', '.join(names)} is an action of {study.target}: give an action_map."
+            raise SettingError(place, message)
     if type(source.spaces[1]) is not type(target.spaces[1]):
-        raise SettingError(
-            ("source",), f"its actions are {source.spaces[1]}, the target's {target.spaces[1]}."
-        )
+        message = f"its actions are {source.spaces[1]}, the target's {target.spaces[1]}."
+        raise SettingError(("source",), message)
     if source.activation != target.activation:
         raise SettingError(
             ("algorithm",),
@@ -177,31 +162,36 @@ def _check_pair(study: Study, source: _Side, target: _Side, arm: ResolvedArm) ->
 
 
 def _built_side(text: str, place: Place, config: AlgorithmConfig) -> _Side:
-    """Build an environment of a task, to see what it is."""
-    env: Any = placed(place, make_vec, text, 1, seed=0, n_threads=1)
+    """What a task is, from its description."""
+    found = placed(place, describe, text)
+    if sees_pixels(found.task):
+        placed(place, frame_space, found.observation_space)
+        placed(place, _draw, found.task)
+    spaces, layouts = (
+        (found.observation_space, found.action_space),
+        (found.observation_layout, found.action_layout),
+    )
+    if config.algorithm != "ppo" and not isinstance(spaces[1], Box):
+        message = f"{config.algorithm} acts in continuous spaces, but {text} has {spaces[1]}; use ppo."
+        raise SettingError(("algorithm",), message)
+    return _Side(text, config.algorithm, config.activation, config.normalize_obs, spaces, layouts)
+
+
+def _draw(task: Task) -> None:
+    """Draw a frame: without OpenGL this fails here, not in every trial."""
+    env = make_vec(task, 1, seed=0, n_threads=1)
     try:
-        if sees_pixels(Task.parse(text)):
-            placed(place, frame_space, env.single_observation_space)
-            placed(place, env.reset)  # draws a frame: without OpenGL this fails here, not in every trial
-        spaces = (env.single_observation_space, env.single_action_space)
-        if config.algorithm != "ppo" and not isinstance(spaces[1], Box):
-            raise SettingError(
-                ("algorithm",),
-                f"{config.algorithm} acts in continuous spaces, but {text} has {spaces[1]}; use ppo.",
-            )
-        layouts = (env.observation_layout, env.action_layout)
-        return _Side(text, config.algorithm, config.activation, config.normalize_obs, spaces, layouts)
+        env.reset()
     finally:
         env.close()
 
 
-def _given_side(path: Path, study: Study, normalizer: Path | None) -> _Side:
+def _given_side(path: Path, study: Study) -> _Side:
     """Read a given checkpoint; its names may come from a task."""
-    placed(("source_normalizer",), load_checkpoint, path, trust_normalizer=normalizer)
+    trusted = {"trust_normalizer": study.source_normalizer}
+    placed(("source_normalizer",), load_checkpoint, path, **trusted)
     place = ("source",) if study.source_task is None else ("source_task",)
-    found = placed(
-        place, lambda: read_source(path, source_task=study.source_task, trust_normalizer=normalizer)
-    )
+    found = placed(place, lambda: read_source(path, source_task=study.source_task, **trusted))
     assert found is not None
     usual = "tanh" if found.algorithm == "ppo" else "relu"
     return _Side(

@@ -11,6 +11,7 @@ from warmstart.core.files import content_hash
 from warmstart.core.plain import placed, replaced, to_plain
 from warmstart.experiments.records.config import ENCODER_ARM, PlannedTrial, TrialConfig
 from warmstart.experiments.study.arms import ResolvedArm
+from warmstart.experiments.trial.observing import WEIGHTS
 from warmstart.transfer.encoders.sources import MissingWeightsError, find_weights, locate
 from warmstart.transfer.frames.acting import pixel_task
 from warmstart.transfer.pretraining.pretraining import PretrainingConfig
@@ -38,7 +39,7 @@ def weights_missing(arm: ResolvedArm, place: Place) -> str:
     try:
         find_weights(config)
     except MissingWeightsError as missing:
-        if arm.optional:
+        if arm.written.optional:
             return str(missing)
         raise SettingError((*place, "vision"), str(missing)) from None
     except WarmstartError as wrong:
@@ -48,25 +49,23 @@ def weights_missing(arm: ResolvedArm, place: Place) -> str:
 
 def licence_notes(arms: Sequence[ResolvedArm]) -> tuple[str, ...]:
     """What forbids commercial use of the weights that the arms start from, each said once."""
-    notes = []
+    notes: list[str] = []
     for arm in arms:
         config = None if arm.vision is None else EncoderConfig.parse(arm.vision.encoder)
         if config is None or config.file or config.weights == "random":
             continue
         found = locate(config)
-        if not found.commercial:
-            notes.append(
-                f"The weights {found.source} may not be used commercially (licence: {found.licence})."
-            )
+        told = f"The weights {found.source} may not be used commercially (licence: {found.licence})."
+        notes += [] if found.commercial else [told]
     return tuple(dict.fromkeys(notes))
 
 
-def planned_vision(arm: ResolvedArm, weights: dict[str, Path]) -> State:
-    """How an arm's agents see, as plain values without a path; notes the file of its weights.
+def planned_vision(arm: ResolvedArm, files: dict[str, Path]) -> State:
+    """What an arm's agents observe of frames, as plain values without a path.
 
     Args:
         arm: The arm.
-        weights: Files by sha256, to which the encoder's is added.
+        files: What the run keeps copies of, to which the file of the encoder's weights is added.
 
     Returns:
         Every setting of `EncoderTraining`, and ``sha256`` of the file where there is one; empty where the arm
@@ -81,7 +80,7 @@ def planned_vision(arm: ResolvedArm, weights: dict[str, Path]) -> State:
     if path is None:
         return {**values, "encoder": str(config)}
     sha256 = content_hash(path)
-    weights[sha256] = path
+    files[f"{WEIGHTS}/{sha256[:16]}/{path.name}"] = path
     named = replace(config, file=path.name) if config.file else config
     if not config.file and Path(config.weights).expanduser().exists():
         named = replace(config, weights=path.name)

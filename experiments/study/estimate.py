@@ -14,7 +14,7 @@ from warmstart.core.threads import available_cores
 from warmstart.envs.tasks.task import Task
 from warmstart.experiments.records.config import TrialConfig
 from warmstart.experiments.study.plan import Plan
-from warmstart.experiments.trial.seeing import make_sight
+from warmstart.experiments.trial.observing import encoder_setup
 
 _OFF_POLICY_STEPS = 300
 """Vector steps of SAC and TD3 that are timed."""
@@ -81,10 +81,11 @@ def _measure(config: TrialConfig) -> tuple[float, float]:
         algorithm = replace(algorithm, learning_starts=algorithm.batch_size // 2, buffer_size=10_000)
         steps = _OFF_POLICY_STEPS * algorithm.n_envs
     task = Task.parse(config.task)
-    sight = make_sight(_with_any_weights(config), Path(), None)
-    env = make_training_env(algorithm, task, seed=0, n_threads=1, vision=sight.vision)
+    setup = encoder_setup(_with_any_weights(config), Path(), None)
+    env = make_training_env(algorithm, task, seed=0, n_threads=1, vision=setup.vision)
     try:
-        model = build_agent(algorithm, env, seed=0, device=config.device, seams=sight.seams)
+        seams = setup.seams(algorithm.algorithm, env.observation_space)
+        model = build_agent(algorithm, env, seed=0, device=config.device, seams=seams)
         start = time.perf_counter()
         model.learn(steps)
         per_step = (time.perf_counter() - start) / max(model.num_timesteps, 1)

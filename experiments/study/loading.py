@@ -45,11 +45,10 @@ def study_document(name: str | Path) -> Document:
 
 def _without_retired(document: Document) -> Document:
     """A run's own study without settings that were resolved into it and are gone since."""
-    arms = [arm for arm in document.data.get("arms", ()) if isinstance(arm, dict)]
-    places = [(document.data, "algorithm"), (document.data, "source_algorithm")]
-    for owner, key in [*places, *((arm, "algorithm") for arm in arms)]:
-        if isinstance(owner.get(key), dict):
-            owner[key] = {name: value for name, value in owner[key].items() if name not in RETIRED}
+    for owner in (document.data, *document.data.get("arms", ())):
+        for key in ("algorithm", "source_algorithm"):
+            if isinstance(owner, dict) and isinstance(owner.get(key), dict):
+                owner[key] = {name: value for name, value in owner[key].items() if name not in RETIRED}
     return document
 
 

@@ -5,15 +5,16 @@ Nothing is written or trained here.
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from itertools import product
 from pathlib import Path
 
 from warmstart.agents.checkpoints.loading import load_checkpoint
 from warmstart.agents.settings.config import ALGORITHMS, AlgorithmConfig
-from warmstart.core.bounds import SettingError
+from warmstart.core.bounds import SettingError, Settings, State
 from warmstart.core.files import content_hash, file_hash
 from warmstart.core.plain import placed, to_plain
 from warmstart.core.plugins import Plugin
-from warmstart.envs.frames.options import sees_pixels, state_task
+from warmstart.envs.frames.options import state_task
 from warmstart.envs.tasks.task import Task
 from warmstart.envs.vector import make_vec
 from warmstart.experiments.records.config import (
@@ -33,6 +34,7 @@ from warmstart.experiments.study.encoders import (
     weights_missing,
 )
 from warmstart.experiments.study.study import Study
+from warmstart.experiments.trial.source import CHECKPOINTS, normalizer_copy
 from warmstart.sim2real.randomization.recipes import randomize_terms
 from warmstart.sim2real.reality import Reality, load_reality, reality_names
 from warmstart.sim2real.robustness import Sweep
@@ -50,16 +52,8 @@ class Plan:
     """In the order in which they should start."""
     arms: tuple[ResolvedArm, ...] = ()
     """The arms with nothing left to defaults."""
-    checkpoint: Path | None = None
-    """The given checkpoint that every warm start begins from; None where source agents are trained."""
-    checkpoint_hash: str = ""
-    """Hash of its content."""
-    normalizer: Path | None = None
-    """The trusted `VecNormalize` file that goes with it."""
-    normalizer_hash: str = ""
-    """sha256 of that file."""
-    weights: Mapping[str, Path] = field(default_factory=dict)
-    """Files of encoders' weights, by sha256; the run keeps copies."""
+    files: Mapping[str, Path] = field(default_factory=dict)
+    """What the run keeps copies of, by where in its directory: a given checkpoint, weights of encoders."""
     reality: Reality | None = None
     """What arms are evaluated in; the run keeps a sealed copy."""
     notes: tuple[str, ...] = ()
@@ -82,91 +76,77 @@ class Plan:
 
 
 def make_plan(study: Study, plugins: tuple[Plugin, ...] = ()) -> Plan:
-    """Resolve a study into its trials.
-
-    Args:
-        study: The study.
-        plugins: Loaded plugins, for the record.
+    """Resolve a study into its trials; loaded plugins are recorded in them.
 
     Raises:
         SettingError: An unknown task, algorithm, setting, method or option, or a source that can't be read.
     """
     study, arms, left_out = resolve(study)
-    notes = (*left_out, *licence_notes(arms))
-    reality = given_reality(study)
-    checkpoint, identity = _given_checkpoint(study)
-    normalizer, normalizer_hash = _given_normalizer(study)
+    reality = _given_reality(study)
+    files: dict[str, Path] = {}
+    given = _given_source(study, files)
+    visions = {arm.name: planned_vision(arm, files) for arm in arms}
+    worlds = {arm.name: placed(("arms",), resolved, arm.world, arm.target) for arm in arms}
+    judged: Settings = {}
+    if reality is not None:
+        judged = {"name": reality.name, "sha256": reality.sha256, "range": study.judge_range}
     protocol = study.protocol
     chance = TrialConfig(
         kind="random",
         task=str(state_task(Task.parse(study.target))),
         evaluation_episodes=protocol.episodes,
         evaluation_seed=protocol.seed,
-        reality={}
-        if reality is None
-        else {"name": reality.name, "sha256": reality.sha256, "range": study.judge_range},
+        reality=judged,
         versions=engine_versions(),
         plugins={plugin.name: plugin.sha256 for plugin in plugins},
     )
-    shared = replace(chance, device=study.device, torch_threads=study.torch_threads)
-    scratch = to_plain(make_method("scratch").to_json())
-    worlds = {arm.name: placed(("arms",), resolved, arm.world, arm.target) for arm in arms}
-    weights: dict[str, Path] = {}
     before: list[PlannedTrial] = []
     targets: list[PlannedTrial] = []
-    for seed in study.seed_list:
-        for arm in arms:
-            warm = arm.method.needs_source
-            vision = planned_vision(arm, weights)
-            plain = replace(shared, seed=seed, reality={})
-            encoder = encoder_trial(arm, plain, vision)
-            prepared = replace(plain, vision=vision, encoder=encoder.hash if encoder else "")
-            identification = identify_trial(arm, replace(shared, seed=seed))
-            source = None
-            if warm and arm.source is not None and checkpoint is None:
-                config = replace(
-                    prepared,
-                    kind="source",
-                    task=str(arm.source),
-                    steps=study.source_steps,
-                    algorithm=arm.source_algorithm.to_json(),
-                    method=scratch,
-                    evaluation_every=protocol.source_every,
-                )
-                source = PlannedTrial(config, SOURCE_ARM, encoder.hash if encoder else None)
-            before += [trial for trial in (encoder, identification, source) if trial is not None]
+    for seed, arm in product(study.seed_list, arms):
+        warm = arm.method.needs_source
+        shared = replace(chance, seed=seed, device=study.device, torch_threads=study.torch_threads)
+        plain = replace(shared, reality={})
+        encoder = encoder_trial(arm, plain, visions[arm.name])
+        trained = replace(plain, vision=visions[arm.name], encoder=encoder.hash if encoder else "")
+        identification = _identify_trial(arm, shared)
+        source = None
+        if warm and arm.source is not None:
             config = replace(
-                prepared,
-                kind="target",
-                world=worlds[arm.name],
-                reality={**chance.reality, "map": list(study.map)}
-                if study.map and reality is not None and seed == study.seed_list[0]
-                else chance.reality,
-                identification=identification.hash if identification else "",
-                task=str(arm.target),
-                steps=study.target_steps,
-                algorithm=arm.algorithm.to_json(),
-                method=to_plain(arm.method.to_json()),
-                source=(source.hash if source else identity) if warm else "",
-                evaluation_every=protocol.every,
-                observation_map=dict(study.observation_map) if warm else {},
-                action_map=dict(study.action_map) if warm else {},
-                source_observation_names=study.source_observation_names if warm else None,
-                source_action_names=study.source_action_names if warm else None,
-                source_task=(study.source_task or "") if warm else "",
-                source_normalizer=normalizer_hash if warm else "",
+                trained,
+                kind="source",
+                task=str(arm.source),
+                steps=study.source_steps,
+                algorithm=arm.source_algorithm.to_json(),
+                method=make_method("scratch").to_json(),
+                evaluation_every=protocol.source_every,
             )
-            needs = source or identification or encoder
-            targets.append(PlannedTrial(config, arm.name, needs.hash if needs else None, arm.method.trains))
+            source = PlannedTrial(config, SOURCE_ARM, encoder.hash if encoder else None)
+        before += [trial for trial in (encoder, identification, source) if trial is not None]
+        mapped = {"map": list(study.map)} if study.map and seed == study.seed_list[0] else {}
+        config = replace(
+            trained,
+            kind="target",
+            task=str(arm.target),
+            steps=study.target_steps,
+            algorithm=arm.algorithm.to_json(),
+            method=arm.method.to_json(),
+            world=worlds[arm.name],
+            reality={**judged, **mapped},
+            identification=identification.hash if identification else "",
+            evaluation_every=protocol.every,
+            **(given if warm else {}),
+        )
+        if source is not None:
+            config = replace(config, source=source.hash)
+        needs = source or identification or encoder
+        targets.append(PlannedTrial(config, arm.name, needs.hash if needs else None, arm.method.trains))
     order = {ENCODER_ARM: 0, IDENTIFY_ARM: 0, SOURCE_ARM: 1}
     once = sorted({trial.hash: trial for trial in before}.values(), key=lambda trial: order[trial.arm])
     planned = (PlannedTrial(chance, RANDOM_ARM, trains=False), *once, *targets)
-    return Plan(
-        study, planned, arms, checkpoint, identity, normalizer, normalizer_hash, weights, reality, notes
-    )
+    return Plan(study, planned, arms, files, reality, (*left_out, *licence_notes(arms)))
 
 
-def given_reality(study: Study) -> Reality | None:
+def _given_reality(study: Study) -> Reality | None:
     """The reality that a study is judged in, whose believed task is the study's target."""
     if study.reality is None:
         for key, idle in (("map", not study.map), ("judge_range", study.judge_range == "medium")):
@@ -189,7 +169,7 @@ def given_reality(study: Study) -> Reality | None:
     return reality
 
 
-def identify_trial(arm: ResolvedArm, shared: TrialConfig) -> PlannedTrial | None:
+def _identify_trial(arm: ResolvedArm, shared: TrialConfig) -> PlannedTrial | None:
     """The trial that identifies an arm's physics in the reality, if there is one to do."""
     if not arm.world.identify:
         return None
@@ -241,7 +221,7 @@ def resolve(study: Study) -> tuple[Study, tuple[ResolvedArm, ...], tuple[str, ..
         target=str(target),
         algorithm=_written(config),
         source_algorithm=None if source is None else _written(source_config),
-        arms=tuple(_explicit(arm, config) for arm in arms),
+        arms=tuple(arm.explicit(config) for arm in arms),
         vision=None,
         seeds=study.seed_list,
         evaluation=study.protocol,
@@ -259,43 +239,34 @@ def _located(reality: str | None) -> str | None:
     return str(Path(reality).expanduser().resolve())
 
 
-def _explicit(arm: ResolvedArm, shared: AlgorithmConfig) -> dict[str, object]:
-    """An arm as YAML, with the settings in which its algorithm differs from the study's."""
-    written = arm.to_mapping()
-    theirs, ours = arm.algorithm.to_json(), shared.to_json()
-    differing = {key: value for key, value in theirs.items() if ours.get(key) != value}
-    if differing:
-        written["algorithm"] = differing
-    if not sees_pixels(arm.target) and arm.sees_less:
-        written["obs"] = "state"
-    return written
-
-
 def _written(config: AlgorithmConfig) -> dict[str, object]:
     settings = config.to_json()
     return {"name": settings.pop("algorithm"), **settings}
 
 
-def _given_checkpoint(study: Study) -> tuple[Path | None, str]:
-    """Path and content hash of the checkpoint that the study starts from, if it does."""
+def _given_source(study: Study, files: dict[str, Path]) -> State:
+    """What trials say of the source that a study gives its warm starts, which the run keeps copies of."""
+    names = ("source_observation_names", "source_action_names")
+    said: State = {
+        "observation_map": dict(study.observation_map),
+        "action_map": dict(study.action_map),
+        "source_task": study.source_task or "",
+        **{name: getattr(study, name) for name in names},
+    }
     path = study.source_checkpoint
-    if path is None:
-        return None, ""
-    loaded = placed(("source",), load_checkpoint, path)
-    if loaded.algorithm not in ALGORITHMS:
-        raise SettingError(
-            ("source",), f"{path} holds an agent of {loaded.algorithm}, which isn't supported."
-        )
-    return path, content_hash(path)[:16]
-
-
-def _given_normalizer(study: Study) -> tuple[Path | None, str]:
-    """Path and sha256 of the trusted `VecNormalize` file, if there is one."""
-    if study.source_normalizer is None:
-        return None, ""
-    path = Path(study.source_normalizer)
-    try:
-        return path, file_hash(path)
-    except OSError as error:
-        message = f"expected a file that VecNormalize.save wrote; {path} can't be read: {error.strerror}."
-        raise SettingError(("source_normalizer",), message) from None
+    if path is not None:
+        loaded = placed(("source",), load_checkpoint, path)
+        if loaded.algorithm not in ALGORITHMS:
+            message = f"{path} holds an agent of {loaded.algorithm}, which isn't supported."
+            raise SettingError(("source",), message)
+        said["source"] = content_hash(path)[:16]
+        files[f"{CHECKPOINTS}/{said['source']}"] = path
+    if study.source_normalizer is not None:
+        path = Path(study.source_normalizer)
+        try:
+            said["source_normalizer"] = file_hash(path)
+        except OSError as error:
+            message = f"expected a file that VecNormalize.save wrote; {path} can't be read: {error.strerror}."
+            raise SettingError(("source_normalizer",), message) from None
+        files[normalizer_copy(said["source_normalizer"])] = path
+    return said

@@ -80,9 +80,8 @@ class Arm:
         if isinstance(value, str):
             return {"name": value, "method": value}
         if not isinstance(value, Mapping) or not isinstance(value.get("method"), str):
-            raise SettingError(
-                (), f"expected a method's name or a mapping with `method`, found {show(value)}."
-            )
+            message = f"expected a method's name or a mapping with `method`, found {show(value)}."
+            raise SettingError((), message)
         said = {key: item for key, item in value.items() if item is not None}
         return {
             "name": value["method"],
@@ -169,9 +168,8 @@ class Study:
         for key in ("algorithm", "source_algorithm"):
             value = getattr(self, key)
             if isinstance(value, Mapping) and not isinstance(value.get("name"), str):
-                raise SettingError(
-                    (key,), "expected the algorithm's name under the key `name`: ppo, sac or td3."
-                )
+                message = "expected the algorithm's name under the key `name`: ppo, sac or td3."
+                raise SettingError((key,), message)
         if self.source is None and self.source_steps:
             raise SettingError(("source_steps",), "there is no `source` to train for these steps.")
         if self.source and self.source_steps < 1 and self.source_checkpoint is None:
@@ -231,11 +229,12 @@ class Study:
         share = target_steps / self.target_steps
         given = read(Evaluation, self.evaluation).every
         evaluation = replace(self.protocol, every=max(1, round(share * given)) if given else 0)
-        arms = []
-        for arm in self.arm_list:
+        arms = list(self.arm_list)
+        for index, arm in enumerate(arms):
             real = arm.world.get("reality_steps")
-            scaled = {"reality_steps": max(1, round(share * real))} if isinstance(real, int) else {}
-            arms.append(replace(arm, world={**arm.world, **scaled}))
+            if isinstance(real, int):
+                scaled = {**arm.world, "reality_steps": max(1, round(share * real))}
+                arms[index] = replace(arm, world=scaled)
         return replace(self, target_steps=target_steps, arms=arms, evaluation=evaluation)
 
     def to_mapping(self) -> dict[str, object]:
@@ -265,9 +264,8 @@ def _check_arms(arms: tuple[Arm, ...], baseline: str) -> None:
         raise SettingError(("arms",), "expected at least one arm, found an empty list.")
     for index, name in enumerate(names):
         if name in names[:index]:
-            raise SettingError(
-                ("arms", index), f"the name {name!r} is given twice; set `name` on one of them."
-            )
+            message = f"the name {name!r} is given twice; set `name` on one of them."
+            raise SettingError(("arms", index), message)
         if name in ("", "source", "random") or "/" in name:
             raise SettingError(("arms", index), f"{name!r} can't be the name of an arm.")
     if baseline not in names:

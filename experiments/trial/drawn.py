@@ -28,16 +28,17 @@ class DrawnRecorder(BaseCallback):
 
     def _on_training_start(self) -> None:
         self._names = env_attribute(self.training_env, "drawn_names") or self._names
-        for info in self.training_env.unwrapped.reset_infos:
-            if "drawn" in info:
-                self._drawn.append(np.asarray(info["drawn"]))
+        self._keep(np.ones(self.training_env.num_envs, bool))
 
     def _on_step(self) -> bool:
-        infos = self.training_env.unwrapped.reset_infos  # wrappers don't pass them on
-        for done, info in zip(self.locals["dones"], infos, strict=True):
-            if done and "drawn" in info:
-                self._drawn.append(np.asarray(info["drawn"]))
+        self._keep(self.locals["dones"])
         return True
+
+    def _keep(self, begun: NDArray[np.bool_]) -> None:
+        """Note what episodes were begun with in some of the environments. Shape: (num_envs,)."""
+        infos = self.training_env.unwrapped.reset_infos  # wrappers don't pass them on
+        chosen = (info for new, info in zip(begun, infos, strict=True) if new and "drawn" in info)
+        self._drawn.extend(np.asarray(info["drawn"]) for info in chosen)
 
     def _on_rollout_end(self) -> None:
         if self._drawn and self.recorder.drawn(self.num_timesteps, self._summary()):

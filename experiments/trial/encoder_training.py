@@ -12,7 +12,7 @@ from warmstart.envs.tasks.task import Task
 from warmstart.experiments.records.config import TrialConfig
 from warmstart.experiments.records.recorder import Recorder
 from warmstart.experiments.records.records import TRANSFER
-from warmstart.experiments.trial.seeing import randomized_looks, trial_encoder, vision_config
+from warmstart.experiments.trial.observing import trial_encoder, vision_config, visual_randomization
 from warmstart.transfer.pretraining.pretraining import PretrainingConfig, pretrain
 from warmstart.transfer.pretraining.tasks import SourceTasks
 from warmstart.transfer.probing.probe import FEWEST_ROWS
@@ -23,12 +23,7 @@ _LOGGED_EVERY = 20
 
 
 def train_encoder(config: TrialConfig, directory: Path, recorder: Recorder) -> None:
-    """Collect frames under random actions, pretrain, probe on others, save.
-
-    Args:
-        config: The trial; its ``vision`` holds the encoder and the settings under ``pretrain``.
-        directory: Where the encoder goes.
-        recorder: Where progress and losses are recorded.
+    """Collect frames under random actions, pretrain, probe on others, save the encoder in the directory.
 
     Raises:
         WarmstartError: The encoder or the objective doesn't fit the task's frames.
@@ -37,21 +32,19 @@ def train_encoder(config: TrialConfig, directory: Path, recorder: Recorder) -> N
     settings = replaced(PretrainingConfig(), config.vision["pretrain"])
     settings = replace(settings, seed=config.seed, device=config.device)
     encoder, _ = trial_encoder(config, directory)
-    looks = randomized_looks(vision_config(config.vision), config.seed)
-    sources = SourceTasks([Task.parse(config.task)], settings, context_source=looks)
+    varied = visual_randomization(vision_config(config.vision), config.seed)
+    sources = SourceTasks([Task.parse(config.task)], settings, context_source=varied)
 
     def stage(_: str) -> Callable[[int, int], None]:
         return lambda *_: None  # only updates count
-
-    def progress(done: int, total: int, loss: float) -> None:
-        del total, loss
-        recorder.progress(done)
 
     def log(done: int, numbers: Any) -> None:
         if done % _LOGGED_EVERY == 0 or done == settings.updates:
             recorder.training(done, {f"pretrain/{name}": float(value) for name, value in numbers.items()})
 
-    result = pretrain(encoder, sources.training_frames(stage), settings, progress, log)
+    result = pretrain(
+        encoder, sources.training_frames(stage), settings, lambda done, *_: recorder.progress(done), log
+    )
     frames = min(_PROBED, settings.steps)
     if frames >= FEWEST_ROWS * encoder.config.frames:
         result.encoder.provenance["probe_r2"] = sources.probe({"after": result.encoder}, frames, stage)

@@ -19,11 +19,6 @@ def identify_physics(config: TrialConfig, directory: Path, recorder: Recorder) -
     A fit that fails its replay gate is written down, too, but not for use: ``task`` then is the nominal one,
     ``recipe`` and ``imperfections`` are empty, and the arms train in the nominal simulation.
 
-    Args:
-        config: The trial; its ``world`` holds the settings under ``identify``.
-        directory: Where the result goes.
-        recorder: Where progress is recorded.
-
     Raises:
         WarmstartError: The data can't determine any of the parameters.
     """

@@ -1,6 +1,5 @@
 """What a trial starts from."""
 
-import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -8,6 +7,7 @@ import numpy as np
 
 from warmstart.agents.checkpoints.checkpoint import Checkpoint
 from warmstart.core.errors import WarmstartError
+from warmstart.core.files import file_hash
 from warmstart.envs.simulation.layouts import Layout
 from warmstart.experiments.records.config import TrialConfig
 from warmstart.experiments.records.records import CHECKPOINT
@@ -37,8 +37,13 @@ def load_source(config: TrialConfig, directory: Path) -> Checkpoint | None:
         raise WarmstartError(f"The source of this trial is missing: expected {trial} or {given}.")
     normalizer = None
     if config.source_normalizer:
-        normalizer = normalizer_copy(run, config.source_normalizer)
-        _check_hash(normalizer, config.source_normalizer)
+        normalizer = run / normalizer_copy(config.source_normalizer)
+        found = file_hash(normalizer) if normalizer.is_file() else "no file"
+        if found != config.source_normalizer:  # only what the user trusted is unpickled
+            raise WarmstartError(
+                f"{normalizer} is not the VecNormalize file that the trial was planned with: expected sha256 "
+                f"{config.source_normalizer}, found {found}. Run the study in another directory."
+            )
     return read_source(path, source_task=config.source_task or None, trust_normalizer=normalizer)
 
 
@@ -53,19 +58,9 @@ def transfer_context(config: TrialConfig) -> TransferContext:
     )
 
 
-def normalizer_copy(run: Path, sha256: str) -> Path:
+def normalizer_copy(sha256: str) -> str:
     """Where a run directory keeps its copy of a trusted `VecNormalize` file."""
-    return run / CHECKPOINTS / f"{sha256[:16]}.pkl"
-
-
-def _check_hash(path: Path, sha256: str) -> None:
-    """Refuse to unpickle anything but what the user trusted."""
-    found = hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else "no file"
-    if found != sha256:
-        raise WarmstartError(
-            f"{path} is not the VecNormalize file that the trial was planned with: expected sha256 {sha256}, "
-            f"found {found}. Run the study in another directory."
-        )
+    return f"{CHECKPOINTS}/{sha256[:16]}.pkl"
 
 
 def _layout(names: Sequence[str] | None, kind: Kind) -> Layout | None:

@@ -79,11 +79,8 @@ def run_trial(directory: Path) -> None:
                 raise DiskFullError(directory) from error
             raise
         finally:
-            if state == "done":
-                status.end(state)
-            else:
-                with contextlib.suppress(OSError, DiskFullError):
-                    status.end(state, message)
+            with contextlib.suppress(*(() if state == "done" else (OSError, DiskFullError))):
+                status.end(state, message)
 
 
 def _check(config: TrialConfig, directory: Path) -> None:

@@ -1,18 +1,32 @@
 """The worlds of a study's trials: the reality they are judged in, identified physics, what training draws."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from warmstart.agents.checkpoints.checkpoint import Checkpoint, checkpoint_of
+from stable_baselines3.common.base_class import BaseAlgorithm
+
+from warmstart.agents.algorithms.seams import EvaluationResult
+from warmstart.agents.build import make_training_env
+from warmstart.agents.checkpoints.checkpoint import checkpoint_of
+from warmstart.agents.checkpoints.normalization import read, write
+from warmstart.agents.settings.config import AlgorithmConfig
 from warmstart.core.bounds import Settings, State
 from warmstart.core.documents import dump_yaml
 from warmstart.core.errors import WarmstartError
 from warmstart.core.files import read_json, write_json
+from warmstart.envs.sb3 import env_attribute
 from warmstart.envs.tasks.task import Task
 from warmstart.experiments.records.config import TRIALS, TrialConfig
 from warmstart.experiments.records.records import CHECKPOINT, CONFIG, CURRICULUM, GAP, MAP
-from warmstart.sim2real.world import TrainingWorld, around_identified, training_world, with_identified
+from warmstart.sim2real.world import (
+    TrainingWorld,
+    around_identified,
+    training_world,
+    with_identified,
+    world_vision,
+)
 
 if TYPE_CHECKING:
     from warmstart.sim2real.randomization.terms import Term
@@ -100,63 +114,85 @@ def terms_of(checkpoint: Path | None) -> "tuple[Term, ...]":
 
 
 def trial_world(config: TrialConfig, task: Task, found: Settings) -> TrainingWorld:
-    """What a trial's training draws and disturbs.
-
-    Args:
-        config: The trial.
-        task: What it trains in.
-        found: What an identification found; its ranges stand in for `identified`.
-    """
+    """What a trial's training draws and disturbs; what was identified stands in for `identified`."""
     world = with_identified(config.world, found.get("recipe", {}))
     if found.get("imperfections"):
         world["imperfections"] = {**found["imperfections"], **world.get("imperfections", {})}
-    looks = config.vision.get("randomize", {})
-    return training_world(world, task, config.seed, looks)
+    return training_world(world, task, config.seed, config.vision.get("randomize", {}))
 
 
-def measure_reality(
-    model: Any,
-    config: TrialConfig,
-    reality: "Reality",
-    directory: Path,
-    interactions: int,
-    evaluated: int,
-) -> None:
-    """Measure how much of its return a final agent keeps in a reality, and write it down.
+class TrialWorld:
+    """Where one trial trains and is judged, and what is counted there."""
 
-    Args:
-        model: The trained agent.
-        config: The trial.
-        reality: The reality.
-        directory: The trial's.
-        interactions: Steps that training took in the reality.
-        evaluated: Steps that evaluations have taken in it.
-    """
-    from warmstart.sim2real.gap import measure_gap
-    from warmstart.sim2real.randomization.recipes import randomize_terms
-    from warmstart.sim2real.robustness import Sweep, robustness_map, trained_on, usual_threshold
+    def __init__(self, config: TrialConfig, directory: Path) -> None:
+        self.config, self.directory = config, directory
+        self.identified = identified(config, directory)
+        self.reality = trial_reality(config, directory)
+        self.task = training_task(config, self.identified)
+        self.training = trial_world(config, self.task, self.identified)
+        self.vision = world_vision(config.world, drawn=bool(self.training.terms))
+        self.reality_steps = int(config.world.get("reality_steps", 0))
+        self._evaluated, self._diverged, self._diverged_in_evaluation = 0, 0, 0
 
-    checkpoint: Checkpoint = checkpoint_of(model)
-    level = str(config.reality["range"])
-    terms, correlations = ((), ()) if level == "none" else randomize_terms(level, reality.task)
-    gap = measure_gap(
-        "",
-        checkpoint,
-        reality,
-        terms,
-        correlations,
-        episodes=max(16, config.evaluation_episodes),
-        seed=config.evaluation_seed,
-        n_threads=1,
-    )
-    steps = {"interactions": interactions, "evaluation_interactions": evaluated + gap.interactions}
-    write_json(directory / GAP, {**gap.to_json(), **steps})
-    sweeps = [Sweep.parse(text) for text in config.reality.get("map", ())]
-    if sweeps:
-        found = robustness_map(
-            "", checkpoint, reality.task, sweeps, episodes=MAPPED, seed=config.evaluation_seed, n_threads=1
+    @property
+    def played(self) -> "Task | Reality":
+        """Where the agent is evaluated."""
+        return Task.parse(self.config.task) if self.reality is None else self.reality
+
+    def count(self, result: EvaluationResult) -> None:
+        """Count an evaluation's steps, and its simulations that diverged."""
+        self._evaluated += int(sum(result.lengths))
+        self._diverged_in_evaluation += result.diverged
+
+    def enter_reality(self, model: BaseAlgorithm, algorithm: AlgorithmConfig) -> None:
+        """Let an agent go on in the reality, with the statistics that it has."""
+        assert self.reality is not None
+        old: Any = model.get_env()
+        vision = env_attribute(old, "vision")
+        env = make_training_env(algorithm, self.reality, self.config.seed, n_threads=1, vision=vision)
+        self._diverged += int(env_attribute(old, "n_diverged") or 0)
+        statistics = read(old)
+        if statistics is not None:
+            write(env, statistics)
+        model.set_env(env)
+        own: Any = model
+        gone = self.training.feedback  # a curriculum knows nothing of episodes that it didn't begin
+        own.seams = replace(own.seams, feedback=tuple(x for x in own.seams.feedback if x not in gone))
+        old.close()
+
+    def divergence(self, model: BaseAlgorithm) -> Sequence[str]:
+        """What the report says of simulations that diverged."""
+        self._diverged += int(env_attribute(model.get_env(), "n_diverged") or 0)
+        told = (
+            (self._diverged, "training and were begun anew"),
+            (self._diverged_in_evaluation, "evaluations, which ended their episodes"),
         )
-        threshold = usual_threshold(gap.to_json()["nominal"])
-        trained = trained_on(sweeps, terms_of(directory / CHECKPOINT), reality.task)
-        plain = {**found.to_json(threshold), "sweeps": list(config.reality["map"]), "trained": trained}
-        write_json(directory / MAP, plain)
+        return [f"{number:,} simulations diverged in {where}." for number, where in told if number]
+
+    def judge(self, model: BaseAlgorithm) -> Sequence[str]:
+        """Measure how much of its return a final agent keeps in the reality, and write it down."""
+        if self.reality is None:
+            return ()
+        from warmstart.sim2real.gap import measure_gap
+        from warmstart.sim2real.randomization.recipes import randomize_terms
+        from warmstart.sim2real.robustness import Sweep, robustness_map, trained_on, usual_threshold
+
+        config, task = self.config, self.reality.task
+        checkpoint, seed = checkpoint_of(model), config.evaluation_seed
+        level, episodes = str(config.reality["range"]), max(16, config.evaluation_episodes)
+        drawn = ((), ()) if level == "none" else randomize_terms(level, task)
+        gap = measure_gap("", checkpoint, self.reality, *drawn, episodes=episodes, seed=seed, n_threads=1)
+        taken = int(env_attribute(model.get_env(), "interactions") or 0)
+        steps = {
+            "interactions": taken + int(self.identified.get("interactions", 0)),
+            "evaluation_interactions": self._evaluated + gap.interactions,
+        }
+        write_json(self.directory / GAP, {**gap.to_json(), **steps})
+        written = list(config.reality.get("map", ()))
+        if written:
+            sweeps = [Sweep.parse(text) for text in written]
+            found = robustness_map("", checkpoint, task, sweeps, episodes=MAPPED, seed=seed, n_threads=1)
+            trained = trained_on(sweeps, terms_of(self.directory / CHECKPOINT), task)
+            plain = found.to_json(usual_threshold(gap.to_json()["nominal"]))
+            write_json(self.directory / MAP, {**plain, "sweeps": written, "trained": trained})
+        return ()

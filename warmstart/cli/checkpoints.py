@@ -60,13 +60,10 @@ def named_checkpoints(paths: Sequence[Path], task: "Task") -> list[Named]:
     if not paths:
         raise WarmstartError("Expected at least one CHECKPOINT, found none.")
     from warmstart.agents.checkpoints.loading import load_checkpoint
-    from warmstart.experiments.records.config import ENCODER_ARM, RANDOM_ARM, SOURCE_ARM
     from warmstart.experiments.records.records import CHECKPOINT
     from warmstart.experiments.run.reading import TRIALS_FILE, statuses
 
-    found: list[
-        tuple[Path, str, Path]
-    ] = []  # what was given, the arm where there are several, the checkpoint
+    found: list[tuple[Path, str, Path]] = []  # what was given, the arm if there are several, the checkpoint
     for place, path in {given.expanduser().resolve(): given.expanduser() for given in paths}.items():
         if not (path / TRIALS_FILE).is_file() or (path / CHECKPOINT).is_dir():
             found.append((place.parent if place.name == CHECKPOINT else place, "", path))
@@ -74,8 +71,7 @@ def named_checkpoints(paths: Sequence[Path], task: "Task") -> list[Named]:
         targets = [
             (state.arm, state.directory / CHECKPOINT)
             for state in statuses(path)
-            if state.arm not in (RANDOM_ARM, SOURCE_ARM, ENCODER_ARM)
-            and (state.directory / CHECKPOINT).is_dir()
+            if state.kind == "target" and (state.directory / CHECKPOINT).is_dir()
         ]
         if not targets:
             raise WarmstartError(f"{path} holds no checkpoint: none of its trials has finished.")
@@ -105,51 +101,49 @@ def load_policy(path: Path, task: "Task", device: str, trust_normalizer: Path | 
     """The policy of a checkpoint (of a run: its only one), checked to fit the task."""
     from warmstart.agents.build import choose_device
     from warmstart.agents.checkpoints.loading import load_checkpoint
-    from warmstart.experiments.run.run import resolve_checkpoint
+    from warmstart.experiments.run.reading import resolve_checkpoint
 
     checkpoint = load_checkpoint(resolve_checkpoint(path), trust_normalizer=trust_normalizer)
     if checkpoint.format == "sb3" and checkpoint.normalizer is None:
         note(
             "An SB3 zip holds no VecNormalize statistics: observations are passed on as they are. If it was "
+            "\ntrained with VecNormalize, give its file with --trust-normalizer."
         )
-        note("trained with VecNormalize, give its file with --trust-normalizer.")
     check_fit(path, checkpoint, task)
     return checkpoint.policy(choose_device(device, checkpoint.observation_space))
 
 
 def check_fit(path: Path, checkpoint: "Checkpoint", task: "Task") -> None:
     """Raise where a checkpoint's policy doesn't observe or act as a task's environments do."""
+    from warmstart.envs.describe import describe
     from warmstart.envs.vector import make_vec
 
-    env = make_vec(task, 1, n_threads=1)
-    try:
-        env = env if checkpoint.vision is None else checkpoint.vision.wrap(env)
-        for kind in ("observation", "action"):
-            _check_fit(path, checkpoint, task, env, kind)
-    finally:
+    there = describe(task)
+    observed, layout = there.observation_space, there.observation_layout
+    if checkpoint.vision is not None:
+        env: Any = checkpoint.vision.wrap(make_vec(task, 1, n_threads=1))
+        observed, layout = env.single_observation_space, env.observation_layout
         env.close()
+    own = (checkpoint.observation_space, checkpoint.observation_layout)
+    _check_fit(path, checkpoint, task, "observation", own, (observed, layout))
+    own = (checkpoint.action_space, checkpoint.action_layout)
+    _check_fit(path, checkpoint, task, "action", own, (there.action_space, there.action_layout))
 
 
-def _check_fit(path: Path, checkpoint: "Checkpoint", task: "Task", env: Any, kind: str) -> None:
-    """Raise where observations or actions of checkpoint and task differ in shape, kind or names."""
-    own, there = getattr(checkpoint, f"{kind}_space"), getattr(env, f"single_{kind}_space")
-    trained = checkpoint.task or "an unnamed task"
+def _check_fit(path: Path, checkpoint: "Checkpoint", task: "Task", kind: str, own: Any, there: Any) -> None:
+    """Raise where observations or actions, as space and layout, differ in shape, kind or names."""
+    policy = f"The policy in {path} (trained in {checkpoint.task or 'an unnamed task'})"
     advice = "`warmstart transfer` carries the policy over, matching dimensions by name."
-    if (
-        type(own) is not type(there)
-        or own.shape != there.shape
-        or getattr(own, "n", 0) != getattr(there, "n", 0)
-    ):
+    (space, layout), (other_space, other_layout) = own, there
+    if type(space) is not type(other_space) or _size(space) != _size(other_space):
         raise WarmstartError(
-            f"The policy in {path} (trained in {trained}) has {kind}s {_size(own)}, those of {task} are "
-            f"{_size(there)}. {advice}"
+            f"{policy} has {kind}s {_size(space)}, those of {task} are {_size(other_space)}. {advice}"
         )
-    layout, theirs = getattr(checkpoint, f"{kind}_layout"), getattr(env, f"{kind}_layout")
-    if layout is not None and theirs is not None and layout.names != theirs.names:
-        other = next((a, b) for a, b in zip(layout.names, theirs.names, strict=True) if a != b)
+    if layout is not None and other_layout is not None and layout.names != other_layout.names:
+        pairs = zip(layout.names, other_layout.names, strict=True)
+        mine, theirs = next((a, b) for a, b in pairs if a != b)
         raise WarmstartError(
-            f"The policy in {path} (trained in {trained}) has other {kind}s than {task}: {other[0]} where "
-            f"the task has {other[1]}. {advice}"
+            f"{policy} has other {kind}s than {task}: {mine} where the task has {theirs}. {advice}"
         )
 
 

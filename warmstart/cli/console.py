@@ -13,6 +13,7 @@ from rich.table import Table
 
 from warmstart.core.bounds import Settings
 from warmstart.core.errors import WarmstartError
+from warmstart.core.files import finite_json
 from warmstart.core.progress import Progress, make_progress
 
 Words = tuple[tuple[str, ...], ...]
@@ -58,7 +59,7 @@ class Extensible(Printing):
 
 def print_json(value: Any) -> None:
     """Print one JSON document to standard output; NaN and infinities become null."""
-    json.dump(_finite(value), sys.stdout, indent=2, allow_nan=False)
+    json.dump(finite_json(value), sys.stdout, indent=2, allow_nan=False)
     print()
 
 
@@ -111,23 +112,10 @@ def values(flag: str, written: Sequence[str]) -> Settings:
 def check_numbers(episodes: int, seed: int) -> None:
     """Refuse fewer than one episode, and seeds below 0."""
     if episodes < 1 or seed < 0:
-        raise WarmstartError(
-            f"Expected at least 1 episode and a seed of 0 or more, found {episodes} and {seed}."
-        )
+        found = f"found {episodes} and {seed}"
+        raise WarmstartError(f"Expected at least 1 episode and a seed of 0 or more, {found}.")
 
 
 def folder_name(text: str) -> str:
     """A folder's name from a task's text."""
     return "".join(c if c.isalnum() or c in "-_.=@+" else "_" for c in Path(text).name).strip("_") or "run"
-
-
-def _finite(value: Any) -> Any:
-    if isinstance(value, float):
-        return value if value == value and abs(value) != float("inf") else None
-    if isinstance(value, dict):
-        return {str(k): _finite(v) for k, v in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_finite(v) for v in value]
-    if isinstance(value, (str, int, bool, type(None))):
-        return value
-    return _finite(value.tolist()) if hasattr(value, "tolist") else str(value)

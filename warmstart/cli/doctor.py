@@ -5,7 +5,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
@@ -37,17 +37,8 @@ class Check:
 
 
 def diagnose() -> list[Check]:
-    """Run every check.
-
-    Returns:
-        The checks in the order in which they are shown. Nothing is changed or installed.
-    """
+    """Run every check, in the order in which they are shown. Nothing is changed or installed."""
     return [check for produce in _CHECKS for check in produce()]
-
-
-def as_json(checks: list[Check]) -> list[dict[str, object]]:
-    """The checks as plain data, for ``--json``."""
-    return [asdict(check) for check in checks]
 
 
 def _python() -> Iterator[Check]:
@@ -70,20 +61,15 @@ def _packages() -> Iterator[Check]:
 
 def _cores() -> Iterator[Check]:
     threads = os.environ.get("OMP_NUM_THREADS", "not set")
-    yield Check(
-        "cores",
-        True,
-        f"{available_cores()} (OMP_NUM_THREADS {threads}); studies run one single-threaded trial per core",
-    )
+    found = f"{available_cores()} (OMP_NUM_THREADS {threads}); studies run one single-threaded trial per core"
+    yield Check("cores", True, found)
 
 
 def _gpu() -> Iterator[Check]:
     import torch
 
-    if torch.cuda.is_available():
-        yield Check("gpu", True, torch.cuda.get_device_name(0))
-    else:
-        yield Check("gpu", True, "none; small state policies train on the CPU in any case")
+    none = "none; small state policies train on the CPU in any case"
+    yield Check("gpu", True, torch.cuda.get_device_name(0) if torch.cuda.is_available() else none)
 
 
 def _rendering() -> Iterator[Check]:
@@ -99,12 +85,8 @@ def _rendering() -> Iterator[Check]:
         if done.returncode == 0:
             yield Check("rendering", True, f"{found} draws a frame")
             return
-    yield Check(
-        "rendering",
-        False,
-        why.removeprefix("warmstart.core.errors.WarmstartError: "),
-        "Frames and `video` need it, states don't. On Debian: apt-get install libegl1 libgl1-mesa-dri",
-    )
+    advice = "Frames and `video` need it, states don't. On Debian: apt-get install libegl1 libgl1-mesa-dri"
+    yield Check("rendering", False, why.removeprefix("warmstart.core.errors.WarmstartError: "), advice)
 
 
 def _weights() -> Iterator[Check]:
@@ -121,12 +103,5 @@ def _browser() -> Iterator[Check]:
     yield Check("browser", True, found or "none found; reports are single HTML files, open them elsewhere")
 
 
-_CHECKS: tuple[Callable[[], Iterator[Check]], ...] = (
-    _python,
-    _packages,
-    _cores,
-    _gpu,
-    _rendering,
-    _weights,
-    _browser,
-)
+_CHECKS: tuple[Callable[[], Iterator[Check]], ...]
+_CHECKS = (_python, _packages, _cores, _gpu, _rendering, _weights, _browser)

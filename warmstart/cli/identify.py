@@ -68,17 +68,18 @@ class Identify(Printing):
             raise WarmstartError("Expected recordings (DATA) or a --reality to record in, one of the two.")
         parameters = pairs("--fit", list(chain(*self.fit)))
         if not parameters:
-            raise WarmstartError(
-                "Expected what to fit: --fit torso.mass=x0.5:x2 friction=x0.4:x1.6, for example."
-            )
+            example = "--fit torso.mass=x0.5:x2 friction=x0.4:x1.6"
+            raise WarmstartError(f"Expected what to fit: {example}, for example.")
         if self.out is not None and self.out.suffix not in (".yaml", ".yml", ".json"):
             raise WarmstartError(f"--out: expected a file named NAME.yaml or NAME.json, found {self.out}.")
         task = Task.parse(self.task)
         reality = self._reality(task)
         # before a robot moves for it
+        names = ("seconds", "signal", "amplitude")
         fit = {"delay": self.delay, "lag": self.lag, "window": self.window}
-        recording = {"seconds": self.seconds, "signal": self.signal, "amplitude": self.amplitude}
-        read(IdentifySettings, {"parameters": parameters, **fit, **recording})
+        read(
+            IdentifySettings, {"parameters": parameters, **fit, **{key: getattr(self, key) for key in names}}
+        )
         read(Natural, self.seed, ("seed",))
         check_parameters(task, parameters)
         if reality is not None:
@@ -102,9 +103,8 @@ class Identify(Printing):
             print_json(found.to_json())
             return 0 if found.accepted else 1
         rows = found.table()
-        print_table(
-            f"{task}, {recorded.duration:.0f} s of motion", list(rows[0]), [list(r.values()) for r in rows]
-        )
+        title = f"{task}, {recorded.duration:.0f} s of motion"
+        print_table(title, list(rows[0]), [list(row.values()) for row in rows])
         if found.delay is not None:
             low, high = found.delays or (found.delay, found.delay)
             changing = "" if low == high else f", changing from {low} to {high}"

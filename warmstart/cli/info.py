@@ -50,7 +50,7 @@ class Inspect(Printing):
         """Show it."""
         from warmstart.agents.checkpoints.checkpoint import describe
         from warmstart.agents.checkpoints.loading import load_checkpoint
-        from warmstart.experiments.run.run import find_checkpoints
+        from warmstart.experiments.run.reading import find_checkpoints
 
         if (self.path / "trials").is_dir():
             found = [str(path) for path in find_checkpoints(self.path)]
@@ -65,12 +65,10 @@ class Inspect(Printing):
         if self.json:
             print_json(description)
             return 0
-        tensors = description.pop("tensors")
+        tensors = description.pop("tensors").items()
         print_table(str(self.path), ["field", "value"], [(k, _short(v)) for k, v in description.items()])
         console().print()
-        rows = [
-            (name, " × ".join(map(str, t["shape"])) or "scalar", t["dtype"]) for name, t in tensors.items()
-        ]
+        rows = [(name, " × ".join(map(str, t["shape"])) or "scalar", t["dtype"]) for name, t in tensors]
         print_table("Tensors", ["name", "shape", "type"], rows)
         return 0
 
@@ -84,7 +82,7 @@ class Status(Printing):
 
     def run(self) -> int:
         """Show it."""
-        from warmstart.experiments.run.run import statuses
+        from warmstart.experiments.run.reading import statuses
 
         rows = [state.to_json() for state in statuses(self.path)]
         if self.json:
@@ -101,11 +99,12 @@ class Doctor(Printing):
 
     def run(self) -> int:
         """Look, and say what was found."""
-        from warmstart.cli.doctor import as_json, diagnose
+        from warmstart.cli.doctor import diagnose
+        from warmstart.core.plain import to_plain
 
         checks = diagnose()
         if self.json:
-            print_json(as_json(checks))
+            print_json(to_plain(checks))
         else:
             rows = [("ok" if c.ok else "MISSING", c.name, c.found, "" if c.ok else c.advice) for c in checks]
             print_table("", ["", "what", "found", "what to do"], rows)
@@ -179,8 +178,8 @@ def _recipes() -> Iterator[Row]:
     from warmstart.sim2real.imperfections.imperfections import CHALLENGES
     from warmstart.sim2real.randomization.recipes import LEVELS, ranges, recipe_tasks
 
-    def row(name: str, kind: str, task: str, use: str, what: str) -> Row:
-        return {"name": name, "kind": kind, "task": task, "use": use, "what": what}
+    def row(*values: str) -> Row:
+        return dict(zip(("name", "kind", "task", "use", "what"), values, strict=True))
 
     for task, level in product(recipe_tasks(), LEVELS):
         found = ranges(Task(task), level)

@@ -2,7 +2,6 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from warmstart.cli.checkpoints import load_policy
 from warmstart.cli.console import (
@@ -16,9 +15,6 @@ from warmstart.cli.console import (
     note,
     print_json,
 )
-
-if TYPE_CHECKING:
-    pass
 
 
 @dataclass(frozen=True)
@@ -52,17 +48,9 @@ class Evaluate(Printing):
             policy, task, episodes=self.episodes, seed=self.seed, deterministic=not self.stochastic
         )
         if self.json:
-            print_json(
-                {
-                    "checkpoint": str(self.checkpoint),
-                    "task": str(task),
-                    "seed": self.seed,
-                    "mean": result.mean,
-                    "std": result.std,
-                    "returns": result.returns,
-                    "lengths": result.lengths,
-                }
-            )
+            about = {"checkpoint": str(self.checkpoint), "task": str(task), "seed": self.seed}
+            measured = ("mean", "std", "returns", "lengths")
+            print_json({**about, **{key: getattr(result, key) for key in measured}})
         else:
             console().print(
                 f"{task}: return {result.mean:.1f} ± {result.std:.1f} (standard deviation over "

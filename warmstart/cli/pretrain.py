@@ -13,6 +13,7 @@ from warmstart.cli.console import Extensible, OptionWords, console, pairs, print
 from warmstart.cli.console import values as read_values
 from warmstart.core.bounds import Settings
 from warmstart.core.errors import WarmstartError, unknown_name
+from warmstart.core.files import check_new
 from warmstart.core.progress import Progress
 
 if TYPE_CHECKING:
@@ -118,7 +119,7 @@ class Pretrain(Extensible):
         from warmstart.agents.encoders.config import EncoderConfig
         from warmstart.core.threads import available_cores
         from warmstart.envs.tasks.task import Task
-        from warmstart.experiments.run.run import resolve_checkpoint
+        from warmstart.experiments.run.reading import resolve_checkpoint
         from warmstart.transfer.encoders.pretrained import pretrained_encoder
         from warmstart.transfer.frames.acting import pixel_task
         from warmstart.transfer.pretraining.pretraining import pretrain
@@ -156,16 +157,10 @@ class Pretrain(Extensible):
         if probes:
             encoder.provenance["probe_r2"] = probes
         encoder.save(self.out)
-        return {
-            "encoder": str(self.out),
-            "hash": encoder.hash,
-            "objective": settings.objective,
-            "updates": settings.updates,
-            "frames": len(data),
-            "seconds": result.seconds,
-            "loss": {"first": float(result.losses[0]), "last": float(result.losses[-1])},
-            "probe": probes,
-        }
+        loss = {"first": float(result.losses[0]), "last": float(result.losses[-1])}
+        about = {"encoder": str(self.out), "hash": encoder.hash, "objective": settings.objective}
+        size = {"updates": settings.updates, "frames": len(data), "seconds": result.seconds}
+        return {**about, **size, "loss": loss, "probe": probes}
 
     def _logger(self) -> Any:
         from warmstart.transfer.pretraining.pretraining import tensorboard
@@ -189,8 +184,7 @@ def check_target(path: Path) -> None:
     """
     if path.suffix != _SUFFIX:
         raise WarmstartError(f"--out: expected a file named NAME{_SUFFIX}, found {path}.")
-    if path.exists():
-        raise WarmstartError(f"{path} exists already and isn't overwritten: name another file, or remove it.")
+    check_new(path)
     above = next(folder for folder in path.absolute().parents if folder.exists())
     if not above.is_dir():
         raise WarmstartError(f"--out: {above} is a file; expected a folder for {path.name}.")

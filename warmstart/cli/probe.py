@@ -4,7 +4,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import tyro
 from rich.table import Table
@@ -69,18 +69,9 @@ class Probe(Extensible):
             self._draw(found, columns, encoder, data)
         seconds = time.perf_counter() - began
         if self.json:
-            picture = None if self.out is None else str(self.out)
-            provenance = encoder.provenance
             weights = None if keys is None else keys.to_json()
-            print_json(
-                {
-                    **found.to_json(),
-                    "provenance": provenance,
-                    "weights": weights,
-                    "seconds": seconds,
-                    "picture": picture,
-                }
-            )
+            about = {"provenance": encoder.provenance, "weights": weights, "seconds": seconds}
+            print_json({**found.to_json(), **about, "picture": None if self.out is None else str(self.out)})
             return 0
         if keys is not None:
             note(str(keys) if keys.unexpected else keys.summary)
@@ -107,35 +98,22 @@ class Probe(Extensible):
         encoder, keys = pretrained_encoder(config, frame_size(task))
         looks_back = encoder.config.frames
         windows = windows_of(self.frames, looks_back)
-        fitting, _ = scattered_frames(
-            task,
-            encoder.config.fit_frames,
-            1,
-            np.random.default_rng([self.seed, _FITTING]),
-            n_threads=cores,
-            progress=progress.stage("Drawing frames to fit on"),
-        )
+
+        def frames(windows: int, length: int, stream: int, stage: str) -> "tuple[FrameData, Any]":
+            rng = np.random.default_rng([self.seed, stream])
+            shown = progress.stage(stage)
+            return scattered_frames(task, windows, length, rng, n_threads=cores, progress=shown)
+
+        fitting, _ = frames(encoder.config.fit_frames, 1, _FITTING, "Drawing frames to fit on")
         twin, fit = untrained(encoder), progress.stage("Fitting readouts")
         for done, each in enumerate((encoder, twin), 1):
             if not each.fitted:
                 each.fit(fitting.draw(each.config.fit_frames, self.seed))
             fit(done, 2)
-        data, dimensions = scattered_frames(
-            task,
-            windows,
-            looks_back,
-            np.random.default_rng([self.seed, _PROBING]),
-            n_threads=cores,
-            progress=progress.stage("Drawing frames"),
-        )
+        data, dimensions = frames(windows, looks_back, _PROBING, "Drawing frames")
+        told = progress.stage("Probing")
         found = probe_encoder(
-            encoder,
-            data,
-            dimensions,
-            task=str(asked),
-            twin=twin,
-            n_threads=cores,
-            progress=progress.stage("Probing"),
+            encoder, data, dimensions, task=str(asked), twin=twin, n_threads=cores, progress=told
         )
         return found, encoder, data, keys
 

@@ -2,10 +2,11 @@
 
 import math
 import time
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import tyro
 
@@ -24,10 +25,9 @@ from warmstart.core.errors import WarmstartError
 
 if TYPE_CHECKING:
     from warmstart.sim2real.gap import Gap as GapFigures
-    from warmstart.sim2real.randomization.correlations import Correlation
-    from warmstart.sim2real.randomization.terms import Term
     from warmstart.sim2real.robustness import RobustnessMap
 
+T = TypeVar("T", "GapFigures", "RobustnessMap")
 Checkpoints = tyro.conf.Positional[Annotated[tuple[Path, ...], tyro.conf.arg(metavar="CHECKPOINT...")]]
 
 
@@ -58,17 +58,14 @@ class Gap(Printing):
 
         check_numbers(self.episodes, self.seed)
         reality = load_reality(self.reality)
-        terms: tuple[Term, ...] = ()
-        correlations: tuple[Correlation, ...] = ()
-        if self.range != "none":
-            try:
-                terms, correlations = randomize_terms(self.range, reality.task)
-            except WarmstartError as error:
-                raise WarmstartError(f"--range: {error} With --range none it isn't judged in one.") from None
+        try:
+            drawn = ((), ()) if self.range == "none" else randomize_terms(self.range, reality.task)
+        except WarmstartError as error:
+            raise WarmstartError(f"--range: {error} With --range none it isn't judged in one.") from None
         named = named_checkpoints(self.checkpoints, reality.task)
         given = [] if self.oracle is None else oracles_in(self.oracle, reality)
         paths, taken = {each.checkpoint.path for each in named}, {each.name for each in named}
-        oracles = [
+        played = named + [
             Named(f"oracle {each.name}" if each.name in taken else each.name, each.checkpoint)
             for each in given
             if each.checkpoint.path not in paths
@@ -77,46 +74,32 @@ class Gap(Printing):
         found: list[GapFigures] = []
         with self.progress() as progress:
             update = progress.stage("Playing")
-            for index, each in enumerate((*named, *oracles)):
+            for each in played:
 
-                def tell(where: str, index: int = index, name: str = each.name) -> None:
-                    update(index, len(named) + len(oracles), f"{name}: {where}")
+                def tell(where: str, name: str = each.name) -> None:
+                    update(len(found), len(played), f"{name}: {where}")
 
-                numbers = {"episodes": self.episodes, "seed": self.seed}
-                found.append(
-                    measure_gap(
-                        each.name, each.checkpoint, reality, terms, correlations, **numbers, progress=tell
-                    )
-                )
+                options: dict[str, Any] = {"episodes": self.episodes, "seed": self.seed, "progress": tell}
+                found.append(measure_gap(each.name, each.checkpoint, reality, *drawn, **options))
             update(len(found), len(found))
         chance, tried = random_return(reality, self.episodes, self.seed)
-        names = dict.fromkeys(gap.policy for gap in found)
-        rows = [merge_gaps(name, [gap for gap in found if gap.policy == name]) for name in names]
+        rows = merged(found, merge_gaps)
         masters = {each.checkpoint.path for each in given}
-        best = [
-            each.name
-            for each in (*named, *oracles)
-            if each.checkpoint.path in masters or each.is_oracle_in(reality)
-        ]
+        best = {each.name for each in played if each.checkpoint.path in masters or each.is_oracle_in(reality)}
         there = [row for row in rows if row.policy in best]
-        oracle = max(there, key=lambda row: float(row.reality.mean())) if there else None
+        oracle = max(there, key=lambda row: float(row.reality.mean()), default=None)
         good = max(float(row.nominal.mean()) for row in rows)
         if self.json:
-            plain = [
-                {**gap.to_json(), "kept": gap.kept(chance, good)}
-                | ({} if oracle is None else {"below_oracle": gap.distance(oracle)})
-                for gap in rows
-            ]
+            plain = [{**gap.to_json(), "kept": gap.kept(chance, good)} for gap in rows]
+            if oracle is not None:
+                plain = [{**p, "below_oracle": g.distance(oracle)} for p, g in zip(plain, rows, strict=True)]
             about = {"reality": reality.name, "sha256": reality.sha256, "task": str(reality.task)}
             print_json({**about, "random_return": chance, "policies": plain})
             return 0
         columns = ["policy", "nominal", "in range", "worst 10%", reality.name, "kept"]
         columns += [] if oracle is None else ["below the oracle"]
-        print_table(
-            f"{reality.name} ({reality.sha256[:12]}), {reality.task}: mean returns",
-            columns,
-            [_gap_row(gap, oracle, gap.kept(chance, good)) for gap in rows],
-        )
+        title = f"{reality.name} ({reality.sha256[:12]}), {reality.task}: mean returns"
+        print_table(title, columns, [_gap_row(gap, oracle, gap.kept(chance, good)) for gap in rows])
         _tell_diverged(sum(gap.diverged for gap in found))
         steps = tried + sum(gap.interactions for gap in found)
         note(f"{steps:,} steps were taken in {reality.name}; {time.perf_counter() - began:.0f} s")
@@ -179,25 +162,22 @@ class Robustness(Printing):
         named = named_checkpoints([Path(word) for word in self.words[:-1]], task)
         began = time.perf_counter()
         given = trained_on(sweeps, trained, task)
-        numbers = {"episodes": self.episodes, "seed": self.seed}
+        options: dict[str, Any] = {"episodes": self.episodes, "seed": self.seed}
         with self.progress() as progress:
-            maps = [
-                robustness_map(
-                    each.name, each.checkpoint, task, sweeps, **numbers, progress=progress.stage(each.name)
-                )
-                for each in named
-            ]
+            maps = []
+            for each in named:
+                options["progress"] = progress.stage(each.name)
+                maps.append(robustness_map(each.name, each.checkpoint, task, sweeps, **options))
         threshold = self.threshold
         if threshold is None:
             policy = named[0].checkpoint.policy()
             threshold = usual_threshold(evaluate(policy, task, self.episodes, self.seed).mean)
-        names = dict.fromkeys(each.name for each in named)
-        maps = [merge_maps(name, [each for each in maps if each.policy == name]) for name in names]
+        maps = merged(maps, merge_maps)
         if self.out is not None:
             paths = {each.name: each.checkpoint.path for each in reversed(named)}
+            names = [each.policy for each in maps]
             ranges = [given if trained else trained_on(sweeps, terms_of(paths[name]), task) for name in names]
-            figure = draw_maps(maps, str(task), threshold, ranges)
-            save_figure(figure, self.out)
+            save_figure(draw_maps(maps, str(task), threshold, ranges), self.out)
         if self.json:
             print_json({"task": str(task), "maps": [each.to_json(threshold) for each in maps]})
             return 0
@@ -224,6 +204,12 @@ class Seal(Command):
         return 0
 
 
+def merged(parts: Sequence[T], merge: Callable[[str, Sequence[T]], T]) -> list[T]:
+    """One of each policy: seeds of an arm have the same name."""
+    names = dict.fromkeys(part.policy for part in parts)
+    return [merge(name, [part for part in parts if part.policy == name]) for name in names]
+
+
 def _tell_diverged(number: int) -> None:
     if number:
         note(f"{number:,} simulations diverged; their episodes ended there")
@@ -240,23 +226,18 @@ def _gap_row(gap: "GapFigures", oracle: "GapFigures | None", kept: float) -> lis
 def print_map(each: "RobustnessMap", threshold: float) -> None:
     """Print mean returns by cell for people; those below the threshold in brackets."""
     worst, at = each.worst
-    where = ", ".join(
-        f"{sweep.selector} {_factor(sweep.operation, value)}"
-        for sweep, value in zip(each.sweeps, at, strict=True)
-    )
-    first = each.sweeps[0]
-    means = each.means if len(each.sweeps) == 2 else each.means[:, None]
-    heads = ["return"]
-    if len(each.sweeps) == 2:
-        heads = [_factor(each.sweeps[1].operation, value) for value in each.sweeps[1].values]
+    places = zip(each.sweeps, at, strict=True)
+    where = ", ".join(f"{sweep.selector} {_factor(sweep.operation, value)}" for sweep, value in places)
+    first, *others = each.sweeps
+    heads, across = ["return"], ""
+    for second in others:
+        heads = [_factor(second.operation, value) for value in second.values]
+        across = f", {second.selector} to the right"
+    cells = each.means.reshape(len(first.values), -1)
     rows = [
-        [
-            _factor(first.operation, value),
-            *(f"{v:,.0f}" if v >= threshold else f"({v:,.0f})" for v in line),
-        ]
-        for value, line in zip(first.values, means, strict=True)
+        [_factor(first.operation, value), *(f"{v:,.0f}" if v >= threshold else f"({v:,.0f})" for v in line)]
+        for value, line in zip(first.values, cells, strict=True)
     ]
-    across = f", {each.sweeps[1].selector} to the right" if len(each.sweeps) == 2 else ""
     print_table(f"{each.policy}: {first.selector} down{across}", [first.selector, *heads], rows)
     good = f"{100 * each.area_above(threshold):.0f}% of the cells reach {threshold:,.1f}"
     console().print(f"worst {worst:,.1f} at {where}; worst 10% {each.worst_share():,.1f}; {good}")

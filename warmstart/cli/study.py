@@ -28,7 +28,7 @@ from warmstart.core.errors import WarmstartError
 if TYPE_CHECKING:
     from warmstart.agents.checkpoints.checkpoint import Checkpoint
     from warmstart.experiments.analysis.summary import Summary
-    from warmstart.experiments.run.run import StudyResult
+    from warmstart.experiments.report.results import Results
     from warmstart.experiments.study.study import Study
 
 
@@ -119,13 +119,18 @@ class Transfer(_Single):
     def run(self) -> int:
         """Transfer and train."""
         from warmstart.agents.checkpoints.loading import load_checkpoint
-        from warmstart.experiments.run.run import resolve_checkpoint
+        from warmstart.experiments.run.reading import resolve_checkpoint
         from warmstart.experiments.study.study import Study
 
         path = resolve_checkpoint(self.checkpoint)
         found = load_checkpoint(path, trust_normalizer=self.trust_normalizer)
-        maps = (self.observation_map, self.action_map)
-        names = (self.source_observation_names, self.source_action_names)
+        observations, actions = (
+            {name: source or None for name, source in pairs(flag, words).items()}
+            for flag, words in (
+                ("--observation-map", self.observation_map),
+                ("--action-map", self.action_map),
+            )
+        )
         options = values("--option", self.option)
         for name in ("name", "method"):
             if name in options:
@@ -144,12 +149,10 @@ class Transfer(_Single):
                 device=self.device,
                 source_task=self.source_task,
                 source_normalizer=None if self.trust_normalizer is None else str(self.trust_normalizer),
-                observation_map={
-                    key: value or None for key, value in pairs("--observation-map", maps[0]).items()
-                },
-                action_map={key: value or None for key, value in pairs("--action-map", maps[1]).items()},
-                source_observation_names=names[0] or None,
-                source_action_names=names[1] or None,
+                source_observation_names=self.source_observation_names or None,
+                source_action_names=self.source_action_names or None,
+                observation_map=observations,
+                action_map=actions,
             ),
             self,
         )
@@ -182,11 +185,8 @@ class Compare(_Training):
 
         load_plugins(self.plugin)
         study: Study | str = self.study
-        changes: Settings = {
-            "source_steps": self.source_steps,
-            "seeds": list(self.seed) or None,
-            "device": self.device,
-        }
+        changes: Settings = {"source_steps": self.source_steps, "device": self.device}
+        changes = {**changes, "seeds": list(self.seed) or None}
         given = {key: value for key, value in changes.items() if value is not None}
         if given or self.steps is not None:
             study = replace(load_study(self.study), **given)
@@ -195,13 +195,8 @@ class Compare(_Training):
             made = plan(study, plugins=self.plugin)
             seconds = estimate_seconds(made, self.workers)
             rows = [
-                {
-                    "trial": trial.hash,
-                    "arm": trial.arm,
-                    "seed": trial.config.seed,
-                    "task": trial.config.task,
-                    "steps": trial.config.steps,
-                }
+                {"trial": trial.hash, "arm": trial.arm}
+                | {key: getattr(trial.config, key) for key in ("seed", "task", "steps")}
                 for trial in made.trials
             ]
             if self.json:
@@ -267,7 +262,8 @@ class Report(Command):
 def _run_single(make_study: "Callable[[], Study]", options: _Single) -> int:
     from warmstart.core.bounds import SettingError
     from warmstart.core.plugins import load_plugins
-    from warmstart.experiments.run.run import find_checkpoints, run_study
+    from warmstart.experiments.run.reading import find_checkpoints
+    from warmstart.experiments.run.run import run_study
 
     load_plugins(options.plugin)
     try:
@@ -277,20 +273,18 @@ def _run_single(make_study: "Callable[[], Study]", options: _Single) -> int:
     status = _show(result, options.json)
     if not options.json:
         for curve in result.run.curves:
-            console().print(
-                f"Return at the end: {curve.returns[-1]:,.1f} (at the start {curve.returns[0]:,.1f})"
-            )
+            first, last = curve.returns[[0, -1]]
+            console().print(f"Return at the end: {last:,.1f} (at the start {first:,.1f})")
         for path in find_checkpoints(result.directory):
             console().print(f"Checkpoint: {path}")
     return status
 
 
-def _show(result: "StudyResult", as_json: bool) -> int:
+def _show(result: "Results", as_json: bool) -> int:
     """Print a study's outcome; 1 if a trial failed."""
     if as_json:
-        print_json(
-            {"run": str(result.directory), "report": str(result.report), "summary": result.summary.to_json()}
-        )
+        about = {"run": str(result.directory), "report": str(result.report)}
+        print_json({**about, "summary": result.summary.to_json()})
     else:
         _print_verdicts(result.summary)
         console().print(f"Report: {result.report}")
@@ -342,16 +336,9 @@ def _vision(source: "Checkpoint") -> Settings | None:
     return None
 
 
-_WORDS = {
-    "target": "TASK",
-    "target_steps": "--steps",
-    "source": "CHECKPOINT",
-    "vision": "--encoder",
-    "source_normalizer": "--trust-normalizer",
-    "arms": "--method",
-    "baseline": "--method",
-    "seeds": "--seed",
-}
+_WORDS = {"target": "TASK", "target_steps": "--steps", "source": "CHECKPOINT", "vision": "--encoder"}
+_WORDS |= {"arms": "--method", "baseline": "--method", "seeds": "--seed"}
+_WORDS |= {"source_normalizer": "--trust-normalizer"}
 _SAME = ("source_task", "source_observation_names", "source_action_names", "observation_map", "action_map")
 _WORDS |= {key: f"--{key.replace('_', '-')}" for key in (*_SAME, "algorithm", "device")}
 """What the command line calls the fields of a study."""

@@ -4,21 +4,17 @@ import numpy as np
 import pytest
 
 from warmstart.experiments.analysis.statistics import (
-    bootstrap_band,
+    bootstrap,
     holm,
-    holm_levels,
-    improvement_interval,
+    improvement,
     iqm,
     kaplan_meier,
+    mean,
     median_time,
     paired_ratio,
     paired_t,
-    pooled_iqm,
-    pooled_mean,
-    probability_of_improvement,
     restricted_mean,
     sign_flip_test,
-    stratified_bootstrap,
 )
 
 
@@ -27,61 +23,57 @@ def rng() -> np.random.Generator:
 
 
 def test_iqm_cuts_a_quarter_at_either_end():
-    assert iqm([100, 1, 2, 3, 4, 5, 6, -50]) == pytest.approx((2 + 3 + 4 + 5) / 4)
-    assert iqm([[1, 9], [2, 4]]) == pytest.approx(3)  # pooled over runs x tasks: 2, 4 remain
-    assert iqm([1, 2, 9]) == pytest.approx(4)  # three runs: nothing to cut
-    assert iqm([0, 5, 6, 7, 100]) == pytest.approx(6)
-    assert np.isnan(iqm([]))
+    assert iqm(np.array([[100.0, 1, 2, 3, 4, 5, 6, -50]])) == pytest.approx((2 + 3 + 4 + 5) / 4)
+    assert iqm(np.array([[1.0, 2, 9], [0, 5, 7]])) == pytest.approx([4, 4])  # three runs: nothing to cut
+    assert iqm(np.array([[0.0, 5, 6, 7, 100]])) == pytest.approx(6)
 
 
 def test_iqm_agrees_with_scipy():
     from scipy.stats import trim_mean
 
-    values = rng().normal(size=(7, 3))
-    assert iqm(values) == pytest.approx(trim_mean(values, 0.25, axis=None))
+    values = rng().normal(size=(3, 21))
+    assert iqm(values) == pytest.approx(trim_mean(values, 0.25, axis=1))
 
 
-def test_stratified_bootstrap_resamples_runs_within_tasks():
-    # Within a task all runs agree, so stratified resampling can't change the mean; pooled resampling would.
-    constant = stratified_bootstrap([[1, 10], [1, 10], [1, 10]], pooled_mean, rng())
-    assert (constant.estimate, constant.low, constant.high) == (5.5, 5.5, 5.5)
+def test_bootstrap_resamples_whole_runs():
+    # Runs of opposite slope: whichever are drawn, the mean over the two points stays.
+    _, low, high = bootstrap([[0.0, 4.0], [4.0, 0.0]], mean, rng(), resamples=500)
+    assert (low + high).tolist() == [4.0, 4.0]
 
 
-def test_stratified_bootstrap_of_two_runs_by_hand():
+def test_bootstrap_of_two_runs_by_hand():
     # Resampled means of (0, 1): 0 (1/4), .5 (1/2), 1 (1/4): the 40% interval is [.5, .5], the 60% one [0, 1].
-    narrow = stratified_bootstrap([0.0, 1.0], pooled_mean, rng(), level=0.4)
-    wide = stratified_bootstrap([0.0, 1.0], pooled_mean, rng(), level=0.6)
-    assert (narrow.low, narrow.high) == (0.5, 0.5)
-    assert (wide.low, wide.high) == (0.0, 1.0)
+    for level, ends in ((0.4, (0.5, 0.5)), (0.6, (0.0, 1.0))):
+        _, low, high = bootstrap([[0.0], [1.0]], mean, rng(), resamples=2000, level=level)
+        assert (low.item(), high.item()) == ends
 
 
 def test_bootstrap_is_reproducible_and_needs_two_runs():
-    scores = rng().normal(size=(6, 2))
-    assert stratified_bootstrap(scores, pooled_iqm, rng()) == stratified_bootstrap(scores, pooled_iqm, rng())
-    single = stratified_bootstrap([[1.0, 3.0]], pooled_mean, rng())
-    assert single.estimate == 2.0
-    assert np.isnan(single.low)
+    scores = rng().normal(size=(6, 1))
+    one, two = (bootstrap(scores, iqm, rng(), resamples=2000) for _ in range(2))
+    np.testing.assert_array_equal(one, two)
+    estimate, low, _ = bootstrap([[1.0, 3.0]], mean, rng(), resamples=100)
+    assert estimate.tolist() == [1.0, 3.0]
+    assert np.isnan(low).all()
 
 
 def test_bootstrap_band():
-    centre, low, high = bootstrap_band([[0.0, 5.0], [2.0, 5.0], [4.0, 5.0]], pooled_mean, rng())
+    centre, low, high = bootstrap([[0.0, 5.0], [2.0, 5.0], [4.0, 5.0]], mean, rng(), resamples=1000)
     assert centre.tolist() == [2.0, 5.0]
     assert (low[0], high[0]) == (0.0, 4.0)
     assert (low[1], high[1]) == (5.0, 5.0)
-    assert np.isnan(bootstrap_band([[1.0]], pooled_mean, rng())[1]).all()
 
 
-def test_probability_of_improvement_counts_ties_half():
+def test_improvement_counts_ties_half():
     # Pairs of (1, 3) against (2, 3, 0): 1>0; 3>2, 3=3, 3>0: (1 + 2.5) / 6.
-    assert probability_of_improvement([1, 3], [2, 3, 0]) == pytest.approx(3.5 / 6)
-    assert probability_of_improvement([[1, 5]], [[0, 9]]) == pytest.approx(0.5)  # mean over tasks
-    assert np.isnan(probability_of_improvement([], [1]))
+    assert improvement([1, 3], [2, 3, 0], rng()).estimate == pytest.approx(3.5 / 6)
+    assert np.isnan(improvement([], [1], rng()).estimate)
 
 
 def test_improvement_interval():
-    certain = improvement_interval([5, 6, 7], [1, 2], rng())
+    certain = improvement([5, 6, 7], [1, 2], rng())
     assert (certain.estimate, certain.low, certain.high) == (1.0, 1.0, 1.0)
-    assert np.isnan(improvement_interval([5], [1, 2], rng()).low)
+    assert np.isnan(improvement([5], [1, 2], rng()).low)
 
 
 def test_paired_t_by_hand():
@@ -144,9 +136,9 @@ def test_sign_flip_beyond_enumeration_draws_from_the_generator():
 
 def test_holm_by_hand():
     # Sorted .01, .02, .03, .04: ×4 ×3 ×2 ×1 = .04, .06, .06, .04 -> running maximum .04, .06, .06, .06.
-    assert holm([0.03, 0.01, 0.04, 0.02]) == pytest.approx([0.06, 0.04, 0.06, 0.06])
-    assert holm([0.9, 0.8]) == pytest.approx([1.0, 1.0])
-    adjusted = holm([0.04, np.nan, 0.01])
+    assert holm([0.03, 0.01, 0.04, 0.02])[0] == pytest.approx([0.06, 0.04, 0.06, 0.06])
+    assert holm([0.9, 0.8])[0] == pytest.approx([1.0, 1.0])
+    adjusted, _ = holm([0.04, np.nan, 0.01])
     assert adjusted[[0, 2]] == pytest.approx([0.04, 0.02])
     assert np.isnan(adjusted[1])
 
@@ -156,14 +148,14 @@ def test_holm_levels_give_intervals_that_agree_with_the_adjusted_p():
     for _ in range(200):
         samples = generator.normal(loc=generator.uniform(0, 2, size=4)[:, None], size=(4, 5))
         p = [paired_t(sample).p for sample in samples]
-        for sample, adjusted, level in zip(samples, holm(p), holm_levels(p), strict=True):
+        for sample, adjusted, level in zip(samples, *holm(p), strict=True):
             interval = paired_t(sample, level).interval
             assert (interval.low > 0 or interval.high < 0) == (adjusted <= 0.05)
 
 
 def test_holm_levels_by_hand():
     # .001 · 3 rejects (α/3), .04 · 2 doesn't: it and the last are judged at α/2.
-    assert holm_levels([0.04, 0.001, 0.3]) == pytest.approx([0.975, 1 - 0.05 / 3, 0.975])
+    assert holm([0.04, 0.001, 0.3])[1] == pytest.approx([0.975, 1 - 0.05 / 3, 0.975])
 
 
 def test_kaplan_meier_by_hand():

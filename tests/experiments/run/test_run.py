@@ -17,7 +17,9 @@ from warmstart.core.progress import Lines, LiveTable, make_progress
 from warmstart.envs.sb3 import as_sb3
 from warmstart.envs.vector import make_vec
 from warmstart.experiments.records.status import Status
-from warmstart.experiments.run.run import StudyResult, conclude, load_run, plan, prepare, run_study, statuses
+from warmstart.experiments.report.results import Results
+from warmstart.experiments.run.reading import load_run, statuses
+from warmstart.experiments.run.run import conclude, plan, prepare, run_study
 from warmstart.experiments.run.scheduler import shown as shown_work
 from warmstart.experiments.study.estimate import estimate_seconds
 from warmstart.experiments.study.loading import load_study
@@ -40,7 +42,7 @@ def tiny(**changes: Any) -> Study:
     return replace(study, **changes)
 
 
-def run_here(study: Study, directory: Path) -> StudyResult:
+def run_here(study: Study, directory: Path) -> Results:
     """Run a study's trials in this process, which saves starting others."""
     made = plan(study)
     prepare(made, directory)
@@ -50,12 +52,12 @@ def run_here(study: Study, directory: Path) -> StudyResult:
 
 
 @pytest.fixture(scope="module")
-def result(tmp_path_factory: pytest.TempPathFactory) -> StudyResult:
+def result(tmp_path_factory: pytest.TempPathFactory) -> Results:
     """A finished study."""
     return run_study(tiny(), tmp_path_factory.mktemp("runs") / "tiny", progress="none")
 
 
-def test_a_study_ends_with_data_summary_and_report(result: StudyResult) -> None:
+def test_a_study_ends_with_data_summary_and_report(result: Results) -> None:
     run = result.run
     assert result.report.is_file()
     assert json.loads((result.directory / "summary.json").read_text())
@@ -77,7 +79,7 @@ def test_a_study_ends_with_data_summary_and_report(result: StudyResult) -> None:
     assert set(run.versions) >= {"mujoco", "torch", "stable-baselines3", "gymnasium", "numpy", "warmstart"}
 
 
-def test_the_saved_study_is_the_whole_study(result: StudyResult) -> None:
+def test_the_saved_study_is_the_whole_study(result: Results) -> None:
     again = load_study(result.directory)
     assert again.to_mapping() == dict(result.run.study)
     assert plan(again).study.to_mapping() == again.to_mapping()
@@ -86,7 +88,7 @@ def test_the_saved_study_is_the_whole_study(result: StudyResult) -> None:
     assert [row.hash for row in statuses(result.directory)] == hashes
 
 
-def test_running_again_repeats_nothing(result: StudyResult) -> None:
+def test_running_again_repeats_nothing(result: Results) -> None:
     def written() -> dict[Path, int]:
         return {path: path.stat().st_mtime_ns for path in (result.directory / "trials").rglob("*")}
 
@@ -96,7 +98,7 @@ def test_running_again_repeats_nothing(result: StudyResult) -> None:
     assert again.run.random_return == result.run.random_return
 
 
-def test_statuses_say_where_each_trial_stands(result: StudyResult, tmp_path: Path) -> None:
+def test_statuses_say_where_each_trial_stands(result: Results, tmp_path: Path) -> None:
     rows = statuses(result.directory)
     assert {row.status.state for row in rows} == {"done"}
     assert json.dumps([row.to_json() for row in rows])
@@ -106,7 +108,7 @@ def test_statuses_say_where_each_trial_stands(result: StudyResult, tmp_path: Pat
         statuses(tmp_path)
 
 
-def test_a_partial_run_can_be_read(result: StudyResult, tmp_path: Path) -> None:
+def test_a_partial_run_can_be_read(result: Results, tmp_path: Path) -> None:
     made = plan(tiny())
     prepare(made, tmp_path)
     assert load_run(tmp_path).curves == ()
@@ -200,7 +202,7 @@ def test_mistakes_are_found_before_anything_runs(changes: dict[str, Any], messag
 
 
 def test_a_checkpoint_that_does_not_fit_is_refused_before_anything_runs(
-    result: StudyResult, tmp_path: Path
+    result: Results, tmp_path: Path
 ) -> None:
     folder = next(row.directory for row in statuses(result.directory) if row.kind == "source") / "checkpoint"
     archive = tmp_path / "foreign.zip"
@@ -226,12 +228,12 @@ def test_a_checkpoint_that_does_not_fit_is_refused_before_anything_runs(
 
 
 def test_a_trusted_normalizer_belongs_to_the_identity_and_lies_in_the_run(
-    result: StudyResult, tmp_path: Path
+    result: Results, tmp_path: Path
 ) -> None:
     folder = next(row.directory for row in statuses(result.directory) if row.kind == "source") / "checkpoint"
     write_sb3_zip(load_checkpoint(folder), tmp_path / "foreign.zip")
     env = VecNormalize(as_sb3(make_vec("InvertedPendulum-v5", 1, seed=0, n_threads=1)))
-    found: list[StudyResult] = []
+    found: list[Results] = []
     for name, mean in (("one", 0.0), ("other", 0.5)):
         env.obs_rms.mean = np.full(4, mean)
         env.save(str(tmp_path / f"{name}.pkl"))
@@ -273,7 +275,7 @@ def test_mistakes_in_a_file_are_named_with_their_line(tmp_path: Path) -> None:
         plan(path)
 
 
-def test_one_checkpoint_serves_all_seeds_and_the_run_says_so(result: StudyResult, tmp_path: Path) -> None:
+def test_one_checkpoint_serves_all_seeds_and_the_run_says_so(result: Results, tmp_path: Path) -> None:
     source = next(row.directory for row in statuses(result.directory) if row.kind == "source") / "checkpoint"
     study = tiny(source=str(source), source_steps=0, arms=("scratch", "zero_shot"), name="given")
     given = run_here(study, tmp_path / "run")
@@ -287,7 +289,7 @@ def test_one_checkpoint_serves_all_seeds_and_the_run_says_so(result: StudyResult
     assert (copy / "policy.safetensors").read_bytes() == (source / "policy.safetensors").read_bytes()
 
 
-def test_tensorboard_shows_trials_side_by_side(result: StudyResult) -> None:
+def test_tensorboard_shows_trials_side_by_side(result: Results) -> None:
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
     from tensorboard.backend.event_processing.io_wrapper import GetLogdirSubdirectories
 
