@@ -17,6 +17,14 @@ _PROBE = (
 )
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _trust_of_its_own(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """What tests trust is remembered in a file of their own."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("WARMSTART_TRUSTED", str(tmp_path_factory.mktemp("trust") / "trusted.json"))
+        yield
+
+
 @functools.cache
 def _draws() -> str:
     """Empty where frames can be drawn, else why not; asked in a process of its own, which may crash."""

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from warmstart.agents.checkpoints.loading import load_checkpoint as _load
     from warmstart.agents.evaluation import evaluate as evaluate
     from warmstart.core.errors import WarmstartError as WarmstartError
+    from warmstart.core.trust import trust as trust
     from warmstart.envs.describe import describe as describe
     from warmstart.envs.robots.base import MujocoTask as MujocoTask
     from warmstart.envs.robots.table import register_task as register_task
@@ -31,12 +32,14 @@ if TYPE_CHECKING:
     from warmstart.envs.tasks.task import Task as Task
     from warmstart.envs.vector import make_vec as make_vec
     from warmstart.experiments.analysis.summary import summarise as summarise
+    from warmstart.experiments.foreign.importing import read_runs as read_runs
     from warmstart.experiments.report.report import write_report as write_report
     from warmstart.experiments.run.reading import load_run as load_run
     from warmstart.experiments.run.run import run_study as run_study
     from warmstart.experiments.study.study import Study as Study
     from warmstart.sim2real.randomization.randomization import Randomization as Randomization
     from warmstart.sim2real.randomization.randomization import read_terms as read_terms
+    from warmstart.sim2real.randomization.wrapper import RandomizedEnv as RandomizedEnv
     from warmstart.transfer.carry.report import TransferReport as TransferReport
     from warmstart.transfer.methods.base import TransferMethod as TransferMethod
     from warmstart.transfer.methods.base import register_method as register_method
@@ -56,6 +59,7 @@ _HOME = {
     "make_training_env": "agents.build",
     "evaluate": "agents.evaluation",
     "WarmstartError": "core.errors",
+    "trust": "core.trust",
     "describe": "envs.describe",
     "MujocoTask": "envs.robots.base",
     "register_task": "envs.robots.table",
@@ -65,10 +69,12 @@ _HOME = {
     "Study": "experiments.study.study",
     "run_study": "experiments.run.run",
     "load_run": "experiments.run.reading",
+    "read_runs": "experiments.foreign.importing",
     "summarise": "experiments.analysis.summary",
     "write_report": "experiments.report.report",
     "Randomization": "sim2real.randomization.randomization",
     "read_terms": "sim2real.randomization.randomization",
+    "RandomizedEnv": "sim2real.randomization.wrapper",
     "TransferMethod": "transfer.methods.base",
     "register_method": "transfer.methods.base",
     "TransferReport": "transfer.carry.report",

@@ -17,6 +17,7 @@ from warmstart.agents.settings.encoder_training import EncoderTraining
 from warmstart.core.bounds import Place, SettingError, Settings
 from warmstart.core.errors import unknown_name
 from warmstart.core.plain import placed
+from warmstart.core.trust import check_trusted
 from warmstart.envs.describe import describe
 from warmstart.envs.frames.options import sees_pixels
 from warmstart.envs.simulation.layouts import Layout
@@ -189,6 +190,8 @@ def _draw(task: Task) -> None:
 def _given_side(path: Path, study: Study) -> _Side:
     """Read a given checkpoint; its names may come from a task."""
     trusted = {"trust_normalizer": study.source_normalizer}
+    if study.source_normalizer is not None:
+        placed(("source_normalizer",), check_trusted, study.source_normalizer)
     placed(("source_normalizer",), load_checkpoint, path, **trusted)
     place = ("source",) if study.source_task is None else ("source_task",)
     found = placed(place, lambda: read_source(path, source_task=study.source_task, **trusted))

@@ -11,9 +11,10 @@ from pathlib import Path
 from warmstart.agents.checkpoints.loading import load_checkpoint
 from warmstart.agents.settings.config import ALGORITHMS, AlgorithmConfig
 from warmstart.core.bounds import SettingError, Settings, State
-from warmstart.core.files import content_hash, file_hash
+from warmstart.core.files import content_hash
 from warmstart.core.plain import placed, to_plain
 from warmstart.core.plugins import Plugin
+from warmstart.core.trust import check_trusted
 from warmstart.envs.frames.options import state_task
 from warmstart.envs.tasks.task import Task
 from warmstart.envs.vector import make_vec
@@ -263,10 +264,6 @@ def _given_source(study: Study, files: dict[str, Path]) -> State:
         files[f"{CHECKPOINTS}/{said['source']}"] = path
     if study.source_normalizer is not None:
         path = Path(study.source_normalizer)
-        try:
-            said["source_normalizer"] = file_hash(path)
-        except OSError as error:
-            message = f"expected a file that VecNormalize.save wrote; {path} can't be read: {error.strerror}."
-            raise SettingError(("source_normalizer",), message) from None
+        said["source_normalizer"] = placed(("source_normalizer",), check_trusted, path)
         files[normalizer_copy(said["source_normalizer"])] = path
     return said

@@ -1,5 +1,7 @@
 """Plugins: files and entry points, their hashes, and what is refused."""
 
+import subprocess
+import sys
 from importlib.metadata import EntryPoint
 from pathlib import Path
 
@@ -7,6 +9,7 @@ import pytest
 
 from warmstart.core import plugins
 from warmstart.core.errors import WarmstartError
+from warmstart.core.files import file_hash
 from warmstart.experiments.study.loading import load_study
 from warmstart.experiments.study.plan import make_plan
 from warmstart.transfer.methods.table import METHODS
@@ -36,7 +39,7 @@ def test_a_file_is_loaded_hashed_and_part_of_every_hash(tmp_path: Path) -> None:
     with_plugin = {trial.hash for trial in make_plan(study, (plugin,)).trials}
     assert with_plugin.isdisjoint({trial.hash for trial in make_plan(study).trials})
     plugins.store_plugins([plugin], tmp_path)
-    stored = tmp_path / "plugins" / plugin.stored_name
+    stored = tmp_path / "plugins" / plugin.stored_name / "mine.py"
     assert stored.read_text() == METHOD
     plugins.load_stored_plugins({"mine.py": plugin.sha256}, tmp_path)
     stored.write_text(METHOD + "# edited")
@@ -64,8 +67,77 @@ def test_installed_plugins_are_loaded_and_named(monkeypatch: pytest.MonkeyPatch)
     good = EntryPoint("good", "json", plugins.GROUP)
     monkeypatch.setattr(plugins.metadata, "entry_points", lambda group: [good])
     (plugin,) = plugins.load_plugins()
-    assert (plugin.name, plugin.source, len(plugin.sha256)) == ("good", b"", 64)
+    assert (plugin.name, plugin.path, len(plugin.sha256)) == ("good", None, 64)
     bad = EntryPoint("bad", "no_such_module_here", plugins.GROUP)
     monkeypatch.setattr(plugins.metadata, "entry_points", lambda group: [bad])
     with pytest.raises(WarmstartError, match=r"plugin bad .*ModuleNotFoundError.*uninstall"):
         plugins.load_plugins()
+
+
+def bring(folder: Path, helper: str = "beside_of_the_test") -> Path:
+    """A plugin that needs a module and a file beside it."""
+    (folder / "data").mkdir(parents=True)
+    (folder / "plugin.py").write_text(
+        f"from pathlib import Path\nimport {helper}\n"
+        f"VALUE = {helper}.VALUE + (Path(__file__).parent / 'data' / 'text.txt').read_text()\n"
+    )
+    (folder / f"{helper}.py").write_text("VALUE = 'module and '\n")
+    (folder / "data" / "text.txt").write_text("file")
+    (folder / "runs").mkdir()
+    (folder / "runs" / "trials.json").write_text("{}")
+    return folder / "plugin.py"
+
+
+def test_what_lies_beside_a_plugin_is_found_and_kept(tmp_path: Path) -> None:
+    path = bring(tmp_path / "mine")
+    (plugin,) = plugins.load_plugins([path])
+    assert plugin.modules == ("beside_of_the_test.py",)
+    plugins.store_plugins([plugin], tmp_path / "run")
+    copies = tmp_path / "run" / "plugins" / plugin.stored_name
+    found = sorted(file.relative_to(copies).as_posix() for file in copies.rglob("*") if file.is_file())
+    assert found == ["beside_of_the_test.py", "data/text.txt", "plugin.json", "plugin.py"]
+    (tmp_path / "mine" / "data" / "text.txt").unlink()
+    code = (
+        "from pathlib import Path; from warmstart.core import plugins\n"
+        f"assert plugins.load_plugins_of(Path({str(tmp_path / 'run')!r})) == ('plugin.py',)\n"
+        "import sys; (module,) = (m for n, m in sys.modules.items() if n.startswith('warmstart_plugin_'))\n"
+        "print(module.VALUE)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "module and file\n"
+    (copies / "beside_of_the_test.py").write_text("VALUE = 'another'\n")
+    with pytest.raises(WarmstartError, match="not the one that the trial was planned with"):
+        plugins.load_stored_plugins({"plugin.py": plugin.sha256}, tmp_path / "run")
+
+
+def test_a_stranger_s_run_runs_nothing_unasked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "evil.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'w')\n")
+    sha256 = file_hash(tmp_path / "evil.py")
+    plugins.store_plugins([plugins.Plugin("evil.py", sha256, tmp_path / "evil.py")], tmp_path / "run")
+    monkeypatch.setenv("WARMSTART_TRUSTED", str(tmp_path / "trusted.json"))
+    with pytest.raises(WarmstartError, match=r"code that was never run here .* give it with --plugin"):
+        plugins.load_plugins_of(tmp_path / "run")
+    assert not (tmp_path / "ran").exists()
+
+
+def test_a_module_beside_a_plugin_is_never_taken_for_another(tmp_path: Path) -> None:
+    plugins.load_plugins([bring(tmp_path / "one", "shared_of_the_test")])
+    other = bring(tmp_path / "two", "shared_of_the_test")
+    other.write_text(other.read_text() + "# another plugin\n")
+    with pytest.raises(WarmstartError, match=r"imports shared_of_the_test.*imported under this name before"):
+        plugins.load_plugins([other])
+
+
+def test_a_crowded_folder_keeps_the_plugin_and_its_modules(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(plugins, "MOST_FILES", 2)
+    (plugin,) = plugins.load_plugins([bring(tmp_path / "mine", "crowded_of_the_test")])
+    plugins.store_plugins([plugin], tmp_path / "run")
+    copies = tmp_path / "run" / "plugins" / plugin.stored_name
+    assert sorted(file.name for file in copies.iterdir()) == [
+        "crowded_of_the_test.py",
+        "plugin.json",
+        "plugin.py",
+    ]
+    assert "A folder of its own" in caplog.text

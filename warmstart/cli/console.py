@@ -49,12 +49,26 @@ class Printing(Command):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Extensible(Printing):
+class Extensible(Command):
     """A subcommand to which users bring code of their own."""
 
     plugin: tuple[Path, ...] = ()
     """Python files that register methods, tasks, encoders or objectives of your own; what is trained records
-    their hashes."""
+    their hashes, and a run keeps copies, which are found again."""
+
+    def load_plugins(self, *paths: Path) -> None:
+        """Load the plugins that were named, and those of the runs that paths lie in."""
+        from warmstart.core.plugins import load_plugins, load_plugins_of
+
+        load_plugins(self.plugin)
+        for run in dict.fromkeys(run for path in paths for run in _runs_of(path)):
+            load_plugins_of(run)
+
+
+def _runs_of(path: Path) -> list[Path]:
+    """The run that a path is or lies in, if it does."""
+    place = path.expanduser().absolute()
+    return [folder for folder in (place, *place.parents[:4]) if (folder / "trials.json").is_file()][:1]
 
 
 def print_json(value: Any) -> None:

@@ -8,7 +8,17 @@ from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
-from warmstart.cli.console import Printing, TaskText, Words, console, note, pairs, print_json, print_table
+from warmstart.cli.console import (
+    Extensible,
+    Printing,
+    TaskText,
+    Words,
+    console,
+    note,
+    pairs,
+    print_json,
+    print_table,
+)
 from warmstart.core.errors import WarmstartError
 from warmstart.sim2real.identification.settings import DELAY, SECONDS, WINDOW
 
@@ -19,7 +29,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Identify(Printing):
+class Identify(Extensible, Printing):
     """Fit physical parameters and a delay to recorded motion; what the data can't determine is named.
 
     The result is a task's text, to train in, and ranges around it, to randomize with.
@@ -72,6 +82,7 @@ class Identify(Printing):
             raise WarmstartError(f"Expected what to fit: {example}, for example.")
         if self.out is not None and self.out.suffix not in (".yaml", ".yml", ".json"):
             raise WarmstartError(f"--out: expected a file named NAME.yaml or NAME.json, found {self.out}.")
+        self.load_plugins()
         task = Task.parse(self.task)
         reality = self._reality(task)
         # before a robot moves for it

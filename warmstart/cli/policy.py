@@ -6,7 +6,7 @@ from pathlib import Path
 from warmstart.cli.checkpoints import load_policy
 from warmstart.cli.console import (
     CheckpointPath,
-    Command,
+    Extensible,
     Printing,
     TaskText,
     check_numbers,
@@ -18,7 +18,7 @@ from warmstart.cli.console import (
 
 
 @dataclass(frozen=True)
-class Evaluate(Printing):
+class Evaluate(Extensible, Printing):
     """How well a checkpoint does in a task: undiscounted return over episodes with fixed seeds."""
 
     checkpoint: CheckpointPath
@@ -42,6 +42,7 @@ class Evaluate(Printing):
         from warmstart.envs.tasks.task import Task
 
         check_numbers(self.episodes, self.seed)
+        self.load_plugins(self.checkpoint)
         task = Task.parse(self.task)
         policy = load_policy(self.checkpoint, task, self.device, self.trust_normalizer)
         result = evaluate(
@@ -60,7 +61,7 @@ class Evaluate(Printing):
 
 
 @dataclass(frozen=True)
-class Video(Command):
+class Video(Extensible):
     """A film of a checkpoint acting in a task."""
 
     checkpoint: CheckpointPath
@@ -83,6 +84,7 @@ class Video(Command):
         from warmstart.agents.video import record_video
         from warmstart.envs.tasks.task import Task
 
+        self.load_plugins(self.checkpoint)
         task = Task.parse(self.task)
         out = self.out or Path(f"{folder_name(str(task))}.mp4")
         policy = load_policy(self.checkpoint, task, "cpu", self.trust_normalizer)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import tyro
 
-from warmstart.cli.console import Extensible, OptionWords, console, pairs, print_json, print_table
+from warmstart.cli.console import Extensible, OptionWords, Printing, console, pairs, print_json, print_table
 from warmstart.cli.console import values as read_values
 from warmstart.core.bounds import Settings
 from warmstart.core.errors import WarmstartError, unknown_name
@@ -24,7 +24,7 @@ _SUFFIX = ".safetensors"
 
 
 @dataclass(frozen=True)
-class Pretrain(Extensible):
+class Pretrain(Extensible, Printing):
     """Pretrain a visual encoder on frames of one or several tasks, without rewards.
 
     Random actions, or a policy with random ones between, show the tasks; a probe says how much of the state
@@ -60,15 +60,13 @@ class Pretrain(Extensible):
 
     def run(self) -> int:
         """Pretrain."""
-        from warmstart.core.plugins import load_plugins
-
         check_target(self.out)
         if not self.tasks or self.seed < 0 or self.probe_frames < 0:
             raise WarmstartError(
                 "Expected at least one TASK to learn from, a seed and probe-frames of 0 or more, found "
                 f"{len(self.tasks)} tasks, {self.seed} and {self.probe_frames}."
             )
-        load_plugins(self.plugin)
+        self.load_plugins()
         try:
             with self.progress() as progress:
                 outcome = self._pretrain(progress)

@@ -10,7 +10,7 @@ import tyro
 from rich.table import Table
 from rich.text import Text
 
-from warmstart.cli.console import Extensible, TaskText, console, note, print_json
+from warmstart.cli.console import Extensible, Printing, TaskText, console, note, print_json
 from warmstart.core.errors import WarmstartError
 from warmstart.core.progress import Progress
 
@@ -28,7 +28,7 @@ _NOTHING = 0.05
 
 
 @dataclass(frozen=True)
-class Probe(Extensible):
+class Probe(Extensible, Printing):
     """How much of a task's state a linear map tells from an encoder's features, and where the encoder looks.
 
     One frame and a history are compared with raw pixels (averaged to 21 × 21) and with the same network with
@@ -51,7 +51,6 @@ class Probe(Extensible):
 
     def run(self) -> int:
         """Probe."""
-        from warmstart.core.plugins import load_plugins
         from warmstart.experiments.report.canvas import check_picture
 
         began = time.perf_counter()
@@ -61,7 +60,7 @@ class Probe(Extensible):
             )
         if self.out is not None:
             check_picture(self.out)
-        load_plugins(self.plugin)
+        self.load_plugins()
         with self.progress() as progress:
             found, encoder, data, keys = self._probe(progress)
         columns = shown_columns(found, encoder.config.frames, self.history)

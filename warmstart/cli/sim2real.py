@@ -12,7 +12,7 @@ import tyro
 
 from warmstart.cli.checkpoints import Named, named_checkpoints, oracles_in
 from warmstart.cli.console import (
-    Command,
+    Extensible,
     Printing,
     Words,
     check_numbers,
@@ -32,7 +32,7 @@ Checkpoints = tyro.conf.Positional[Annotated[tuple[Path, ...], tyro.conf.arg(met
 
 
 @dataclass(frozen=True)
-class Gap(Printing):
+class Gap(Extensible, Printing):
     """How much of its return a policy keeps in a reality that was hidden from its training."""
 
     checkpoints: Checkpoints
@@ -57,6 +57,7 @@ class Gap(Printing):
         from warmstart.sim2real.reality import load_reality
 
         check_numbers(self.episodes, self.seed)
+        self.load_plugins(*self.checkpoints, *([self.oracle] if self.oracle is not None else []))
         reality = load_reality(self.reality)
         try:
             drawn = ((), ()) if self.range == "none" else randomize_terms(self.range, reality.task)
@@ -107,7 +108,7 @@ class Gap(Printing):
 
 
 @dataclass(frozen=True)
-class Robustness(Printing):
+class Robustness(Extensible, Printing):
     """A map of a policy's return over one or two physical parameters."""
 
     words: tyro.conf.Positional[Annotated[tuple[str, ...], tyro.conf.arg(metavar="CHECKPOINT... TASK")]]
@@ -150,6 +151,7 @@ class Robustness(Printing):
             raise WarmstartError(
                 f"Expected at least one CHECKPOINT and a TASK, found {' '.join(self.words) or 'neither'}."
             )
+        self.load_plugins(*map(Path, self.words[:-1]))
         task = Task.parse(self.words[-1])
         if self.threshold is not None and not math.isfinite(self.threshold):
             raise WarmstartError(f"Expected a finite --threshold, found {self.threshold}.")
@@ -189,7 +191,7 @@ class Robustness(Printing):
 
 
 @dataclass(frozen=True)
-class Seal(Command):
+class Seal(Extensible):
     """Write its hash into the file of a reality of your own, so that an edited one is noticed."""
 
     file: tyro.conf.Positional[Annotated[Path, tyro.conf.arg(metavar="FILE")]]
@@ -199,6 +201,7 @@ class Seal(Command):
         """Seal it."""
         from warmstart.sim2real.reality import seal_reality
 
+        self.load_plugins()
         reality = seal_reality(self.file)
         console().print(f"{self.file}: {reality.name} is sealed, sha256 {reality.sha256[:12]}…")
         return 0

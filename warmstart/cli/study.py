@@ -13,6 +13,7 @@ from warmstart.cli.console import (
     Command,
     Extensible,
     OptionWords,
+    Printing,
     TaskText,
     console,
     folder_name,
@@ -24,6 +25,7 @@ from warmstart.cli.console import (
 )
 from warmstart.core.bounds import Settings
 from warmstart.core.errors import WarmstartError
+from warmstart.core.trust import trust
 
 if TYPE_CHECKING:
     from warmstart.agents.checkpoints.checkpoint import Checkpoint
@@ -33,7 +35,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Training(Extensible):
+class _Training(Extensible, Printing):
     """Options of everything that trains."""
 
     out: Path | None = None
@@ -122,6 +124,9 @@ class Transfer(_Single):
         from warmstart.experiments.run.reading import resolve_checkpoint
         from warmstart.experiments.study.study import Study
 
+        self.load_plugins(self.checkpoint)
+        if self.trust_normalizer is not None:
+            trust(self.trust_normalizer)
         path = resolve_checkpoint(self.checkpoint)
         found = load_checkpoint(path, trust_normalizer=self.trust_normalizer)
         observations, actions = (
@@ -175,15 +180,18 @@ class Compare(_Training):
     """cpu, cuda or auto, in place of the study's."""
     dry_run: bool = False
     """Say what would be trained, and write nothing."""
+    trust_normalizer: tuple[Path, ...] = ()
+    """The study's source_normalizer, a pickle: name it here once to say that you trust it."""
 
     def run(self) -> int:
         """Compare."""
-        from warmstart.core.plugins import load_plugins
         from warmstart.experiments.run.run import plan, run_study
         from warmstart.experiments.study.estimate import estimate_seconds
         from warmstart.experiments.study.loading import load_study
 
-        load_plugins(self.plugin)
+        self.load_plugins()
+        for file in self.trust_normalizer:
+            trust(file)
         study: Study | str = self.study
         changes: Settings = {"source_steps": self.source_steps, "device": self.device}
         changes = {**changes, "seeds": list(self.seed) or None}
@@ -261,11 +269,10 @@ class Report(Command):
 
 def _run_single(make_study: "Callable[[], Study]", options: _Single) -> int:
     from warmstart.core.bounds import SettingError
-    from warmstart.core.plugins import load_plugins
     from warmstart.experiments.run.reading import find_checkpoints
     from warmstart.experiments.run.run import run_study
 
-    load_plugins(options.plugin)
+    options.load_plugins()
     try:
         result = run_study(make_study(), options.out, workers=options.workers, plugins=options.plugin)
     except SettingError as wrong:

@@ -14,6 +14,7 @@ from warmstart.agents.checkpoints.sb3_written import write_sb3_zip
 from warmstart.core.bounds import SettingError
 from warmstart.core.errors import WarmstartError
 from warmstart.core.progress import Lines, LiveTable, make_progress
+from warmstart.core.trust import trust
 from warmstart.envs.sb3 import as_sb3
 from warmstart.envs.vector import make_vec
 from warmstart.experiments.records.status import Status
@@ -237,6 +238,7 @@ def test_a_trusted_normalizer_belongs_to_the_identity_and_lies_in_the_run(
     for name, mean in (("one", 0.0), ("other", 0.5)):
         env.obs_rms.mean = np.full(4, mean)
         env.save(str(tmp_path / f"{name}.pkl"))
+        trust(tmp_path / f"{name}.pkl")
         study = tiny(
             source=str(tmp_path / "foreign.zip"),
             source_steps=0,
