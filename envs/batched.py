@@ -11,6 +11,7 @@ from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 from numpy.typing import NDArray
 
+from warmstart.core.bounds import State
 from warmstart.core.errors import WarmstartError
 from warmstart.envs.divergence import find_diverged, warn_of_divergence
 from warmstart.envs.frames.painters import Painter, film_painter
@@ -21,7 +22,7 @@ from warmstart.envs.physics.parameters import Parameters
 from warmstart.envs.physics.visuals import VisualFields
 from warmstart.envs.robots.base import INTEGRATORS, MujocoTask
 from warmstart.envs.simulation.dimensions import action_layout, box_spaces
-from warmstart.envs.simulation.infos import VectorInfos
+from warmstart.envs.simulation.infos import Infos, VectorInfos
 from warmstart.envs.simulation.layouts import Layout
 from warmstart.envs.simulation.models import send_engine_messages_to_logging
 from warmstart.envs.simulation.seeding import check_state, generators, masked_ids
@@ -32,7 +33,7 @@ from warmstart.envs.tasks.hooks import ContextSource, Ids, Perturbation
 from warmstart.envs.tasks.task import Task
 
 Array = NDArray[Any]
-StepResult = tuple[Array, Array, NDArray[np.bool_], NDArray[np.bool_], dict[str, Any]]
+StepResult = tuple[Array, Array, NDArray[np.bool_], NDArray[np.bool_], Infos]
 
 
 class BatchedEnv(VectorEnv[Array, Array, Array]):
@@ -134,7 +135,7 @@ class BatchedEnv(VectorEnv[Array, Array, Array]):
 
     def reset(
         self, *, seed: int | Sequence[int | None] | None = None, options: dict[str, Any] | None = None
-    ) -> tuple[Array, dict[str, Any]]:
+    ) -> tuple[Array, Infos]:
         """Begin new episodes.
 
         Args:
@@ -274,7 +275,7 @@ class BatchedEnv(VectorEnv[Array, Array, Array]):
         frames: tuple[Frame, ...] = draw.result()
         return frames
 
-    def state_dict(self) -> dict[str, Any]:
+    def state_dict(self) -> State:
         """Everything an equally constructed environment needs to go on bit for bit."""
         return {
             "task": str(self.task),
@@ -288,7 +289,7 @@ class BatchedEnv(VectorEnv[Array, Array, Array]):
             "n_diverged": self.n_diverged,
         }
 
-    def load_state_dict(self, state: dict[str, Any]) -> None:
+    def load_state_dict(self, state: State) -> None:
         """Restore what `state_dict` returned.
 
         Raises:

@@ -21,23 +21,15 @@ TEXTURES = ("own", "plain", "checker", "stripes", "dots", "noise")
 
 def visual_nominal(model: mujoco.MjModel, camera: Camera) -> dict[str, Array]:
     """What the visual parameters' fields hold in a model that a camera sees, by name."""
+    of_model = ("light_diffuse", "light_ambient", "light_dir", "mat_rgba", "geom_rgba")
+    light = model.vis.headlight
     return {
-        "light_diffuse": np.array(model.light_diffuse, dtype=np.float64),
-        "light_ambient": np.array(model.light_ambient, dtype=np.float64),
-        "light_dir": np.array(model.light_dir, dtype=np.float64),
-        "headlight_diffuse": np.array(model.vis.headlight.diffuse, dtype=np.float64),
-        "headlight_ambient": np.array(model.vis.headlight.ambient, dtype=np.float64),
-        "mat_rgba": np.array(model.mat_rgba, dtype=np.float64),
-        "geom_rgba": np.array(model.geom_rgba, dtype=np.float64),
+        **{name: np.array(getattr(model, name), dtype=np.float64) for name in of_model},
+        **{f"headlight_{name}": np.array(getattr(light, name), float) for name in ("diffuse", "ambient")},
+        **{name: np.array([getattr(camera, name)]) for name in ("distance", "azimuth", "elevation", "fovy")},
+        **{name: np.zeros(3) for name in ("background", "camera_offset", "camera_rotation")},
         "texture": np.zeros(model.nmat),
-        "background": np.zeros(3),
-        "camera_offset": np.zeros(3),
-        "camera_rotation": np.zeros(3),
-        "distance": np.array([camera.distance]),
-        "azimuth": np.array([camera.azimuth]),
-        "elevation": np.array([camera.elevation]),
         "lookat": np.array(camera.lookat),
-        "fovy": np.array([camera.fovy]),
     }
 
 
