@@ -235,22 +235,15 @@ class FrameRenderer:
         self._gl.free()
 
 
-def film_renderer(task: MujocoTask, model: mujoco.MjModel) -> FrameRenderer:
-    """Make a renderer for films and `render`: the camera and size that Gymnasium's options ask for.
+def film_camera(task: MujocoTask, model: mujoco.MjModel) -> mujoco.MjvCamera:
+    """The camera of Gymnasium's renderer for a task.
 
-    The camera is ``camera_id`` or ``camera_name`` if given, else a free camera that tracks the robot with the
+    It is ``camera_id`` or ``camera_name`` if given, else a free camera that tracks the robot with the
     attributes of ``default_camera_config`` (or the task's own).
 
     Raises:
-        WarmstartError: No OpenGL library works here, or the camera isn't known.
+        WarmstartError: The camera isn't known.
     """
-    camera = film_camera(task, model)
-    size = (task.width, task.height)
-    return FrameRenderer(model, camera, *size, FULL, task.max_geom, task.visual_options)
-
-
-def film_camera(task: MujocoTask, model: mujoco.MjModel) -> mujoco.MjvCamera:
-    """The camera of Gymnasium's renderer for a task."""
     camera = mujoco.MjvCamera()
     mujoco.mjv_defaultFreeCamera(model, camera)
     if task.camera_id is not None and task.camera_name is not None:

@@ -281,5 +281,6 @@ def _check_bindable(entry: Entry, selector: str, operation: Operation) -> None:
         )
     if operation != "scale" and not entry.scalar:
         raise WarmstartError(
-            f"{name} takes a vector {entry.meaning}, and a term gives one number; scale {selector} instead."
+            f"{name} takes a vector {entry.quantity.meaning}, and a term gives one number; "
+            f"scale {selector} instead."
         )

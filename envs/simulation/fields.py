@@ -12,17 +12,10 @@ from typing_extensions import override
 Ids = NDArray[np.intp]
 STATE = int(mujoco.mjtState.mjSTATE_INTEGRATION)
 """All that a step depends on."""
+_VECTORS = ("time", "qpos", "qvel", "act", "qacc_warmstart", "ctrl")
+_NAMES = (*_VECTORS, "qfrc_applied", "xfrc_applied", "mocap_pos", "mocap_quat")
 COMPONENTS = {
-    "time": mujoco.mjtState.mjSTATE_TIME,
-    "qpos": mujoco.mjtState.mjSTATE_QPOS,
-    "qvel": mujoco.mjtState.mjSTATE_QVEL,
-    "act": mujoco.mjtState.mjSTATE_ACT,
-    "qacc_warmstart": mujoco.mjtState.mjSTATE_WARMSTART,
-    "ctrl": mujoco.mjtState.mjSTATE_CTRL,
-    "qfrc_applied": mujoco.mjtState.mjSTATE_QFRC_APPLIED,
-    "xfrc_applied": mujoco.mjtState.mjSTATE_XFRC_APPLIED,
-    "mocap_pos": mujoco.mjtState.mjSTATE_MOCAP_POS,
-    "mocap_quat": mujoco.mjtState.mjSTATE_MOCAP_QUAT,
+    name: getattr(mujoco.mjtState, f"mjSTATE_{name.removeprefix('qacc_').upper()}") for name in _NAMES
 }
 """Fields of `mujoco.MjData` that the state consists of."""
 DIVERGED = slice(int(mujoco.mjtWarning.mjWARN_BADQPOS), int(mujoco.mjtWarning.mjWARN_BADQACC) + 1)
