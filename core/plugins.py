@@ -114,7 +114,8 @@ def store_plugins(plugins: Iterable[Plugin], run: Path) -> None:
         if files is None:
             _log.warning(
                 "Beside the plugin %s lie more than %d files or %d MiB: the run keeps copies of it and of "
-                "its modules only; what else it reads has to stay in %s. A folder of its own for it mends that.",
+                "its modules only; what else it reads has to stay in %s. A folder of its own for it mends "
+                "that.",
                 plugin.name,
                 MOST_FILES,
                 MOST_BYTES >> 20,

@@ -11,6 +11,7 @@ from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 from numpy.typing import NDArray
 
+from warmstart.core.bounds import State
 from warmstart.core.errors import WarmstartError
 from warmstart.envs.divergence import find_diverged, warn_of_divergence
 from warmstart.envs.frames.painters import Painter, film_painter
@@ -21,18 +22,18 @@ from warmstart.envs.physics.parameters import Parameters
 from warmstart.envs.physics.visuals import VisualFields
 from warmstart.envs.robots.base import INTEGRATORS, MujocoTask
 from warmstart.envs.simulation.dimensions import action_layout, box_spaces
-from warmstart.envs.simulation.infos import VectorInfos
+from warmstart.envs.simulation.infos import Infos, VectorInfos
 from warmstart.envs.simulation.layouts import Layout
 from warmstart.envs.simulation.models import send_engine_messages_to_logging
 from warmstart.envs.simulation.seeding import check_state, generators, masked_ids
 from warmstart.envs.simulation.simulation import Simulation
-from warmstart.envs.simulation.steppers import Stepper, make_stepper
+from warmstart.envs.simulation.steppers import make_stepper
 from warmstart.envs.tasks.contexts import Context
 from warmstart.envs.tasks.hooks import ContextSource, Ids, Perturbation
 from warmstart.envs.tasks.task import Task
 
 Array = NDArray[Any]
-StepResult = tuple[Array, Array, NDArray[np.bool_], NDArray[np.bool_], dict[str, Any]]
+StepResult = tuple[Array, Array, NDArray[np.bool_], NDArray[np.bool_], Infos]
 
 
 class BatchedEnv(VectorEnv[Array, Array, Array]):
@@ -51,6 +52,7 @@ class BatchedEnv(VectorEnv[Array, Array, Array]):
         task: What is simulated.
         robot: The class of the task, with its options.
         sim: The simulations, as tasks and perturbations see them.
+        simulations: What steps them: their whole state and the fields of their models.
         parameters: The model's physical parameters.
         n_diverged: Diverged simulations so far.
         visuals: Values of the visual parameters; None where no camera was given.
@@ -81,8 +83,8 @@ class BatchedEnv(VectorEnv[Array, Array, Array]):
         self.task, self.robot = task, robot
         self.num_envs, self.render_mode = n_envs, render_mode
         self.spec = copy.deepcopy(gymnasium.registry.get(task.id))
-        self._stepper = make_stepper(model, n_envs, n_threads, robot.contact_forces, stepper)
-        self.sim = Simulation(self._stepper, robot.frame_skip)
+        self.simulations = make_stepper(model, n_envs, n_threads, robot.contact_forces, stepper)
+        self.sim = Simulation(self.simulations, robot.frame_skip)
         for name in robot.reads:
             self.sim.read(name)
         self.metadata = {
@@ -91,9 +93,9 @@ class BatchedEnv(VectorEnv[Array, Array, Array]):
             "autoreset_mode": AutoresetMode.SAME_STEP,
         }
         self.parameters = Parameters(model, camera=camera)
-        self.visuals = None if camera is None else VisualFields(model, camera, n_envs)
+        self.visuals = None if camera is None else VisualFields(model, camera, self.simulations)
         self._contexts = EnvContexts(
-            self._stepper, self.sim, self.parameters, task.context, context_source, self.visuals
+            self.simulations, self.sim, self.parameters, task.context, context_source, self.visuals
         )
         self._perturbations = tuple(perturbations)
         self._by_substep = any(type(p).on_substep is not Perturbation.on_substep for p in perturbations)
@@ -103,7 +105,7 @@ class BatchedEnv(VectorEnv[Array, Array, Array]):
         self._generators = generators(seed, self.num_envs)
         self.n_diverged = 0
         self._painter: Painter | None = None
-        self._stepper.forward()
+        self.simulations.forward()
         self._observations = _own(robot.observe(self.sim))
         self.single_observation_space, self.single_action_space = box_spaces(
             model, self._observations.shape[1]
@@ -127,18 +129,13 @@ class BatchedEnv(VectorEnv[Array, Array, Array]):
         return self.visuals is not None
 
     @property
-    def simulations(self) -> Stepper:
-        """What steps the simulations: their whole state and the fields of their models."""
-        return self._stepper
-
-    @property
     def n_threads(self) -> int:
         """Threads that simulate, the caller's included."""
-        return self._stepper.n_threads
+        return self.simulations.n_threads
 
     def reset(
         self, *, seed: int | Sequence[int | None] | None = None, options: dict[str, Any] | None = None
-    ) -> tuple[Array, dict[str, Any]]:
+    ) -> tuple[Array, Infos]:
         """Begin new episodes.
 
         Args:
@@ -156,7 +153,7 @@ class BatchedEnv(VectorEnv[Array, Array, Array]):
                 self._generators[env] = seeded[env]
             self._episodes[ids] = -1
         self._begin(ids)
-        observations = self._seen(self.robot.observe(self.sim)[ids], ids)
+        observations = self._perturbed(self.robot.observe(self.sim)[ids], ids)
         self._observations = self._observations.copy()
         self._observations[ids] = observations
         infos = VectorInfos(self.num_envs)
@@ -191,13 +188,13 @@ class BatchedEnv(VectorEnv[Array, Array, Array]):
             truncations = np.zeros(self.num_envs, dtype=bool)
         else:
             truncations = self._elapsed >= robot.time_limit
-        diverged = find_diverged(self._stepper, failed, observations, rewards)
+        diverged = find_diverged(self.simulations, failed, observations, rewards)
         if diverged is not None:
             flags = self._end_diverged(diverged, rewards, terminations, truncations)
             entries = {**entries, "diverged": flags}
             observations[diverged] = self._observations[diverged]
         if self._perturbations:
-            observations = self._seen(observations, self._everyone)
+            observations = self._perturbed(observations, self._everyone)
         if diverged is not None:
             observations[diverged] = self._observations[diverged]
         infos = VectorInfos(self.num_envs)
@@ -273,16 +270,16 @@ class BatchedEnv(VectorEnv[Array, Array, Array]):
         self._painter = self._painter or film_painter(self.robot, self.sim.model)
         ids = range(self.num_envs) if env_ids is None else env_ids
         draw = self._painter.submit(
-            lambda renderer: tuple(renderer.draw(*self._stepper.materialize(env)) for env in ids)
+            lambda renderer: tuple(renderer.draw(*self.simulations.materialize(env)) for env in ids)
         )
         frames: tuple[Frame, ...] = draw.result()
         return frames
 
-    def state_dict(self) -> dict[str, Any]:
+    def state_dict(self) -> State:
         """Everything an equally constructed environment needs to go on bit for bit."""
         return {
             "task": str(self.task),
-            "stepper": self._stepper.state_dict(),
+            "stepper": self.simulations.state_dict(),
             "contexts": self._contexts.state_dict(),
             "perturbations": [p.state_dict() for p in self._perturbations],
             "generators": [generator.bit_generator.state for generator in self._generators],
@@ -292,7 +289,7 @@ class BatchedEnv(VectorEnv[Array, Array, Array]):
             "n_diverged": self.n_diverged,
         }
 
-    def load_state_dict(self, state: dict[str, Any]) -> None:
+    def load_state_dict(self, state: State) -> None:
         """Restore what `state_dict` returned.
 
         Raises:
@@ -300,7 +297,7 @@ class BatchedEnv(VectorEnv[Array, Array, Array]):
         """
         check_state(state["task"], len(state["generators"]), str(self.task), self.num_envs)
         self._contexts.load_state_dict(state["contexts"])
-        self._stepper.load_state_dict(state["stepper"])
+        self.simulations.load_state_dict(state["stepper"])
         for perturbation, saved in zip(self._perturbations, state["perturbations"], strict=True):
             perturbation.load_state_dict(saved)
         for generator, saved in zip(self._generators, state["generators"], strict=True):
@@ -313,7 +310,7 @@ class BatchedEnv(VectorEnv[Array, Array, Array]):
     def close_extras(self, **kwargs: Any) -> None:
         """Stop the threads and free the renderer."""
         del kwargs
-        self._stepper.close()
+        self.simulations.close()
         if self._painter is not None:
             self._painter.close()
             self._painter = None
@@ -323,7 +320,7 @@ class BatchedEnv(VectorEnv[Array, Array, Array]):
         infos.add_final(observations, entries, ids)
         infos.add_all(entries, but=ids)
         self._begin(ids)
-        observations[ids] = self._seen(self.robot.observe(self.sim)[ids], ids)
+        observations[ids] = self._perturbed(self.robot.observe(self.sim)[ids], ids)
         infos.add(self._reset_info(), ids)
 
     def _reset_info(self) -> dict[str, Array]:
@@ -337,12 +334,12 @@ class BatchedEnv(VectorEnv[Array, Array, Array]):
         self._elapsed[ids] = 0
         self._episodes[ids] += 1
         self._contexts.begin(ids, self._episodes[ids])
-        self._stepper.reset(ids)
+        self.simulations.reset(ids)
         for env in ids:
             sim.qpos[env], sim.qvel[env] = self.robot.reset_state(sim, self._generators[env])
         for perturbation in self._perturbations:
             perturbation.on_reset(self, ids)
-        self._stepper.forward(ids)
+        self.simulations.forward(ids)
 
     def _advance(self) -> NDArray[np.intp]:
         """Simulate one control period; environments may differ in their substeps."""
@@ -351,9 +348,9 @@ class BatchedEnv(VectorEnv[Array, Array, Array]):
             return self._advance_by_substep(substeps)
         first = int(substeps[0])
         if (substeps == first).all():
-            return self._stepper.step(None, first)
+            return self.simulations.step(None, first)
         groups = [np.flatnonzero(substeps == count).astype(np.int32) for count in np.unique(substeps)]
-        return np.concatenate([self._stepper.step(ids, int(substeps[ids[0]])) for ids in groups])
+        return np.concatenate([self.simulations.step(ids, int(substeps[ids[0]])) for ids in groups])
 
     def _advance_by_substep(self, substeps: NDArray[np.int_]) -> NDArray[np.intp]:
         failed = []
@@ -362,7 +359,7 @@ class BatchedEnv(VectorEnv[Array, Array, Array]):
                 perturbation.on_substep(self, substep)
             going = [(substeps == substep + 1, True), (substeps > substep + 1, False)]
             failed += [
-                self._stepper.step(np.flatnonzero(mask).astype(np.int32), 1, last)
+                self.simulations.step(np.flatnonzero(mask).astype(np.int32), 1, last)
                 for mask, last in going
                 if mask.any()
             ]
@@ -380,7 +377,7 @@ class BatchedEnv(VectorEnv[Array, Array, Array]):
         flags[diverged] = True
         return flags
 
-    def _seen(self, observations: Array, ids: Ids) -> Array:
+    def _perturbed(self, observations: Array, ids: Ids) -> Array:
         for perturbation in self._perturbations:
             observations = perturbation.on_observations(self, observations, ids)
         return observations

@@ -67,8 +67,8 @@ def describe(task: str | Task) -> TaskDescription:
         return _made_once(task)
     robot = known.with_options(task.id, options)
     model = robot.model()
-    seen = None if pixels is None else pixel_camera(model, pixels.camera, robot.pixel_view, robot.follows)
-    parameters = Parameters(model, camera=seen)
+    camera = None if pixels is None else pixel_camera(model, pixels.camera, robot.pixel_view, robot.follows)
+    parameters = Parameters(model, camera=camera)
     parameters.check(task.context)
     size = _observation_size(robot, model)
     observation_space: spaces.Space[Any]

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from warmstart.envs.simulation.steppers import Stepper
+from warmstart.envs.simulation.stepper import Stepper
 
 Array = NDArray[Any]
 

@@ -12,17 +12,19 @@ from gymnasium import spaces
 from gymnasium.vector import AsyncVectorEnv, AutoresetMode, SyncVectorEnv, VectorEnv
 from numpy.typing import NDArray
 
+from warmstart.core.bounds import State
 from warmstart.core.errors import WarmstartError
 from warmstart.envs.frames.options import PixelOptions, split_options
 from warmstart.envs.physics.in_force import read_contexts
 from warmstart.envs.physics.parameters import Parameters
 from warmstart.envs.robots.table import GYMNASIUM_TASKS, observation_layout
 from warmstart.envs.simulation.dimensions import action_layout
+from warmstart.envs.simulation.infos import Infos
 from warmstart.envs.simulation.layouts import Layout, generic_layout
 from warmstart.envs.simulation.models import send_engine_messages_to_logging
 from warmstart.envs.simulation.seeding import check_state
 from warmstart.envs.single_env import AttributePhysics, ModelPhysics, SingleEnv
-from warmstart.envs.single_pixels import seen_in_frames
+from warmstart.envs.single_pixels import observe_frames
 from warmstart.envs.tasks.contexts import Context
 from warmstart.envs.tasks.hooks import ContextSource
 from warmstart.envs.tasks.task import Task
@@ -106,7 +108,7 @@ class GymnasiumVectorEnv(VectorEnv[Any, Any, Any]):
 
     def reset(
         self, *, seed: int | Sequence[int | None] | None = None, options: dict[str, Any] | None = None
-    ) -> tuple[Any, dict[str, Any]]:
+    ) -> tuple[Any, Infos]:
         """Begin new episodes; see `gymnasium.vector.VectorEnv.reset`.
 
         Raises:
@@ -119,10 +121,10 @@ class GymnasiumVectorEnv(VectorEnv[Any, Any, Any]):
         if isinstance(self._env, SyncVectorEnv):
             return self._env.reset(seed=seeds, options=options)
         self._env.reset_async(seed=seeds, options=options)
-        result: tuple[Any, dict[str, Any]] = self._waited(self._env.reset_wait, "reset")
+        result: tuple[Any, Infos] = self._waited(self._env.reset_wait, "reset")
         return result
 
-    def step(self, actions: Any) -> tuple[Any, Array, Array, Array, dict[str, Any]]:
+    def step(self, actions: Any) -> tuple[Any, Array, Array, Array, Infos]:
         """Take a step in every environment; see `gymnasium.vector.VectorEnv.step`.
 
         Raises:
@@ -186,7 +188,7 @@ class GymnasiumVectorEnv(VectorEnv[Any, Any, Any]):
         """Frames of all environments; None without a render mode."""
         return None if self.render_mode is None else tuple(self._env.call("render"))
 
-    def state_dict(self) -> dict[str, Any]:
+    def state_dict(self) -> State:
         """The environments' plain attributes, generators and MuJoCo data; copies go on the same way.
 
         An environment that keeps its state in objects of its own (an emulator, say) isn't covered.
@@ -194,7 +196,7 @@ class GymnasiumVectorEnv(VectorEnv[Any, Any, Any]):
         envs = list(self._env.call("saved_state"))
         return {"task": str(self.task), "envs": envs, "n_diverged": self.n_diverged}
 
-    def load_state_dict(self, state: dict[str, Any]) -> None:
+    def load_state_dict(self, state: State) -> None:
         """Restore what `state_dict` returned.
 
         Raises:
@@ -230,7 +232,7 @@ class GymnasiumVectorEnv(VectorEnv[Any, Any, Any]):
                 "what hangs there, or allow more time with step_timeout."
             ) from error
 
-    def _count_diverged(self, infos: dict[str, Any]) -> None:
+    def _count_diverged(self, infos: Infos) -> None:
         final = infos.get("final_info", {})
         if "diverged" not in final:
             return
@@ -266,9 +268,10 @@ def _maker(
     def make() -> SingleEnv:
         send_engine_messages_to_logging()
         try:
-            env = gymnasium.make(spec, **kwargs)
-            seen = env if pixels is None else seen_in_frames(env, pixels, str(task))
-            return SingleEnv(seen, source, env_id)
+            env: gymnasium.Env[Any, Any] = gymnasium.make(spec, **kwargs)
+            if pixels is not None:
+                env = observe_frames(env, pixels, str(task))
+            return SingleEnv(env, source, env_id)
         except (TypeError, gymnasium.error.Error, ImportError) as error:
             raise WarmstartError(f"Gymnasium couldn't make {task}: {error}") from error
 

@@ -17,6 +17,7 @@ from warmstart.envs.frames.painters import Painter
 from warmstart.envs.frames.rendering import QUALITIES, FrameRenderer
 from warmstart.envs.physics.cameras import Camera
 from warmstart.envs.simulation.fields import STATE
+from warmstart.envs.simulation.infos import Infos
 from warmstart.envs.simulation.layouts import Layout
 from warmstart.envs.tasks.hooks import Perturbation, PerturbedEnv
 from warmstart.envs.wrappers import Ids, ObservationWrapper
@@ -84,9 +85,7 @@ class FrameDrawer:
         for env, frame in todo:
             for name, values in fields.items():
                 getattr(model, name)[...] = values[env]
-            look = visuals.row(env)
-            if look:
-                renderer.apply(look)
+            renderer.apply(visuals.row(env))
             mujoco.mj_setState(model, data, state[env], STATE)
             compute_positions(model, data)
             renderer.draw(model, data, out=frame)
@@ -115,7 +114,7 @@ def frame_space(shape: tuple[int, int, int], state: spaces.Space[Any] | None) ->
 
 
 class PixelEnv(ObservationWrapper):
-    """A batched task that is seen in frames, alone or beside its state.
+    """A batched task observed in frames, alone or beside its state.
 
     Observations are uint8 frames (n, height, width, 3), or a dict of them under ``pixels`` and of the state
     under ``state``. What else there is (contexts, counters, `render`) is the batched environment's.
@@ -148,7 +147,7 @@ class PixelEnv(ObservationWrapper):
         return self._joined(frames, observations)
 
     @override
-    def final(self, observations: Array, ids: Ids, infos: dict[str, Any]) -> Any:
+    def final(self, observations: Array, ids: Ids, infos: Infos) -> Any:
         diverged = infos["final_info"].get("diverged", np.zeros(self.num_envs, dtype=bool))[ids]
         frames = self._watcher.final[ids]
         frames[diverged] = self._watcher.before[ids[diverged]]  # the last sound ones

@@ -12,10 +12,11 @@ from stable_baselines3.common.monitor import Monitor
 from stable_baselines3.common.vec_env import VecEnv
 from stable_baselines3.common.vec_env.base_vec_env import VecEnvIndices
 
+from warmstart.core.bounds import State
 from warmstart.core.errors import WarmstartError
+from warmstart.envs.simulation.infos import Infos
 
 Array = NDArray[Any]
-Info = dict[str, Any]
 _FINAL = ("final_obs", "final_info")
 
 
@@ -74,7 +75,7 @@ class SB3VecEnv(VecEnv):
         """Keep the actions for `step_wait`."""
         self.actions = actions
 
-    def step_wait(self) -> tuple[Any, Array, Array, list[Info]]:
+    def step_wait(self) -> tuple[Any, Array, Array, list[Infos]]:
         """Take the step; see stable-baselines3's `VecEnv.step_wait`."""
         observations, rewards, terminations, truncations, infos = self.vector_env.step(self.actions)
         dones = terminations | truncations
@@ -90,7 +91,7 @@ class SB3VecEnv(VecEnv):
             self._finish(ended, infos, rows)
         return observations, rewards.astype(np.float32), dones, rows
 
-    def _finish(self, ended: NDArray[np.intp], infos: dict[str, Any], rows: list[Info]) -> None:
+    def _finish(self, ended: NDArray[np.intp], infos: Infos, rows: list[Infos]) -> None:
         """Give ended episodes their final observation and statistics; keep the infos of their resets."""
         seconds = round(time.time() - self._start, 6)
         for env in ended.tolist():
@@ -166,7 +167,7 @@ class SB3VecEnv(VecEnv):
         """Whether the environments do what a wrapper does: only `Monitor`'s episode statistics."""
         return [issubclass(wrapper_class, Monitor) for _ in self._get_indices(indices)]
 
-    def state_dict(self) -> dict[str, Any]:
+    def state_dict(self) -> State:
         """State of the environments and of the episode statistics."""
         return {
             "vector_env": self.vector_env.state_dict(),  # type: ignore[attr-defined]
@@ -175,7 +176,7 @@ class SB3VecEnv(VecEnv):
             "seeds": list(self._seeds),
         }
 
-    def load_state_dict(self, state: dict[str, Any]) -> None:
+    def load_state_dict(self, state: State) -> None:
         """Restore what `state_dict` returned."""
         self.vector_env.load_state_dict(state["vector_env"])  # type: ignore[attr-defined]
         self._returns[...] = state["returns"]
@@ -187,11 +188,9 @@ class SB3VecEnv(VecEnv):
         return [value[env] if each else value for env in ids]
 
 
-def _with_final_infos(
-    infos: dict[str, Any], final: dict[str, Any], ended: NDArray[np.intp], n: int
-) -> dict[str, Any]:
+def _with_final_infos(infos: Infos, final: Infos, ended: NDArray[np.intp], n: int) -> Infos:
     """Vector infos in which ended episodes have their last info instead of that of their reset."""
-    merged: dict[str, Any] = {}
+    merged: Infos = {}
     for name in dict.fromkeys((*_names(infos), *_names(final))):
         mask = infos["_" + name].copy() if name in infos else np.zeros(n, dtype=bool)
         mask[ended] = final["_" + name][ended] if name in final else False
@@ -207,7 +206,7 @@ def _with_final_infos(
     return merged
 
 
-def _rows(infos: dict[str, Any], n: int, columns: dict[str, list[Any]] | None = None) -> list[Info]:
+def _rows(infos: Infos, n: int, columns: dict[str, list[Any]] | None = None) -> list[Infos]:
     """One dict per environment from Gymnasium's vector infos: the entries whose mask is set."""
     columns = dict(columns or {})
     partial: list[str] = []
@@ -220,7 +219,7 @@ def _rows(infos: dict[str, Any], n: int, columns: dict[str, list[Any]] | None = 
         else:
             columns[name] = list(values)
     names = tuple(columns)
-    rows: list[Info] = [{} for _ in range(n)]
+    rows: list[Infos] = [{} for _ in range(n)]
     if columns:
         rows = [dict(zip(names, row, strict=True)) for row in zip(*columns.values(), strict=True)]
     for name in partial:
@@ -229,12 +228,12 @@ def _rows(infos: dict[str, Any], n: int, columns: dict[str, list[Any]] | None = 
     return rows
 
 
-def _row(infos: dict[str, Any], env: int) -> Info:
+def _row(infos: Infos, env: int) -> Infos:
     """One environment's info."""
     return {name: _value(infos[name], env) for name in _names(infos) if infos["_" + name][env]}
 
 
-def _names(infos: dict[str, Any]) -> list[str]:
+def _names(infos: Infos) -> list[str]:
     return [name for name in infos if name not in _FINAL and not (name[0] == "_" and name[1:] in infos)]
 
 

@@ -2,20 +2,23 @@
 
 import copy
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, Protocol
 
 import gymnasium
 import mujoco
 import numpy as np
 from numpy.typing import NDArray
+from typing_extensions import override
 
+from warmstart.core.bounds import State
 from warmstart.core.errors import WarmstartError, unknown_name
 from warmstart.envs.physics.batch import BatchParameters
 from warmstart.envs.physics.parameters import Parameters
 from warmstart.envs.simulation.fields import DIVERGED, ModelFields
 from warmstart.envs.simulation.held import HeldModel, held_model
-from warmstart.envs.tasks.contexts import Change, Context
+from warmstart.envs.simulation.infos import Infos
+from warmstart.envs.tasks.contexts import Change, Context, Operation
 from warmstart.envs.tasks.hooks import ChangingSource, ContextSource
 
 Floats = NDArray[np.float64]
@@ -47,7 +50,7 @@ class Physics(Protocol):
         """Prepare what a source draws; what it returns puts values (n_terms,) on top of the context."""
 
 
-class ModelPhysics:
+class ModelPhysics(Physics):
     """The parameters of a MuJoCo environment's model."""
 
     def __init__(self, env: Any, held: HeldModel) -> None:
@@ -67,19 +70,20 @@ class ModelPhysics:
         self.parameters = Parameters(self._model)
         self._batch = BatchParameters(self.parameters, ModelFields([self._model]))
 
+    @override
     def check(self, context: Context) -> None:
-        """See `Physics.check`."""
         self.parameters.check(context)
         self.parameters.frame_skip(context, self._frame_skip or 1)
 
+    @override
     def apply(self, context: Context) -> None:
-        """See `Physics.apply`; `frame_skip` follows the timestep."""
+        """The environment's `frame_skip` follows the timestep."""
         self._batch.apply([0], [context])
         if self._frame_skip is not None:
             self._env.frame_skip = self.parameters.frame_skip(context, self._frame_skip)
 
+    @override
     def bind(self, source: ContextSource) -> Callable[[Floats], None]:
-        """See `Physics.bind`."""
         binding = self._batch.bind(tuple(source.terms))
         bounds = getattr(source, "bounds", None)
         if bounds is not None:
@@ -87,7 +91,7 @@ class ModelPhysics:
         return lambda values: binding.apply([0], values[None])
 
 
-class AttributePhysics:
+class AttributePhysics(Physics):
     """The public numeric attributes of any other environment, such as CartPole's ``length``."""
 
     def __init__(self, env: Any) -> None:
@@ -105,25 +109,24 @@ class AttributePhysics:
                 if isinstance(value, int | np.integer) and name not in _WHOLE_BY_CHANCE:
                     self._whole.add(name)
 
+    @override
     def check(self, context: Context) -> None:
-        """See `Physics.check`."""
         for change in context:
             self._value(change)
 
+    @override
     def apply(self, context: Context) -> None:
-        """See `Physics.apply`."""
         changed = {change.selector: self._value(change) for change in context}
         for name in self._touched:
             self._set(name, self._nominal[name])
         for name, value in changed.items():
             self._set(name, value)
-        for name, compute in self._derived.items():
-            if name not in changed:
-                setattr(self._env, name, compute(self._env))
+        self._derive(changed)
         self._touched |= changed.keys()
 
+    @override
     def bind(self, source: ContextSource) -> Callable[[Floats], None]:
-        """See `Physics.bind`; the base is what the attributes are when the context has been applied."""
+        """The base is what the attributes are when the context has been applied."""
         terms = tuple(source.terms)
         for selector, _ in terms:
             self._known(selector)
@@ -131,13 +134,9 @@ class AttributePhysics:
         def put(values: Floats) -> None:
             for (selector, operation), value in zip(terms, values.tolist(), strict=True):
                 if not np.isnan(value):
-                    base = float(getattr(self._env, selector))
-                    found = {"set": value, "scale": base * value, "add": base + value}[operation]
-                    self._set(selector, found)
+                    self._set(selector, _changed(getattr(self._env, selector), operation, value))
             self._touched.update(selector for selector, _ in terms)
-            for name, compute in self._derived.items():
-                if name not in [selector for selector, _ in terms]:
-                    setattr(self._env, name, compute(self._env))
+            self._derive([selector for selector, _ in terms])
 
         return put
 
@@ -185,13 +184,21 @@ class AttributePhysics:
         self._known(change.selector)
         if not isinstance(change.value, float):
             raise WarmstartError(f"Expected one number for {change.selector}, found {change.value}.")
-        nominal = self._nominal[change.selector]
-        results = {"set": change.value, "scale": nominal * change.value, "add": nominal + change.value}
-        value = results[change.operation]
+        value = _changed(self._nominal[change.selector], change.operation, change.value)
         if not np.isfinite(value) or (change.selector in self._whole and value != round(value)):
             kind = "whole number" if change.selector in self._whole else "finite value"
             raise WarmstartError(f"Expected a {kind} for {change}, found {value:g}.")
         return value
+
+    def _derive(self, given: Collection[str]) -> None:
+        """Compute what follows from the attributes, but for what was given itself."""
+        for name, compute in self._derived.items():
+            if name not in given:
+                setattr(self._env, name, compute(self._env))
+
+
+def _changed(base: float, operation: Operation, value: float) -> float:
+    return {"set": value, "scale": float(base) * value, "add": float(base) + value}[operation]
 
 
 def physics_of(env: Any) -> ModelPhysics | AttributePhysics:
@@ -225,9 +232,7 @@ class SingleEnv(gymnasium.Wrapper[Any, Any, Any, Any]):
         self._put = None if source is None else self.physics.bind(source)
         self._episode, self._elapsed = -1, 0
 
-    def reset(
-        self, *, seed: int | None = None, options: dict[str, Any] | None = None
-    ) -> tuple[Any, dict[str, Any]]:
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, Infos]:
         """Begin an episode with the context asked for; a seed starts the count of episodes anew."""
         if self.next_context != self.context or self.source is not None:
             self.physics.apply(self.next_context)
@@ -270,14 +275,21 @@ class SingleEnv(gymnasium.Wrapper[Any, Any, Any, Any]):
         """Draw anew what changes within an episode."""
         if not isinstance(self.source, ChangingSource) or not self.source.changes_within or self._put is None:
             return
-        elapsed, period = np.array([self._elapsed]), float(getattr(self.env.unwrapped, "dt", 1.0))
-        if self.source.due(elapsed, period)[0]:
-            episode = np.array([self._episode])
+        if self.source.due(np.array([self._elapsed]), self._period)[0]:
             self.physics.apply(self.context)
-            self._drawn = self.source.draw_within(self.env_ids, episode, elapsed, period)[0]
+            self._drawn = self._drawn_within(self.source)
             self._put(self._drawn)
 
-    def step(self, action: Any) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
+    @property
+    def _period(self) -> float:
+        return float(getattr(self.env.unwrapped, "dt", 1.0))
+
+    def _drawn_within(self, source: ChangingSource) -> Floats:
+        episode, elapsed = np.array([self._episode]), np.array([self._elapsed])
+        drawn: Floats = source.draw_within(self.env_ids, episode, elapsed, self._period)[0]
+        return drawn
+
+    def step(self, action: Any) -> tuple[Any, Any, bool, bool, Infos]:
         """Take a step; a diverged simulation ends its episode, with the info "diverged"."""
         self._go_on()
         self._elapsed += 1
@@ -295,7 +307,7 @@ class SingleEnv(gymnasium.Wrapper[Any, Any, Any, Any]):
         return self.physics.values()
 
     @property
-    def saved_state(self) -> dict[str, Any]:
+    def saved_state(self) -> State:
         """Everything of this environment that a copy of it needs to go on the same way."""
         layers = []
         env: Any = self.env
@@ -315,17 +327,15 @@ class SingleEnv(gymnasium.Wrapper[Any, Any, Any, Any]):
         }
 
     @saved_state.setter
-    def saved_state(self, state: dict[str, Any]) -> None:
+    def saved_state(self, state: State) -> None:
         self.context, self.next_context = state["context"], state["next_context"]
         self._episode, self._elapsed = state["episode"], state["elapsed"]
         self.physics.apply(self.context)
         if self.source is not None and self._put is not None and self._episode >= 0:
-            episode, elapsed = np.array([self._episode]), np.array([self._elapsed])
             if isinstance(self.source, ChangingSource):
-                period = float(getattr(self.env.unwrapped, "dt", 1.0))
-                self._put(self.source.draw_within(self.env_ids, episode, elapsed, period)[0])
+                self._put(self._drawn_within(self.source))
             else:
-                self._put(self.source.draw(self.env_ids, episode)[0])
+                self._put(self.source.draw(self.env_ids, np.array([self._episode]))[0])
         env: Any = self.env
         for attributes in state["layers"]:
             vars(env).update(copy.deepcopy(attributes))

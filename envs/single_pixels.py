@@ -15,7 +15,7 @@ from warmstart.envs.frames.options import PixelOptions
 AnyEnv = gymnasium.Env[Any, Any]
 
 
-def seen_in_frames(env: AnyEnv, options: PixelOptions, task: str) -> AnyEnv:
+def observe_frames(env: AnyEnv, options: PixelOptions, task: str) -> AnyEnv:
     """Wrap an environment so that it observes uint8 frames, or a dict of ``pixels`` and ``state``.
 
     Args:
@@ -39,7 +39,7 @@ def seen_in_frames(env: AnyEnv, options: PixelOptions, task: str) -> AnyEnv:
             env.close()
             raise WarmstartError(f"{task} observes images and has no state beside them; use obs=pixels.")
     else:
-        if looks_like_images(env.observation_space):
+        if _is_other_image(env.observation_space):
             env.close()
             raise WarmstartError(
                 f"{task} observes images that aren't colour, uint8 of shape (height, width, 3): "
@@ -66,7 +66,7 @@ def is_frame(space: spaces.Space[Any]) -> bool:
     )
 
 
-def looks_like_images(space: spaces.Space[Any]) -> bool:
+def _is_other_image(space: spaces.Space[Any]) -> bool:
     """Whether a space holds uint8 pixels in some other form: grey, stacked, with alpha, channels first."""
     return isinstance(space, spaces.Box) and space.dtype == np.uint8 and len(space.shape) in (2, 3)
 

@@ -76,8 +76,7 @@ def make_vec(
         raise unknown_name("stepper", stepper, STEPPERS)
     if n_envs < 1:
         raise WarmstartError(f"Expected at least one environment, found n_envs={n_envs}.")
-    options = dict(task.options)
-    pixels, options = split_options(str(task), options)
+    pixels, options = split_options(str(task), dict(task.options))
     task_id = task.id.removeprefix("warmstart/")
     known = robots()
     if task_id in known and stepper != "gymnasium":

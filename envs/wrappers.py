@@ -10,6 +10,7 @@ from gymnasium.vector.utils import batch_space
 from numpy.typing import NDArray
 
 from warmstart.core.bounds import State
+from warmstart.envs.simulation.infos import Infos
 from warmstart.envs.simulation.seeding import masked_ids
 
 Array = NDArray[Any]
@@ -67,7 +68,7 @@ class ObservationWrapper(PassingWrapper):
     def proceed(self, observations: Any, actions: Array) -> None:
         """Note what a step led to: of ended episodes the last observations. Shape: (num_envs, ...)."""
 
-    def final(self, observations: Any, ids: Ids, infos: dict[str, Any]) -> Any:
+    def final(self, observations: Any, ids: Ids, infos: Infos) -> Any:
         """Make the last observations of ended episodes; after `proceed`, before `begin`.
 
         Args:
@@ -80,14 +81,14 @@ class ObservationWrapper(PassingWrapper):
 
     def reset(
         self, *, seed: int | Sequence[int | None] | None = None, options: dict[str, Any] | None = None
-    ) -> tuple[Any, dict[str, Any]]:
+    ) -> tuple[Any, Infos]:
         """Begin new episodes; see `gymnasium.vector.VectorEnv.reset`."""
         observations, infos = self.env.reset(seed=seed, options=options)  # type: ignore[arg-type]
         ids = masked_ids(options, self.num_envs)
         self.begin(_rows(observations, ids), ids)
         return self.observed(observations, self._everyone), infos
 
-    def step(self, actions: Array) -> tuple[Any, Array, Array, Array, dict[str, Any]]:
+    def step(self, actions: Array) -> tuple[Any, Array, Array, Array, Infos]:
         """Take one step in every environment; see `gymnasium.vector.VectorEnv.step`."""
         observations, rewards, terminations, truncations, infos = self.env.step(actions)
         ended = np.flatnonzero(terminations | truncations)

@@ -1,9 +1,9 @@
 """The options of a task that ask for frames: kind of observation, resolution, camera, quality."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from warmstart.core.bounds import Settings
 from warmstart.core.errors import WarmstartError, unknown_name
 from warmstart.envs.physics.catalogue import is_visual
 from warmstart.envs.tasks.task import Task
@@ -33,7 +33,7 @@ class PixelOptions:
     quality: str
 
 
-def split_options(task: str, options: Mapping[str, Any]) -> tuple[PixelOptions | None, dict[str, Any]]:
+def split_options(task: str, options: Settings) -> tuple[PixelOptions | None, Settings]:
     """Take the options that are about frames out of a task's options.
 
     Args:

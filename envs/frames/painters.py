@@ -15,7 +15,7 @@ from typing import Any
 import mujoco
 
 from warmstart.envs.frames.gl import ONE_AT_A_TIME, at_exit
-from warmstart.envs.frames.rendering import FrameRenderer, film_camera, film_renderer
+from warmstart.envs.frames.rendering import FULL, FrameRenderer, film_camera
 from warmstart.envs.robots.base import MujocoTask
 
 _alive: "weakref.WeakSet[Painter]" = weakref.WeakSet()
@@ -88,5 +88,8 @@ def film_painter(task: MujocoTask, model: mujoco.MjModel) -> Painter:
     Raises:
         WarmstartError: The camera isn't known.
     """
-    film_camera(task, model)  # an unknown camera is an error here, not in the thread
-    return Painter(functools.partial(film_renderer, task, mujoco.MjModel.__copy__(model)))
+    camera, own = film_camera(task, model), mujoco.MjModel.__copy__(model)
+    size = (task.width, task.height)
+    return Painter(
+        functools.partial(FrameRenderer, own, camera, *size, FULL, task.max_geom, task.visual_options)
+    )

@@ -86,7 +86,7 @@ class FrameRenderer:
         self._view = mujoco.MjrRect(0, 0, width, height)
         self._camera = camera
         self._seen_from = mujoco.MjvCamera() if isinstance(camera, Camera) else camera
-        self._look: dict[str, NDArray[Any]] = {}
+        self._placement: dict[str, NDArray[Any]] = {}
         if isinstance(camera, Camera):
             self._aim(camera)
         self._options = mujoco.MjvOption()
@@ -109,7 +109,7 @@ class FrameRenderer:
         seen_from.elevation = camera.elevation
         if camera.fixed < 0:
             self.model.vis.global_.fovy = camera.fovy
-        self._look = {
+        self._placement = {
             "lookat": np.array(camera.lookat),
             "camera_offset": np.zeros(3),
             "camera_rotation": np.zeros(3),
@@ -172,17 +172,17 @@ class FrameRenderer:
             elif name == "background":
                 self._background = value if value.any() else None
             else:
-                self._look[name] = value
+                self._placement[name] = value
 
     def _point(self, camera: Camera, data: mujoco.MjData) -> None:
         """Follow the body, or move a camera of the model by its offset and rotation."""
         if camera.fixed < 0:
-            lookat = self._look["lookat"]
+            lookat = self._placement["lookat"]
             self._seen_from.lookat[:] = lookat
             if camera.body >= 0:  # in height it stands still, so that hopping and falling can be seen
                 self._seen_from.lookat[:2] += data.subtree_com[camera.body, :2]
             return
-        offset, turn = self._look["camera_offset"], self._look["camera_rotation"]
+        offset, turn = self._placement["camera_offset"], self._placement["camera_rotation"]
         if offset.any() or turn.any():
             axes = data.cam_xmat[camera.fixed].reshape(3, 3).copy()
             data.cam_xpos[camera.fixed] += axes @ offset
@@ -235,22 +235,15 @@ class FrameRenderer:
         self._gl.free()
 
 
-def film_renderer(task: MujocoTask, model: mujoco.MjModel) -> FrameRenderer:
-    """Make a renderer for films and `render`: the camera and size that Gymnasium's options ask for.
+def film_camera(task: MujocoTask, model: mujoco.MjModel) -> mujoco.MjvCamera:
+    """The camera of Gymnasium's renderer for a task.
 
-    The camera is ``camera_id`` or ``camera_name`` if given, else a free camera that tracks the robot with the
+    It is ``camera_id`` or ``camera_name`` if given, else a free camera that tracks the robot with the
     attributes of ``default_camera_config`` (or the task's own).
 
     Raises:
-        WarmstartError: No OpenGL library works here, or the camera isn't known.
+        WarmstartError: The camera isn't known.
     """
-    camera = film_camera(task, model)
-    size = (task.width, task.height)
-    return FrameRenderer(model, camera, *size, FULL, task.max_geom, task.visual_options)
-
-
-def film_camera(task: MujocoTask, model: mujoco.MjModel) -> mujoco.MjvCamera:
-    """The camera of Gymnasium's renderer for a task."""
     camera = mujoco.MjvCamera()
     mujoco.mjv_defaultFreeCamera(model, camera)
     if task.camera_id is not None and task.camera_name is not None:

@@ -23,7 +23,7 @@ class BatchParameters:
 
     Args:
         parameters: The parameters of the simulations' model.
-        fields: A stepper, :class:`Fields` or :class:`ModelFields`, all nominal.
+        fields: A stepper or :class:`ModelFields`, all nominal.
     """
 
     def __init__(self, parameters: Parameters, fields: Fields) -> None:
@@ -150,11 +150,6 @@ class Binding:
         self._writes = parameters.compile(self._columns)
         self._limits = self._limit_pairs()
         self._checked = False
-
-    @property
-    def fields(self) -> frozenset[str]:
-        """Fields of the models that it writes."""
-        return frozenset(write.field for write in self._writes)
 
     def apply(self, ids: Sequence[int] | Ids, values: NDArray[Any]) -> None:
         """Write the terms' values for some simulations.
@@ -286,5 +281,6 @@ def _check_bindable(entry: Entry, selector: str, operation: Operation) -> None:
         )
     if operation != "scale" and not entry.scalar:
         raise WarmstartError(
-            f"{name} takes a vector {entry.meaning}, and a term gives one number; scale {selector} instead."
+            f"{name} takes a vector {entry.quantity.meaning}, and a term gives one number; "
+            f"scale {selector} instead."
         )

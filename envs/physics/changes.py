@@ -38,7 +38,7 @@ def changed(entry: Entry, change: Change) -> Floats:
     name, size = entry.parameter.name, entry.parameter.size
     nominal, value = np.array(entry.parameter.nominal), np.array(change.value)
     if value.ndim and len(value) != size:
-        meaning = f" {entry.meaning}" if entry.meaning else ""
+        meaning = f" {entry.quantity.meaning}" if entry.quantity.meaning else ""
         raise WarmstartError(f"{name} has {size} component(s){meaning}, found {len(value)} in {change}.")
     if change.operation == "scale":
         if not np.isfinite(nominal).all():
@@ -49,8 +49,8 @@ def changed(entry: Entry, change: Change) -> Floats:
     if not value.ndim:
         if not entry.scalar:
             raise WarmstartError(
-                f"{name} takes a vector {entry.meaning}, found one number in {change}; write all of it, or "
-                "a factor (x1.2)."
+                f"{name} takes a vector {entry.quantity.meaning}, found one number in {change}; write all of "
+                "it, or a factor (x1.2)."
             )
         components = list(entry.scalar)
     else:

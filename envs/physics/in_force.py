@@ -6,13 +6,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from warmstart.core.bounds import State
 from warmstart.core.errors import WarmstartError
 from warmstart.envs.physics.batch import BatchParameters
 from warmstart.envs.physics.parameters import Parameters
-from warmstart.envs.physics.visuals import RoutedFields, VisualFields
-from warmstart.envs.simulation.fields import Fields
+from warmstart.envs.physics.visuals import VisualFields
 from warmstart.envs.simulation.simulation import Simulation
-from warmstart.envs.simulation.steppers import Stepper
+from warmstart.envs.simulation.stepper import Stepper
 from warmstart.envs.tasks.contexts import Change, Context, parse_context
 from warmstart.envs.tasks.hooks import ChangingSource, ContextSource, Ids
 
@@ -49,14 +49,12 @@ class EnvContexts:
         self._sim = sim
         self._period = float(sim.dt[0])
         self._frame_skip = int(sim.n_substeps[0])
-        fields: Fields = stepper if visuals is None else RoutedFields(stepper, visuals)
-        self._batch = BatchParameters(parameters, fields)
+        self._batch = BatchParameters(parameters, stepper if visuals is None else visuals)
         self._wanted: list[Context] = [()] * sim.n
         self._stale = np.zeros(sim.n, dtype=bool)
         self.in_force: list[Context] = [()] * sim.n
         self._names: list[str] = []
         self._binding = None if source is None else self._batch.bind(tuple(source.terms))
-        self._draws_timestep = self._binding is not None and "opt.timestep" in self._binding.fields
         if source is not None:
             self._remember_names(selector for selector, _ in source.terms)
         if context:
@@ -93,7 +91,7 @@ class EnvContexts:
         if self.source is not None and self._binding is not None:
             self.drawn[ids] = self.source.draw(ids, episode_ids)
             self._binding.apply(ids.astype(np.intp), self.drawn[ids])
-        if stale.size or self._draws_timestep:
+        if stale.size:
             self._follow_timestep(ids)
 
     def go_on(self, episode_ids: NDArray[np.int64], elapsed: NDArray[np.int64]) -> None:
@@ -131,7 +129,7 @@ class EnvContexts:
         values: Array = self._batch.values(self._names)
         return values
 
-    def state_dict(self) -> dict[str, Any]:
+    def state_dict(self) -> State:
         """Plain values from which `load_state_dict` restores the contexts."""
         return {
             "wanted": [_plain(context) for context in self._wanted],
@@ -142,7 +140,7 @@ class EnvContexts:
             "drawn": self.drawn.copy(),
         }
 
-    def load_state_dict(self, state: dict[str, Any]) -> None:
+    def load_state_dict(self, state: State) -> None:
         """Restore what `state_dict` returned; the simulations' state must be restored afterwards."""
         self._wanted = [_context(plain) for plain in state["wanted"]]
         self.in_force = [_context(plain) for plain in state["in_force"]]
@@ -155,11 +153,12 @@ class EnvContexts:
         self._follow_timestep(np.arange(self._sim.n, dtype=np.int32))
 
     def _follow_timestep(self, ids: Ids) -> None:
+        """Keep the control period where a context has another timestep; `set` saw that it divides it."""
         timestep = self._stepper.values("opt.timestep")[ids].reshape(len(ids))
         if (timestep == self._sim.timestep[ids]).all():
             return
         self._sim.timestep[ids] = timestep
-        self._sim.n_substeps[ids] = [substeps_for(self._period, step) for step in timestep]
+        self._sim.n_substeps[ids] = np.round(self._period / timestep)
         self._sim.dt[ids] = timestep * self._sim.n_substeps[ids]
 
     def _remember_names(self, selectors: Any) -> None:
@@ -167,21 +166,6 @@ class EnvContexts:
             for parameter in self.parameters.select(selector):
                 if parameter.name not in self._names:
                     self._names.append(parameter.name)
-
-
-def substeps_for(period: float, timestep: float) -> int:
-    """How many substeps of `timestep` make the control period, both in seconds.
-
-    Raises:
-        WarmstartError: The period isn't a multiple of the timestep.
-    """
-    substeps = round(period / timestep)
-    if substeps < 1 or abs(substeps * timestep - period) > 1e-6 * period:
-        raise WarmstartError(
-            f"Expected a timestep that divides the control period of {period:g} s, found {timestep:g} s; "
-            f"{period / max(1, substeps):g} s would."
-        )
-    return substeps
 
 
 def read_contexts(context: Context | str | Sequence[Context | str], n: int) -> list[Context]:

@@ -11,7 +11,7 @@ from warmstart.envs.physics.effects import Effects
 from warmstart.envs.physics.quantity import Quantity
 from warmstart.envs.physics.visuals import TEXTURES
 
-_XYZ, _RGB, _LIMITS = "[x,y,z]", "[red,green,blue]", "[low,high]"
+_XYZ = "[x,y,z]"
 _LIGHT = rules.nominal_bounds(0.0, 5.0)
 _SHADE = rules.nominal_bounds(0.0, 1.0)
 _ANY_PLACE = rules.nominal_bounds(-100.0, 100.0)
@@ -45,8 +45,21 @@ def _reference(name: str, field_name: str, **settings: Any) -> Quantity:
     )
 
 
-def _lamp(kind: str, name: str, field_name: str) -> Quantity:
-    return Quantity(kind, name, f"visual.{field_name}", "", _LIGHT, 3, meaning=_RGB, short=("light",))
+def _vector(
+    kind: str,
+    name: str,
+    field_name: str,
+    unit: str,
+    bounds: rules.Limits,
+    meaning: str = _XYZ,
+    **settings: Any,
+) -> Quantity:
+    """Three numbers, of which one alone sets nothing."""
+    return Quantity(kind, name, field_name, unit, bounds, 3, scalar=(), meaning=meaning, **settings)
+
+
+def _color(kind: str, name: str, field_name: str, bounds: rules.Limits = _SHADE, **settings: Any) -> Quantity:
+    return Quantity(kind, name, f"visual.{field_name}", "", bounds, 3, meaning="[red,green,blue]", **settings)
 
 
 QUANTITIES = (
@@ -63,15 +76,12 @@ QUANTITIES = (
         unsound=rules.unsound_gravity,
         no_effect=Effects.gravity,
     ),
-    Quantity(
+    _vector(
         "option",
         "wind",
         "opt.wind",
         "m/s",
         rules.fixed_bounds(-100.0, 100.0),
-        3,
-        scalar=(),
-        meaning=_XYZ,
         short=("wind",),
         no_effect=Effects.wind,
     ),
@@ -100,15 +110,13 @@ QUANTITIES = (
         unsound=rules.unsound_mass,
         no_effect=Effects.mass,
     ),
-    Quantity(
+    _vector(
         "body",
         "com",
         "body_ipos",
         "m",
         rules.com_bounds,
-        3,
-        scalar=(),
-        meaning="[x,y,z] in the body's frame",
+        "[x,y,z] in the body's frame",
         refused=rules.no_com,
         no_effect=Effects.com,
     ),
@@ -177,12 +185,12 @@ QUANTITIES = (
         rules.range_bounds,
         2,
         scalar=(),
-        meaning=_LIMITS,
+        meaning="[low,high]",
         short=("range",),
-        pivot=rules.rest,
-        refused=rules.no_range,
         unsound=rules.unsound_limits,
         ordered=True,
+        pivot=rules.rest,
+        refused=rules.no_range,
     ),
     _reference("ref", "qpos0"),
     _reference("springref", "qpos_spring", no_effect=Effects.springref),
@@ -217,55 +225,46 @@ QUANTITIES = (
         rules.fixed_bounds(-1e6, 1e6),
         2,
         scalar=(),
-        meaning=_LIMITS,
+        meaning="[low,high]",
         short=("forcerange",),
+        unsound=rules.unsound_limits,
+        ordered=True,
         writes=rules.limited_follows,
         rule="bounded",
         nominal=rules.force_limits,
-        unsound=rules.unsound_limits,
         no_effect=Effects.forcerange,
-        ordered=True,
     ),
-    Quantity("fixed camera", "offset", "visual.camera_offset", "m", _ANY_PLACE, 3, scalar=(), meaning=_XYZ),
-    Quantity(
+    _vector("fixed camera", "offset", "visual.camera_offset", "m", _ANY_PLACE),
+    _vector(
         "fixed camera",
         "rotation",
         "visual.camera_rotation",
         "deg",
         rules.nominal_bounds(-180.0, 180.0),
-        3,
-        scalar=(),
-        meaning="[roll,pitch,yaw]",
+        "[roll,pitch,yaw]",
     ),
     Quantity("free camera", "distance", "visual.distance", "m", rules.times_bounds(100)),
     Quantity("free camera", "azimuth", "visual.azimuth", "deg", rules.nominal_bounds(-360.0, 360.0)),
     Quantity("free camera", "elevation", "visual.elevation", "deg", rules.nominal_bounds(-90.0, 90.0)),
-    Quantity("free camera", "lookat", "visual.lookat", "m", _ANY_PLACE, 3, scalar=(), meaning=_XYZ),
+    _vector("free camera", "lookat", "visual.lookat", "m", _ANY_PLACE),
     Quantity("camera", "fovy", "visual.fovy", "deg", rules.nominal_bounds(1.0, 170.0)),
-    _lamp("light", "diffuse", "light_diffuse"),
-    _lamp("light", "ambient", "light_ambient"),
-    Quantity(
+    _color("light", "diffuse", "light_diffuse", _LIGHT, short=("light",)),
+    _color("light", "ambient", "light_ambient", _LIGHT, short=("light",)),
+    _vector(
         "light",
         "direction",
         "visual.light_dir",
         "",
         rules.nominal_bounds(-10.0, 10.0),
-        3,
-        scalar=(),
-        meaning=_XYZ,
         short=("light.direction",),
         unsound=rules.unsound_direction,
     ),
-    _lamp("headlight", "diffuse", "headlight_diffuse"),
-    _lamp("headlight", "ambient", "headlight_ambient"),
-    Quantity(
+    _color("headlight", "diffuse", "headlight_diffuse", _LIGHT, short=("light",)),
+    _color("headlight", "ambient", "headlight_ambient", _LIGHT, short=("light",)),
+    _color(
         "material",
         "color",
-        "visual.mat_rgba",
-        "",
-        _SHADE,
-        3,
-        meaning=_RGB,
+        "mat_rgba",
         short=("color",),
         exists=lambda part: part.index in part.model.geom_matid[rules.by_material(part)],
     ),
@@ -281,18 +280,14 @@ QUANTITIES = (
         refused=rules.no_texture,
         unsound=rules.unsound_texture,
     ),
-    Quantity(
+    _color(
         "colored geom",
         "color",
-        "visual.geom_rgba",
-        "",
-        _SHADE,
-        3,
-        meaning=_RGB,
+        "geom_rgba",
         short=("color",),
         exists=lambda part: bool((rules.shown(part) & ~rules.by_material(part))[part.index]),
     ),
-    Quantity("frame", "background", "visual.background", "", _SHADE, 3, meaning=_RGB),
+    _color("frame", "background", "background"),
 )
 """Every quantity, the physical ones first, in the order of their names in `Parameters`."""
 _PREFIXES = {"headlight": "light", "colored geom": "geom", "fixed camera": "camera", "free camera": "camera"}

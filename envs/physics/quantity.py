@@ -173,8 +173,3 @@ class Entry:
     writes: tuple[Write, ...]
     scalar: tuple[int, ...]
     pivot: tuple[float, ...]
-
-    @property
-    def meaning(self) -> str:
-        """What a vector of it means, for messages; nothing where it is one number."""
-        return self.quantity.meaning

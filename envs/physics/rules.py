@@ -21,28 +21,30 @@ _SIZES = {
     int(_GEOM.mjGEOM_ELLIPSOID): 3,
     int(_GEOM.mjGEOM_BOX): 3,
 }
+Limits = Callable[[Part, Floats], tuple[Any, Any]]
+"""Smallest and largest plausible values, from a part and its nominal values."""
 _MIN_MASS = 1e-15  # mjMINVAL: MuJoCo refuses a moving body that is lighter
 _RGB = int(mujoco.mjtTextureRole.mjTEXROLE_RGB)
 _DEFAULT_RGBA = np.array([0.5, 0.5, 0.5, 1.0], dtype=np.float32)
 """A geom of this colour shows its material's, as MuJoCo has it."""
 
 
-def fixed_bounds(low: Any, high: Any) -> Callable[[Part, Floats], tuple[Any, Any]]:
+def fixed_bounds(low: Any, high: Any) -> Limits:
     """Bounds that are the same everywhere."""
     return lambda part, nominal: (low, high)  # noqa: ARG005
 
 
-def nominal_bounds(low: float, high: float) -> Callable[[Part, Floats], tuple[Any, Any]]:
+def nominal_bounds(low: float, high: float) -> Limits:
     """Bounds that are wider where the model's own value lies outside."""
     return lambda part, nominal: (np.minimum(low, nominal), np.maximum(high, nominal))  # noqa: ARG005
 
 
-def times_bounds(factor: float) -> Callable[[Part, Floats], tuple[Any, Any]]:
+def times_bounds(factor: float) -> Limits:
     """Bounds of a factor about the nominal."""
     return lambda part, nominal: (nominal / factor, nominal * factor)  # noqa: ARG005
 
 
-def up_to_bounds(plausible: float, factor: float) -> Callable[[Part, Floats], tuple[Any, Any]]:
+def up_to_bounds(plausible: float, factor: float) -> Limits:
     """Bounds from 0 to a plausible value, or a multiple of the nominal where that is larger."""
     return lambda part, nominal: (0.0, np.maximum(plausible, factor * nominal))  # noqa: ARG005
 

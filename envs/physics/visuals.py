@@ -9,6 +9,7 @@ from typing import Any
 import mujoco
 import numpy as np
 from numpy.typing import NDArray
+from typing_extensions import override
 
 from warmstart.envs.physics.cameras import Camera
 from warmstart.envs.simulation.fields import Fields, Ids
@@ -20,76 +21,52 @@ TEXTURES = ("own", "plain", "checker", "stripes", "dots", "noise")
 
 def visual_nominal(model: mujoco.MjModel, camera: Camera) -> dict[str, Array]:
     """What the visual parameters' fields hold in a model that a camera sees, by name."""
+    of_model = ("light_diffuse", "light_ambient", "light_dir", "mat_rgba", "geom_rgba")
+    light = model.vis.headlight
     return {
-        "light_diffuse": np.array(model.light_diffuse, dtype=np.float64),
-        "light_ambient": np.array(model.light_ambient, dtype=np.float64),
-        "light_dir": np.array(model.light_dir, dtype=np.float64),
-        "headlight_diffuse": np.array(model.vis.headlight.diffuse, dtype=np.float64),
-        "headlight_ambient": np.array(model.vis.headlight.ambient, dtype=np.float64),
-        "mat_rgba": np.array(model.mat_rgba, dtype=np.float64),
-        "geom_rgba": np.array(model.geom_rgba, dtype=np.float64),
+        **{name: np.array(getattr(model, name), dtype=np.float64) for name in of_model},
+        **{f"headlight_{name}": np.array(getattr(light, name), float) for name in ("diffuse", "ambient")},
+        **{name: np.array([getattr(camera, name)]) for name in ("distance", "azimuth", "elevation", "fovy")},
+        **{name: np.zeros(3) for name in ("background", "camera_offset", "camera_rotation")},
         "texture": np.zeros(model.nmat),
-        "background": np.zeros(3),
-        "camera_offset": np.zeros(3),
-        "camera_rotation": np.zeros(3),
-        "distance": np.array([camera.distance]),
-        "azimuth": np.array([camera.azimuth]),
-        "elevation": np.array([camera.elevation]),
         "lookat": np.array(camera.lookat),
-        "fovy": np.array([camera.fovy]),
     }
 
 
-class VisualFields:
-    """Fields: values of the visual parameters, one row per simulation.
+class VisualFields(Fields):
+    """Fields of simulations, and beside them the values of visual parameters, one row per simulation.
 
     Args:
-        model: The model, for what the values are to begin with.
+        model: The model, for what the visual values are to begin with.
         camera: The camera.
-        nsim: Number of simulations.
+        simulations: Has the fields that are not visual.
     """
 
-    def __init__(self, model: mujoco.MjModel, camera: Camera, nsim: int) -> None:
-        self.nsim = nsim
+    def __init__(self, model: mujoco.MjModel, camera: Camera, simulations: Fields) -> None:
+        self.nsim, self._simulations = simulations.nsim, simulations
         self._nominal = visual_nominal(model, camera)
         self._values: dict[str, Array] = {}
 
+    @override
     def field(self, name: str) -> Array:
-        """See `Fields`; ``visual.`` may precede the name."""
-        name = name.removeprefix("visual.")
-        if name not in self._values:
-            self._values[name] = np.repeat(self._nominal[name][None], self.nsim, axis=0)
-        return self._values[name]
+        where, _, visual = name.rpartition(".")
+        if where != "visual":
+            return self._simulations.field(name)
+        if visual not in self._values:
+            self._values[visual] = np.repeat(self._nominal[visual][None], self.nsim, axis=0)
+        return self._values[visual]
 
+    @override
     def set_const(self, ids: Ids) -> None:
-        """See `Fields`; nothing is derived from them."""
-
-    def commit(self, ids: Ids) -> None:
-        """See `Fields`; frames read the values when they are drawn."""
-
-    def row(self, env: int) -> Mapping[str, Array]:
-        """Values of one simulation, only those that any context has been about."""
-        return {name: values[env] for name, values in self._values.items()}
-
-
-class RoutedFields:
-    """Fields of which the visual ones lie apart from the simulations'."""
-
-    def __init__(self, simulations: Fields, visuals: VisualFields) -> None:
-        self.nsim = simulations.nsim
-        self._simulations, self._visuals = simulations, visuals
-
-    def field(self, name: str) -> Array:
-        """See `Fields`."""
-        return (self._visuals if name.startswith("visual.") else self._simulations).field(name)
-
-    def set_const(self, ids: Ids) -> None:
-        """See `Fields`."""
         self._simulations.set_const(ids)
 
+    @override
     def commit(self, ids: Ids) -> None:
-        """See `Fields`."""
         self._simulations.commit(ids)
+
+    def row(self, env: int) -> Mapping[str, Array]:
+        """Visual values of one simulation, only those that any context has been about."""
+        return {name: values[env] for name, values in self._values.items()}
 
 
 def material_names(model: mujoco.MjModel) -> list[str]:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import ClassVar
 
 import mujoco
@@ -15,13 +16,14 @@ from warmstart.envs.robots.base import (
     View,
     planar_position,
     row_sum_of_squares,
-    uniform_noise,
 )
 from warmstart.envs.robots.legged import ROTOR_RECIPE, MovingRobot, range_target
 from warmstart.envs.simulation.dimensions import CONTACT_FORCE, INERTIA, MOTION, ModelDimensions
 from warmstart.envs.simulation.layouts import Dimension
 from warmstart.envs.simulation.simulation import Simulation
 
+_PARTS = {"cinert": INERTIA, "cvel": MOTION, "qfrc_actuator": None, "cfrc_ext": CONTACT_FORCE}
+"""What may be observed beside the state: of every body but the world, or (None) of every joint."""
 _FREE_JOINT = 6  # degrees of freedom of the torso, which no actuator moves
 
 
@@ -39,56 +41,45 @@ class _Humanoid(MovingRobot):
 
     recipe_parts: ClassVar[Mapping[str, str]] = ROTOR_RECIPE
 
-    @override
-    def reset_state(self, sim: Simulation, rng: np.random.Generator) -> tuple[Array, Array]:
-        return uniform_noise(sim, rng, self.reset_noise_scale)
+    impact: ClassVar[str]
+    """What the options call the cost of contact forces: ``contact_cost``."""
+
+    @cached_property
+    def _observed(self) -> tuple[str, ...]:
+        return tuple(name for name in _PARTS if getattr(self, f"include_{name}_in_observation"))
+
+    @property
+    def _impact_weight(self) -> float:
+        return float(getattr(self, f"{self.impact}_weight"))
 
     @property
     @override
     def reads(self) -> tuple[str, ...]:
-        included = {
-            "cinert": self.include_cinert_in_observation,
-            "cvel": self.include_cvel_in_observation,
-            "qfrc_actuator": self.include_qfrc_actuator_in_observation,
-            "cfrc_ext": self.include_cfrc_ext_in_observation or self._impact_weight != 0,
-        }
-        return ("ten_length", "ten_velocity", *(name for name, include in included.items() if include))
-
-    @property
-    def _impact_weight(self) -> float:
-        """Weight of the cost on contact forces; each humanoid names its option differently."""
-        raise NotImplementedError(f"{type(self).__name__} has no _impact_weight.")
+        forces = ("cfrc_ext",) if self._impact_weight != 0 else ()
+        return tuple(dict.fromkeys(("ten_length", "ten_velocity", *self._observed, *forces)))
 
     @override
     def observe(self, sim: Simulation) -> Array:
         parts = [sim.qpos[:, self._first_position :], sim.qvel]
-        if self.include_cinert_in_observation:
-            parts.append(sim.read("cinert")[:, 1:].reshape(sim.n, -1))
-        if self.include_cvel_in_observation:
-            parts.append(sim.read("cvel")[:, 1:].reshape(sim.n, -1))
-        if self.include_qfrc_actuator_in_observation:
-            parts.append(sim.read("qfrc_actuator")[:, _FREE_JOINT:])
-        if self.include_cfrc_ext_in_observation:
-            parts.append(sim.read("cfrc_ext")[:, 1:].reshape(sim.n, -1))
+        for name in self._observed:
+            values = sim.read(name)
+            of_joints = _PARTS[name] is None
+            parts.append(values[:, _FREE_JOINT:] if of_joints else values[:, 1:].reshape(sim.n, -1))
         return np.concatenate(parts, axis=1)
 
     @override
     def dimensions(self, model: mujoco.MjModel) -> Iterable[Dimension]:
         read = ModelDimensions(model)
         yield from super().dimensions(model)
-        if self.include_cinert_in_observation:
-            yield from read.per_body(INERTIA)
-        if self.include_cvel_in_observation:
-            yield from read.per_body(MOTION)
-        if self.include_qfrc_actuator_in_observation:
-            yield from read.actuator_efforts()[_FREE_JOINT:]
-        if self.include_cfrc_ext_in_observation:
-            yield from read.per_body(CONTACT_FORCE)
+        for name in self._observed:
+            of_body = _PARTS[name]
+            yield from read.actuator_efforts()[_FREE_JOINT:] if of_body is None else read.per_body(of_body)
 
-    def _impact_cost(self, sim: Simulation, limits: tuple[float, float]) -> Array:
+    def _impact_cost(self, sim: Simulation) -> Array:
         cost = np.zeros(sim.n)
         if self._impact_weight:
             cost = self._impact_weight * row_sum_of_squares(sim.read("cfrc_ext"))
+        limits: tuple[float, float] = getattr(self, f"{self.impact}_range")
         return np.clip(cost, *limits)
 
     def _tendons(self, sim: Simulation) -> dict[str, Array]:
@@ -110,6 +101,7 @@ class Humanoid(_Humanoid):
     terminate_when_unhealthy: bool = True
     healthy_z_range: tuple[float, float] = (1.0, 2.0)
 
+    impact: ClassVar[str] = "contact_cost"
     gymnasium_id: ClassVar[str] = "Humanoid-v5"
     film_view: ClassVar[View] = View(4.0, elevation=-20.0, lookat=(0.0, 0.0, 2.0), trackbodyid=1)
     pixel_view: ClassVar[View] = View(3.4, 90.0, -15.0, (0.0, 0.0, 1.0))
@@ -126,10 +118,6 @@ class Humanoid(_Humanoid):
     @override
     def reads(self) -> tuple[str, ...]:
         return (*super().reads, "xipos")
-
-    @property
-    def _impact_weight(self) -> float:
-        return self.contact_cost_weight
 
     @override
     def before_step(self, sim: Simulation) -> None:
@@ -153,7 +141,7 @@ class Humanoid(_Humanoid):
         forward = self.forward_reward_weight * velocity[:, 0]
         survive = self.healthy(sim) * float(self.healthy_reward)
         ctrl_cost = self.ctrl_cost_weight * row_sum_of_squares(sim.ctrl)
-        contact_cost = self._impact_cost(sim, self.contact_cost_range)
+        contact_cost = self._impact_cost(sim)
         return forward + survive - (ctrl_cost + contact_cost), {
             **self.reset_info(sim),
             "x_velocity": velocity[:, 0],
@@ -185,22 +173,19 @@ class HumanoidStandup(_Humanoid):
     impact_cost_weight: float = 0.5e-6
     impact_cost_range: tuple[float, float] = (-np.inf, 10.0)
 
+    impact: ClassVar[str] = "impact_cost"
     gymnasium_id: ClassVar[str] = "HumanoidStandup-v5"
     film_view: ClassVar[View] = View(4.0, elevation=-20.0, lookat=(0.0, 0.0, 0.8925), trackbodyid=1)
     pixel_view: ClassVar[View] = View(3.4, 135.0, -15.0, (0.0, 0.0, 0.6))
     short_name: ClassVar[str] = "humanoid-standup"
     targets: ClassVar[tuple[Target, ...]] = (Target("weak-motors", "@motor=x0.7", "Motors of 70% strength."),)
 
-    @property
-    def _impact_weight(self) -> float:
-        return self.impact_cost_weight
-
     @override
     def reward(self, sim: Simulation, actions: Array) -> tuple[Array, dict[str, Array]]:
         del actions
         height_reward = sim.qpos[:, 2] / sim.timestep
         ctrl_cost = self.ctrl_cost_weight * row_sum_of_squares(sim.ctrl)
-        impact_cost = self._impact_cost(sim, self.impact_cost_range)
+        impact_cost = self._impact_cost(sim)
         return height_reward - ctrl_cost - impact_cost + 1, {
             **self.reset_info(sim),
             "reward_linup": height_reward,

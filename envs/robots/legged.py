@@ -90,7 +90,7 @@ def rrls_targets(masses: Mapping[str, tuple[float, float]], **names: str) -> tup
 
 @dataclass(frozen=True)
 class MovingRobot(MujocoTask):
-    """A robot that is rewarded for moving along x; its place in the plane can be left out of what it sees."""
+    """A robot that is rewarded for moving along x; its place can be left out of its observations."""
 
     time_limit: int | None = 1000
     reset_noise_scale: float = 0.1
@@ -103,6 +103,10 @@ class MovingRobot(MujocoTask):
     @property
     def _first_position(self) -> int:
         return self.n_excluded if self.exclude_current_positions_from_observation else 0
+
+    @override
+    def reset_state(self, sim: Simulation, rng: np.random.Generator) -> tuple[Array, Array]:
+        return uniform_noise(sim, rng, self.reset_noise_scale)
 
     @override
     def observe(self, sim: Simulation) -> Array:
@@ -149,10 +153,6 @@ class UprightRunner(PlanarRunner):
     film_view: ClassVar[View] = View(3.0, elevation=-20.0, lookat=(0.0, 0.0, 1.15), trackbodyid=1)
     pixel_view: ClassVar[View] = View(2.8, 90.0, -10.0, (0.0, 0.0, 0.8))
     recipe_parts: ClassVar[Mapping[str, str]] = ROTOR_RECIPE
-
-    @override
-    def reset_state(self, sim: Simulation, rng: np.random.Generator) -> tuple[Array, Array]:
-        return uniform_noise(sim, rng, self.reset_noise_scale)
 
     @override
     def observe(self, sim: Simulation) -> Array:

@@ -13,7 +13,7 @@ from warmstart.envs.simulation.dimensions import AXES, ModelDimensions, trigonom
 from warmstart.envs.simulation.layouts import Dimension
 from warmstart.envs.simulation.simulation import Simulation
 
-_SEEN_BODIES = ("tips_arm", "object", "goal")
+_OBSERVED_BODIES = ("tips_arm", "object", "goal")
 
 
 @dataclass(frozen=True)
@@ -134,14 +134,14 @@ class Pusher(_Arm):
 
     @override
     def observe(self, sim: Simulation) -> Array:
-        bodies = tuple(self._body(sim, name) for name in _SEEN_BODIES)
+        bodies = tuple(self._body(sim, name) for name in _OBSERVED_BODIES)
         return np.concatenate((sim.qpos[:, :7], sim.qvel[:, :7], *bodies), axis=1)
 
     @override
     def dimensions(self, model: mujoco.MjModel) -> Iterable[Dimension]:
         read = ModelDimensions(model)
         yield from read.qpos[:7] + read.qvel[:7]
-        yield from (Dimension(f"{body}.{axis}", "m") for body in _SEEN_BODIES for axis in AXES)
+        yield from (Dimension(f"{body}.{axis}", "m") for body in _OBSERVED_BODIES for axis in AXES)
 
     @override
     def reward(self, sim: Simulation, actions: Array) -> tuple[Array, dict[str, Array]]:

@@ -4,7 +4,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
-import numpy as np
 from typing_extensions import override
 
 from warmstart.envs.robots.base import (
@@ -13,7 +12,6 @@ from warmstart.envs.robots.base import (
     View,
     planar_position,
     row_sum_of_squares,
-    uniform_noise,
 )
 from warmstart.envs.robots.legged import MovingRobot, range_target
 from warmstart.envs.simulation.simulation import Simulation
@@ -44,10 +42,6 @@ class Swimmer(MovingRobot):
         "motor": "gear",
         "viscosity": "viscosity",
     }
-
-    @override
-    def reset_state(self, sim: Simulation, rng: np.random.Generator) -> tuple[Array, Array]:
-        return uniform_noise(sim, rng, self.reset_noise_scale)
 
     @override
     def before_step(self, sim: Simulation) -> None:

@@ -6,23 +6,16 @@ from typing import Any, Protocol
 
 import mujoco
 import numpy as np
-from mujoco.batch import Batch
 from numpy.typing import NDArray
+from typing_extensions import override
 
 Ids = NDArray[np.intp]
 STATE = int(mujoco.mjtState.mjSTATE_INTEGRATION)
 """All that a step depends on."""
+_VECTORS = ("time", "qpos", "qvel", "act", "qacc_warmstart", "ctrl")
+_NAMES = (*_VECTORS, "qfrc_applied", "xfrc_applied", "mocap_pos", "mocap_quat")
 COMPONENTS = {
-    "time": mujoco.mjtState.mjSTATE_TIME,
-    "qpos": mujoco.mjtState.mjSTATE_QPOS,
-    "qvel": mujoco.mjtState.mjSTATE_QVEL,
-    "act": mujoco.mjtState.mjSTATE_ACT,
-    "qacc_warmstart": mujoco.mjtState.mjSTATE_WARMSTART,
-    "ctrl": mujoco.mjtState.mjSTATE_CTRL,
-    "qfrc_applied": mujoco.mjtState.mjSTATE_QFRC_APPLIED,
-    "xfrc_applied": mujoco.mjtState.mjSTATE_XFRC_APPLIED,
-    "mocap_pos": mujoco.mjtState.mjSTATE_MOCAP_POS,
-    "mocap_quat": mujoco.mjtState.mjSTATE_MOCAP_QUAT,
+    name: getattr(mujoco.mjtState, f"mjSTATE_{name.removeprefix('qacc_').upper()}") for name in _NAMES
 }
 """Fields of `mujoco.MjData` that the state consists of."""
 DIVERGED = slice(int(mujoco.mjtWarning.mjWARN_BADQPOS), int(mujoco.mjtWarning.mjWARN_BADQACC) + 1)
@@ -32,7 +25,7 @@ NOBODY: NDArray[np.intp] = np.zeros(0, dtype=np.intp)
 
 
 class Fields(Protocol):
-    """Model fields with a value per simulation; every stepper is one."""
+    """Model fields with a value per simulation; every stepper has them."""
 
     nsim: int
 
@@ -46,27 +39,7 @@ class Fields(Protocol):
         """Make what was written take effect where nothing is derived from it."""
 
 
-class BatchFields:
-    """The per-simulation fields of a :class:`mujoco.batch.Batch`."""
-
-    def __init__(self, batch: Batch) -> None:
-        self.nsim: int = batch.nsim
-        self._batch = batch
-
-    def field(self, name: str) -> NDArray[Any]:
-        """See :class:`Fields`; the array is the batch's own."""
-        values: NDArray[Any] = self._batch.expand(name)
-        return values
-
-    def set_const(self, ids: Ids) -> None:
-        """See :class:`Fields`."""
-        self._batch.set_const(ids)
-
-    def commit(self, ids: Ids) -> None:
-        """See :class:`Fields`; the batch reads its fields at every call."""
-
-
-class ModelFields:
+class ModelFields(Fields):
     """The fields of several models of the same structure, or of a single one.
 
     Values are staged in one array per field and copied into the models by ``commit`` or ``set_const``.
@@ -81,23 +54,26 @@ class ModelFields:
     def _workspace(self) -> mujoco.MjData:
         return mujoco.MjData(self._models[0])
 
+    @override
     def field(self, name: str) -> NDArray[Any]:
-        """See :class:`Fields`; the array is staged."""
+        """The array is staged."""
         if name not in self._staged:
             self._staged[name] = np.array([read_field(model, name) for model in self._models])
         return self._staged[name]
 
-    def commit(self, ids: Ids) -> None:
-        """See :class:`Fields`."""
+    @override
+    def commit(self, ids: Ids | Sequence[int]) -> None:
         for index in ids:
             for name, values in self._staged.items():
                 write_field(self._models[index], name, values[index])
 
-    def set_const(self, ids: Ids) -> None:
-        """See :class:`Fields`."""
+    @override
+    def set_const(self, ids: Ids | Sequence[int]) -> None:
         self.commit(ids)
         for index in ids:
             mujoco.mj_setConst(self._models[index], self._workspace)
+            for name, values in self._staged.items():
+                values[index] = read_field(self._models[index], name)
 
 
 def read_field(model: mujoco.MjModel, name: str) -> NDArray[Any]:

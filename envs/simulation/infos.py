@@ -6,6 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 Array = NDArray[Any]
+Infos = dict[str, Any]
+"""Infos by name, of one environment or, as arrays with their masks, of all."""
 
 
 class VectorInfos:
@@ -17,7 +19,7 @@ class VectorInfos:
 
     def __init__(self, n: int) -> None:
         self._n = n
-        self.entries: dict[str, Any] = {}
+        self.entries: Infos = {}
 
     def add_all(self, values: dict[str, Array], but: NDArray[np.int32] | None = None) -> None:
         """Add values of all environments, except those in `but`; views are copied, other arrays kept."""

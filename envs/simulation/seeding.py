@@ -1,12 +1,12 @@
 """Seeds and masks of vector environments, as Gymnasium's own understand them."""
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 from gymnasium.utils.seeding import np_random
 from numpy.typing import NDArray
 
+from warmstart.core.bounds import Settings
 from warmstart.core.errors import WarmstartError
 
 
@@ -25,7 +25,7 @@ def generators(seed: int | Sequence[int | None] | None, n: int) -> list[np.rando
     return [np_random(single)[0] for single in seeds]
 
 
-def masked_ids(options: dict[str, Any] | None, n: int) -> NDArray[np.int32]:
+def masked_ids(options: Settings | None, n: int) -> NDArray[np.int32]:
     """Return the environments that a reset's options ask for: those of its ``reset_mask``, else all.
 
     Raises:

@@ -5,80 +5,18 @@ step.
 """
 
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Any
 
 import mujoco
 import numpy as np
 from mujoco.batch import Batch, SimulationError
 from numpy.typing import NDArray
+from typing_extensions import override
 
-from warmstart.envs.simulation.fields import COMPONENTS, DIVERGED, NOBODY, read_field
+from warmstart.core.bounds import State
+from warmstart.envs.simulation.fields import COMPONENTS, DIVERGED, NOBODY
+from warmstart.envs.simulation.stepper import Array, Ids, Stepper
 from warmstart.envs.simulation.thread_stepper import ThreadStepper
-
-Array = NDArray[Any]
-Ids = NDArray[np.integer[Any]] | None
-
-
-class Stepper(Protocol):
-    """Many simulations of one model.
-
-    Attributes:
-        model: The model, with nominal values.
-        nsim: Number of simulations.
-        n_threads: Threads that step them, the caller's included.
-        state: Live integration state of each simulation (`mjSTATE_INTEGRATION`). Shape: (nsim, nstate).
-    """
-
-    model: mujoco.MjModel
-    nsim: int
-    n_threads: int
-    state: Array
-
-    def bind(self, name: str) -> Array:
-        """Live array of an `MjData` field; only state fields are writable. Shape: (nsim, ...)."""
-
-    def field(self, name: str) -> Array:
-        """Writable per-simulation values of a model field (``"body_mass"``). Shape: (nsim, ...)."""
-
-    def values(self, name: str) -> Array:
-        """Per-simulation values of a model field, read-only where nobody asked for `field`."""
-
-    def set_const(self, ids: Ids = None) -> None:
-        """Recompute the constants that MuJoCo derives from the model's fields (`mj_setConst`)."""
-
-    def commit(self, ids: Ids = None) -> None:
-        """Make written model fields take effect."""
-
-    def reset(self, ids: Ids = None) -> None:
-        """Reset to the model's default state and clear the warnings; follow it by `forward`."""
-
-    def forward(self, ids: Ids = None) -> None:
-        """Compute everything that depends on the state (`mj_forward`)."""
-
-    def step(self, ids: Ids = None, nstep: int = 1, last: bool = True) -> NDArray[np.intp]:
-        """Advance by `nstep` substeps; `last` says that the control step ends with them.
-
-        Returns:
-            The simulations in which MuJoCo raised an error; they kept their state.
-        """
-
-    def hold(self, ids: NDArray[np.integer[Any]]) -> Callable[[], None]:
-        """Remember state and outputs of simulations; what it returns puts them back."""
-
-    def diverged(self) -> NDArray[np.intp]:
-        """Simulations that MuJoCo found diverged, and silently reset, since their last `reset`."""
-
-    def materialize(self, sim: int) -> tuple[mujoco.MjModel, mujoco.MjData]:
-        """Copies of one simulation's model and data, to render it or to pass to any function."""
-
-    def state_dict(self) -> dict[str, Any]:
-        """State and bound fields, enough to go on bit for bit."""
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Restore what `state_dict` returned."""
-
-    def close(self) -> None:
-        """Stop the threads."""
 
 
 def make_stepper(
@@ -98,7 +36,7 @@ def make_stepper(
     return BatchStepper(model, nsim, n_threads)
 
 
-class BatchStepper:
+class BatchStepper(Stepper):
     """Simulations on `mujoco.batch`, bit-identical to a loop over `MjData`."""
 
     def __init__(self, model: mujoco.MjModel, nsim: int, n_threads: int = 1) -> None:
@@ -111,73 +49,63 @@ class BatchStepper:
         self._outputs: dict[str, Array] = {}
         self._divergences = self._batch.warning[:, DIVERGED, 1]
 
+    @override
     def bind(self, name: str) -> Array:
-        """See `Stepper.bind`."""
         values: Array = self._batch.bind(name)
         if name not in COMPONENTS:
             self._outputs[name] = values
         return values
 
+    @override
     def field(self, name: str) -> Array:
-        """See `Stepper.field`."""
         if name not in self._expanded:
             self._expanded[name] = self._batch.expand(name)
         return self._expanded[name]
 
-    def values(self, name: str) -> Array:
-        """See `Stepper.values`."""
-        if name in self._expanded:
-            return self._expanded[name]
-        nominal = read_field(self.model, name)
-        return np.broadcast_to(nominal, (self.nsim, *nominal.shape))
+    @override
+    def _differs(self, name: str) -> bool:
+        return name in self._expanded
 
+    @override
     def set_const(self, ids: Ids = None) -> None:
-        """See `Stepper.set_const`."""
         self._batch.set_const(ids)
 
+    @override
     def commit(self, ids: Ids = None) -> None:
-        """See `Stepper.commit`; the batch reads its fields at every call."""
+        """The batch reads its fields at every call."""
 
+    @override
     def reset(self, ids: Ids = None) -> None:
-        """See `Stepper.reset`."""
         self._batch.reset(ids, stage=mujoco.mjtStage.mjSTAGE_NONE)
 
+    @override
     def forward(self, ids: Ids = None) -> None:
-        """See `Stepper.forward`."""
         self._batch.forward(ids)
 
-    def step(self, ids: Ids = None, nstep: int = 1, last: bool = True) -> NDArray[np.intp]:  # noqa: ARG002
-        """See `Stepper.step`."""
+    @override
+    def step(self, ids: Ids = None, nstep: int = 1, last: bool = True) -> NDArray[np.intp]:
         try:
             self._batch.step(ids, nstep)
         except SimulationError as error:
             return np.asarray(error.ids, dtype=np.intp)
         return NOBODY
 
-    def diverged(self) -> NDArray[np.intp]:
-        """See `Stepper.diverged`."""
-        return np.flatnonzero(self._divergences.any(axis=1)) if self._divergences.any() else NOBODY
-
+    @override
     def materialize(self, sim: int) -> tuple[mujoco.MjModel, mujoco.MjData]:
-        """See `Stepper.materialize`."""
         model = self._batch.get_model(sim)
         data = self._batch.get_data(sim)
         mujoco.mj_forward(model, data)
         return model, data
 
-    def state_dict(self) -> dict[str, Any]:
-        """See `Stepper.state_dict`."""
-        return {"state": self.state.copy(), "outputs": {k: v.copy() for k, v in self._outputs.items()}}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """See `Stepper.load_state_dict`."""
+    @override
+    def load_state_dict(self, state: State) -> None:
         self._batch.reset(stage=mujoco.mjtStage.mjSTAGE_NONE)
         self.state[...] = state["state"]
         for name, values in state["outputs"].items():
             self._write(self.bind(name), ..., values)
 
+    @override
     def hold(self, ids: NDArray[np.integer[Any]]) -> Callable[[], None]:
-        """See `Stepper.hold`."""
         state, outputs = self.state[ids], {name: rows[ids] for name, rows in self._outputs.items()}
 
         def put_back() -> None:
@@ -193,5 +121,6 @@ class BatchStepper:
         output[place] = values
         output.flags.writeable = False
 
+    @override
     def close(self) -> None:
-        """See `Stepper.close`; the batch ends its threads when it is collected."""
+        """The batch ends its threads when it is collected."""

@@ -7,15 +7,16 @@ from typing import Any
 import mujoco
 import numpy as np
 from numpy.typing import NDArray
+from typing_extensions import override
 
-from warmstart.envs.simulation.fields import COMPONENTS, DIVERGED, NOBODY, STATE, read_field, write_field
+from warmstart.core.bounds import State
+from warmstart.envs.simulation.fields import COMPONENTS, DIVERGED, NOBODY, STATE, ModelFields
+from warmstart.envs.simulation.stepper import Array, Ids, Stepper
 
-Array = NDArray[Any]
-Ids = NDArray[np.integer[Any]] | None
 _Work = Callable[[int, mujoco.MjData], None]
 
 
-class ThreadStepper:
+class ThreadStepper(Stepper):
     """Simulations stepped by a pool of threads, each with one `MjData` that serves many simulations.
 
     As in Gymnasium's environments, `mj_rnePostConstraint` runs after the last substep where contact forces
@@ -36,7 +37,8 @@ class ThreadStepper:
         self._rows = list(self.state)
         self._warnings = np.zeros((nsim, int(mujoco.mjtWarning.mjNWARNING)), dtype=np.int32)
         self._warning_rows = list(self._warnings)
-        self._fields: dict[str, Array] = {}
+        self._fields: ModelFields | None = None
+        self._divergences = self._warnings[:, DIVERGED]
         self._outputs: dict[str, Array] = {}
         self._views: dict[str, Array] = {}
         # per thread: live array of its MjData, and the array of all simulations it is copied to
@@ -44,8 +46,8 @@ class ThreadStepper:
         self._pool = ThreadPoolExecutor(self.n_threads - 1, "simulation") if self.n_threads > 1 else None
         self.reset()
 
+    @override
     def bind(self, name: str) -> Array:
-        """See `Stepper.bind`."""
         data = self._datas[0]
         if name in COMPONENTS:
             spec = int(COMPONENTS[name])
@@ -61,47 +63,39 @@ class ThreadStepper:
             self._views[name].flags.writeable = False
         return self._views[name]
 
+    @override
     def field(self, name: str) -> Array:
-        """See `Stepper.field`; what is written takes effect at `commit` or `set_const`."""
-        if name not in self._fields:
-            if self._models[0] is self.model:
-                self._models = [mujoco.MjModel.__copy__(self.model) for _ in range(self.nsim)]
-            self._fields[name] = np.array([read_field(model, name) for model in self._models])
-        return self._fields[name]
+        """What is written takes effect at `commit` or `set_const`."""
+        if self._fields is None:
+            self._models = [mujoco.MjModel.__copy__(self.model) for _ in range(self.nsim)]
+            self._fields = ModelFields(self._models)
+        return self._fields.field(name)
 
-    def values(self, name: str) -> Array:
-        """See `Stepper.values`."""
-        if self._models[0] is not self.model:
-            return self.field(name)
-        nominal = read_field(self.model, name)
-        return np.broadcast_to(nominal, (self.nsim, *nominal.shape))
+    @override
+    def _differs(self, name: str) -> bool:
+        return self._fields is not None
 
+    @override
     def commit(self, ids: Ids = None) -> None:
-        """See `Stepper.commit`."""
-        for name, values in self._fields.items():
-            for sim in self._all(ids):
-                write_field(self._models[sim], name, values[sim])
+        if self._fields is not None:
+            self._fields.commit(self._all(ids))
 
+    @override
     def set_const(self, ids: Ids = None) -> None:
-        """See `Stepper.set_const`."""
-        if self._models[0] is self.model:
-            return
-        self.commit(ids)
-        for sim in self._all(ids):
-            mujoco.mj_setConst(self._models[sim], self._datas[0])
-            for name, values in self._fields.items():
-                values[sim] = read_field(self._models[sim], name)
+        if self._fields is not None:
+            self._fields.set_const(self._all(ids))
 
+    @override
     def reset(self, ids: Ids = None) -> None:
-        """See `Stepper.reset`."""
         data = self._datas[0]
         for sim in self._all(ids):
             mujoco.mj_resetData(self._models[sim], data)
             mujoco.mj_getState(self._models[sim], data, self._rows[sim], STATE)
             self._warnings[sim] = 0
 
+    @override
     def forward(self, ids: Ids = None) -> None:
-        """See `Stepper.forward`; fields that it doesn't compute become those of a fresh `MjData`."""
+        """Fields that it doesn't compute become those of a fresh `MjData`."""
 
         def forward_one(sim: int, data: mujoco.MjData) -> None:
             model = self._models[sim]
@@ -111,8 +105,8 @@ class ThreadStepper:
 
         self._run(forward_one, self._all(ids))
 
+    @override
     def step(self, ids: Ids = None, nstep: int = 1, last: bool = True) -> NDArray[np.intp]:
-        """See `Stepper.step`."""
         models, rows = self._models, self._rows
         forces = self._contact_forces and last
 
@@ -125,42 +119,30 @@ class ThreadStepper:
 
         return self._run(step_one, self._all(ids))
 
-    def diverged(self) -> NDArray[np.intp]:
-        """See `Stepper.diverged`."""
-        counters = self._warnings[:, DIVERGED]
-        return np.flatnonzero(counters.any(axis=1)) if counters.any() else NOBODY
-
+    @override
     def materialize(self, sim: int) -> tuple[mujoco.MjModel, mujoco.MjData]:
-        """See `Stepper.materialize`."""
         model = mujoco.MjModel.__copy__(self._models[sim])
         data = mujoco.MjData(model)
         mujoco.mj_setState(model, data, self._rows[sim], STATE)
         mujoco.mj_forward(model, data)
         return model, data
 
-    def state_dict(self) -> dict[str, Any]:
-        """See `Stepper.state_dict`."""
-        return {"state": self.state.copy(), "outputs": {k: v.copy() for k, v in self._outputs.items()}}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """See `Stepper.load_state_dict`."""
+    @override
+    def load_state_dict(self, state: State) -> None:
         self.reset()
         self.state[...] = state["state"]
         for name, values in state["outputs"].items():
             self.bind(name)
             self._outputs[name][...] = values
 
+    @override
     def hold(self, ids: NDArray[np.integer[Any]]) -> Callable[[], None]:
-        """See `Stepper.hold`; nothing but a step changes a state here."""
+        """Nothing but a step changes a state here, so nothing has to be put back."""
         del ids
+        return lambda: None
 
-        def put_back() -> None:
-            """Nothing has to be."""
-
-        return put_back
-
+    @override
     def close(self) -> None:
-        """See `Stepper.close`."""
         if self._pool is not None:
             self._pool.shutdown()
             self._pool = None

@@ -7,12 +7,12 @@ import gymnasium
 import mujoco
 import numpy as np
 import pytest
-from mujoco.batch import Batch
 
 from warmstart.core.errors import WarmstartError
 from warmstart.envs.physics.batch import BatchParameters
 from warmstart.envs.physics.parameters import Parameters
-from warmstart.envs.simulation.fields import BatchFields, ModelFields
+from warmstart.envs.simulation.fields import ModelFields
+from warmstart.envs.simulation.steppers import BatchStepper
 from warmstart.envs.tasks.contexts import Change, Context, parse_context
 
 CONTEXTS = (
@@ -245,9 +245,9 @@ def test_set_const_runs_only_where_something_is_derived(
 
 def backends(model: mujoco.MjModel, nsim: int) -> dict[str, tuple[Any, Any]]:
     """Both kinds of per-simulation fields, each with a function that returns simulation i's model."""
-    batch, models = Batch(model, nsim, 1), [copy.copy(model) for _ in range(nsim)]
+    stepper, models = BatchStepper(model, nsim), [copy.copy(model) for _ in range(nsim)]
     return {
-        "batch": (BatchFields(batch), batch.get_model),
+        "batch": (stepper, lambda index: stepper.materialize(index)[0]),
         "models": (ModelFields(models), models.__getitem__),
     }
 
@@ -272,8 +272,8 @@ def test_simulations_equal_the_single_model_bit_for_bit(parameters: Parameters, 
 
 def test_a_batch_steps_as_the_single_models_do(parameters: Parameters) -> None:
     contexts = [parse_context(text) for text in CONTEXTS]
-    batch = Batch(hopper(), len(contexts), 2)
-    BatchParameters(parameters, BatchFields(batch)).apply(range(len(contexts)), contexts)
+    batch = BatchStepper(hopper(), len(contexts), 2)
+    BatchParameters(parameters, batch).apply(range(len(contexts)), contexts)
     batch.reset()
     batch.bind("qpos")[...] = [0, 1.2, 0.1, -0.2, -0.3, 0.1]
     batch.bind("qvel")[...] = 0

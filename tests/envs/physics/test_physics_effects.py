@@ -4,14 +4,13 @@ import gymnasium
 import mujoco
 import numpy as np
 import pytest
-from mujoco.batch import Batch
 
 from warmstart.core.errors import WarmstartError
 from warmstart.envs.physics.batch import BatchParameters
 from warmstart.envs.physics.parameters import Parameters
 from warmstart.envs.physics.quantity import Parameter
 from warmstart.envs.registration import TASK_IDS as TASKS
-from warmstart.envs.simulation.fields import BatchFields
+from warmstart.envs.simulation.steppers import BatchStepper
 from warmstart.envs.tasks.contexts import Context, parse_context
 
 CHANGES = {
@@ -85,8 +84,8 @@ def _without_effect(
     """Return those of the changes that make no difference to an episode from one random start."""
     names, rows = list(pairs), [context for pair in pairs.values() for context in pair]
     distinct = sorted(set(rows), key=str)
-    batch = Batch(model, len(distinct), 1)
-    BatchParameters(parameters, BatchFields(batch)).apply(np.arange(len(distinct)), distinct)
+    batch = BatchStepper(model, len(distinct))
+    BatchParameters(parameters, batch).apply(np.arange(len(distinct)), distinct)
     xpos, qpos = batch.bind("xpos"), batch.bind("qpos")
     before, after = (np.array([distinct.index(pairs[name][k]) for name in names], dtype=int) for k in (0, 1))
     _start(batch, model, rng)
@@ -100,7 +99,7 @@ def _without_effect(
     return {name: pairs[name] for name in names}
 
 
-def _start(batch: Batch, model: mujoco.MjModel, rng: np.random.Generator) -> None:
+def _start(batch: BatchStepper, model: mujoco.MjModel, rng: np.random.Generator) -> None:
     """One random pose within the limits, low above the floor, turning and pushed by its motors."""
     batch.reset()
     qpos = model.qpos0.copy()
