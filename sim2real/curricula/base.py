@@ -279,4 +279,5 @@ class Curriculum(TermSource, Feedback):
         self._recent = deque(map(bool, state["recent"]), maxlen=self.settings.window)
         self.history = [dict(entry) for entry in state["history"]]
         for name in self.saved:
-            setattr(self, name, deepcopy(state[name]))
+            now, then = getattr(self, name), state[name]
+            setattr(self, name, np.array(then, now.dtype) if isinstance(now, np.ndarray) else deepcopy(then))
