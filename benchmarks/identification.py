@@ -16,7 +16,8 @@ from warmstart.core.threads import available_cores
 from warmstart.envs.tasks.task import Task
 from warmstart.sim2real.identification.identify import identify
 from warmstart.sim2real.identification.recording import Policy, record
-from warmstart.sim2real.identification.trajectories import robot_of
+from warmstart.sim2real.identification.settings import FitSettings
+from warmstart.sim2real.identification.trajectories import control_period
 
 SECONDS, NOISE, BAR = 60, 0.01, 0.05
 FREE = 0.4
@@ -63,13 +64,16 @@ def main() -> None:
 def recover(text: str, planted: dict[str, float], window: float, seed: int) -> float:
     """Record, fit, print; returns the largest error, as a share of the truth."""
     task = Task.parse(text)
-    robot = robot_of(task)
-    steps = round(SECONDS / (robot.frame_skip * float(robot.model().opt.timestep)))
+    steps = round(SECONDS / control_period(task))
     truth = task.with_context(*(f"{name}=x{number}" for name, number in planted.items()))
     data = record(truth, steps, balance() if task.id == "InvertedPendulum-v5" else None, seed, NOISE)
     began = time.perf_counter()
     found = identify(
-        task, data, dict.fromkeys(planted, "x0.5:x2"), window=window, n_threads=available_cores()
+        task,
+        data,
+        dict.fromkeys(planted, "x0.5:x2"),
+        FitSettings(window=window),
+        n_threads=available_cores(),
     )
     seconds = time.perf_counter() - began
     errors = {each.name: each.number / planted[each.name] - 1 for each in found.estimates}

@@ -20,12 +20,7 @@ from warmstart.agents.algorithms.seams import Seams
 from warmstart.agents.checkpoints.checkpoint import Checkpoint, library_versions
 from warmstart.agents.evaluation import generators_kept
 from warmstart.agents.observing.history import AdaptationExtractor, ObservationHistory
-from warmstart.agents.observing.privileged import (
-    POLICY,
-    PRIVILEGED,
-    ContextExtractor,
-    PrivilegedEnv,
-)
+from warmstart.agents.observing.privileged import POLICY, PRIVILEGED, ContextExtractor, PrivilegedEnv
 from warmstart.core.bounds import Settings
 from warmstart.core.errors import WarmstartError
 from warmstart.envs.tasks.hooks import Perturbation
@@ -38,7 +33,8 @@ from warmstart.sim2real.student import (
     student_kwargs,
     student_of,
 )
-from warmstart.sim2real.world import WorldConfig, resolved, training_world
+from warmstart.sim2real.world import resolved, training_world
+from warmstart.sim2real.world_config import WorldConfig
 
 Array = NDArray[Any]
 STRIDE = 4

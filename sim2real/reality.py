@@ -26,6 +26,7 @@ from warmstart.envs.tasks.hooks import Perturbation
 from warmstart.envs.tasks.task import Task
 from warmstart.envs.vector import make_vec
 from warmstart.sim2real.identification.recording import record, recording_steps
+from warmstart.sim2real.identification.settings import RecordingSettings
 from warmstart.sim2real.identification.trajectories import Trajectories
 from warmstart.sim2real.imperfections.disturbances import Disturbances
 from warmstart.sim2real.imperfections.imperfections import Imperfections
@@ -100,41 +101,30 @@ class Reality:
         env = make_vec(self._truth, n_envs, seed, n_threads=n_threads, perturbations=self._perturbations())
         return RealityEnv(env, self)
 
-    def record(
-        self,
-        seconds: float,
-        signal: str = "held",
-        seed: int = 0,
-        noise_std: float | None = None,
-        amplitude: float = 1.0,
-    ) -> tuple[Trajectories, int]:
+    def record(self, settings: RecordingSettings, seed: int = 0) -> tuple[Trajectories, int]:
         """Move the robot and record its positions and velocities, as one would to identify it.
 
         Args:
-            seconds: How long.
-            signal: The excitation; see `SIGNALS`.
+            settings: How. Without a ``noise_std`` recordings have the bias, noise and resolution of the
+                reality's own sensors; what else these do wrong isn't in recordings, which are taken to be
+                complete and on time.
             seed: Of the excitation, start states and measurement noise.
-            noise_std: Standard deviation of that noise, as a share of each joint's range of motion; None for
-                the bias, noise and resolution that the reality's own sensors have; what else they do wrong
-                isn't in recordings, which are taken to be complete and on time.
-            amplitude: Share of the controls' ranges that the excitation uses.
 
         Returns:
             The recordings, and the steps that they took in the reality.
 
         Raises:
-            WarmstartError: It isn't a simulated MuJoCo robot, it falls at once, or a number isn't sound.
+            WarmstartError: It isn't a simulated MuJoCo robot, or it falls at once.
         """
-        steps = recording_steps(self.task, seconds)
-        own = self.imperfections if noise_std is None else None
+        steps = recording_steps(self.task, settings.seconds)
         found = record(
             self._truth,
             steps,
-            signal,
+            settings.signal,
             seed,
-            noise_std or 0.0,
-            amplitude=amplitude,
-            sensors=own,
+            settings.noise_std or 0.0,
+            amplitude=settings.amplitude,
+            sensors=self.imperfections if settings.noise_std is None else None,
             perturbations=self._perturbations(),
         )
         return found, steps

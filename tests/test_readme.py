@@ -84,7 +84,8 @@ def test_the_settings_of_the_documents_are_ones(block, tmp_path):
     from warmstart.experiments.study.plan import make_plan
     from warmstart.experiments.study.study import Study
     from warmstart.sim2real.reality import seal_reality
-    from warmstart.sim2real.world import WorldConfig, check_world, resolved
+    from warmstart.sim2real.world import check_world, resolved
+    from warmstart.sim2real.world_config import WorldConfig
 
     data = parse_yaml(block, "docs").data
     if "arms" in data:

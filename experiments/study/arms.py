@@ -11,7 +11,7 @@ from warmstart.core.plain import placed, read, replaced, setting_names, to_plain
 from warmstart.envs.frames.options import sees_pixels, state_task
 from warmstart.envs.tasks.task import Task
 from warmstart.experiments.study.study import ARM_KEYS, WORLD_KEYS, Arm, Study
-from warmstart.sim2real.world import WorldConfig
+from warmstart.sim2real.world_config import WorldConfig
 from warmstart.transfer.methods.base import TransferMethod
 from warmstart.transfer.methods.fine_tuning import fit_within
 from warmstart.transfer.methods.table import make_method

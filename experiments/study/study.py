@@ -13,19 +13,11 @@ from warmstart.agents.settings.encoder_training import EncoderTraining
 from warmstart.core.bounds import Before, Count, Natural, SettingError, Settings, show
 from warmstart.core.documents import Document, dump_yaml
 from warmstart.core.errors import WarmstartError
-from warmstart.core.plain import check, read, to_plain
+from warmstart.core.plain import check, read, setting_names, to_plain
+from warmstart.sim2real.world_config import WorldConfig
 
-WORLD_KEYS = (
-    "randomize",
-    "curriculum",
-    "imperfections",
-    "disturbances",
-    "identify",
-    "privileged",
-    "history",
-    "reality_steps",
-)
-"""What an arm may say of its training simulation: the fields of `WorldConfig`, which imports torch."""
+WORLD_KEYS = setting_names(WorldConfig)
+"""What an arm may say of its training simulation."""
 ARM_KEYS = ("name", "method", "obs", "vision", "algorithm", "optional")
 """What an arm may say beside that and its method's options."""
 

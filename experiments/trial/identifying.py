@@ -6,7 +6,6 @@ from warmstart.core.bounds import Settings, State
 from warmstart.core.errors import WarmstartError
 from warmstart.core.files import write_json
 from warmstart.core.plain import read
-from warmstart.envs.tasks.task import Task
 from warmstart.experiments.records.config import TrialConfig
 from warmstart.experiments.records.recorder import Recorder
 from warmstart.experiments.trial.worlds import IDENTIFICATION, trial_reality
@@ -29,18 +28,8 @@ def identify_physics(config: TrialConfig, directory: Path, recorder: Recorder) -
     if reality is None:
         raise WarmstartError("Nothing can be identified without a reality.")
     settings: IdentifySettings = read(IdentifySettings, config.world["identify"])
-    recorded, steps = reality.record(
-        settings.seconds, settings.signal, config.seed, settings.noise_std, settings.amplitude
-    )
-    found = identify(
-        Task.parse(config.task),
-        recorded,
-        settings.parameters,
-        delay=settings.delay,
-        lag=settings.lag,
-        window=settings.window,
-        seed=config.seed,
-    )
+    recorded, steps = reality.record(settings, config.seed)
+    found = identify(config.task, recorded, settings.parameters, settings, seed=config.seed)
     use: State = {"task": found.task_text, "recipe": found.recipe}
     if not found.accepted:
         use = {"task": found.task, "recipe": {}, "imperfections": {}}

@@ -20,13 +20,8 @@ from warmstart.envs.sb3 import env_attribute
 from warmstart.envs.tasks.task import Task
 from warmstart.experiments.records.config import TRIALS, TrialConfig
 from warmstart.experiments.records.records import CHECKPOINT, CONFIG, CURRICULUM, GAP, MAP
-from warmstart.sim2real.world import (
-    TrainingWorld,
-    around_identified,
-    training_world,
-    with_identified,
-    world_vision,
-)
+from warmstart.sim2real.world import TrainingWorld, training_world, with_identified, world_vision
+from warmstart.sim2real.world_config import around_identified
 
 if TYPE_CHECKING:
     from warmstart.sim2real.randomization.terms import Term

@@ -3,22 +3,16 @@
 Source: "Solving Rubik's Cube with a Robot Hand", arXiv 1910.07113, algorithm 1.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, ClassVar
 
 import numpy as np
 from typing_extensions import override
 
-from warmstart.core.bounds import Bounds, Count, Finite, Fraction, SettingError, State
+from warmstart.core.bounds import Bounds, Count, Finite, Fraction, SettingError
 from warmstart.core.keyed import keys_of, uniforms
-from warmstart.sim2real.curricula.base import (
-    Curriculum,
-    CurriculumSettings,
-    Finished,
-    Floats,
-    Ids,
-)
+from warmstart.sim2real.curricula.base import Curriculum, CurriculumSettings, Finished, Floats, Ids
 from warmstart.sim2real.curricula.positions import scaled_interval
 from warmstart.sim2real.randomization.terms import Term
 
@@ -69,15 +63,17 @@ class ADR(Curriculum):
     Attributes:
         low: Lower ends, as positions. Shape: (terms,).
         high: Upper ends. Shape: (terms,).
+        buffers: Returns at each end since it was last judged.
     """
 
     settings: ADRSettings
     settings_type = ADRSettings
+    saved = ("low", "high", "buffers")
 
     def __init__(self, terms: Sequence[Term], settings: ADRSettings, seed: int) -> None:
         super().__init__(terms, settings, seed)
         self.low, self.high = scaled_interval(self.nominal, settings.start)
-        self._buffers: list[list[float]] = [[] for _ in range(2 * len(self.randomized))]
+        self.buffers: list[list[float]] = [[] for _ in range(2 * len(self.randomized))]
         self.record(0)
 
     @property
@@ -92,7 +88,7 @@ class ADR(Curriculum):
         """
         positions = self.low + shares * (self.high - self.low)
         chances = uniforms(self.seed, _PROBES, env_ids, episode_ids, np.zeros_like(env_ids))
-        ends = np.floor(chances[:, 1] * len(self._buffers)).astype(np.int64)
+        ends = np.floor(chances[:, 1] * len(self.buffers)).astype(np.int64)
         probed = np.flatnonzero(chances[:, 0] < self.settings.boundary_probability)
         for row in probed:
             positions[row, ends[row] // 2] = self._end(ends[row])
@@ -108,7 +104,7 @@ class ADR(Curriculum):
             end = int(note)
             if end < 0 or position[end // 2] != self._end(end):
                 continue
-            buffer = self._buffers[end]
+            buffer = self.buffers[end]
             buffer.append(performance)
             if len(buffer) >= self.settings.buffer:
                 mean = float(np.mean(buffer))
@@ -130,18 +126,3 @@ class ADR(Curriculum):
 
     def _end(self, end: int) -> float:
         return float((self.high if end % 2 else self.low)[end // 2])
-
-    @override
-    def state_dict(self) -> State:
-        return {
-            **super().state_dict(),
-            "low": self.low.copy(),
-            "high": self.high.copy(),
-            "buffers": [list(buffer) for buffer in self._buffers],
-        }
-
-    @override
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        super().load_state_dict(state)
-        self.low, self.high = (np.array(state[name], dtype=np.float64) for name in ("low", "high"))
-        self._buffers = [list(map(float, buffer)) for buffer in state["buffers"]]

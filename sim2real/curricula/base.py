@@ -2,6 +2,7 @@
 
 from collections import Counter, deque
 from collections.abc import Mapping, Sequence
+from copy import deepcopy
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
@@ -88,6 +89,8 @@ class Curriculum(TermSource, Feedback):
 
     settings: CurriculumSettings
     settings_type: ClassVar[type[CurriculumSettings]]
+    saved: ClassVar[tuple[str, ...]] = ()
+    """Attributes of a subclass that are stored with its state, under their names."""
 
     def __init__(self, terms: Sequence[Term], settings: CurriculumSettings, seed: int) -> None:
         if not isinstance(settings, self.settings_type):
@@ -241,7 +244,7 @@ class Curriculum(TermSource, Feedback):
         }
 
     def state_dict(self) -> State:
-        """Everything needed to draw and widen the same way; subclasses add theirs."""
+        """Everything needed to draw and widen the same way, what a subclass names in ``saved`` included."""
         begun = [(env, *each) for env, episodes in self._begun.items() for each in episodes]
         return {
             "method": self.settings.method,
@@ -254,6 +257,7 @@ class Curriculum(TermSource, Feedback):
             },
             "recent": list(self._recent),
             "history": [dict(entry) for entry in self.history],
+            **{name: deepcopy(getattr(self, name)) for name in self.saved},
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
@@ -274,3 +278,6 @@ class Curriculum(TermSource, Feedback):
             self._begun.setdefault(int(env), deque()).append((np.array(position), float(note)))
         self._recent = deque(map(bool, state["recent"]), maxlen=self.settings.window)
         self.history = [dict(entry) for entry in state["history"]]
+        for name in self.saved:
+            now, then = getattr(self, name), state[name]
+            setattr(self, name, np.array(then, now.dtype) if isinstance(now, np.ndarray) else deepcopy(then))

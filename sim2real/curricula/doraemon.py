@@ -4,9 +4,9 @@ Source: "Domain Randomization via Entropy Maximization", ICLR 2024, arXiv 2311.0
 (gabrieletiboni/doraemon).
 """
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Annotated, Any, ClassVar
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from typing import Annotated, ClassVar
 
 import numpy as np
 from scipy.special import betaincinv
@@ -19,6 +19,14 @@ from warmstart.sim2real.randomization.terms import Term
 
 _EDGE = 1e-9
 """Positions stay this far from 0 and 1, where log-densities are infinite."""
+_FIGURES = (
+    "update",
+    "divergence",
+    "measured_success_rate",
+    "estimated_success_rate",
+    "effective_sample_size",
+)
+"""What is known of the last update."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,26 +58,22 @@ class DORAEMON(Curriculum):
 
     Attributes:
         parameters: Alpha and beta of each term. Shape: (2, terms).
+        reached: Whether the success rate has reached ``alpha`` (or needn't, without ``wait``).
+        finished: Episodes since the last update, the fields of a `Finished` for each call of `update`.
+        last: Figures of the last update; see `snapshot`.
     """
 
     settings: DORAEMONSettings
     settings_type = DORAEMONSettings
+    saved = ("parameters", "reached", "finished", "last")
 
     def __init__(self, terms: Sequence[Term], settings: DORAEMONSettings, seed: int) -> None:
         super().__init__(terms, settings, seed)
         spread = settings.concentration - 2
         self.parameters: Floats = np.stack([1 + self.nominal * spread, 1 + (1 - self.nominal) * spread])
-        self._reached = not settings.wait
-        self._finished: list[Finished] = []
-        self._last: State = dict.fromkeys(
-            (
-                "update",
-                "divergence",
-                "measured_success_rate",
-                "estimated_success_rate",
-                "effective_sample_size",
-            )
-        )
+        self.reached = not settings.wait
+        self.finished: list[dict[str, Floats]] = []
+        self.last: State = dict.fromkeys(_FIGURES)
         self.record(0)
 
     @property
@@ -91,41 +95,36 @@ class DORAEMON(Curriculum):
 
     @override
     def update(self, finished: Finished, step: int) -> None:
-        self._finished.append(finished)
-        if sum(len(each.returns) for each in self._finished) < self.settings.episodes_per_update:
+        self.finished.append(vars(finished))
+        if sum(len(each["returns"]) for each in self.finished) < self.settings.episodes_per_update:
             return
-        every = self._gathered()
-        self._finished.clear()
+        gathered = Finished(
+            *(np.concatenate([each[item.name] for each in self.finished]) for item in fields(Finished))
+        )
+        self.finished.clear()
         old, alpha = self.parameters, self.settings.alpha
         problem = UpdateProblem(
-            old, every.positions, every.successes, every.notes, alpha, self.settings.epsilon
+            old, gathered.positions, gathered.successes, gathered.notes, alpha, self.settings.epsilon
         )
         kind = "waiting"
         if problem.success_rate(old) >= alpha - SLACK:
-            self._reached, kind = True, "widened"
+            self.reached, kind = True, "widened"
             self.parameters = problem.widest(old)
-        elif self._reached:
+        elif self.reached:
             kind = "retreated"
             self.parameters = problem.most_successful()
             if problem.success_rate(self.parameters) >= alpha:
                 kind = "retreated and widened"
                 self.parameters = problem.widest(self.parameters)
-        if self._reached and (self.parameters == old).all():
+        if self.reached and (self.parameters == old).all():
             kind = "kept"
-        self._last = {
+        self.last = {
             "divergence": divergence(self.parameters, old),
-            "measured_success_rate": float(every.successes.mean()),
+            "measured_success_rate": float(gathered.successes.mean()),
             "estimated_success_rate": problem.success_rate(self.parameters),
             "effective_sample_size": problem.effective_sample_size(self.parameters),
         }
         self.record(step, update=kind)
-
-    def _gathered(self) -> Finished:
-        """All episodes since the last update as one batch."""
-        columns = ("positions", "notes", "returns", "successes")
-        return Finished(
-            *(np.concatenate([getattr(each, name) for each in self._finished]) for name in columns)
-        )
 
     def snapshot(self) -> State:
         """See `Curriculum.snapshot`; ``low`` and ``high`` are the quantiles 5% and 95%.
@@ -139,26 +138,4 @@ class DORAEMON(Curriculum):
         found = super().snapshot()
         for name, (alpha, beta) in zip(self.term_names, self.parameters.T.tolist(), strict=True):
             found |= {f"{name}/alpha": alpha, f"{name}/beta": beta}
-        return {**found, **self._last}
-
-    @override
-    def state_dict(self) -> State:
-        finished = [vars(each) | {} for each in self._finished]
-        return {
-            **super().state_dict(),
-            "parameters": self.parameters.copy(),
-            "reached": self._reached,
-            "finished": finished,
-            "last": dict(self._last),
-        }
-
-    @override
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        super().load_state_dict(state)
-        self.parameters = np.array(state["parameters"], dtype=np.float64)
-        self._reached = bool(state["reached"])
-        self._finished = [
-            Finished(**{name: np.array(values) for name, values in each.items()})
-            for each in state["finished"]
-        ]
-        self._last = dict(state["last"])
+        return {**found, **self.last}

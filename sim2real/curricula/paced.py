@@ -1,21 +1,14 @@
 """Ranges that all grow and shrink together, at the pace of the success rate."""
 
-from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, ClassVar
 
 import numpy as np
 from typing_extensions import override
 
-from warmstart.core.bounds import Bounds, Fraction, SettingError, State
-from warmstart.sim2real.curricula.base import (
-    Curriculum,
-    CurriculumSettings,
-    Finished,
-    Floats,
-    Ids,
-)
+from warmstart.core.bounds import Bounds, Fraction, SettingError
+from warmstart.sim2real.curricula.base import Curriculum, CurriculumSettings, Finished, Floats, Ids
 from warmstart.sim2real.curricula.positions import scaled_interval
 from warmstart.sim2real.randomization.terms import Term
 
@@ -49,15 +42,17 @@ class PacedCurriculum(Curriculum):
 
     Attributes:
         share: How far the ranges reach from nominal (0) to widest (1).
+        counted: Whether each episode that counts was a success.
     """
 
     settings: PacedSettings
     settings_type = PacedSettings
+    saved = ("share", "counted")
 
     def __init__(self, terms: Sequence[Term], settings: PacedSettings, seed: int) -> None:
         super().__init__(terms, settings, seed)
         self.share = float(settings.start)
-        self._counted: deque[bool] = deque(maxlen=settings.window)
+        self.counted: list[bool] = []
         self.record(0)
 
     @property
@@ -75,9 +70,9 @@ class PacedCurriculum(Curriculum):
         for note, success in zip(finished.notes, finished.successes.tolist(), strict=True):
             if note != self.share:
                 continue
-            self._counted.append(success)
-            if len(self._counted) == self.settings.window:
-                self._pace(float(np.mean(self._counted)), step)
+            self.counted = [*self.counted, success][-self.settings.window :]
+            if len(self.counted) == self.settings.window:
+                self._pace(float(np.mean(self.counted)), step)
 
     def _pace(self, success_rate: float, step: int) -> None:
         change = self.settings.rate * (
@@ -87,15 +82,5 @@ class PacedCurriculum(Curriculum):
         share = round(min(1.0, max(self.settings.start, self.share + change)), 12)
         if share != self.share:
             self.share = share
-            self._counted.clear()
+            self.counted.clear()
             self.record(step)
-
-    @override
-    def state_dict(self) -> State:
-        return {**super().state_dict(), "share": self.share, "counted": list(self._counted)}
-
-    @override
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        super().load_state_dict(state)
-        self.share = float(state["share"])
-        self._counted = deque(map(bool, state["counted"]), maxlen=self.settings.window)

@@ -7,13 +7,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from warmstart.core.bounds import Settings
-from warmstart.envs.batched import BatchedEnv
+from warmstart.envs.describe import describe
 from warmstart.envs.physics.batch import BatchParameters
 from warmstart.envs.physics.parameters import Parameters
 from warmstart.envs.simulation.fields import ModelFields
 from warmstart.envs.tasks.contexts import Change, Context
 from warmstart.envs.tasks.task import Task
-from warmstart.envs.vector import make_vec
 from warmstart.sim2real.identification.replay import LAG, Replay
 from warmstart.sim2real.identification.result import Estimate
 from warmstart.sim2real.identification.trajectories import columns, robot_of
@@ -99,14 +98,12 @@ def estimates(
 def sensor_noise(task: Task, replay: Replay) -> dict[str, float]:
     """Noise of measured positions and velocities, by the names that the task's observation has for them."""
     model, stds = replay.model, np.asarray(replay.noise)
-    env = make_vec(task, 1, n_threads=1)
-    assert isinstance(env, BatchedEnv)  # see `robot_of`
-    seen = env.observation_layout.names
-    env.close()
+    layout = describe(task).observation_layout
+    assert layout is not None  # see `robot_of`
     named = columns(model)
     found = dict(zip(named["qpos"], spread_of(model, stds[: model.nv]), strict=True))
     found |= zip(named["qvel"], stds[model.nv :], strict=True)
-    return {name: _round(std) for name, std in found.items() if name in seen}
+    return {name: _round(std) for name, std in found.items() if name in layout.names}
 
 
 def recipe(terms: Sequence[Term], estimates: Sequence[Estimate]) -> Settings:

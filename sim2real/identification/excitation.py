@@ -11,7 +11,7 @@ from warmstart.envs.tasks.task import Task
 from warmstart.sim2real.identification.fit import Normal, invert
 from warmstart.sim2real.identification.replay import Replay, read_parameters
 from warmstart.sim2real.identification.settings import WINDOW
-from warmstart.sim2real.identification.trajectories import Trajectories, robot_of
+from warmstart.sim2real.identification.trajectories import Trajectories, control_period, robot_of
 from warmstart.sim2real.identification.windows import Floats, cut_windows, window_length
 
 WEAK = 0.1
@@ -112,10 +112,7 @@ def excitation(
     task: Task | str,
     trajectories: Trajectories,
     parameters: Mapping[str, Any],
-    *,
     window: float = WINDOW,
-    weak: float = WEAK,
-    n_threads: int = 1,
 ) -> Excitation:
     """Say which parameters recorded motion determines, before anything is fitted.
 
@@ -124,8 +121,6 @@ def excitation(
         trajectories: Its recorded motion.
         parameters: Ranges by selector: ``{"torso.mass": "x0.5:x2"}``.
         window: Seconds of a window.
-        weak: Largest standard error of an identifiable parameter, as a share of its range.
-        n_threads: Threads that simulate.
 
     Raises:
         WarmstartError: A selector, range or window isn't sound, or the recordings don't fit the task.
@@ -133,11 +128,9 @@ def excitation(
     task = Task.parse(task) if isinstance(task, str) else task
     trajectories.check(task)
     terms = read_parameters(parameters)
-    robot = robot_of(task)
-    model = robot.model()
-    length = window_length(window, robot.frame_skip * float(model.opt.timestep))
-    replay = Replay(task, cut_windows(trajectories, model, length), terms, n_threads)
-    return Excitation.of([term.name for term in terms], nominal_information(replay), weak)
+    length = window_length(window, control_period(task))
+    replay = Replay(task, cut_windows(trajectories, robot_of(task).model(), length), terms)
+    return Excitation.of(replay.names, nominal_information(replay))
 
 
 def nominal_information(replay: Replay) -> Floats:

@@ -18,6 +18,7 @@ from warmstart.sim2real.identification.trajectories import (
     Floats,
     Trajectories,
     Trajectory,
+    control_period,
     missing,
     pick_columns,
     robot_of,
@@ -39,11 +40,9 @@ def read(path: str | Path, task: Task, names: Mapping[str, str] | None = None) -
         WarmstartError: It can't be read, or it doesn't fit the task.
     """
     text = str(path)
-    robot = robot_of(task)
-    model = robot.model()
+    model = robot_of(task).model()
     if text.startswith("minari:"):
-        period = robot.frame_skip * float(model.opt.timestep)
-        found = read_minari(text.removeprefix("minari:"), period)
+        found = read_minari(text.removeprefix("minari:"), control_period(task))
     elif not Path(text).exists():
         raise WarmstartError(f"Expected recorded trajectories at {text}, found nothing there.")
     elif Path(text).is_dir():

@@ -164,14 +164,8 @@ class Fit:
     loss: float
 
 
-def fit(
-    replay: Replay,
-    normalised: Floats,
-    free: NDArray[np.bool_],
-    starts: Floats | None = None,
-    most: int = ITERATIONS,
-) -> Fit:
-    """Fit the free parameters and all start states.
+def fit(replay: Replay, normalised: Floats, free: NDArray[np.bool_]) -> Fit:
+    """Fit the free parameters and all start states, in at most `ITERATIONS`.
 
     Every iteration tries several shares of the parameters' step and, for each window on its own, of its start
     state's, all in one batch; the best are taken.
@@ -180,13 +174,11 @@ def fit(
         replay: The windows.
         normalised: Where the parameters start. Shape: (p,).
         free: Which of them are fitted. Shape: (p,).
-        starts: Where the start states start; None is as measured.
-        most: Iterations at most.
     """
-    starts = replay.starts() if starts is None else starts
+    starts = replay.starts()
     windows, everyone = replay.windows, np.arange(len(starts))
     losses, idle = window_losses(windows, replay.residuals(normalised[None], starts[None]))[0], 0
-    for iteration in range(most):
+    for iteration in range(ITERATIONS):
         normal = Normal.of(windows, *replay.linearize(normalised, starts, ROUGH[iteration % len(ROUGH)]))
         step = np.zeros_like(normalised)
         step[free] = _bounded_step(

@@ -10,30 +10,26 @@ the semantics of a task's text.
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from typing import Annotated, Any
+from typing import Any
 
 import numpy as np
 from scipy.stats import t as student
 
-from warmstart.core.bounds import Bounds, Natural
+from warmstart.core.bounds import Natural
 from warmstart.core.errors import WarmstartError
 from warmstart.core.plain import read
 from warmstart.envs.tasks.task import Task
 from warmstart.sim2real.identification.estimates import estimates, fitted_context, recipe, sensor_noise
-from warmstart.sim2real.identification.excitation import WEAK, Excitation, nominal_information
+from warmstart.sim2real.identification.excitation import Excitation, nominal_information
 from warmstart.sim2real.identification.fit import Fit, Normal, estimate_noise, fit, window_losses
 from warmstart.sim2real.identification.replay import Replay, read_parameters
 from warmstart.sim2real.identification.result import Identification, Losses
-from warmstart.sim2real.identification.settings import DELAY, WINDOW, FitSettings
-from warmstart.sim2real.identification.trajectories import Trajectories, robot_of
-from warmstart.sim2real.identification.windows import (
-    Floats,
-    Windows,
-    cut_windows,
-    window_length,
-)
+from warmstart.sim2real.identification.settings import FitSettings
+from warmstart.sim2real.identification.trajectories import Trajectories, control_period, robot_of
+from warmstart.sim2real.identification.windows import Floats, Windows, cut_windows, window_length
 
 Progress = Callable[[str], None]
+_DEFAULTS = FitSettings()
 COARSE = 300
 """Samples on which delays and starts are compared."""
 TELLING = 1000
@@ -54,6 +50,10 @@ CLEARLY = 0.5
 """the share of its loss that may be left: where a model lacks something, delays always differ a little."""
 OFTEN = 0.1
 """Share of windows in which another delay must be the best, or they count as outliers."""
+VALIDATION = 0.25
+"""Share of the recordings that is held out, in blocks of time, and"""
+MARGIN = 0.05
+"""the share by which the fitted model must beat the nominal one there."""
 SETTLED = 2.0
 """Largest time constants for which commands are taken into account before a window."""
 
@@ -62,13 +62,8 @@ def identify(
     task: Task | str,
     trajectories: Trajectories,
     parameters: Mapping[str, Any],
+    settings: FitSettings = _DEFAULTS,
     *,
-    delay: tuple[int, int] | None = DELAY,
-    lag: float = 0.0,
-    window: float = WINDOW,
-    validation: float = 0.25,
-    margin: float = 0.05,
-    weak: float = WEAK,
     seed: int = 0,
     n_threads: int = 1,
     progress: Progress | None = None,
@@ -79,31 +74,23 @@ def identify(
         task: The robot; its context is the nominal physics.
         trajectories: Its recorded motion.
         parameters: Ranges by selector: ``{"torso.mass": "x0.5:x2", "friction": "x0.3:x1.5"}``.
-        delay: Fewest and most control steps after which a command may act; None fits no delay.
-        lag: Largest time constant, s, of the lag with which all drives follow their commands; 0 fits none. A
-            lag that isn't fitted ends up in damping and masses.
-        window: Seconds of a window, which has at least 4 samples (`FEWEST`). Longer ones say more about what
-            acts slowly (0.4 s suits robots that touch nothing), but contacts make them hard to fit.
-        validation: Share of the recordings that is held out, in blocks of time.
-        margin: Share by which the fitted model must beat the nominal one there.
-        weak: Largest standard error of an identifiable parameter, as a share of its range.
+        settings: Delay, lag and window.
         seed: Of the further starts of the fit.
         n_threads: Threads that simulate; the result doesn't depend on it.
         progress: Is told what happens, in a line each.
 
     Raises:
-        WarmstartError: A selector, range or setting isn't sound, the recordings don't fit the task or are too
+        WarmstartError: A selector, range or seed isn't sound, the recordings don't fit the task or are too
             short, or they determine none of the parameters.
     """
     task = Task.parse(task) if isinstance(task, str) else task
     say = progress or (lambda _: None)
-    read(FitSettings, {"delay": delay, "lag": lag, "window": window})
-    read(Annotated[float, Bounds(0, 1, above=True, below=True)], validation, ("validation",))
     read(Natural, seed, ("seed",))
-    low, high = delay if delay is not None else (0, 0)
+    delay, lag = settings.delay, settings.lag
+    low, high = (0, 0) if delay is None else delay
     trajectories.check(task)
     terms = read_parameters(parameters)
-    train, held = _split(task, trajectories, window, high, lag, validation)
+    train, held = _split(task, trajectories, settings)
     total = sum(map(len, trajectories))
     say(f"{train.samples + held.samples:,} of {total:,} samples can be used: others begin or end an episode")
 
@@ -113,7 +100,7 @@ def identify(
     coarse = replay_of(train.spread(COARSE))
     names = coarse.names
     share = min(MOST, train.samples) / coarse.windows.samples
-    judged = Excitation.of(names, nominal_information(coarse) * share, weak)
+    judged = Excitation.of(names, nominal_information(coarse) * share)
     _check_identifiable(judged)
     free = judged.identifiable
     delays = dict[int, Fit]()
@@ -138,7 +125,7 @@ def identify(
         fitted = fit(full, normalised, free)
         normal = Normal.of(full.windows, *full.linearize(fitted.normalised, fitted.starts))
         known = normal.information[np.ix_(free, free)]
-        again = Excitation.of([names[i] for i in np.flatnonzero(free)], known, weak)
+        again = Excitation.of([names[i] for i in np.flatnonzero(free)], known)
         if again.identifiable.all():
             break
         judged = judged.updated(again)
@@ -170,7 +157,7 @@ def identify(
         sensor_noise(task, full),
         {steps: each.loss for steps, each in delays.items()},
         losses,
-        margin,
+        MARGIN,
         str(replace(task, context=fitted_context(task, found))),
         recipe(terms, found),
         seed,
@@ -207,22 +194,19 @@ def _check_identifiable(judged: Excitation) -> None:
         )
 
 
-def _split(
-    task: Task, trajectories: Trajectories, window: float, delay: int, lag: float, validation: float
-) -> tuple[Windows, Windows]:
+def _split(task: Task, trajectories: Trajectories, settings: FitSettings) -> tuple[Windows, Windows]:
     """Cut windows; the end of every one of a few blocks of time is held out."""
-    robot = robot_of(task)
-    model = robot.model()
-    period = robot.frame_skip * float(model.opt.timestep)
-    lead = delay + int(np.ceil(SETTLED * lag / period))
-    windows = cut_windows(trajectories, model, window_length(window, period), lead)
+    period, (_, most) = control_period(task), settings.delay or (0, 0)
+    lead = most + int(np.ceil(SETTLED * settings.lag / period))
+    length = window_length(settings.window, period)
+    windows = cut_windows(trajectories, robot_of(task).model(), length, lead)
     blocks = np.array_split(np.arange(len(windows)), min(BLOCKS, max(1, len(windows) // 8)))
-    cuts = [round(len(block) * (1 - validation)) for block in blocks]
+    cuts = [round(len(block) * (1 - VALIDATION)) for block in blocks]
     if len(windows) < 8 or not all(0 < cut < len(block) for cut, block in zip(cuts, blocks, strict=True)):
         raise WarmstartError(
             f"The recordings are too short: {trajectories.duration:g} s give {len(windows)} windows of about "
-            f"{window:g} s, too few to hold out {validation:.0%}. Record more, or longer episodes, as "
-            "a smaller amplitude makes them, or give a smaller window."
+            f"{settings.window:g} s, too few to hold out {VALIDATION:.0%}. Record more, or longer episodes, "
+            "as a smaller amplitude makes them, or give a smaller window."
         )
     train = np.concatenate([block[:cut] for block, cut in zip(blocks, cuts, strict=True)])
     held = np.concatenate([block[cut:] for block, cut in zip(blocks, cuts, strict=True)])

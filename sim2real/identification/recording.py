@@ -22,6 +22,7 @@ from warmstart.sim2real.identification.trajectories import (
     Trajectories,
     Trajectory,
     columns,
+    control_period,
     quaternions,
     robot_of,
 )
@@ -97,8 +98,7 @@ def recording_steps(task: Task, seconds: float) -> int:
         WarmstartError: They are fewer than `FEWEST`, or the task is no robot.
     """
     read(Positive, seconds, ("seconds",))
-    robot = robot_of(task)
-    period = robot.frame_skip * float(robot.model().opt.timestep)
+    period = control_period(task)
     steps = round(seconds / period)
     if steps < FEWEST:
         raise WarmstartError(

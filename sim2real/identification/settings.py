@@ -52,9 +52,11 @@ class FitSettings:
     delay: tuple[Natural, Natural] | None = DELAY
     """Fewest and most control steps after which a command may act; None fits no delay."""
     lag: NonNegative = 0.0
-    """Largest time constant, s, of the lag with which all drives follow their commands; 0 fits none."""
+    """Largest time constant, s, of the lag with which all drives follow their commands; 0 fits none. A lag
+    that isn't fitted ends up in damping and masses."""
     window: Positive = WINDOW
-    """Seconds of a window."""
+    """Seconds of a window, which has at least 4 samples. Longer ones say more about what acts slowly (0.4 s
+    suits robots that touch nothing), but contacts make them hard to fit."""
 
     def __post_init__(self) -> None:
         check(self)

@@ -105,9 +105,7 @@ class Trajectories:
             WarmstartError: A number is missing or not finite, the columns or the rate aren't the task's, time
                 doesn't increase, a recording is too short, or a quaternion is none.
         """
-        robot = robot_of(task)
-        model = robot.model()
-        period = robot.frame_skip * float(model.opt.timestep)
+        model, period = robot_of(task).model(), control_period(task)
         names = columns(model)
         for item in self.items:
             _check_values(item, names)
@@ -141,6 +139,12 @@ def robot_of(task: Task) -> MujocoTask:
     if task_id not in robots():
         raise unknown_name("MuJoCo task", task.id, robots())
     return robots()[task_id].with_options(task.id, dict(task.options))
+
+
+def control_period(task: Task) -> float:
+    """Seconds of a control step of a task's robot; see `robot_of`."""
+    robot = robot_of(task)
+    return robot.frame_skip * float(robot.model().opt.timestep)
 
 
 def columns(model: mujoco.MjModel) -> dict[str, tuple[str, ...]]:

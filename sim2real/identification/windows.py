@@ -12,12 +12,7 @@ from scipy.spatial.transform import Rotation
 from warmstart.core.bounds import Positive
 from warmstart.core.errors import WarmstartError
 from warmstart.core.plain import read
-from warmstart.sim2real.identification.trajectories import (
-    FEWEST,
-    Trajectories,
-    Trajectory,
-    quaternions,
-)
+from warmstart.sim2real.identification.trajectories import FEWEST, Trajectories, quaternions
 
 Floats = NDArray[np.float64]
 
@@ -75,9 +70,7 @@ def window_length(window: float, period: float) -> int:
     return max(FEWEST, round(window / period))
 
 
-def cut_windows(
-    trajectories: Trajectories, model: mujoco.MjModel, length: int, lead: int = 0, span: Floats | None = None
-) -> Windows:
+def cut_windows(trajectories: Trajectories, model: mujoco.MjModel, length: int, lead: int = 0) -> Windows:
     """Cut recordings into windows that share no sample.
 
     Args:
@@ -85,7 +78,6 @@ def cut_windows(
         model: The robot's model.
         length: Samples of a window; a shorter recording is one window, none has fewer than `FEWEST`.
         lead: Steps at the start of each recording that only give controls.
-        span: Range of motion, where it is known from more recordings. Shape: (2 nv,).
 
     Raises:
         WarmstartError: No recording is long enough.
@@ -111,18 +103,17 @@ def cut_windows(
         np.stack([item.ctrl[i] for (item, _, _), i in zip(pieces, before, strict=True)]),
         np.stack([fill < b - a for _, a, b in pieces]),
         lead,
-        range_of_motion(trajectories, model) if span is None else span,
+        range_of_motion(trajectories, model),
     )
 
 
-def range_of_motion(trajectories: Iterable[Trajectory], model: mujoco.MjModel) -> Floats:
+def range_of_motion(trajectories: Trajectories, model: mujoco.MjModel) -> Floats:
     """Largest minus smallest of every velocity and of the position it moves. Shape: (2 nv,).
 
     A rotation's range is that of its quaternion's parts times two, rad. A dimension that stands still counts
     with a thousandth of the most mobile one's range.
     """
-    items = list(trajectories)
-    qpos, qvel = (np.concatenate([getattr(item, k) for item in items]) for k in ("qpos", "qvel"))
+    qpos, qvel = (np.concatenate([getattr(item, k) for item in trajectories]) for k in ("qpos", "qvel"))
     moved = subtract(model, qpos, np.broadcast_to(model.qpos0, qpos.shape))
     spans = [np.ptp(moved, axis=0), np.ptp(qvel, axis=0)]
     return np.concatenate([np.maximum(span, 1e-3 * span.max() + 1e-9) for span in spans])

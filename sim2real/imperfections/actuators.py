@@ -70,10 +70,9 @@ class ClippingStage(Stage):
         self._low, self._high = part.spread(part.low), part.spread(part.high)
 
     @override
-    def apply(self, values: Floats, now: Moment) -> Floats:
-        given = self.part.of(values)
-        np.maximum(given, self._low, out=given)
-        return self.part.put(values, np.minimum(given, self._high, out=given))
+    def act(self, values: Floats, now: Moment) -> Floats:
+        np.maximum(values, self._low, out=values)
+        return np.minimum(values, self._high, out=values)
 
 
 class DeadBandStage(Stage):
@@ -84,9 +83,8 @@ class DeadBandStage(Stage):
         self._half = part.get_share("width") / 2
 
     @override
-    def apply(self, values: Floats, now: Moment) -> Floats:
-        given = self.part.of(values)
-        return self.part.put(values, np.where(np.abs(given) <= self._half, 0, given))
+    def act(self, values: Floats, now: Moment) -> Floats:
+        return np.where(np.abs(values) <= self._half, 0, values)
 
 
 class FollowingStage(Stage):
@@ -102,10 +100,10 @@ class FollowingStage(Stage):
         self.arrays["output"][ids] = self._rest
 
     @override
-    def apply(self, values: Floats, now: Moment) -> Floats:
+    def act(self, values: Floats, now: Moment) -> Floats:
         output = self.arrays["output"]
-        output[...] = self.follow(output, self.part.of(values), now.dt)
-        return self.part.put(values, output.copy())
+        output[...] = self.follow(output, values, now.dt)
+        return output.copy()
 
     def follow(self, output: Floats, given: Floats, dt: Floats) -> Floats:
         """Return the next output. Shapes: (n, len(part)), dt (n, 1) in seconds."""
@@ -163,10 +161,9 @@ class StrengthStage(Stage):
         self.arrays["factor"][ids] = self._low + drawn * (self._high - self._low)
 
     @override
-    def apply(self, values: Floats, now: Moment) -> Floats:
-        given = self.part.of(values)
-        given *= self.arrays["factor"]
-        return self.part.put(values, given)
+    def act(self, values: Floats, now: Moment) -> Floats:
+        values *= self.arrays["factor"]
+        return values
 
 
 def _noise(part: Part) -> Stage:

@@ -176,9 +176,9 @@ class Pushes(Perturbation):
 
     @override
     def state_dict(self) -> State:
-        return {"number": self._number.copy(), "start": self._start.copy(), "force": self._force.copy()}
+        return {name: getattr(self, f"_{name}").copy() for name in ("number", "start", "force")}
 
     @override
     def load_state_dict(self, state: State) -> None:
-        self._number, self._start = state["number"].copy(), state["start"].copy()
-        self._force = state["force"].copy()
+        for name, values in state.items():
+            setattr(self, f"_{name}", values.copy())

@@ -35,10 +35,9 @@ class BiasStage(Stage):
         self.arrays["offset"][ids] = self._std * ndtri(drawn)
 
     @override
-    def apply(self, values: Floats, now: Moment) -> Floats:
-        read = self.part.of(values)
-        read += self.arrays["offset"][now.rows]
-        return self.part.put(values, read)
+    def act(self, values: Floats, now: Moment) -> Floats:
+        values += self.arrays["offset"][now.rows]
+        return values
 
 
 class DriftStage(Stage):
@@ -51,14 +50,13 @@ class DriftStage(Stage):
         self.arrays = {"offset": part.zeros()}
 
     @override
-    def apply(self, values: Floats, now: Moment) -> Floats:
+    def act(self, values: Floats, now: Moment) -> Floats:
         going = now.elapsed[:, None] > 0
         steps = self._std * np.sqrt(now.dt) * now.numbers[:, self._drawn]
         offset = np.where(going, self.arrays["offset"][now.rows] + steps, 0)
         self.arrays["offset"][now.rows] = offset
-        read = self.part.of(values)
-        read += offset
-        return self.part.put(values, read)
+        values += offset
+        return values
 
 
 class QuantisationStage(Stage):
@@ -69,10 +67,8 @@ class QuantisationStage(Stage):
         self._resolution = part.get("resolution")
 
     @override
-    def apply(self, values: Floats, now: Moment) -> Floats:
-        del now
-        read = self.part.of(values)
-        return self.part.put(values, np.rint(read / self._resolution) * self._resolution)
+    def act(self, values: Floats, now: Moment) -> Floats:
+        return np.rint(values / self._resolution) * self._resolution
 
 
 class FailureStage(Stage):

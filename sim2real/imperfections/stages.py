@@ -147,8 +147,12 @@ class Stage:
         """Forget the last episode of environments. Shapes: (ids,)."""
 
     def apply(self, values: Floats, now: Moment) -> Floats:
-        """Return what comes out, maybe in the same array. Shapes: (m, k)."""
-        raise NotImplementedError(f"{type(self).__name__} has no apply(values, now).")
+        """Let a path's values pass; what comes out may be in the same array. Shapes: (m, k)."""
+        return self.part.put(values, self.act(self.part.of(values), now))
+
+    def act(self, values: Floats, now: Moment) -> Floats:
+        """Return what the part's values become, maybe in the same array. Shapes: (m, len(part))."""
+        raise NotImplementedError(f"{type(self).__name__} has no act(values, now).")
 
 
 class NoiseStage(Stage):
@@ -160,10 +164,9 @@ class NoiseStage(Stage):
         self._drawn = part.numbers.ask(part.kind, part.names, normal=True)
 
     @override
-    def apply(self, values: Floats, now: Moment) -> Floats:
-        read = self.part.of(values)
-        read += self._std[now.rows] * now.numbers[:, self._drawn]
-        return self.part.put(values, read)
+    def act(self, values: Floats, now: Moment) -> Floats:
+        values += self._std[now.rows] * now.numbers[:, self._drawn]
+        return values
 
 
 class RepeatStage(Stage):
@@ -175,7 +178,7 @@ class RepeatStage(Stage):
         self.arrays = {"last": part.zeros()}
 
     @override
-    def apply(self, values: Floats, now: Moment) -> Floats:
+    def act(self, values: Floats, now: Moment) -> Floats:
         last = self.arrays["last"]
         np.copyto(last, values, where=(now.elapsed % self._steps == 0)[:, None])
         return last.copy()
@@ -197,7 +200,7 @@ class DelayStage(Stage):
             self.arrays["delay"] = np.zeros(part.numbers.env.num_envs, dtype=np.int64)
 
     @override
-    def apply(self, values: Floats, now: Moment) -> Floats:
+    def act(self, values: Floats, now: Moment) -> Floats:
         history = self.arrays["history"]
         self.arrays["clock"] += now.goes_on
         clock = int(self.arrays["clock"][0])
@@ -232,7 +235,7 @@ class LossStage(Stage):
         self.arrays = {"last": part.zeros()}
 
     @override
-    def apply(self, values: Floats, now: Moment) -> Floats:
+    def act(self, values: Floats, now: Moment) -> Floats:
         lost = (now.numbers[:, self._drawn] < self._probability) & (now.elapsed > 0)[:, None]
         values = np.where(lost, self.arrays["last"][now.rows], values)
         self.arrays["last"][now.rows] = values

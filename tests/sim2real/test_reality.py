@@ -13,6 +13,7 @@ from warmstart.envs.sb3 import as_sb3
 from warmstart.envs.tasks.task import Task
 from warmstart.envs.vector import make_vec
 from warmstart.sim2real.gap import measure_gap, merge_gaps, random_return
+from warmstart.sim2real.identification.settings import RecordingSettings
 from warmstart.sim2real.randomization.recipes import randomize_terms
 from warmstart.sim2real.reality import Reality, load_reality, reality_names, seal_reality
 
@@ -106,22 +107,22 @@ def test_a_reality_gives_what_a_robot_gives_and_nothing_else(mine):
 
 def test_a_recording_is_of_the_true_robot_with_measurement_noise(mine):
     reality = seal_reality(mine)
-    recorded, steps = reality.record(4.0, seed=1, noise_std=0.0)
+    recorded, steps = reality.record(RecordingSettings(seconds=4, noise_std=0), seed=1)
     assert steps == 500
     recorded.check(reality.task)
-    again, _ = reality.record(4.0, seed=1, noise_std=0.0)
+    again, _ = reality.record(RecordingSettings(seconds=4, noise_std=0), seed=1)
     np.testing.assert_array_equal(recorded[0].qpos, again[0].qpos)
-    own, _ = reality.record(4.0, seed=1)
+    own, _ = reality.record(RecordingSettings(seconds=4), seed=1)
     error = np.concatenate([seen.qpos - true.qpos for seen, true in zip(own, recorded, strict=True)])
     np.testing.assert_allclose(error.std(axis=0), 0.1, rtol=0.15, err_msg="the reality's own noise")
-    shared, _ = reality.record(4.0, seed=1, noise_std=0.01)
+    shared, _ = reality.record(RecordingSettings(seconds=4, noise_std=0.01), seed=1)
     error = np.concatenate([seen.qpos - true.qpos for seen, true in zip(shared, recorded, strict=True)])
     spread = np.ptp(np.concatenate([item.qpos for item in recorded]), axis=0)
     np.testing.assert_allclose(error.std(axis=0), 0.01 * spread, rtol=0.15)
 
 
 def test_a_recording_takes_as_much_of_the_controls_as_is_asked_for(mine):
-    recorded, _ = seal_reality(mine).record(2.0, amplitude=0.2)
+    recorded, _ = seal_reality(mine).record(RecordingSettings(seconds=2, amplitude=0.2))
     ctrl = np.concatenate([item.ctrl for item in recorded])
     assert 0.15 < np.abs(ctrl).max() <= 0.2 + 1e-6
 
@@ -130,7 +131,7 @@ def test_a_recording_that_is_too_short_is_refused(mine):
     with pytest.raises(
         WarmstartError, match=r"at least 0\.032 s to record \(4 steps of 0\.008 s\), found 0\.01 s"
     ):
-        seal_reality(mine).record(0.01)
+        seal_reality(mine).record(RecordingSettings(seconds=0.01))
 
 
 def test_a_reality_trains_an_agent_and_counts_its_steps(mine):

@@ -20,7 +20,13 @@ from warmstart.cli.console import (
     print_table,
 )
 from warmstart.core.errors import WarmstartError
-from warmstart.sim2real.identification.settings import DELAY, SECONDS, WINDOW
+from warmstart.sim2real.identification.settings import (
+    DELAY,
+    SECONDS,
+    WINDOW,
+    IdentifySettings,
+    RecordingSettings,
+)
 
 if TYPE_CHECKING:
     from warmstart.envs.tasks.task import Task
@@ -72,7 +78,6 @@ class Identify(Extensible, Printing):
         from warmstart.sim2real.identification.identify import identify
         from warmstart.sim2real.identification.recording import recording_steps
         from warmstart.sim2real.identification.replay import check_parameters
-        from warmstart.sim2real.identification.settings import IdentifySettings
 
         if (self.data is None) == (self.reality is None):
             raise WarmstartError("Expected recordings (DATA) or a --reality to record in, one of the two.")
@@ -86,24 +91,20 @@ class Identify(Extensible, Printing):
         task = Task.parse(self.task)
         reality = self._reality(task)
         # before a robot moves for it
-        names = ("seconds", "signal", "amplitude")
         fit = {"delay": self.delay, "lag": self.lag, "window": self.window}
-        read(
-            IdentifySettings, {"parameters": parameters, **fit, **{key: getattr(self, key) for key in names}}
-        )
+        recording = {"seconds": self.seconds, "signal": self.signal, "amplitude": self.amplitude}
+        settings: IdentifySettings = read(IdentifySettings, {"parameters": parameters, **fit, **recording})
         read(Natural, self.seed, ("seed",))
         check_parameters(task, parameters)
         if reality is not None:
             recording_steps(task, self.seconds)
         began = time.perf_counter()
-        recorded = self._recordings(task, reality)
+        recorded = self._recordings(task, reality, settings)
         found = identify(
             task,
             recorded,
             parameters,
-            delay=self.delay,
-            lag=self.lag,
-            window=self.window,
+            settings,
             seed=self.seed,
             n_threads=available_cores(),
             progress=None if self.json else note,
@@ -139,13 +140,15 @@ class Identify(Extensible, Printing):
             raise WarmstartError(f"{reality.name} stands for {reality.task}, not for {task}.")
         return reality
 
-    def _recordings(self, task: "Task", reality: "Reality | None") -> "Trajectories":
+    def _recordings(
+        self, task: "Task", reality: "Reality | None", settings: RecordingSettings
+    ) -> "Trajectories":
         """The recordings, read or made."""
         from warmstart.sim2real.identification.files import read
 
         if reality is None:
             assert self.data is not None
             return read(self.data, task, pairs("--rename", list(chain(*self.rename))) or None)
-        recorded, steps = reality.record(self.seconds, self.signal, self.seed, amplitude=self.amplitude)
+        recorded, steps = reality.record(settings, self.seed)
         note(f"{steps:,} steps were taken in {reality.name}")
         return recorded

@@ -41,7 +41,7 @@ def probes(curriculum, end, returns, first):
                 tell(curriculum, [value], [0], step=episode)
                 break
             tell(curriculum, [100.0], [0], step=episode)
-            for buffer in curriculum._buffers[:end] + curriculum._buffers[end + 1 :]:
+            for buffer in curriculum.buffers[:end] + curriculum.buffers[end + 1 :]:
                 buffer.clear()  # the other ends aren't asked about
     return episode
 
@@ -78,7 +78,7 @@ def test_adr_collects_no_episode_from_before_its_end_moved():
     assert probing >= 2 * 4
     curriculum.draw(np.arange(n), np.ones(n, int))
     tell(curriculum, [1.0] * n)
-    assert [len(buffer) for buffer in curriculum._buffers] == [0, 0]
+    assert [len(buffer) for buffer in curriculum.buffers] == [0, 0]
     assert curriculum.history[-1]["cart.mass/high"] == pytest.approx(1.3 + 0.1), "once, not twice"
 
 

@@ -12,6 +12,7 @@ import yaml
 from warmstart.cli.identify import Identify
 from warmstart.core.documents import parse_yaml
 from warmstart.core.errors import WarmstartError
+from warmstart.core.plain import read
 from warmstart.envs.physics.parameters import Parameters
 from warmstart.envs.tasks.task import Task
 from warmstart.experiments.records.records import RECORDS, read_jsonl
@@ -26,7 +27,7 @@ from warmstart.sim2real.identification.fit import invert, loss, window_losses
 from warmstart.sim2real.identification.identify import identify
 from warmstart.sim2real.identification.recording import record
 from warmstart.sim2real.identification.replay import Replay, read_parameters
-from warmstart.sim2real.identification.settings import SECONDS, WINDOW, RecordingSettings
+from warmstart.sim2real.identification.settings import SECONDS, WINDOW, FitSettings, RecordingSettings
 from warmstart.sim2real.identification.trajectories import Trajectories, robot_of
 from warmstart.sim2real.identification.windows import add, cut_windows, subtract
 from warmstart.sim2real.randomization.randomization import read_terms
@@ -44,7 +45,7 @@ def cheetah():
 
 @pytest.fixture(scope="module")
 def fitted(cheetah):
-    return identify("HalfCheetah-v5", cheetah, RANGES, delay=None)
+    return identify("HalfCheetah-v5", cheetah, RANGES, FitSettings(delay=None))
 
 
 def test_planted_parameters_are_found(fitted):
@@ -84,7 +85,7 @@ def test_the_result_is_a_task_and_a_recipe(fitted, tmp_path):
 def test_a_fit_on_top_of_a_context_gives_absolute_values():
     task = Task.parse("Reacher-v5@damping=x1.4")
     data = record(task.with_context("gear=x0.8"), 150)
-    found = identify(task, data, {"gear": "x0.5:x2"}, delay=None)
+    found = identify(task, data, {"gear": "x0.5:x2"}, FitSettings(delay=None))
     assert found.estimates[0].number == pytest.approx(0.8, rel=0.05)
     assert found.task_text.startswith("Reacher-v5@damping=x1.4,")
     task = Task.parse(found.task_text)
@@ -100,7 +101,7 @@ def test_offsets_and_values_are_fitted_and_threads_do_not_matter():
     data = record("Reacher-v5@joint0.gear+=60,joint0.damping=0.7", 200)
     ranges = {"joint0.gear": "-=100:+=150", "joint0.damping": "0.3:2"}
     first, second = (
-        identify("Reacher-v5", data, ranges, delay=None, window=0.3, n_threads=n) for n in (1, 2)
+        identify("Reacher-v5", data, ranges, FitSettings(delay=None, window=0.3), n_threads=n) for n in (1, 2)
     )
     assert first == second
     gear, damping = first.estimates
@@ -118,7 +119,7 @@ def test_what_the_motion_does_not_depend_on_stays_nominal_and_is_named():
     driven = lambda observation: np.array([np.sin(40 * observation[0]) * 0.8 + 0.2, 0.0])  # noqa: E731
     data = record(task, 200, driven)
     ranges = {"joint0.gear": "x0.5:x2", "joint1.gear": "x0.5:x2"}
-    found = identify("Reacher-v5", data, ranges, delay=None)
+    found = identify("Reacher-v5", data, ranges, FitSettings(delay=None))
     assert list(found.excluded) == ["joint1.gear"]
     assert "too little about it" in found.excluded["joint1.gear"]
     assert [each.name for each in found.estimates] == ["joint0.gear"]
@@ -134,11 +135,11 @@ def test_parameters_that_only_matter_together_are_named_together():
     data = record("Reacher-v5@gear=x1.2,damping=x0.75,armature=x1.3", 300, seed=1)
     scaled = {"armature": "x0.5:x2", "damping": "x0.5:x2", "gear": "x0.5:x2"}
     for window in (0.1, 0.4):
-        found = excitation("Reacher-v5", data, scaled, window=window)
+        found = excitation("Reacher-v5", data, scaled, window)
         assert found.identifiable.tolist() == [False] * 3
         assert "only matter together" in found.rows[1].verdict
     with pytest.raises(WarmstartError, match=r"Too little excitation.*armature and .*only matter together"):
-        identify("Reacher-v5", data, scaled, delay=None)
+        identify("Reacher-v5", data, scaled, FitSettings(delay=None))
     without = excitation("Reacher-v5", data, {"damping": "x0.5:x2", "gear": "x0.5:x2"})
     assert without.identifiable.all(), "one of them given, the others are known"
 
@@ -209,7 +210,9 @@ def test_rotations_are_mujocos():
 @pytest.mark.parametrize("robot", ["Reacher-v5", "Reacher-v5@joint1.gear=x1.5"])
 def test_the_gate_rejects_what_replays_no_better(robot):
     """The nominal model is the true one, or it is wrong where nothing is fitted."""
-    found = identify("Reacher-v5", record(robot, 150, seed=5), {"joint0.gear": "x0.5:x2"}, delay=None)
+    found = identify(
+        "Reacher-v5", record(robot, 150, seed=5), {"joint0.gear": "x0.5:x2"}, FitSettings(delay=None)
+    )
     assert not found.accepted
     assert found.estimates[0].number == pytest.approx(1.0, abs=0.05)
     assert found.message.startswith("rejected: loss on held-out recordings")
@@ -242,29 +245,28 @@ def test_the_gate_rejects_what_replays_no_better(robot):
         ({"window": 0}, "window: expected a number above 0 and finite, found 0"),
         ({"window": -0.2}, "window: expected a number above 0 and finite, found -0.2"),
         ({"seed": -1}, "seed: expected a number at least 0, found -1"),
-        ({"validation": 1.0}, "validation: expected a number above 0 and below 1, found 1"),
         ({"window": 5.0}, "too short: .* give 2 windows .* give a smaller window"),
         ({"task": "Hopper-v5"}, "expected 6 columns of qpos"),
     ],
 )
 def test_mistakes_are_told(cheetah, arguments, said):
-    given = {"task": "HalfCheetah-v5", "parameters": RANGES, "delay": None, **arguments}
+    given = {"task": "HalfCheetah-v5", "parameters": RANGES, "delay": None, "seed": 0, **arguments}
+    task, parameters, seed = (given.pop(key) for key in ("task", "parameters", "seed"))
     with pytest.raises(WarmstartError, match=said):
-        identify(trajectories=cheetah, **given)
+        identify(task, cheetah, parameters, read(FitSettings, given), seed=seed)
 
 
 def test_everything_that_identifies_has_the_same_defaults():
     command = {item.name: item.default for item in fields(Identify)}
-    for function in (identify, excitation):
-        given = signature(function).parameters
-        assert given["window"].default == command["window"] == WINDOW, function.__name__
-    assert signature(identify).parameters["delay"].default == command["delay"]
+    assert signature(excitation).parameters["window"].default == command["window"] == WINDOW
+    settings = signature(identify).parameters["settings"].default
+    assert (settings.window, settings.delay) == (command["window"], command["delay"])
     assert command["seconds"] == SECONDS == RecordingSettings().seconds
 
 
 def test_what_shows_no_window_is_refused(cheetah):
     with pytest.raises(WarmstartError, match="window: expected a number above 0 and finite, found 0"):
-        excitation("HalfCheetah-v5", cheetah, RANGES, window=0)
+        excitation("HalfCheetah-v5", cheetah, RANGES, 0)
 
 
 STUDY = """
@@ -294,13 +296,13 @@ def test_arms_train_in_the_nominal_simulation_where_the_fit_was_rejected(tmp_pat
     given = []
 
     def told(*arguments, **settings):
-        given.append(settings)
+        given.append(arguments[3])
         return identify(*arguments, **settings)
 
     monkeypatch.setattr("warmstart.sim2real.identification.identify.identify", told)
     for trial in made.unique:
         run_trial(run / "trials" / trial.hash)
-    assert [settings["window"] for settings in given] == [0.16], "the study's setting"
+    assert [settings.window for settings in given] == [0.16], "the study's setting"
     trials = {trial.arm: (trial.config, run / "trials" / trial.hash) for trial in made.trials}
     found = json.loads((trials["identify"][1] / IDENTIFICATION).read_text())
     assert not found["accepted"], found["message"]

@@ -8,6 +8,7 @@ from warmstart.envs.tasks.hooks import Perturbation
 from warmstart.envs.tasks.task import Task
 from warmstart.sim2real.identification.identify import identify
 from warmstart.sim2real.identification.recording import record
+from warmstart.sim2real.identification.settings import FitSettings
 from warmstart.sim2real.identification.trajectories import robot_of
 from warmstart.sim2real.identification.windows import spread_of
 from warmstart.sim2real.imperfections.imperfections import Imperfections
@@ -31,7 +32,7 @@ class Late(Perturbation):
 def test_delays_are_found():
     data = record("Reacher-v5@gear=x1.3", 150, seed=0, perturbations=[Late(2)])
     said = []
-    found = identify("Reacher-v5", data, {"gear": "x0.5:x2"}, delay=(0, 3), progress=said.append)
+    found = identify("Reacher-v5", data, {"gear": "x0.5:x2"}, FitSettings(delay=(0, 3)), progress=said.append)
     assert found.delay == 2
     assert min(found.delay_losses, key=found.delay_losses.get) == 2
     assert found.estimates[0].number == pytest.approx(1.3, rel=0.05)
@@ -42,7 +43,7 @@ def test_a_lag_of_the_drives_is_told_from_damping():
     lagging = perturbations(read(Imperfections, {"action_lag": 0.03}), 0)
     data = record("Reacher-v5@gear=x1.3", 300, seed=0, perturbations=lagging)
     parameters = {"gear": "x0.5:x2", "damping": "x0.5:x2"}
-    found = identify("Reacher-v5", data, parameters, delay=(0, 1), lag=0.1, window=0.4)
+    found = identify("Reacher-v5", data, parameters, FitSettings(delay=(0, 1), lag=0.1, window=0.4))
     gear, damping, lag = found.estimates
     assert found.delay == 0
     assert found.imperfections["action_lag"] == pytest.approx(0.03, rel=0.1)
@@ -52,14 +53,14 @@ def test_a_lag_of_the_drives_is_told_from_damping():
     assert gear.number == pytest.approx(1.3, rel=0.05)
     assert "lag" not in found.task_text + str(found.recipe)
     assert read(Imperfections, found.imperfections).action_lag
-    blamed = identify("Reacher-v5", data, parameters, delay=(0, 1), window=0.4)
+    blamed = identify("Reacher-v5", data, parameters, FitSettings(delay=(0, 1), window=0.4))
     assert blamed.lag is None
     assert blamed.losses.held_fitted > 1.2 * found.losses.held_fitted
 
 
 def test_drives_without_a_lag_have_none():
     data = record("Reacher-v5@gear=x1.3", 200, seed=0)
-    found = identify("Reacher-v5", data, {"gear": "x0.5:x2"}, delay=None, lag=0.05)
+    found = identify("Reacher-v5", data, {"gear": "x0.5:x2"}, FitSettings(delay=None, lag=0.05))
     assert found.lag == pytest.approx(0, abs=0.007), "a few percent of the last output"
     assert found.estimates[0].number == pytest.approx(1.3, rel=0.05)
 
@@ -70,7 +71,7 @@ def test_a_delay_that_changes_is_told_from_one_that_stays(planted, delays):
     data = record(
         "InvertedPendulum-v5@gear=x0.9", 400, seed=0, noise_std=0.003, amplitude=0.3, perturbations=late
     )
-    found = identify("InvertedPendulum-v5", data, {"gear": "x0.5:x2"}, delay=(0, 2))
+    found = identify("InvertedPendulum-v5", data, {"gear": "x0.5:x2"}, FitSettings(delay=(0, 2)))
     assert found.delays == delays
     assert found.delay in delays
     assert found.imperfections["action_delay"] == (list(delays) if delays[0] < delays[1] else delays[1])
@@ -80,7 +81,7 @@ def test_a_delay_that_changes_is_told_from_one_that_stays(planted, delays):
 def test_the_noise_of_sensors_is_measured_by_their_names_in_observations():
     sensors = read(Imperfections, {"noise": [{"std": 0.003}, {"std": 0.05, "sensors": ["*.velocity"]}]})
     data = record("InvertedPendulum-v5@gear=x0.9", 400, amplitude=0.3, sensors=sensors)
-    found = identify("InvertedPendulum-v5", data, {"gear": "x0.5:x2"}, delay=None)
+    found = identify("InvertedPendulum-v5", data, {"gear": "x0.5:x2"}, FitSettings(delay=None))
     names = ["slider.position", "hinge.angle", "slider.velocity", "hinge.velocity"]
     assert list(found.noise) == names
     assert list(found.noise.values()) == pytest.approx([0.003, 0.003, 0.05, 0.05], rel=0.2)
@@ -89,7 +90,9 @@ def test_the_noise_of_sensors_is_measured_by_their_names_in_observations():
 
 
 def test_sensors_that_observations_do_not_have_by_name_are_left_out():
-    found = identify("Reacher-v5", record("Reacher-v5@gear=x0.8", 150), {"gear": "x0.5:x2"}, delay=None)
+    found = identify(
+        "Reacher-v5", record("Reacher-v5@gear=x0.8", 150), {"gear": "x0.5:x2"}, FitSettings(delay=None)
+    )
     assert set(found.noise) == {
         "target_x.position",
         "target_y.position",
