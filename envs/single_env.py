@@ -16,8 +16,8 @@ from warmstart.core.errors import WarmstartError, unknown_name
 from warmstart.envs.physics.batch import BatchParameters
 from warmstart.envs.physics.parameters import Parameters
 from warmstart.envs.simulation.fields import DIVERGED, ModelFields
-from warmstart.envs.simulation.held import HeldModel, held_model
 from warmstart.envs.simulation.infos import Infos
+from warmstart.envs.simulation.models import HeldModel, held_model
 from warmstart.envs.tasks.contexts import Change, Context, Operation
 from warmstart.envs.tasks.hooks import ChangingSource, ContextSource
 

@@ -16,7 +16,7 @@ from warmstart.agents.checkpoints.architecture import POLICIES
 from warmstart.agents.checkpoints.checkpoint import EXTRA, Checkpoint
 from warmstart.agents.checkpoints.pickles import named_class, read_pickle
 from warmstart.agents.checkpoints.sb3_policy import architecture
-from warmstart.agents.checkpoints.sb3_spaces import space_of
+from warmstart.agents.checkpoints.spaces import space_of
 from warmstart.core.errors import WarmstartError
 
 LARGEST_DATA = 1 << 26

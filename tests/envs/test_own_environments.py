@@ -13,7 +13,7 @@ from gymnasium.wrappers import TimeLimit
 
 from warmstart.core.errors import WarmstartError
 from warmstart.envs.physics.parameters import Parameters
-from warmstart.envs.simulation.held import held_model
+from warmstart.envs.simulation.models import held_model
 from warmstart.envs.single_env import SingleEnv
 from warmstart.envs.tasks.contexts import parse_context
 from warmstart.envs.vector import make_vec

@@ -34,9 +34,8 @@ from warmstart.agents.checkpoints.checkpoint import (
 from warmstart.agents.checkpoints.loading import load_checkpoint
 from warmstart.agents.checkpoints.normalization import read
 from warmstart.agents.checkpoints.pickles import read_pickle
-from warmstart.agents.checkpoints.sb3_spaces import space_of
 from warmstart.agents.checkpoints.sb3_written import write_sb3_zip
-from warmstart.agents.checkpoints.spaces import space_from_json, space_to_json
+from warmstart.agents.checkpoints.spaces import space_from_json, space_of, space_to_json
 from warmstart.core import files
 from warmstart.core.errors import WarmstartError
 from warmstart.core.plain import to_plain
