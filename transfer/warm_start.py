@@ -90,6 +90,7 @@ def warm_start(
     )
     install_seams(model, chosen, chosen.seams(checkpoint))
     report = chosen.initialise(model, checkpoint, context)
+    report.add_notes(checkpoint.notes if checkpoint is not None else ())
     report.steps = chosen.prepare(model, callback, max_steps)
     return report
 

@@ -79,7 +79,8 @@ class _Training:
         self.recorder.start(self.source.steps if self.source is not None else 0)
         self.encoder = encoder_setup(config, directory, self.source)
         identified = identification_notes(self.world.identified)
-        self.notes = [*self.encoder.notes, *([note] if note else []), *identified]
+        said = self.source.notes if self.source is not None else ()
+        self.notes = [*said, *self.encoder.notes, *([note] if note else []), *identified]
 
     def run(self) -> None:
         """Build, initialise, prepare, learn, save, judge, and report what was done."""

@@ -104,6 +104,8 @@ def load_policy(path: Path, task: "Task", device: str, trust_normalizer: Path | 
     from warmstart.experiments.run.reading import resolve_checkpoint
 
     checkpoint = load_checkpoint(resolve_checkpoint(path), trust_normalizer=trust_normalizer)
+    for remark in checkpoint.notes:
+        note(remark)
     if checkpoint.format == "sb3" and checkpoint.normalizer is None:
         note(
             "An SB3 zip holds no VecNormalize statistics: observations are passed on as they are. If it was "

@@ -304,7 +304,7 @@ def _show(result: "Results", as_json: bool) -> int:
 
 
 def _follow(source: "Checkpoint", task: str, algorithm: str) -> str | Settings:
-    """Give the target's algorithm the source's normalisation and activation, and say what that changes."""
+    """Give the target's algorithm the source's normalisation and networks, and say what that changes."""
     from warmstart.agents.settings.config import config_class
     from warmstart.agents.settings.defaults import default_config
     from warmstart.envs.tasks.task import Task
@@ -317,6 +317,7 @@ def _follow(source: "Checkpoint", task: str, algorithm: str) -> str | Settings:
         "normalize_obs": statistics is not None and statistics.normalize_obs,
         "normalize_reward": statistics is not None and statistics.normalize_reward,
         "activation": source.policy_kwargs.get("activation", "tanh" if algorithm == "ppo" else "relu"),
+        **_networks(source, usual),
     }
     changed = {key: value for key, value in settings.items() if getattr(usual, key) != value}
     if not changed:
@@ -326,6 +327,22 @@ def _follow(source: "Checkpoint", task: str, algorithm: str) -> str | Settings:
     hint = " If it was trained with VecNormalize, give that file: --trust-normalizer FILE." if missing else ""
     note(f"The target is built as the source was: {listed}.{hint}")
     return {"name": algorithm, **changed}
+
+
+def _networks(source: "Checkpoint", usual: Any) -> Settings:
+    """Widths of a source's networks, and where its exploration starts, as settings of the target."""
+    held = source.policy_kwargs
+    widths = held.get("net_arch", {"ppo": [64, 64], "sac": [256, 256], "td3": [400, 300]}[source.algorithm])
+    second = "vf" if source.algorithm == "ppo" else "qf"
+    own, critic = (
+        (widths.get("pi", []), widths.get(second, [])) if isinstance(widths, dict) else (widths, widths)
+    )
+    settings: dict[str, Any] = {"net_arch": tuple(own)}
+    if own != critic or usual.critic_net_arch is not None:
+        settings["critic_net_arch"] = tuple(critic)
+    if source.algorithm == "ppo":
+        settings["log_std_init"] = float(held.get("log_std_init", 0.0))
+    return settings
 
 
 def _vision(source: "Checkpoint") -> Settings | None:
