@@ -34,7 +34,7 @@ def as_sb3(env: VectorEnv[Any, Any, Any]) -> "SB3VecEnv":
 
 
 class SB3VecEnv(VecEnv):
-    """See `as_sb3`.
+    """Adapts a vector environment to SB3's interface.
 
     Attributes:
         vector_env: The environment it adapts.

@@ -89,7 +89,7 @@ class TrainingWorld:
     """The parts of a world, for one training."""
 
     context_source: ContextSource | None = None
-    """Draws physics and looks."""
+    """Draws physics and what frames look like."""
     perturbations: tuple[Perturbation, ...] = ()
     """Change actions, simulations and observations."""
     curriculum: "Curriculum | None" = None
@@ -115,19 +115,19 @@ def with_identified(world: Settings, recipe: Settings) -> dict[str, Any]:
     return {**world, "randomize": {**others, **recipe}}
 
 
-def training_world(world: Settings, task: Task, seed: int, looks: Settings | None = None) -> TrainingWorld:
+def training_world(world: Settings, task: Task, seed: int, visual: Settings | None = None) -> TrainingWorld:
     """Make the parts of a world.
 
     Args:
         world: What `resolved` returned, with `with_identified` where it says ``identified``.
         task: The task that is trained in.
         seed: Of every draw.
-        looks: Terms of what frames look like.
+        visual: Terms of what frames look like.
 
     Raises:
         WarmstartError: A part isn't sound for the task.
     """
-    if not world and not looks:
+    if not world and not visual:
         return TrainingWorld()
     from warmstart.sim2real.curricula.table import read_curriculum
     from warmstart.sim2real.imperfections.disturbances import Disturbances
@@ -138,7 +138,7 @@ def training_world(world: Settings, task: Task, seed: int, looks: Settings | Non
     disturbing = read(Disturbances, world.get("disturbances", {})).perturbations(seed)
     acting = (*disturbing, *perturbations(read(Imperfections, world.get("imperfections", {})), seed))
     terms, correlations = read_terms(world.get("randomize", {}))
-    seen, together = read_terms(looks or {})
+    seen, together = read_terms(visual or {})
     if not (terms or seen):
         return TrainingWorld(None, acting)
     drawn = Randomization((*terms, *seen), seed, (*correlations, *together))
@@ -155,13 +155,13 @@ def training_world(world: Settings, task: Task, seed: int, looks: Settings | Non
     return TrainingWorld(curriculum, acting, curriculum)
 
 
-def check_world(world: Settings, task: Task, looks: Settings | None = None) -> None:
+def check_world(world: Settings, task: Task, visual: Settings | None = None) -> None:
     """See that a world can be made for a task.
 
     Raises:
         WarmstartError: It can't.
     """
-    made = training_world(with_identified(world, {}), task, 0, looks)
+    made = training_world(with_identified(world, {}), task, 0, visual)
     source, acting = made.context_source, made.perturbations
     env = make_vec(task, 1, 0, n_threads=1, context_source=source, perturbations=acting)
     env.reset(seed=0)

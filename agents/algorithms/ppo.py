@@ -24,8 +24,8 @@ class PPO(SeamAgent, stable_baselines3.PPO):
     """SB3's PPO (Schulman et al. 2017, 1707.06347) whose seams a transfer method can use.
 
     The constructor takes what SB3's takes, and ``seams``. Results are SB3's bit for bit where no seam is
-    used. Two functions of `warmstart.agents.fast` give the same bits sooner for the usual policy; everything
-    works without them.
+    used. Two functions of `warmstart.agents.fast` give the same bits sooner for the usual policy; without
+    them and the lines that call them here, everything works.
     """
 
     def __init__(self, policy: Any, env: Any, *args: Any, seams: Seams | None = None, **kwargs: Any) -> None:

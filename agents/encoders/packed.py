@@ -121,7 +121,7 @@ class PackedFire(nn.Module):
         )
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """As `Fire`."""
+        """Squeeze, then expand by two convolutions. Shapes: (n, channels, h, w)."""
         x = self.squeeze(x)
         return torch.cat((self.narrow(x), self.wide(x)), 1)
 
@@ -139,7 +139,7 @@ class PackedBlock(nn.Module):
             self.shortcut = PackedConv(fuse_conv_bn_eval(convolution, norm), dtype)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """As `BasicBlock`."""
+        """Two convolutions and the shortcut, added. Shapes: (n, channels, h, w)."""
         return self.second(self.first(x)).add_(self.shortcut(x)).relu_()  # type: ignore[no-any-return]
 
 

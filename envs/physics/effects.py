@@ -86,7 +86,7 @@ class Effects:
         return self.mass(entry, before, after)
 
     def armature(self, entry: Entry, before: Values, after: Values) -> str | None:  # noqa: ARG002
-        """As for mass."""
+        """An armature that nothing turns against."""
         return self._why_no_inertia(int(self._model.jnt_bodyid[entry.index]), after)
 
     def forcerange(self, entry: Entry, before: Values, after: Values) -> str | None:  # noqa: ARG002

@@ -1,4 +1,4 @@
-"""What the rows of the table of quantities say by functions: bounds, places, and why something can't be."""
+"""What the rows of the table of quantities say by functions: bounds, addresses, why something can't be."""
 
 import math
 from collections.abc import Callable, Sequence

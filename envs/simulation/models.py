@@ -1,5 +1,6 @@
 """MuJoCo models: loaded from files, and found in environments that hold one."""
 
+import contextlib
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -162,7 +163,8 @@ def _attributes(owner: Any) -> list[tuple[str, Any]]:
     held = dict(vars(owner))
     for name in ("model", "data"):
         if isinstance(getattr(type(owner), name, None), property):
-            held.setdefault(name, getattr(owner, name, None))
+            with contextlib.suppress(Exception):  # a user's property, which may ask for a reset first
+                held.setdefault(name, getattr(owner, name))
     return list(held.items())
 
 

@@ -41,7 +41,7 @@ def read_evaluations(path: Path) -> Recording:
         KeyError,
         zipfile.BadZipFile,
         AttributeError,
-        NotImplementedError,
+        NotImplementedError,  # a compression that zipfile doesn't know
     ) as error:
         pickled = "allow_pickle" in str(error)
         why = "not an archive of plain numbers" if pickled else str(error) or type(error).__name__

@@ -1,4 +1,4 @@
-"""What happens inside one trial: build, initialise, prepare, learn (evaluated on the grid), judge, save.
+"""What happens inside one trial: build, initialise, prepare, learn (evaluated on the grid), save, judge.
 
 Training and evaluation share nothing but the policy: the same bits come out with and without evaluation.
 """

@@ -15,7 +15,7 @@ from warmstart.agents.settings.config import AlgorithmConfig
 from warmstart.core.bounds import Settings, State
 from warmstart.core.documents import dump_yaml
 from warmstart.core.errors import WarmstartError
-from warmstart.core.files import read_json, write_json
+from warmstart.core.files import read_json, write_json, write_text
 from warmstart.envs.sb3 import env_attribute
 from warmstart.envs.tasks.task import Task
 from warmstart.experiments.records.config import TRIALS, TrialConfig
@@ -39,7 +39,7 @@ def keep_reality(reality: "Reality", run: Path) -> None:
     """Write a sealed copy of a reality into a run directory."""
     path = _copy(run, reality.sha256)
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(dump_yaml({**reality.to_json(), "sha256": reality.sha256}), encoding="utf-8")
+    write_text(path, dump_yaml({**reality.to_json(), "sha256": reality.sha256}))
 
 
 def trial_reality(config: TrialConfig, directory: Path) -> "Reality | None":

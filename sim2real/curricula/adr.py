@@ -82,7 +82,7 @@ class ADR(Curriculum):
         return self.low, self.high
 
     def sample(self, shares: Floats, env_ids: Ids, episode_ids: Ids) -> tuple[Floats, Floats]:
-        """See `Curriculum.sample`; it notes the end that is probed, or -1.
+        """Sample between the ends, or at one that is probed; note its number, or -1.
 
         Ends are numbered: twice the term, plus 1 for the upper one.
         """

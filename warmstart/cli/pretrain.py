@@ -127,10 +127,10 @@ class Pretrain(Extensible, Printing):
         settings = self._settings()
         if self.device == "cuda" and not torch.cuda.is_available():
             raise WarmstartError(f"--device cuda: torch {torch.__version__} sees no GPU.")
-        looks = randomization(self.randomize, self.seed)
+        visual = randomization(self.randomize, self.seed)
         actor = None if self.policy is None else load_checkpoint(resolve_checkpoint(self.policy))
         tasks = [pixel_task(Task.parse(text)) for text in self.tasks]
-        sources = SourceTasks(tasks, settings, actor, looks, available_cores())
+        sources = SourceTasks(tasks, settings, actor, visual, available_cores())
         start, _ = pretrained_encoder(EncoderConfig.parse(self.encoder), sources.frame_size)
         if self.probe_frames:
             windows_of(self.probe_frames, start.config.frames)
