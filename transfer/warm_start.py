@@ -63,8 +63,7 @@ def warm_start(
         target_observation_names: Names of the target's observations, where its environment has none.
         target_action_names: Names of the target's actions.
         source_task: Task that the source was trained in, for its names: ``"Hopper-v5"``.
-        trust_normalizer: ``VecNormalize`` file of an SB3 source. It is a pickle, and is run: only if you
-            trust it.
+        trust_normalizer: ``VecNormalize`` file of an SB3 source: a pickle, of which nothing is run.
         seed: Seeds the method's random draws; ``None`` takes the model's seed.
         callback: Runs in the critic's fit, as it would in ``learn``.
         max_steps: Budget that the fit mustn't exceed.

@@ -17,6 +17,10 @@ class TD3(OffPolicySeams, stable_baselines3.TD3):
     """
 
     @override
+    def train(self, gradient_steps: int, batch_size: int = 100) -> None:
+        super().train(gradient_steps, batch_size)
+
+    @override
     def _update_networks(self, data: Any, gradient_step: int, log: Log) -> None:
         with torch.no_grad():
             noise = data.actions.clone().data.normal_(0, self.target_policy_noise)

@@ -23,8 +23,7 @@ def load_checkpoint(path: str | Path, *, trust_normalizer: Path | str | None = N
 
     Args:
         path: A directory that ``save_checkpoint`` wrote, or a zip that SB3's ``model.save`` wrote.
-        trust_normalizer: A file that SB3's ``VecNormalize.save`` wrote and that the user trusts: it is a
-            pickle.
+        trust_normalizer: A file that SB3's ``VecNormalize.save`` wrote: a pickle, of which nothing is run.
 
     Raises:
         WarmstartError: If there is nothing, or the files are truncated, edited or foreign.

@@ -145,8 +145,8 @@ class Study:
     """Task that a foreign checkpoint was trained in, which has the names and gears of its dimensions; None
     where it brings its own."""
     source_normalizer: str | None = None
-    """Path of the file that SB3's `VecNormalize.save` wrote for a foreign checkpoint. It is a pickle, which
-    can run code: only one that you trust."""
+    """Path of the file that SB3's `VecNormalize.save` wrote for a foreign checkpoint: a pickle, of which
+    nothing is run. A person has to have named it once (`warmstart.core.trust`)."""
     device: str = "cpu"
     """Where networks live: `cpu`, `cuda` or `auto`; small state policies are fastest on the CPU."""
     torch_threads: Count = 1

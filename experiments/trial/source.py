@@ -39,7 +39,7 @@ def load_source(config: TrialConfig, directory: Path) -> Checkpoint | None:
     if config.source_normalizer:
         normalizer = run / normalizer_copy(config.source_normalizer)
         found = file_hash(normalizer) if normalizer.is_file() else "no file"
-        if found != config.source_normalizer:  # only what the user trusted is unpickled
+        if found != config.source_normalizer:  # only what the user trusted is read
             raise WarmstartError(
                 f"{normalizer} is not the VecNormalize file that the trial was planned with: expected sha256 "
                 f"{config.source_normalizer}, found {found}. Run the study in another directory."

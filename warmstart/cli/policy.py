@@ -34,7 +34,7 @@ class Evaluate(Extensible, Printing):
     device: str = "cpu"
     """Where the network runs: cpu, cuda or auto."""
     trust_normalizer: Path | None = None
-    """VecNormalize pickle of an SB3 zip. Loading a pickle runs code: name one only if you trust it."""
+    """VecNormalize file of an SB3 zip: a pickle, of which nothing is run."""
 
     def run(self) -> int:
         """Evaluate."""
@@ -77,7 +77,7 @@ class Video(Extensible):
     size: int = 480
     """Width and height in pixels."""
     trust_normalizer: Path | None = None
-    """VecNormalize pickle of an SB3 zip. Loading a pickle runs code: name one only if you trust it."""
+    """VecNormalize file of an SB3 zip: a pickle, of which nothing is run."""
 
     def run(self) -> int:
         """Film it."""

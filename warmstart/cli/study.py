@@ -104,8 +104,7 @@ class Transfer(_Single):
     steps: int = 250_000
     """Environment steps in the target, the fitting of the critic included."""
     trust_normalizer: Path | None = None
-    """File that VecNormalize.save wrote beside an SB3 zip. A pickle, which can run code: only if you trust
-    it."""
+    """File that VecNormalize.save wrote beside an SB3 zip: a pickle, of which nothing is run."""
     source_task: str | None = None
     """Task that an SB3 zip was trained in, for the names and gears of its dimensions: Hopper-v5."""
     source_observation_names: tuple[str, ...] = ()
