@@ -74,9 +74,8 @@ def _policy_class(algorithm: str, policy: str) -> str:
         return name
     raise WarmstartError(
         f"the policy is of the class {policy or 'without a name'}, which may compute something else "
-        f"from the same tensors; expected {', '.join(sorted(POLICIES[algorithm]))}. If it is your own, load "
-        "the zip with stable-baselines3 and give the model, or register the class in a plugin "
-        "(warmstart.agents.checkpoints.architecture.POLICIES)."
+        f"from the same tensors; expected {', '.join(sorted(POLICIES[algorithm]))}. If it is your own, add "
+        "it under its name to warmstart.agents.checkpoints.architecture.POLICIES, in a plugin."
     )
 
 

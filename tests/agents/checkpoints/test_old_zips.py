@@ -20,6 +20,7 @@ import torch
 from gymnasium import spaces
 from stable_baselines3.common.policies import ActorCriticPolicy
 
+from warmstart.agents.checkpoints.architecture import POLICIES
 from warmstart.agents.checkpoints.loading import load_checkpoint
 from warmstart.agents.checkpoints.pickles import Called, named_class, read_pickle
 from warmstart.agents.checkpoints.sb3_normalizer import read_trusted_normalizer
@@ -96,6 +97,12 @@ def test_own_policy_classes_are_refused_by_name(tmp_path: Path) -> None:
         WarmstartError, match=r"of the class \S*BoundedMean, which may compute something else"
     ):
         load_checkpoint(tmp_path / "own.zip")
+    with pytest.MonkeyPatch.context() as patch:  # what the message advises
+        patch.setitem(POLICIES["ppo"], "BoundedMean", BoundedMean)
+        policy = load_checkpoint(tmp_path / "own.zip").policy()
+    observation = np.array([0.1, 0.2, 0.3, 0.1])
+    expected = model.predict(observation, deterministic=True)[0]
+    np.testing.assert_array_equal(policy.predict(observation), expected)
 
 
 @pytest.mark.parametrize(
