@@ -17,7 +17,7 @@ from warmstart.envs.tasks.task import Task
 from warmstart.sim2real.identification.identify import identify
 from warmstart.sim2real.identification.recording import Policy, record
 from warmstart.sim2real.identification.settings import FitSettings
-from warmstart.sim2real.identification.trajectories import control_period
+from warmstart.sim2real.recordings.trajectories import control_period
 
 SECONDS, NOISE, BAR = 60, 0.01, 0.05
 FREE = 0.4

@@ -27,10 +27,10 @@ from warmstart.envs.tasks.task import Task
 from warmstart.envs.vector import make_vec
 from warmstart.sim2real.identification.recording import record, recording_steps
 from warmstart.sim2real.identification.settings import RecordingSettings
-from warmstart.sim2real.identification.trajectories import Trajectories
 from warmstart.sim2real.imperfections.disturbances import Disturbances
 from warmstart.sim2real.imperfections.imperfections import Imperfections
 from warmstart.sim2real.imperfections.paths import perturbations
+from warmstart.sim2real.recordings.trajectories import Trajectories
 
 Array = NDArray[Any]
 _TRUE, _STILL = Imperfections(), Disturbances()

@@ -1,4 +1,4 @@
 """Physical parameters from recorded motion: recordings, replay, fit, verdict.
 
-May import: core, envs, agents, sim2real.randomization, sim2real.imperfections.
+May import: core, envs, agents, sim2real.randomization, sim2real.imperfections, sim2real.recordings.
 """

@@ -15,10 +15,10 @@ from warmstart.envs.tasks.contexts import Change, Context
 from warmstart.envs.tasks.task import Task
 from warmstart.sim2real.identification.replay import LAG, Replay
 from warmstart.sim2real.identification.result import Estimate
-from warmstart.sim2real.identification.trajectories import columns, robot_of
-from warmstart.sim2real.identification.windows import Floats, spread_of
 from warmstart.sim2real.randomization.distributions import TruncatedNormal
 from warmstart.sim2real.randomization.terms import Term
+from warmstart.sim2real.recordings.positions import Floats, columns, spread_of
+from warmstart.sim2real.recordings.trajectories import robot_of
 
 FLOOR = 0.05
 """Smallest half-width of a recipe's interval, as a share of the value: what a model leaves out biases a fit
@@ -102,7 +102,8 @@ def sensor_noise(task: Task, replay: Replay) -> dict[str, float]:
     assert layout is not None  # see `robot_of`
     named = columns(model)
     found = dict(zip(named["qpos"], spread_of(model, stds[: model.nv]), strict=True))
-    found |= zip(named["qvel"], stds[model.nv :], strict=True)
+    velocities = zip(named["qvel"], stds[model.nv :], replay.windows.measured[model.nv :], strict=True)
+    found |= {name: std for name, std, measured in velocities if measured}
     return {name: _round(std) for name, std in found.items() if name in layout.names}
 
 

@@ -11,8 +11,9 @@ from warmstart.envs.tasks.task import Task
 from warmstart.sim2real.identification.fit import Normal, invert
 from warmstart.sim2real.identification.replay import Replay, read_parameters
 from warmstart.sim2real.identification.settings import WINDOW
-from warmstart.sim2real.identification.trajectories import Trajectories, control_period, robot_of
-from warmstart.sim2real.identification.windows import Floats, cut_windows, window_length
+from warmstart.sim2real.identification.windows import cut_windows, window_length
+from warmstart.sim2real.recordings.positions import Floats
+from warmstart.sim2real.recordings.trajectories import Trajectories, control_period, robot_of
 
 WEAK = 0.1
 """Standard error, as a share of the range, above which a parameter counts as not identifiable."""
@@ -126,7 +127,7 @@ def excitation(
         WarmstartError: A selector, range or window isn't sound, or the recordings don't fit the task.
     """
     task = Task.parse(task) if isinstance(task, str) else task
-    trajectories.check(task)
+    trajectories = trajectories.prepare(task)
     terms = read_parameters(parameters)
     length = window_length(window, control_period(task))
     replay = Replay(task, cut_windows(trajectories, robot_of(task).model(), length), terms)

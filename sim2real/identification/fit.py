@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from warmstart.sim2real.identification.replay import Replay
-from warmstart.sim2real.identification.windows import Floats, Windows
+from warmstart.sim2real.identification.windows import Windows
+from warmstart.sim2real.recordings.positions import Floats
 
 ROBUST = 3.0
 """Residuals (in units of the noise) from which on the soft-L1 loss grows linearly: contacts make outliers."""
@@ -135,7 +136,7 @@ def window_losses(windows: Windows, residuals: Floats) -> Floats:
     Returns:
         Shape: (..., w).
     """
-    size = windows.valid.sum(axis=1) * windows.span.size
+    size = windows.valid.sum(axis=1) * windows.measured.sum()
     soft = 2 * ROBUST**2 * (np.sqrt(1 + (residuals / ROBUST) ** 2) - 1)
     return np.asarray(soft.sum(axis=-1) / size)
 
@@ -237,10 +238,11 @@ def _bounded_step(information: Floats, gradient: Floats, normalised: Floats) -> 
 
 
 def estimate_noise(replay: Replay, fitted: Fit) -> Floats:
-    """Standard deviation of every dimension's noise from the residuals of a fit, outliers aside."""
+    """Standard deviation of every measured dimension's noise from a fit's residuals, outliers aside."""
     valid = replay.windows.valid
-    found = replay.residuals(fitted.normalised[None], fitted.starts[None])[0].reshape(*valid.shape, -1)[valid]
-    spread = 1.4826 * np.median(np.abs(found), axis=0)
+    left = replay.residuals(fitted.normalised[None], fitted.starts[None])[0].reshape(*valid.shape, -1)[valid]
+    spread = 1.4826 * np.median(np.abs(left), axis=0)
     mean_length = replay.windows.samples / len(replay.windows)
     spread /= np.sqrt(1 - 1 / mean_length)  # a start state is fitted to each window
-    return np.asarray(np.maximum(spread * replay.noise, 1e-5 * replay.windows.span))
+    found = np.maximum(spread * replay.noise, 1e-5 * replay.windows.span)
+    return np.asarray(np.where(replay.windows.measured, found, replay.noise))

@@ -23,10 +23,12 @@ from warmstart.sim2real.identification.estimates import estimates, fitted_contex
 from warmstart.sim2real.identification.excitation import Excitation, nominal_information
 from warmstart.sim2real.identification.fit import Fit, Normal, estimate_noise, fit, window_losses
 from warmstart.sim2real.identification.replay import Replay, read_parameters
-from warmstart.sim2real.identification.result import Identification, Losses
+from warmstart.sim2real.identification.result import Estimate, Identification, Losses
 from warmstart.sim2real.identification.settings import FitSettings
-from warmstart.sim2real.identification.trajectories import Trajectories, control_period, robot_of
-from warmstart.sim2real.identification.windows import Floats, Windows, cut_windows, window_length
+from warmstart.sim2real.identification.windows import Windows, cut_windows, window_length
+from warmstart.sim2real.recordings.positions import Floats
+from warmstart.sim2real.recordings.trajectories import Trajectories, control_period, robot_of
+from warmstart.sim2real.recordings.units import CLOSE, DEGREES, WAY_OUT
 
 Progress = Callable[[str], None]
 _DEFAULTS = FitSettings()
@@ -54,6 +56,8 @@ VALIDATION = 0.25
 """Share of the recordings that is held out, in blocks of time, and"""
 MARGIN = 0.05
 """the share by which the fitted model must beat the nominal one there."""
+LIKELY = 0.5
+"""Loss of the nominal model on angles read as degrees, by that as radians, below which they are degrees."""
 SETTLED = 2.0
 """Largest time constants for which commands are taken into account before a window."""
 
@@ -88,16 +92,20 @@ def identify(
     read(Natural, seed, ("seed",))
     delay, lag = settings.delay, settings.lag
     low, high = (0, 0) if delay is None else delay
-    trajectories.check(task)
+    trajectories = trajectories.prepare(task)
     terms = read_parameters(parameters)
     train, held = _split(task, trajectories, settings)
     total = sum(map(len, trajectories))
+    for note in trajectories.notes:
+        say(note)
     say(f"{train.samples + held.samples:,} of {total:,} samples can be used: others begin or end an episode")
 
     def replay_of(windows: Windows) -> Replay:
         return Replay(task, windows, terms, n_threads, lag)
 
     coarse = replay_of(train.spread(COARSE))
+    if trajectories.angles is None:
+        _check_degrees(task, trajectories, settings, coarse)
     names = coarse.names
     share = min(MOST, train.samples) / coarse.windows.samples
     judged = Excitation.of(names, nominal_information(coarse) * share)
@@ -131,9 +139,9 @@ def identify(
         judged = judged.updated(again)
         _check_identifiable(judged)
         free, normalised = judged.identifiable, np.where(judged.identifiable, fitted.normalised, full.nominal)
-    told = replay_of(train.spread(TELLING))
-    told.noise = coarse.noise = full.noise
-    late = _delay_range(told, fitted.normalised, chosen, range(low, high + 1))
+    telling = replay_of(train.spread(TELLING))
+    telling.noise = coarse.noise = full.noise
+    late = _delay_range(telling, fitted.normalised, chosen, range(low, high + 1))
     errors = np.zeros(len(names))
     # a fit anew ends elsewhere where contacts make the loss rough: that is part of the uncertainty
     errors[free] = np.sqrt(np.diag(normal.covariance(free)) + (fitted.normalised - normalised)[free] ** 2)
@@ -161,6 +169,38 @@ def identify(
         str(replace(task, context=fitted_context(task, found))),
         recipe(terms, found),
         seed,
+        (*trajectories.notes, *filter(None, map(_degrees_in, found))),
+    )
+
+
+def _check_degrees(task: Task, trajectories: Trajectories, settings: FitSettings, replay: Replay) -> None:
+    """See that the nominal model doesn't explain the recordings far better if their angles are degrees.
+
+    Where nothing but a motor moves a joint, a gear or an inertia 57.3 times off fits degrees exactly.
+    """
+    train, _ = _split(task, replace(trajectories, angles="degrees").prepare(task), settings)
+    converted = Replay(task, train.spread(COARSE), replay.terms, 1, settings.lag)
+    if np.array_equal(converted.windows.qpos, replay.windows.qpos):
+        return  # nothing turns
+    usual, degrees = (
+        float(np.median(window_losses(each.windows, each.residuals(each.nominal[None], each.starts()[None]))))
+        for each in (replay, converted)
+    )
+    if degrees < LIKELY * usual:
+        raise WarmstartError(
+            "The angles look like degrees: taken as degrees, the nominal model explains the recordings "
+            f"{usual / degrees:.3g} times better (loss {degrees:.3g} in place of {usual:.3g}). {WAY_OUT}"
+        )
+
+
+def _degrees_in(estimate: Estimate) -> str | None:
+    """A sentence where a fit is suspiciously near the ratio of degrees to radians."""
+    ratio = estimate.ratio
+    if not ratio or min(abs(ratio / DEGREES - 1), abs(ratio * DEGREES - 1)) > CLOSE:
+        return None
+    return (
+        f"{estimate.name} is fitted to {ratio:.3g} times its nominal value, near 57.3 or 1/57.3, degrees by "
+        "radians: see what the recordings' angles, or the model's, are in."
     )
 
 

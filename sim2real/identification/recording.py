@@ -16,18 +16,16 @@ from warmstart.envs.tasks.hooks import ContextSource, Perturbation
 from warmstart.envs.tasks.task import Task
 from warmstart.envs.vector import make_vec
 from warmstart.sim2real.identification.settings import RecordingSettings
-from warmstart.sim2real.identification.trajectories import (
-    FEWEST,
-    Floats,
-    Trajectories,
-    Trajectory,
-    columns,
-    control_period,
-    quaternions,
-    robot_of,
-)
 from warmstart.sim2real.imperfections.imperfections import Imperfections
 from warmstart.sim2real.imperfections.settings import Setting
+from warmstart.sim2real.recordings.positions import Floats, columns, quaternions
+from warmstart.sim2real.recordings.trajectories import (
+    FEWEST,
+    Trajectories,
+    Trajectory,
+    control_period,
+    robot_of,
+)
 
 Policy = Callable[[Floats], Any]
 """Takes an observation, shape (k,), and returns an action, shape (nu,)."""
@@ -87,8 +85,8 @@ def record(
     finally:
         env.close()
     if sensors is not None:
-        return Trajectories(tuple(_sensed(items, sensors, model, rng)))
-    return Trajectories(tuple(_measured(items, noise_std, model, rng)))
+        return Trajectories(tuple(_sensed(items, sensors, model, rng)), angles="radians")
+    return Trajectories(tuple(_measured(items, noise_std, model, rng)), angles="radians")
 
 
 def recording_steps(task: Task, seconds: float) -> int:

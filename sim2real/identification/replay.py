@@ -20,10 +20,11 @@ from warmstart.envs.simulation.fields import ModelFields
 from warmstart.envs.simulation.steppers import BatchStepper
 from warmstart.envs.tasks.contexts import Context
 from warmstart.envs.tasks.task import Task
-from warmstart.sim2real.identification.trajectories import robot_of
-from warmstart.sim2real.identification.windows import Floats, Windows, add, subtract
+from warmstart.sim2real.identification.windows import Windows
 from warmstart.sim2real.randomization.distributions import Uniform
 from warmstart.sim2real.randomization.terms import Term, read_term
+from warmstart.sim2real.recordings.positions import Floats, add, subtract
+from warmstart.sim2real.recordings.trajectories import robot_of
 
 NOISE = 0.01
 """Assumed noise, as a share of each dimension's range of motion, until a fit has shown it."""
@@ -164,6 +165,7 @@ class Replay:
                 self._sims.step(ids, self._substeps)
         found /= self.noise
         found[~windows.valid[window]] = 0.0
+        found[..., ~windows.measured] = 0.0
         # a diverged simulation is very wrong, but not infinitely
         return np.asarray(np.clip(np.nan_to_num(found, nan=1e3), -1e3, 1e3))
 

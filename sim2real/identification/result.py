@@ -79,6 +79,7 @@ class Identification:
         task_text: The task with the fitted physics.
         recipe: Randomization about the fit, as `read_terms` reads it.
         seed: That of the fit.
+        notes: What was guessed or left out of the recordings, and what looks odd in the fit.
     """
 
     task: str
@@ -94,6 +95,7 @@ class Identification:
     task_text: str
     recipe: Settings
     seed: int
+    notes: tuple[str, ...] = ()
 
     @property
     def imperfections(self) -> Settings:
@@ -127,6 +129,7 @@ class Identification:
 
     def table(self) -> list[dict[str, str]]:
         """Rows of a table: parameter, nominal, fitted, ratio, interval, verdict."""
+        sure = "identified" if self.accepted else "fitted, but the fit is rejected: take the nominal value"
         rows = [
             {
                 "parameter": each.name,
@@ -134,7 +137,7 @@ class Identification:
                 "fitted": f"{each.value:.4g} {each.unit}".strip(),
                 "number": _write(each.operation, each.number),
                 "95% interval": f"{_write(each.operation, each.low)} to {_write(each.operation, each.high)}",
-                "verdict": "at the end of its range: widen it" if each.at_bound else "identified",
+                "verdict": "at the end of its range: widen it" if each.at_bound else sure,
             }
             for each in self.estimates
         ]

@@ -1,20 +1,17 @@
-"""Pieces of recorded motion of about the same length, and differences of positions."""
+"""Pieces of recorded motion of about the same length."""
 
-from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from itertools import pairwise
 
 import mujoco
 import numpy as np
 from numpy.typing import NDArray
-from scipy.spatial.transform import Rotation
 
 from warmstart.core.bounds import Positive
 from warmstart.core.errors import WarmstartError
 from warmstart.core.plain import read
-from warmstart.sim2real.identification.trajectories import FEWEST, Trajectories, quaternions
-
-Floats = NDArray[np.float64]
+from warmstart.sim2real.recordings.positions import Floats, columns, subtract
+from warmstart.sim2real.recordings.trajectories import FEWEST, Trajectories
 
 
 @dataclass(frozen=True)
@@ -28,6 +25,7 @@ class Windows:
         valid: Which samples there are. Shape: (w, t).
         lead: Steps before each window whose controls are known: the longest delay.
         span: Range of motion of every dimension, positions before velocities. Shape: (2 nv,).
+        measured: Which dimensions were measured; the others are where start states begin. Shape: (2 nv,).
     """
 
     qpos: Floats
@@ -36,6 +34,7 @@ class Windows:
     valid: NDArray[np.bool_]
     lead: int
     span: Floats
+    measured: NDArray[np.bool_]
 
     def __len__(self) -> int:
         return len(self.qpos)
@@ -104,6 +103,7 @@ def cut_windows(trajectories: Trajectories, model: mujoco.MjModel, length: int, 
         np.stack([fill < b - a for _, a, b in pieces]),
         lead,
         range_of_motion(trajectories, model),
+        np.append(np.ones(model.nv, dtype=bool), ~np.isin(columns(model)["qvel"], trajectories.differenced)),
     )
 
 
@@ -117,58 +117,3 @@ def range_of_motion(trajectories: Trajectories, model: mujoco.MjModel) -> Floats
     moved = subtract(model, qpos, np.broadcast_to(model.qpos0, qpos.shape))
     spans = [np.ptp(moved, axis=0), np.ptp(qvel, axis=0)]
     return np.concatenate([np.maximum(span, 1e-3 * span.max() + 1e-9) for span in spans])
-
-
-def subtract(model: mujoco.MjModel, qpos: Floats, other: Floats) -> Floats:
-    """Differences of positions as velocities over a second (`mj_differentiatePos`). Shape: (n, nv)."""
-    if model.nq == model.nv:
-        return np.asarray(qpos - other)
-    found = np.empty((len(qpos), model.nv))
-    for q, v, turns in _parts(model):
-        if turns:
-            found[:, v : v + 3] = (_rotation(other, q).inv() * _rotation(qpos, q)).as_rotvec()
-        else:
-            found[:, v] = qpos[:, q] - other[:, q]
-    return found
-
-
-def add(model: mujoco.MjModel, qpos: Floats, velocity: Floats) -> Floats:
-    """Positions a second later (`mj_integratePos`). Shape: (n, nq)."""
-    if model.nq == model.nv:
-        return np.asarray(qpos + velocity)
-    found = np.empty_like(qpos)
-    for q, v, turns in _parts(model):
-        if turns:
-            turned = _rotation(qpos, q) * Rotation.from_rotvec(velocity[:, v : v + 3])
-            found[:, q : q + 4] = turned.as_quat(scalar_first=True)
-        else:
-            found[:, q] = qpos[:, q] + velocity[:, v]
-    return found
-
-
-def _rotation(qpos: Floats, start: int) -> Rotation:
-    """Rotations whose quaternions start somewhere in positions. Shape: (n, nq)."""
-    return Rotation.from_quat(qpos[:, start : start + 4], scalar_first=True)
-
-
-def spread_of(model: mujoco.MjModel, stds: Floats) -> Floats:
-    """Standard deviations of positions from those of their differences. Shape: (nv,) to (nq,).
-
-    To first order, a quaternion changes by half of the rotation.
-    """
-    found = np.empty(model.nq)
-    for q, v, turns in _parts(model):
-        if turns:
-            found[q : q + 4] = np.sqrt((stds[v : v + 3] ** 2).mean()) / 2
-        else:
-            found[q] = stds[v]
-    return found
-
-
-def _parts(model: mujoco.MjModel) -> Iterable[tuple[int, int, bool]]:
-    """Where each coordinate or rotation starts in qpos and in qvel."""
-    turning, q, v = quaternions(model), 0, 0
-    while q < model.nq:
-        turns = q in turning
-        yield q, v, turns
-        q, v = (q + 4, v + 3) if turns else (q + 1, v + 1)

@@ -73,9 +73,14 @@ class Matching:
         return ratios
 
     def scales(self, t: int, s: int) -> tuple[float, float]:
-        """Return the scales of a matched pair, the target's first; 1 and 1 where one of them isn't known."""
+        """Return the scales of a matched pair, the target's first; 1 and 1 where they can't be compared."""
         ours, theirs = self.target.dimensions[t].scale, self.source.dimensions[s].scale
-        return (1.0, 1.0) if self.by_place or math.isnan(ours + theirs) else (ours, theirs)
+        unknown = self.by_place or math.isnan(ours + theirs) or not self.same_unit(t, s)
+        return (1.0, 1.0) if unknown else (ours, theirs)
+
+    def same_unit(self, t: int, s: int) -> bool:
+        """Whether a matched pair is measured in the same unit: a torque never becomes an angle by a factor."""
+        return self.target.dimensions[t].unit == self.source.dimensions[s].unit
 
     def notes(self, kind: Kind) -> tuple[str, ...]:
         """Say in words what is new, what is dropped and what changes its unit."""
@@ -104,8 +109,10 @@ class Matching:
             )
         for t, s in self.matched:
             ours, theirs = self.target.dimensions[t], self.source.dimensions[s]
-            if ours.unit and theirs.unit and ours.unit != theirs.unit:
-                found.append(f"{ours.name} [{ours.unit}] takes the weights of {theirs.name} [{theirs.unit}].")
+            if ours.unit == theirs.unit or not (kind == "action" or (ours.unit and theirs.unit)):
+                continue
+            text = f"{ours.name} [{ours.unit}] takes the weights of {theirs.name} [{theirs.unit}]"
+            found.append(f"{text}{', unscaled, since their units differ' * (kind == 'action')}.")
         return tuple(found)
 
 

@@ -58,7 +58,8 @@ def action_scaling(
     With scale ``g`` (gear), an unsquashed Gaussian policy acts with ``g·a``: its rows are multiplied by
     ``g_source / g_target``, exactly. A squashed policy acts with ``g·(m + h·tanh(u))`` where ``m`` and ``h``
     are the middle and half width of the control range: equal where ``g·h`` and ``g·m`` agree, otherwise
-    matched in value and slope at ``u = 0``.
+    matched in value and slope at ``u = 0``. Pairs whose units differ keep their numbers: those of the action,
+    or where it is squashed its share of the range.
 
     Args:
         matching: Matched actions; its layouts carry the scales.
@@ -77,6 +78,8 @@ def action_scaling(
         raise WarmstartError("An actuator with gear 0 has no torque to match: map its action to None.")
     differing, ratios = [], matching.ratios
     for t, s in matching.matched:
+        if not matching.same_unit(t, s):
+            continue  # said by `Matching.notes`
         name, (scale, source_scale) = matching.target.names[t], matching.scales(t, s)
         middle, half = _range(target_space, t, scale)
         source_middle, source_half = _range(source_space, s, source_scale)

@@ -4,7 +4,7 @@ import time
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import tyro
 
@@ -30,8 +30,8 @@ from warmstart.sim2real.identification.settings import (
 
 if TYPE_CHECKING:
     from warmstart.envs.tasks.task import Task
-    from warmstart.sim2real.identification.trajectories import Trajectories
     from warmstart.sim2real.reality import Reality
+    from warmstart.sim2real.recordings.trajectories import Trajectories
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ class Identify(Extensible, Printing):
     task: TaskText
     """The robot as its model has it, for example HalfCheetah-v5."""
     data: tyro.conf.Positional[Annotated[Path | None, tyro.conf.arg(metavar="[DATA]")]] = None
-    """Recordings: NAME.npz, NAME.csv, a LeRobot dataset's folder or minari:ID; see `docs/sim2real.md`."""
+    """Recordings: a .npz, .csv or .parquet file, a LeRobot dataset or minari:ID; see `docs/sim2real.md`."""
     fit: tyro.conf.UseAppendAction[Annotated[Words, tyro.conf.arg(metavar="PARAMETER=RANGE")]] = ()
     """What is fitted, between which bounds: torso.mass=x0.5:x2 friction=x0.4:x1.6."""
     reality: str | None = None
@@ -62,7 +62,9 @@ class Identify(Extensible, Printing):
     window: float = WINDOW
     """Seconds of motion that are predicted in one go."""
     rename: tyro.conf.UseAppendAction[Annotated[Words, tyro.conf.arg(metavar="COLUMN=NAME")]] = ()
-    """Columns of DATA that are called otherwise than the robot's parts."""
+    """Columns of DATA that are called otherwise than the robot's parts, time or episode."""
+    angles: Literal["radians", "degrees"] | None = None
+    """What DATA's angles are in; unless told, what looks like degrees is refused."""
     out: Path | None = None
     """File to write: NAME.yaml or NAME.json."""
     seed: int = 0
@@ -144,11 +146,12 @@ class Identify(Extensible, Printing):
         self, task: "Task", reality: "Reality | None", settings: RecordingSettings
     ) -> "Trajectories":
         """The recordings, read or made."""
-        from warmstart.sim2real.identification.files import read
+        from warmstart.sim2real.recordings.files import read
 
         if reality is None:
             assert self.data is not None
-            return read(self.data, task, pairs("--rename", list(chain(*self.rename))) or None)
+            names = dict(pairs("--rename", list(chain(*self.rename))))
+            return read(self.data, task, names, self.angles)
         recorded, steps = reality.record(settings, self.seed)
         note(f"{steps:,} steps were taken in {reality.name}")
         return recorded

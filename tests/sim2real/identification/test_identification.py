@@ -28,10 +28,11 @@ from warmstart.sim2real.identification.identify import identify
 from warmstart.sim2real.identification.recording import record
 from warmstart.sim2real.identification.replay import Replay, read_parameters
 from warmstart.sim2real.identification.settings import SECONDS, WINDOW, FitSettings, RecordingSettings
-from warmstart.sim2real.identification.trajectories import Trajectories, robot_of
-from warmstart.sim2real.identification.windows import add, cut_windows, subtract
+from warmstart.sim2real.identification.windows import cut_windows
 from warmstart.sim2real.randomization.randomization import read_terms
 from warmstart.sim2real.reality import seal_reality
+from warmstart.sim2real.recordings.positions import add, subtract
+from warmstart.sim2real.recordings.trajectories import Trajectories, robot_of
 from warmstart.sim2real.world import TrainingWorld
 
 RANGES = {"torso.mass": "x0.5:x2", "gear": "x0.5:x2"}

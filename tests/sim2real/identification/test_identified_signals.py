@@ -9,10 +9,10 @@ from warmstart.envs.tasks.task import Task
 from warmstart.sim2real.identification.identify import identify
 from warmstart.sim2real.identification.recording import record
 from warmstart.sim2real.identification.settings import FitSettings
-from warmstart.sim2real.identification.trajectories import robot_of
-from warmstart.sim2real.identification.windows import spread_of
 from warmstart.sim2real.imperfections.imperfections import Imperfections
 from warmstart.sim2real.imperfections.paths import perturbations
+from warmstart.sim2real.recordings.positions import spread_of
+from warmstart.sim2real.recordings.trajectories import robot_of
 
 
 class Late(Perturbation):

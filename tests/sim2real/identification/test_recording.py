@@ -8,8 +8,8 @@ from warmstart.core.errors import WarmstartError
 from warmstart.core.plain import read
 from warmstart.envs.tasks.task import Task
 from warmstart.sim2real.identification.recording import SIGNALS, record
-from warmstart.sim2real.identification.trajectories import Trajectories, robot_of
 from warmstart.sim2real.imperfections.imperfections import Imperfections
+from warmstart.sim2real.recordings.trajectories import Trajectories, robot_of
 
 
 def test_what_is_recorded_without_noise_is_what_the_simulation_does():

@@ -4,26 +4,25 @@ Positions and velocities are MuJoCo's `qpos` and `qvel` (m, rad, quaternions; m/
 `ctrl`.
 """
 
-import difflib
 import re
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args
 
 import mujoco
 import numpy as np
 from numpy.typing import NDArray
 
-from warmstart.core.errors import MOST_NAMES, WarmstartError, unknown_name
+from warmstart.core.errors import WarmstartError, unknown_name
 from warmstart.envs.frames.options import sees_pixels
 from warmstart.envs.robots.base import MujocoTask
 from warmstart.envs.robots.table import robots
-from warmstart.envs.simulation.dimensions import ModelDimensions, action_layout
-from warmstart.envs.simulation.names import PartNames
 from warmstart.envs.tasks.task import Task
+from warmstart.sim2real.recordings.positions import Floats, columns, quaternions, subtract
+from warmstart.sim2real.recordings.units import check_units, radians_from_degrees
 
-Floats = NDArray[np.float64]
+Angles = Literal["radians", "degrees"]
 JITTER = 0.1
 """Largest deviation of a sample's distance from the period, as a share of it."""
 FEWEST = 4
@@ -38,7 +37,7 @@ class Trajectory:
         name: What messages call it.
         time: Seconds. Shape: (n,).
         qpos: Positions at these times. Shape: (n, nq).
-        qvel: Velocities at these times. Shape: (n, nv).
+        qvel: Velocities at these times; NaN throughout in a column that wasn't measured. Shape: (n, nv).
         ctrl: Controls; `ctrl[k]` is commanded at `time[k]` and held until `time[k + 1]`. Shape: (n, nu).
 
     Raises:
@@ -75,12 +74,21 @@ class Trajectories:
 
     Attributes:
         items: The recordings, at least one.
+        angles: What their angles are in, where somebody vouches for it; None lets `prepare` refuse what looks
+            like degrees.
+        differenced: Names of the velocities that are differences of positions, not measurements.
+        notes: What was guessed or left out when they were read, in a sentence each.
     """
 
     items: tuple[Trajectory, ...]
+    angles: Angles | None = None
+    differenced: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "items", tuple(self.items))
+        if self.angles is not None and self.angles not in get_args(Angles):
+            raise unknown_name("unit of angles", str(self.angles), get_args(Angles))
         if not self.items:
             raise WarmstartError("Expected at least one trajectory, found none.")
 
@@ -97,6 +105,50 @@ class Trajectories:
     def duration(self) -> float:
         """Seconds of all recordings together."""
         return float(sum(item.time[-1] - item.time[0] for item in self.items))
+
+    def prepare(self, task: Task) -> "Trajectories":
+        """Return them checked and in MuJoCo's units, velocities that weren't measured as differences.
+
+        Angles in degrees (`angles`) become radians; where nobody vouches for their unit, recordings that look
+        like degrees are refused.
+
+        Raises:
+            WarmstartError: They aren't sound, don't fit the task, or their angles look like degrees.
+        """
+        model, found = robot_of(task).model(), self
+        if self.angles == "degrees":
+            items = [
+                Trajectory(**{**vars(item), **radians_from_degrees(model, vars(item))}) for item in self.items
+            ]
+            found = replace(found, items=tuple(items), angles="radians")
+        found = found._with_velocities(model)
+        found.check(task)
+        measured = ~np.isin(columns(model)["qvel"], found.differenced)
+        for item in found if self.angles != "radians" else ():
+            qvel, told = np.where(measured, item.qvel, 0.0), self.angles is not None
+            check_units(model, item.name, item.time, item.qpos, qvel, item.ctrl, told)
+        return found
+
+    def _with_velocities(self, model: mujoco.MjModel) -> "Trajectories":
+        """Fill the columns of velocities that weren't measured in with central differences of positions."""
+        names, missing = np.array(columns(model)["qvel"]), np.zeros(model.nv, dtype=bool)
+        for item in self.items:
+            if item.qvel.shape[1] == model.nv:  # another width is said by `check`
+                missing |= np.isnan(item.qvel).all(axis=0)
+        if not missing.any() or min(map(len, self.items)) < FEWEST:
+            return self
+        items = []
+        for item in self.items:
+            rows = np.arange(len(item))
+            before, after = np.maximum(rows - 1, 0), np.minimum(rows + 1, len(item) - 1)
+            moved = subtract(model, item.qpos[after], item.qpos[before])
+            with np.errstate(divide="ignore", invalid="ignore"):  # time that stands still is said by `check`
+                rates = moved / (item.time[after] - item.time[before])[:, None]
+            items.append(replace(item, qvel=np.where(missing, rates, item.qvel)))
+        derived = tuple(map(str, names[missing]))
+        which = "no velocities" if missing.all() else f"no {', '.join(derived)}"
+        note = f"The recordings hold {which}: they start from differences of positions and aren't fitted to."
+        return replace(self, items=tuple(items), differenced=derived, notes=(*self.notes, note))
 
     def check(self, task: Task) -> None:
         """See that the recordings are sound and fit a task.
@@ -147,31 +199,6 @@ def control_period(task: Task) -> float:
     return robot.frame_skip * float(robot.model().opt.timestep)
 
 
-def columns(model: mujoco.MjModel) -> dict[str, tuple[str, ...]]:
-    """Names of the columns of ``qpos``, ``qvel`` and ``ctrl``, as layouts have them.
-
-    A hinge has ``JOINT.angle``, a slide ``JOINT.position``, both ``JOINT.velocity``; a free joint
-    ``JOINT.x``, ``JOINT.qw``, ``JOINT.velocity_x``, ``JOINT.angular_velocity_x`` and so on; an actuator
-    ``ACTUATOR.ctrl``, where an unnamed actuator has the name of its joint.
-    """
-    dimensions = ModelDimensions(model)
-    controls = tuple(f"{name}.ctrl" for name in PartNames(model).actuators)
-    if len(controls) != model.nu:  # an actuator with several controls
-        controls = action_layout(model).names
-    qpos, qvel = (tuple(d.name for d in part) for part in (dimensions.qpos, dimensions.qvel))
-    return {"qpos": qpos, "qvel": qvel, "ctrl": controls}
-
-
-def quaternions(model: mujoco.MjModel) -> list[int]:
-    """Where quaternions start within qpos."""
-    kinds = {int(mujoco.mjtJoint.mjJNT_FREE): 3, int(mujoco.mjtJoint.mjJNT_BALL): 0}
-    return [
-        int(model.jnt_qposadr[i]) + kinds[int(model.jnt_type[i])]
-        for i in range(model.njnt)
-        if int(model.jnt_type[i]) in kinds
-    ]
-
-
 def _check_values(item: Trajectory, names: Mapping[str, tuple[str, ...]]) -> None:
     if len(item) < FEWEST:
         raise WarmstartError(
@@ -202,11 +229,13 @@ def _check_time(item: Trajectory, period: float, task: Task) -> None:
             f"{item.time[row - 1]:g} s. Where recordings follow one another, give episode ids."
         )
     usual = float(np.median(gaps))
+    factor = {3: "milliseconds", 6: "microseconds", 9: "nanoseconds"}.get(round(np.log10(usual / period)))
+    hint = f" They look like {factor}: time is in seconds." if factor else ""
     wanted = f"a sample every {period:g} s (the control period of {task.id})"
     if abs(usual - period) > 0.01 * period:
         raise WarmstartError(
-            f"{item.name}: expected {wanted}, found one every {usual:g} s: resample the recording, or give "
-            "the task the robot's control period by its option frame_skip."
+            f"{item.name}: expected {wanted}, found one every {usual:g} s.{hint} Resample the recording, or "
+            "give the task the robot's control period by its option frame_skip."
         )
     odd = np.abs(gaps - period) > JITTER * period
     if odd.any():
@@ -229,19 +258,12 @@ def _check_quaternions(item: Trajectory, model: mujoco.MjModel) -> None:
             )
 
 
-def missing(kind: str, name: str, where: str | Path, there: Iterable[str]) -> WarmstartError:
-    """The error for a column or array that a file lacks: what it has, and which of it comes near."""
-    names = list(there)
-    close = difflib.get_close_matches(name, names, n=3, cutoff=0.5)
-    hint = f" Did you mean {' or '.join(map(repr, close))}?" if close else ""
-    shown = ", ".join(names[:MOST_NAMES]) + (", …" if len(names) > MOST_NAMES else "")
-    return WarmstartError(f"Expected the {kind} {name!r} in {where}, found {shown or 'none'}.{hint}")
-
-
-def split_episodes(whole: Trajectory, episode: NDArray[Any] | None) -> Trajectories:
+def split_episodes(
+    whole: Trajectory, episode: NDArray[Any] | None, notes: tuple[str, ...] = ()
+) -> Trajectories:
     """Make a recording of every run of rows with the same episode id."""
     if episode is None:
-        return Trajectories((whole,))
+        return Trajectories((whole,), notes=notes)
     if not len(whole):
         raise WarmstartError(f"{whole.name}: expected samples, found none.")
     if episode.shape != (len(whole),):
@@ -254,31 +276,6 @@ def split_episodes(whole: Trajectory, episode: NDArray[Any] | None) -> Trajector
     # whole numbers that went through floats are shown as whole numbers
     shown = [re.sub(r"^(-?\d+)\.0+$", r"\1", str(i)) for i in ids]
     return Trajectories(
-        tuple(Trajectory(f"{whole.name}, episode {i}", *part) for i, part in zip(shown, parts, strict=True))
+        tuple(Trajectory(f"{whole.name}, episode {i}", *part) for i, part in zip(shown, parts, strict=True)),
+        notes=notes,
     )
-
-
-def pick_columns(
-    numbers: Mapping[str, Floats], model: mujoco.MjModel, names: Mapping[str, str], where: str
-) -> tuple[Floats, Floats, Floats]:
-    """Put the columns that are there into MuJoCo's order."""
-    for name in names:
-        if name not in numbers:
-            raise missing("column", name, where, numbers)
-    there = {names.get(name, name): values for name, values in numbers.items()}
-    by_action = dict(zip(columns(model)["ctrl"], action_layout(model).names, strict=True))
-    parts = []
-    for kind in ("qpos", "qvel", "ctrl"):
-        found = []
-        for name in columns(model)[kind]:
-            stem, _, last = name.rpartition(".")
-            other = {"angle": "position", "position": "angle"}.get(last)
-            for spelling in (name, f"{stem}.{other}", by_action.get(name)):
-                if spelling in there:
-                    found.append(there[spelling])
-                    break
-            else:
-                raise missing("column", name, where, there)
-        parts.append(np.stack(found, axis=1) if found else np.zeros((len(next(iter(there.values()))), 0)))
-    qpos, qvel, ctrl = parts
-    return qpos, qvel, ctrl

@@ -11,9 +11,10 @@ import pytest
 
 from warmstart.core.errors import WarmstartError
 from warmstart.envs.tasks.task import Task
-from warmstart.sim2real.identification.files import read, read_csv, read_lerobot, read_minari, read_npz
 from warmstart.sim2real.identification.recording import record
-from warmstart.sim2real.identification.trajectories import Trajectories, Trajectory, columns, robot_of
+from warmstart.sim2real.recordings.files import read, read_csv, read_lerobot, read_minari, read_npz
+from warmstart.sim2real.recordings.positions import columns
+from warmstart.sim2real.recordings.trajectories import Trajectories, Trajectory, robot_of
 
 HOPPER = Task.parse("Hopper-v5")
 MODEL = robot_of(HOPPER).model()
@@ -69,17 +70,17 @@ def test_npz_round_trip(tmp_path):
     arrays = dict(np.load(path))
     arrays["action"] = arrays.pop("ctrl")
     np.savez(path, **arrays)
-    same(items, read_npz(path))
+    same(items, read_npz(path, MODEL))
     del arrays["action"]
     np.savez(path, **arrays)
     with pytest.raises(
         WarmstartError, match=r"Expected the array 'ctrl' in .*run\.npz, found episode, time, "
     ):
-        read_npz(path)
+        read_npz(path, MODEL)
     arrays["times"] = arrays.pop("time")
     np.savez(path, **arrays)
     with pytest.raises(WarmstartError, match=r"Expected the array 'time' .* Did you mean 'times'\?"):
-        read_npz(path)
+        read_npz(path, MODEL)
 
 
 def test_files_that_are_no_archives_are_called_so(tmp_path):
@@ -87,14 +88,14 @@ def test_files_that_are_no_archives_are_called_so(tmp_path):
     for content in (b"time,qpos", b"", b"PK\x03\x04 broken"):
         path.write_bytes(content)
         with pytest.raises(WarmstartError, match=r"archive of arrays .* at .*run\.npz, found another file"):
-            read_npz(path)
+            read_npz(path, MODEL)
     with path.open("wb") as file:
         np.save(file, np.zeros(3))
     with pytest.raises(WarmstartError, match="found another file"):
-        read_npz(path)
+        read_npz(path, MODEL)
     np.savez(path, time=np.array([None, 1.0]))
     with pytest.raises(WarmstartError, match=r"numbers in the array 'time', found Python objects"):
-        read_npz(path)
+        read_npz(path, MODEL)
 
 
 def test_episode_ids_are_shown_as_they_were_meant(tmp_path):
@@ -102,16 +103,16 @@ def test_episode_ids_are_shown_as_they_were_meant(tmp_path):
     arrays = {key: getattr(item, key) for key in ("time", "qpos", "qvel", "ctrl")}
     for ids, shown in (([0.0, 1.0], ("0", "1")), ([3, 7], ("3", "7")), (["1.0", "a.0"], ("1", "a.0"))):
         np.savez(tmp_path / "run.npz", episode=np.repeat(ids, 4), **arrays)
-        found = [each.name for each in read_npz(tmp_path / "run.npz")]
+        found = [each.name for each in read_npz(tmp_path / "run.npz", MODEL)]
         assert found == [f"run, episode {name}" for name in shown]
     for ids, said in ((np.zeros((8, 1)), r"shape \(8,\), found \(8, 1\)"), (np.zeros(3), r"found \(3,\)")):
         np.savez(tmp_path / "run.npz", episode=ids, **arrays)
         with pytest.raises(WarmstartError, match=f"expected episode ids of {'.*' + said}"):
-            read_npz(tmp_path / "run.npz")
+            read_npz(tmp_path / "run.npz", MODEL)
     none = {key: values[:0] for key, values in arrays.items()}
     np.savez(tmp_path / "run.npz", episode=np.zeros(0), **none)
     with pytest.raises(WarmstartError, match="run: expected samples, found none"):
-        read_npz(tmp_path / "run.npz")
+        read_npz(tmp_path / "run.npz", MODEL)
 
 
 def test_tables_without_rows_and_other_text_are_refused(tmp_path):
@@ -155,13 +156,13 @@ def test_minari_needs_a_full_state():
     infos = {"qpos": item.qpos, "qvel": item.qvel}
     episode = SimpleNamespace(id=3, infos=infos, actions=item.ctrl[:8], observations=None)
     dataset = SimpleNamespace(iterate_episodes=lambda: iter([episode]))
-    (found,) = read_minari(dataset, PERIOD)
+    (found,) = read_minari(dataset, PERIOD, MODEL)
     np.testing.assert_array_equal(found.qpos, item.qpos)
     np.testing.assert_array_equal(found.ctrl[:8], item.ctrl[:8])
     np.testing.assert_allclose(found.time, item.time)
     episode.infos = {"x_position": item.time}
     with pytest.raises(WarmstartError, match="with qpos and qvel in episode 3, found x_position"):
-        read_minari(dataset, PERIOD)
+        read_minari(dataset, PERIOD, MODEL)
 
 
 def test_minari_datasets_that_are_not_there_are_named(monkeypatch):
@@ -257,15 +258,17 @@ def test_lerobot_round_trip(tmp_path):
         read_lerobot(tmp_path, MODEL, {"hipp": "thigh_joint.ctrl"})
     features["action"]["names"] = None
     (tmp_path / "meta" / "info.json").write_text(json.dumps({"features": features}))
-    with pytest.raises(WarmstartError, match=r"names of the 3 parts of action in .*info\.json, found None"):
-        read_lerobot(tmp_path, MODEL)
-    (folder / "episode_000001.parquet").write_bytes(b"no table")
-    with pytest.raises(WarmstartError, match=r"Expected a Parquet file at .*episode_000001\.parquet"):
+    with pytest.raises(
+        WarmstartError, match=r"'thigh_joint\.ctrl' .*, action\[0\], action\[1\], action\[2\]"
+    ):
         read_lerobot(tmp_path, MODEL)
     for text, said in (("{", "Expected JSON in .*info"), ("[]", "features by name in .*info.*, found none")):
         (tmp_path / "meta" / "info.json").write_text(text)
         with pytest.raises(WarmstartError, match=said):
             read_lerobot(tmp_path, MODEL)
+    (folder / "episode_000001.parquet").write_bytes(b"no table")
+    with pytest.raises(WarmstartError, match=r"Expected a Parquet file at .*episode_000001\.parquet"):
+        read_lerobot(tmp_path, MODEL)
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,4 @@
+"""Recorded motion of robots: formats, columns, units, checks.
+
+May import: core, envs.
+"""

@@ -1,0 +1,291 @@
+"""Files that recorded motion comes in: NumPy archives, CSV, Minari and LeRobot datasets."""
+
+import csv
+import json
+import zlib
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+from zipfile import BadZipFile
+
+import mujoco
+import numpy as np
+from numpy.typing import NDArray
+
+from warmstart.core.errors import WarmstartError, unknown_name
+from warmstart.envs.tasks.task import Task
+from warmstart.sim2real.recordings.positions import Floats
+from warmstart.sim2real.recordings.tables import Table, missing, read_table
+from warmstart.sim2real.recordings.trajectories import (
+    Angles,
+    Trajectories,
+    Trajectory,
+    control_period,
+    robot_of,
+    split_episodes,
+)
+
+_DATA = "it needs a package that is not installed: pip install 'warmstart[data]'."
+
+
+def read(
+    path: str | Path, task: Task, names: Mapping[str, str] | None = None, angles: Angles | None = None
+) -> Trajectories:
+    """Read recordings by what they are: ``.npz``, ``.csv``, a LeRobot folder, or a Minari dataset's id.
+
+    Args:
+        path: A file, a folder or ``minari:ID``, a dataset on this machine.
+        task: The task whose robot it is.
+        names: For CSV and LeRobot: what the file's columns are called here; see `columns`.
+        angles: What its angles are in: radians or degrees; None refuses what looks like degrees.
+
+    Raises:
+        WarmstartError: It can't be read, it doesn't fit the task, or its angles look like degrees.
+    """
+    text = str(path)
+    model = robot_of(task).model()
+    if text.startswith("minari:"):
+        found = read_minari(text.removeprefix("minari:"), control_period(task), model)
+    elif not Path(text).exists():
+        raise WarmstartError(f"Expected recorded trajectories at {text}, found nothing there.")
+    elif Path(text).is_dir() or text.endswith(".parquet"):
+        found = read_lerobot(text, model, names)
+    elif text.endswith(".csv"):
+        found = read_csv(text, model, names)
+    elif text.endswith(".npz"):
+        found = read_npz(text, model)
+    else:
+        raise WarmstartError(
+            f"Expected a .npz, .csv or .parquet file, a LeRobot dataset's folder or minari:ID, found {text}."
+        )
+    if names and (text.startswith("minari:") or text.endswith(".npz")):
+        raise WarmstartError(f"Columns are renamed in CSV and LeRobot recordings; {text} has none.")
+    return replace(found, angles=angles).prepare(task)
+
+
+def read_npz(path: str | Path, model: mujoco.MjModel) -> Trajectories:
+    """Read arrays ``time`` (n,), ``qpos`` (n, nq), ``qvel`` (n, nv), ``ctrl`` or ``action`` (n, nu).
+
+    Velocities may be missing.
+    An array ``episode`` (n,) of ids says which rows belong together; without it they are one recording.
+
+    Raises:
+        WarmstartError: It is no such file, or an array is missing, holds no numbers or has another shape.
+    """
+    arrays = _arrays(path)
+    if "ctrl" not in arrays and "action" in arrays:
+        arrays["ctrl"] = arrays["action"]
+    for key in ("time", "qpos", "ctrl"):
+        if key not in arrays:
+            raise missing("array", key, path, arrays)
+    if "qvel" not in arrays:
+        arrays["qvel"] = np.full((len(np.atleast_1d(arrays["time"])), model.nv), np.nan)
+    whole = Trajectory(Path(path).stem, arrays["time"], arrays["qpos"], arrays["qvel"], arrays["ctrl"])
+    return split_episodes(whole, arrays.get("episode"))
+
+
+def read_csv(path: str | Path, model: mujoco.MjModel, names: Mapping[str, str] | None = None) -> Trajectories:
+    """Read a table with a column ``time``, one for each of `columns`, and perhaps ``episode``.
+
+    Commas, semicolons or tabs separate cells; beside the latter two, numbers may have a decimal comma.
+    ``JOINT.position`` may stand for ``JOINT.angle`` and the other way round, an action's name in the task's
+    layout (``JOINT.torque``) for ``ACTUATOR.ctrl``; ``timestamp``, ``header.stamp`` and the like for
+    ``time``, ``episode_index`` for ``episode``. Velocities may be missing.
+
+    Args:
+        path: The file; the first row names the columns.
+        model: The robot's model.
+        names: What the file's columns are called here, where they have other names.
+
+    Raises:
+        WarmstartError: A column is missing (the nearest are named) or a cell that is needed is no number.
+    """
+    try:
+        with Path(path).open(newline="", encoding="utf-8-sig") as file:  # Excel begins with a mark
+            head = file.readline()
+            delimiter = max(",;\t", key=head.count)  # the first of those that are as frequent
+            file.seek(0)
+            reader = csv.reader(file, delimiter=delimiter)
+            lines = [(reader.line_num, row) for row in reader if any(cell.strip() for cell in row)]
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise WarmstartError(f"Expected a table of comma-separated text in {path}, found {error}.") from None
+    (_, first), *rows = lines or [(1, [])]
+    header = [name.strip() for name in first]
+    if not rows:
+        found = f"a row of {len(header)} names alone" if header else "an empty file"
+        raise WarmstartError(f"Expected a row of names and rows of numbers in {path}, found {found}.")
+    for line, row in rows:
+        if len(row) != len(header):
+            raise WarmstartError(f"{path}: expected {len(header)} cells in line {line}, found {len(row)}.")
+    cells = {name: np.array([row[i] for _, row in rows], dtype=object) for i, name in enumerate(header)}
+    repeated = frozenset(name for name in header if header.count(name) > 1)
+    table = Table(str(path), cells, tuple(line for line, _ in rows), repeated, comma=delimiter != ",")
+    return read_table(table, model, names, Path(path).stem)
+
+
+def read_minari(dataset: Any, period: float, model: mujoco.MjModel) -> Trajectories:
+    """Read a Minari dataset whose infos hold ``qpos``, and perhaps ``qvel``, for every observation.
+
+    Args:
+        dataset: A dataset, or the id of one that lies on this machine.
+        period: Seconds between its steps, which Minari doesn't record.
+        model: The robot's model.
+
+    Raises:
+        WarmstartError: Minari isn't installed, there is no such dataset, or it has no full state.
+    """
+    if isinstance(dataset, str):
+        dataset = _load_minari(dataset)
+    items = []
+    for episode in dataset.iterate_episodes():
+        infos, actions = episode.infos or {}, np.asarray(episode.actions, dtype=float)
+        if "qpos" not in infos:
+            raise WarmstartError(
+                f"Expected infos with qpos and qvel in episode {episode.id}, found "
+                f"{', '.join(sorted(infos)) or 'none'}: observations alone don't hold a full state. "
+                "Put the environment's qpos and qvel into its infos, at reset, too, and record with "
+                "minari.DataCollector(env, record_infos=True)."
+            )
+        qpos = np.asarray(infos["qpos"], dtype=float)
+        qvel = np.asarray(infos.get("qvel", np.full((len(qpos), model.nv), np.nan)), dtype=float)
+        n = min(len(qpos), len(actions) + 1)
+        ctrl: Floats = np.concatenate([actions, actions[-1:]])[:n]
+        items.append(
+            Trajectory(f"episode {episode.id}", period * np.arange(float(n)), qpos[:n], qvel[:n], ctrl)
+        )
+    return Trajectories(tuple(items))
+
+
+def read_lerobot(
+    path: str | Path, model: mujoco.MjModel, names: Mapping[str, str] | None = None
+) -> Trajectories:
+    """Read a LeRobot dataset or any Parquet files: columns of numbers, or of lists of numbers.
+
+    The parts of a list are called as ``meta/info.json`` (``meta_data/info.json`` in the first datasets) names
+    them, else ``observation.state[0]`` and so on; ``action/`` stands before an action's part whose name the
+    state has, too. Units are those of `columns`.
+
+    Args:
+        path: The dataset's folder, or a ``.parquet`` file.
+        model: The robot's model.
+        names: What the parts are called here (`columns`), by their name there; an action's name is looked up
+            with ``action/`` in front first, since state and action often share names.
+
+    Raises:
+        WarmstartError: pyarrow isn't installed, there are no such files, or a column isn't there.
+    """
+    try:
+        import pyarrow.parquet as parquet  # type: ignore[import-untyped]
+        from pyarrow import ArrowException
+    except ImportError:
+        raise WarmstartError(f"To read the LeRobot dataset {path}, {_DATA}") from None
+    folder = Path(path)
+    files = [folder] if folder.is_file() else sorted(folder.rglob("*.parquet"))
+    files = [file for file in files if file.parent == folder or "meta" not in file.relative_to(folder).parts]
+    if not files:
+        raise WarmstartError(
+            f"Expected a LeRobot dataset (data/**/*.parquet) in {path}, found no such files."
+        )
+    tables: list[dict[str, NDArray[Any]]] = []
+    for file in files:
+        try:
+            kinds = {field.name: field.type for field in parquet.read_schema(file)}
+            wanted = [key for key, kind in kinds.items() if _numeric(kind)]
+            read = parquet.read_table(file, columns=wanted).to_pydict()
+            tables.append({key: np.array(read[key], dtype=float) for key in wanted})
+        except (ArrowException, OSError) as error:
+            raise WarmstartError(f"Expected a Parquet file at {file}: {error}") from None
+        except (ValueError, TypeError):
+            raise WarmstartError(f"{file}: expected lists of the same length in each column.") from None
+        if tables[0].keys() != tables[-1].keys():
+            odd = ", ".join(sorted(tables[0].keys() ^ tables[-1].keys()))
+            raise WarmstartError(f"Expected the same columns in {files[0]} and {file}, found {odd} in one.")
+    try:
+        data = {key: np.concatenate([table[key] for table in tables]) for key in tables[0]}
+    except ValueError as error:
+        raise WarmstartError(f"Expected lists of the same length in all files of {path}: {error}.") from None
+    mapping, numbers = dict(names or {}), dict[str, Floats]()
+    described = _described(folder)
+    for key in sorted(data, key="action".__eq__):  # actions last: they give way where names are the same
+        if data[key].ndim == 1:
+            numbers[key] = data[key]
+            continue
+        for i, part in enumerate(_part_names(described.get(key), key, data[key].shape[1])):
+            numbers[f"action/{part}" if part in numbers or f"action/{part}" in mapping else part] = data[key][
+                :, i
+            ]
+    order = [numbers[key] for key in ("frame_index", "timestamp", "episode_index") if key in numbers]
+    if "episode_index" in numbers:
+        rows = np.lexsort(order)
+        numbers = {key: values[rows] for key, values in numbers.items()}
+    return read_table(Table(str(path), numbers), model, mapping, folder.stem)
+
+
+def _arrays(path: str | Path) -> dict[str, NDArray[Any]]:
+    """The arrays of a NumPy archive."""
+    arrays = {}
+    with Path(path).open("rb") as opened:  # which numpy would leave open where it is broken
+        try:
+            file = np.load(opened, allow_pickle=False)
+        except (ValueError, EOFError, BadZipFile):  # text, an empty file, a broken archive
+            file = None
+        if not isinstance(file, np.lib.npyio.NpzFile):
+            raise WarmstartError(
+                f"Expected an archive of arrays (numpy.savez) at {path}, found another file."
+            )
+        with file:
+            for key in file.files:
+                try:
+                    arrays[key] = file[key]
+                except (ValueError, EOFError, BadZipFile, zlib.error) as error:
+                    kind = "Python objects" if "pickle" in str(error) else "broken data"
+                    raise WarmstartError(
+                        f"{path}: expected numbers in the array {key!r}, found {kind}."
+                    ) from None
+    return arrays
+
+
+def _load_minari(name: str) -> Any:
+    """A Minari dataset that lies on this machine."""
+    try:
+        import minari  # type: ignore[import-not-found, unused-ignore]
+
+        return minari.load_dataset(name)
+    except ImportError as error:  # minari, or h5py, which its files need
+        raise WarmstartError(f"To read the Minari dataset {name}, {_DATA} ({error})") from None
+    except FileNotFoundError:
+        raise unknown_name("Minari dataset on this machine:", name, minari.list_local_datasets()) from None
+
+
+def _numeric(kind: Any) -> bool:
+    """Whether a Parquet column holds numbers or lists of numbers."""
+    from pyarrow import types  # type: ignore[import-untyped, unused-ignore]
+
+    if types.is_list(kind) or types.is_large_list(kind) or types.is_fixed_size_list(kind):
+        kind = kind.value_type
+    return bool(types.is_integer(kind) or types.is_floating(kind) or types.is_boolean(kind))
+
+
+def _described(folder: Path) -> Mapping[str, Any]:
+    """The features of a LeRobot dataset, by name; none where it has no description."""
+    for info in (folder / "meta" / "info.json", folder / "meta_data" / "info.json"):
+        if info.is_file():
+            try:
+                features = json.loads(info.read_text(encoding="utf-8"))["features"]
+                return {str(key): value["names"] for key, value in features.items() if "names" in value}
+            except (ValueError, RecursionError):
+                raise WarmstartError(f"Expected JSON in {info}, found other text.") from None
+            except (KeyError, TypeError, AttributeError):
+                raise WarmstartError(
+                    f"Expected the dataset's features by name in {info}, found none."
+                ) from None
+    return {}
+
+
+def _part_names(written: Any, key: str, size: int) -> list[str]:
+    """Names of a list's parts: a list, or a list under some word such as ``motors``; else numbers."""
+    while isinstance(written, Mapping) and len(written) == 1:
+        written = next(iter(written.values()))
+    parts = list(written) if isinstance(written, Mapping | list) else []
+    return [str(name) for name in parts] if len(parts) == size else [f"{key}[{i}]" for i in range(size)]

@@ -1,0 +1,111 @@
+"""Angles in degrees: what tells them from radians, and what turns them into radians."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import mujoco
+import numpy as np
+
+from warmstart.core.errors import WarmstartError
+from warmstart.envs.simulation.dimensions import action_layout
+from warmstart.sim2real.recordings.positions import Floats, columns
+
+DEGREES = 180 / np.pi
+BEYOND = 3.0
+"""How many times beyond a joint's or servo's range an angle must go to look like degrees."""
+CLOSE = 0.2
+"""By which share a velocity's ratio to its position's change may miss 57.3."""
+WAY_OUT = (
+    "Degrees become radians with angles='degrees' (--angles degrees); with angles='radians' they are taken "
+    "as they are."
+)
+
+
+def turning(model: mujoco.MjModel) -> dict[str, Floats]:
+    """What of positions, velocities and servos' targets is in rad or rad/s, 1, and what isn't, 0."""
+    hinge = int(mujoco.mjtJoint.mjJNT_HINGE)
+    angles = np.zeros(model.nq)
+    angles[model.jnt_qposadr[model.jnt_type == hinge]] = 1.0
+    rates = np.zeros(model.nv)
+    for joint, kind in enumerate(model.jnt_type):
+        start = int(model.jnt_dofadr[joint])
+        turns = {
+            hinge: (0, 1),
+            int(mujoco.mjtJoint.mjJNT_BALL): (0, 3),
+            int(mujoco.mjtJoint.mjJNT_FREE): (3, 6),
+        }
+        first, last = turns.get(int(kind), (0, 0))
+        rates[start + first : start + last] = 1.0
+    targets = np.array([float(d.unit in ("rad", "rad/s")) for d in action_layout(model).dimensions])
+    return {"qpos": angles, "qvel": rates, "ctrl": targets}
+
+
+def radians_from_degrees(model: mujoco.MjModel, arrays: Mapping[str, Any]) -> dict[str, Floats]:
+    """Positions (n, nq), velocities (n, nv) and controls (n, nu) in rad from such in degrees.
+
+    Lengths, quaternions, and controls that are no angles stay; so does what hasn't the model's width.
+    """
+    return {
+        key: arrays[key] / np.where(turns > 0, DEGREES, 1.0)
+        for key, turns in turning(model).items()
+        if arrays[key].shape[1] == len(turns)
+    }
+
+
+def check_units(
+    model: mujoco.MjModel,
+    name: str,
+    time: Floats,
+    qpos: Floats,
+    qvel: Floats,
+    ctrl: Floats,
+    told: bool = False,
+) -> None:
+    """See that angles aren't degrees, as far as ranges and velocities tell.
+
+    Args:
+        model: The robot's model.
+        name: What the recording is called.
+        time: Seconds. Shape: (n,).
+        qpos: Positions. Shape: (n, nq).
+        qvel: Velocities, 0 where they weren't measured. Shape: (n, nv).
+        ctrl: Controls. Shape: (n, nu).
+        told: Whether somebody has said what unit they are in, and only velocities are compared.
+
+    Raises:
+        WarmstartError: An angle or a servo's target goes far beyond its range, as degrees do, or a velocity
+            is 57.3 times what its position says, or the other way round.
+    """
+    turns, names = turning(model), columns(model)
+    for joint, (q, v) in enumerate(zip(model.jnt_qposadr, model.jnt_dofadr, strict=True)):
+        change = np.gradient(qpos[:, q], time)
+        if int(model.jnt_type[joint]) != int(mujoco.mjtJoint.mjJNT_HINGE) or not (
+            change.std() and qvel[:, v].std()
+        ):
+            continue
+        ratio = qvel[:, v].std() / change.std()
+        together = np.corrcoef(change, qvel[:, v])[0, 1] > 0.8
+        for factor, (degrees, radians) in ((DEGREES, ("qvel", "qpos")), (1 / DEGREES, ("qpos", "qvel"))):
+            if together and abs(ratio / factor - 1) < CLOSE:
+                own = {"qpos": names["qpos"][q], "qvel": names["qvel"][v]}
+                raise WarmstartError(
+                    f"{name}: {own['qvel']} is {ratio:.3g} times what {own['qpos']} changes by: "
+                    f"{own[degrees]} is in degrees, {own[radians]} in radians. Convert one of them."
+                )
+    ranges = [
+        (names["qpos"][q], qpos[:, q], model.jnt_range[joint])
+        for joint, q in enumerate(model.jnt_qposadr)
+        if turns["qpos"][q] and model.jnt_limited[joint]
+    ]
+    ranges += [
+        (names["ctrl"][u], ctrl[:, u], model.actuator_ctrlrange[u])
+        for u in range(model.nu)
+        if turns["ctrl"][u] and model.actuator_ctrllimited[u]
+    ]
+    for column, values, (low, high) in ranges if not told else ():
+        furthest, end = np.abs(values).max(), max(abs(low), abs(high))
+        if furthest > BEYOND * end and furthest / DEGREES <= end:
+            raise WarmstartError(
+                f"{name}: {column} goes to {furthest:.4g}, where its range ends at {end:.4g} rad: it looks "
+                f"like degrees. {WAY_OUT}"
+            )
