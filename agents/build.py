@@ -165,12 +165,13 @@ def shared_settings(config: AlgorithmConfig) -> State:
 
 
 def policy_kwargs(config: AlgorithmConfig) -> State:
-    """SB3's ``policy_kwargs`` that all three algorithms take."""
+    """SB3's ``policy_kwargs`` that all three algorithms take, and the configuration's own."""
     critic = config.net_arch if config.critic_net_arch is None else config.critic_net_arch
     second = "vf" if isinstance(config, PPOConfig) else "qf"
     return {
         "net_arch": {"pi": list(config.net_arch), second: list(critic)},
         "activation_fn": ACTIVATIONS[config.activation],
+        **config.policy_kwargs,
     }
 
 

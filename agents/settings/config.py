@@ -3,7 +3,7 @@
 The values tuned for a task are in ``warmstart.agents.settings.defaults``.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Annotated, ClassVar, Literal
 
 from warmstart.core.bounds import Bounds, Count, Fraction, Natural, Settings, State
@@ -14,6 +14,9 @@ Activation = Literal["tanh", "relu", "elu", "leaky_relu", "gelu", "silu"]
 Decay = Literal["constant", "linear"]
 AtLeastZero = Annotated[float, Bounds(0)]
 """A number of at least 0, infinity among them: a bound that never bites."""
+
+POLICY_KWARGS = ("squash_output", "full_std", "use_expln", "clip_mean", "share_features_extractor")
+"""Arguments of SB3's policies that have no field of their own: how gSDE explores, and what shares layers."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,11 +53,16 @@ class AgentConfig:
     """Explore by generalised state-dependent noise (gSDE) in place of independent Gaussian noise."""
     sde_sample_freq: int = -1
     """Steps between two gSDE noise matrices; -1 draws one per rollout."""
+    policy_kwargs: Settings = field(default_factory=dict, hash=False)
+    """Further arguments of SB3's policy: `POLICY_KWARGS`."""
     stats_window_size: int = 100
     """Episodes over which SB3's rollout statistics are averaged."""
 
     def __post_init__(self) -> None:
         check(self)
+        for name in self.policy_kwargs:
+            if name not in POLICY_KWARGS:
+                raise unknown_name("entry of policy_kwargs", name, POLICY_KWARGS)
 
     @property
     def normalize(self) -> bool:
@@ -63,7 +71,10 @@ class AgentConfig:
 
     def to_json(self) -> State:
         """Plain values of every field, with the algorithm's name under ``algorithm``."""
-        return {"algorithm": type(self).algorithm, **to_plain(self)}
+        plain = to_plain(self)
+        if not self.policy_kwargs:
+            del plain["policy_kwargs"]
+        return {"algorithm": type(self).algorithm, **plain}
 
 
 @dataclass(frozen=True, kw_only=True)

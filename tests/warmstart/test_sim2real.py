@@ -219,7 +219,7 @@ def test_options_of_identify_may_be_repeated(capsys, tmp_path):
 
 def test_help_of_identify_names_every_format(capsys):
     _, out, _ = _run(capsys, "identify", "--help")
-    for word in ("NAME.npz", "NAME.csv", "LeRobot", "minari:ID", "(repeatable)"):
+    for word in (".npz", ".csv", ".parquet", "LeRobot", "minari:ID", "(repeatable)"):
         assert word in out, f"{word} isn't in the help"
 
 

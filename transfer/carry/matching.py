@@ -79,7 +79,7 @@ class Matching:
         return (1.0, 1.0) if unknown else (ours, theirs)
 
     def same_unit(self, t: int, s: int) -> bool:
-        """Whether a matched pair is measured in the same unit: a torque never becomes an angle by a factor."""
+        """Whether a matched pair is in the same unit: no factor makes a torque an angle."""
         return self.target.dimensions[t].unit == self.source.dimensions[s].unit
 
     def notes(self, kind: Kind) -> tuple[str, ...]:

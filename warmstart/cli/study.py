@@ -329,7 +329,9 @@ def _follow(source: "Checkpoint", task: str, algorithm: str) -> str | Settings:
 
 
 def _networks(source: "Checkpoint", usual: Any) -> Settings:
-    """Widths of a source's networks, and where its exploration starts, as settings of the target."""
+    """Widths of a source's networks, and how it explores, as settings of the target."""
+    from warmstart.agents.settings.config import POLICY_KWARGS
+
     held = source.policy_kwargs
     widths = held.get("net_arch", {"ppo": [64, 64], "sac": [256, 256], "td3": [400, 300]}[source.algorithm])
     second = "vf" if source.algorithm == "ppo" else "qf"
@@ -339,8 +341,12 @@ def _networks(source: "Checkpoint", usual: Any) -> Settings:
     settings: dict[str, Any] = {"net_arch": tuple(own)}
     if own != critic or usual.critic_net_arch is not None:
         settings["critic_net_arch"] = tuple(critic)
-    if source.algorithm == "ppo":
-        settings["log_std_init"] = float(held.get("log_std_init", 0.0))
+    settings["use_sde"] = bool(held.get("use_sde", False))
+    if source.algorithm == "ppo" or settings["use_sde"]:
+        settings["log_std_init"] = float(held.get("log_std_init", 0.0 if source.algorithm == "ppo" else -3.0))
+    if source.algorithm != "ppo":
+        settings["n_critics"] = int(held.get("n_critics", 2))
+    settings["policy_kwargs"] = {key: held[key] for key in POLICY_KWARGS if key in held}
     return settings
 
 
