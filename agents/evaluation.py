@@ -22,6 +22,8 @@ from warmstart.core.errors import WarmstartError
 from warmstart.envs.tasks.task import Task
 from warmstart.envs.vector import World, make_env
 
+LONGEST = 10_000
+"""Steps after which an episode without a time limit counts as endless."""
 Actor = Policy | Callable[[Any], NDArray[Any]]
 
 
@@ -80,6 +82,9 @@ def play_once(
 
     Returns:
         Undiscounted returns and lengths in steps. Shapes: (n,).
+
+    Raises:
+        WarmstartError: An episode goes on and on, and the task has no time limit.
     """
     returns = np.zeros(env.num_envs)
     lengths = np.zeros(env.num_envs, np.int64)
@@ -96,6 +101,13 @@ def play_once(
         returns[running] += rewards[running]
         lengths[running] += 1
         running &= ~(terminations | truncations)
+        if running.any() and lengths.max() >= LONGEST and getattr(env, "time_limit", None) is None:
+            task = getattr(env, "task", None)
+            option = task.with_options(time_limit=1000) if isinstance(task, Task) else "the option time_limit"
+            raise WarmstartError(
+                f"{task or env}: an episode hasn't ended within {LONGEST:,} steps, and the task has no time "
+                f"limit: it might never. Give it one, in steps: {option}."
+            )
     return returns, lengths
 
 

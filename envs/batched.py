@@ -176,7 +176,7 @@ class BatchedEnv(VectorEnv[Array, Array, Array]):
         self._contexts.go_on(self._episodes, self._elapsed)
         for perturbation in self._perturbations:
             actions = perturbation.before_step(self, actions)
-        robot, sim = self.robot, self.sim
+        robot, sim, limit = self.robot, self.sim, self.robot.time_limit
         sim.ctrl[...] = actions
         robot.before_step(sim)
         failed = self._advance()
@@ -184,10 +184,7 @@ class BatchedEnv(VectorEnv[Array, Array, Array]):
         observations = _own(robot.observe(sim))
         rewards, entries = robot.reward(sim, actions)
         rewards, terminations = _own(rewards), robot.terminated(sim)
-        if robot.time_limit is None:
-            truncations = np.zeros(self.num_envs, dtype=bool)
-        else:
-            truncations = self._elapsed >= robot.time_limit
+        truncations = self._elapsed >= (np.inf if limit is None else limit)
         diverged = find_diverged(self.simulations, failed, observations, rewards)
         if diverged is not None:
             flags = self._end_diverged(diverged, rewards, terminations, truncations)
@@ -225,6 +222,11 @@ class BatchedEnv(VectorEnv[Array, Array, Array]):
         if ids.size and not 0 <= ids.min() <= ids.max() < n:
             raise WarmstartError(f"Expected environments from 0 to {n - 1}, found {ids.tolist()}.")
         self._contexts.set(read_contexts(context, len(ids)), ids)
+
+    @property
+    def time_limit(self) -> int | None:
+        """Steps after which an episode is truncated; None is never."""
+        return self.robot.time_limit
 
     @property
     def elapsed(self) -> NDArray[np.int64]:

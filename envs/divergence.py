@@ -1,11 +1,14 @@
-"""Simulations that diverged: MuJoCo resets them silently, so they are looked for after every step."""
+"""Numbers that aren't finite: simulations that diverged, which MuJoCo resets silently, and observations."""
 
 import warnings
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
+from gymnasium import spaces
 from numpy.typing import NDArray
 
+from warmstart.core.errors import WarmstartError
 from warmstart.envs.simulation.stepper import Stepper
 
 Array = NDArray[Any]
@@ -39,3 +42,46 @@ def warn_of_divergence(task: str, diverged: NDArray[np.intp]) -> None:
         "episode was terminated and the simulation reset. `n_diverged` counts further ones.",
         stacklevel=4,
     )
+
+
+def check_finite(
+    text: str,
+    space: spaces.Space[Any],
+    observations: Any,
+    elapsed: NDArray[np.int64],
+    what: str = "observation",
+) -> None:
+    """Refuse observations that aren't finite, at once: a network would carry them into its parameters.
+
+    Args:
+        text: What messages call the task.
+        space: Of one environment's observation.
+        observations: Of all environments; arrays by name in a Dict. Shape: (n, ...).
+        elapsed: Steps of each environment's episode. Shape: (n,).
+        what: What they are.
+
+    Raises:
+        WarmstartError: A number is NaN or infinite.
+    """
+    for name, part in _leaves(space, observations):
+        if part.dtype.kind != "f" or np.isfinite(part).all():
+            continue
+        env, *place = np.argwhere(~np.isfinite(part))[0].tolist()
+        where = what + (f" {name}" if name else "") + (f"[{', '.join(map(str, place))}]" if place else "")
+        raise WarmstartError(
+            f"{text}: environment {env} gave {part[(env, *place)]} as {where} in step {elapsed[env]} of its "
+            "episode; expected finite numbers. Mend the environment, or end its episodes before that."
+        )
+
+
+def _leaves(
+    space: spaces.Space[Any], observations: Any, name: str = ""
+) -> Iterator[tuple[str, NDArray[Any]]]:
+    if isinstance(space, spaces.Dict):
+        for key, part in space.spaces.items():
+            yield from _leaves(part, observations[key], f"{name}.{key}" if name else key)
+    elif isinstance(space, spaces.Tuple):
+        for i, part in enumerate(space.spaces):
+            yield from _leaves(part, observations[i], f"{name}[{i}]")
+    elif isinstance(observations, np.ndarray):
+        yield name, observations

@@ -14,12 +14,13 @@ from numpy.typing import NDArray
 
 from warmstart.core.bounds import State
 from warmstart.core.errors import WarmstartError
+from warmstart.envs.divergence import check_finite
 from warmstart.envs.frames.options import PixelOptions, split_options
 from warmstart.envs.physics.in_force import read_contexts
 from warmstart.envs.physics.parameters import Parameters
 from warmstart.envs.robots.table import GYMNASIUM_TASKS, observation_layout
 from warmstart.envs.simulation.dimensions import action_layout
-from warmstart.envs.simulation.infos import Infos
+from warmstart.envs.simulation.infos import Infos, PlainVectorEnv, ProcessVectorEnv
 from warmstart.envs.simulation.layouts import Layout, generic_layout
 from warmstart.envs.simulation.models import send_engine_messages_to_logging
 from warmstart.envs.simulation.seeding import check_state
@@ -67,9 +68,9 @@ class GymnasiumVectorEnv(VectorEnv[Any, Any, Any]):
         same_step = AutoresetMode.SAME_STEP
         self._env: SyncVectorEnv | AsyncVectorEnv
         if step_timeout is None:
-            self._env = SyncVectorEnv([lambda: self._example, *makers[1:]], autoreset_mode=same_step)
+            self._env = PlainVectorEnv([lambda: self._example, *makers[1:]], autoreset_mode=same_step)
         else:
-            self._env = AsyncVectorEnv(makers, autoreset_mode=same_step)
+            self._env = ProcessVectorEnv(makers, autoreset_mode=same_step)
         self.metadata = {**self._env.metadata, "autoreset_mode": same_step}
         self.spec = self._env.spec
         self.single_observation_space = self._env.single_observation_space
@@ -79,6 +80,7 @@ class GymnasiumVectorEnv(VectorEnv[Any, Any, Any]):
         self.n_diverged = 0
         self._first_seed = seed
         self._ids = np.arange(n_envs)
+        self._elapsed = np.zeros(n_envs, dtype=np.int64)
         self._names = list(dict.fromkeys(change.selector for change in task.context))
         self._wanted: list[Context] = [()] * n_envs
         if task.context:
@@ -118,17 +120,22 @@ class GymnasiumVectorEnv(VectorEnv[Any, Any, Any]):
             seed, self._first_seed = self._first_seed, None
         seeds = seed if seed is None or isinstance(seed, int | np.integer) else list(seed)
         seeds = int(seeds) if isinstance(seeds, np.integer) else seeds
+        result: tuple[Any, Infos]
         if isinstance(self._env, SyncVectorEnv):
-            return self._env.reset(seed=seeds, options=options)
-        self._env.reset_async(seed=seeds, options=options)
-        result: tuple[Any, Infos] = self._waited(self._env.reset_wait, "reset")
+            result = self._env.reset(seed=seeds, options=options)
+        else:
+            self._env.reset_async(seed=seeds, options=options)
+            result = self._waited(self._env.reset_wait, "reset")
+        self._elapsed[:] = 0
+        check_finite(str(self.task), self.single_observation_space, result[0], self._elapsed)
         return result
 
     def step(self, actions: Any) -> tuple[Any, Array, Array, Array, Infos]:
         """Take a step in every environment; see `gymnasium.vector.VectorEnv.step`.
 
         Raises:
-            WarmstartError: An environment took longer than the step timeout.
+            WarmstartError: An environment took longer than the step timeout, or gave numbers that aren't
+                finite.
         """
         if isinstance(self._env, SyncVectorEnv):
             result: Any = self._env.step(actions)
@@ -136,6 +143,7 @@ class GymnasiumVectorEnv(VectorEnv[Any, Any, Any]):
             self._env.step_async(actions)
             result = self._waited(self._env.step_wait, "step")
         self._count_diverged(result[4])
+        self._check_finite(*result)
         return result  # type: ignore[no-any-return]
 
     def set_context(
@@ -152,6 +160,11 @@ class GymnasiumVectorEnv(VectorEnv[Any, Any, Any]):
         for env, each in zip(ids, contexts, strict=True):
             self._wanted[env] = each
         self._env.set_attr("next_context", tuple(self._wanted))
+
+    @property
+    def time_limit(self) -> int | None:
+        """Steps after which an episode is truncated; None is never, or not by Gymnasium's wrapper."""
+        return None if self.spec is None else self.spec.max_episode_steps
 
     @property
     def contexts(self) -> tuple[Context, ...]:
@@ -215,6 +228,22 @@ class GymnasiumVectorEnv(VectorEnv[Any, Any, Any]):
             self._env.close(**kwargs)
         if self._step_timeout is not None:
             self._example.close()
+
+    def _check_finite(
+        self, observations: Any, rewards: Array, terminations: Array, truncations: Array, infos: Infos
+    ) -> None:
+        """See that what a step gave is finite, the last observations of ended episodes among it."""
+        self._elapsed += 1
+        ended = np.flatnonzero(terminations | truncations)
+        text, space = str(self.task), self.single_observation_space
+        check_finite(text, spaces.Box(-np.inf, np.inf), rewards, self._elapsed, "reward")
+        for env in ended:
+            last = np.asarray(spaces.utils.flatten(space, infos["final_obs"][env]))
+            flat = np.zeros((self.num_envs, *last.shape), dtype=last.dtype)
+            flat[env] = last
+            check_finite(text, spaces.Box(-np.inf, np.inf), flat, self._elapsed)
+        self._elapsed[ended] = 0
+        check_finite(text, space, observations, self._elapsed)
 
     def _waited(self, wait: Callable[..., Any], what: str) -> Any:
         assert isinstance(self._env, AsyncVectorEnv)

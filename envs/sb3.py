@@ -14,10 +14,9 @@ from stable_baselines3.common.vec_env.base_vec_env import VecEnvIndices
 
 from warmstart.core.bounds import State
 from warmstart.core.errors import WarmstartError
-from warmstart.envs.simulation.infos import Infos
+from warmstart.envs.simulation.infos import Infos, entry, info_names
 
 Array = NDArray[Any]
-_FINAL = ("final_obs", "final_info")
 
 
 def as_sb3(env: VectorEnv[Any, Any, Any]) -> "SB3VecEnv":
@@ -95,7 +94,7 @@ class SB3VecEnv(VecEnv):
         """Give ended episodes their final observation and statistics; keep the infos of their resets."""
         seconds = round(time.time() - self._start, 6)
         for env in ended.tolist():
-            self.reset_infos[env] = _row(infos, env)
+            self.reset_infos[env] = entry(infos, env)
             rows[env]["terminal_observation"] = infos["final_obs"][env]
             rows[env]["episode"] = {
                 "r": float(self._returns[env]),
@@ -191,11 +190,15 @@ class SB3VecEnv(VecEnv):
 def _with_final_infos(infos: Infos, final: Infos, ended: NDArray[np.intp], n: int) -> Infos:
     """Vector infos in which ended episodes have their last info instead of that of their reset."""
     merged: Infos = {}
-    for name in dict.fromkeys((*_names(infos), *_names(final))):
+    for name in dict.fromkeys((*info_names(infos), *info_names(final))):
         mask = infos["_" + name].copy() if name in infos else np.zeros(n, dtype=bool)
         mask[ended] = final["_" + name][ended] if name in final else False
         if name not in infos or name not in final:
             values = final[name] if name in final else infos[name]
+        elif _differ(infos[name], final[name]):
+            values = np.full(n, None, dtype=object)  # an entry that changed its type or shape
+            for env in np.flatnonzero(mask).tolist():
+                values[env] = entry(final[name] if env in ended else infos[name], env)
         elif isinstance(infos[name], dict):
             values = _with_final_infos(infos[name], final[name], ended, n)
         else:
@@ -206,11 +209,18 @@ def _with_final_infos(infos: Infos, final: Infos, ended: NDArray[np.intp], n: in
     return merged
 
 
+def _differ(first: Any, second: Any) -> bool:
+    """Whether two entries' arrays are of another kind, type or shape."""
+    if isinstance(first, dict) or isinstance(second, dict):
+        return not (isinstance(first, dict) and isinstance(second, dict))
+    return bool(first.dtype != second.dtype or first.shape != second.shape)
+
+
 def _rows(infos: Infos, n: int, columns: dict[str, list[Any]] | None = None) -> list[Infos]:
     """One dict per environment from Gymnasium's vector infos: the entries whose mask is set."""
     columns = dict(columns or {})
     partial: list[str] = []
-    for name in _names(infos):
+    for name in info_names(infos):
         values = infos[name]
         if isinstance(values, dict) or not infos["_" + name].all():
             partial.append(name)
@@ -224,24 +234,8 @@ def _rows(infos: Infos, n: int, columns: dict[str, list[Any]] | None = None) -> 
         rows = [dict(zip(names, row, strict=True)) for row in zip(*columns.values(), strict=True)]
     for name in partial:
         for env in np.flatnonzero(infos["_" + name]).tolist():
-            rows[env][name] = _value(infos[name], env)
+            rows[env][name] = entry(infos[name], env)
     return rows
-
-
-def _row(infos: Infos, env: int) -> Infos:
-    """One environment's info."""
-    return {name: _value(infos[name], env) for name in _names(infos) if infos["_" + name][env]}
-
-
-def _names(infos: Infos) -> list[str]:
-    return [name for name in infos if name not in _FINAL and not (name[0] == "_" and name[1:] in infos)]
-
-
-def _value(values: Any, env: int) -> Any:
-    if isinstance(values, dict):
-        return _row(values, env)
-    value = values[env]
-    return value.item() if isinstance(value, np.generic) else value
 
 
 def env_attribute(env: Any, name: str) -> Any:

@@ -304,7 +304,7 @@ def _show(result: "Results", as_json: bool) -> int:
 
 def _follow(source: "Checkpoint", task: str, algorithm: str) -> str | Settings:
     """Give the target's algorithm the source's normalisation and networks, and say what that changes."""
-    from warmstart.agents.settings.config import config_class
+    from warmstart.agents.settings.config import POLICY_KWARGS, config_class
     from warmstart.agents.settings.defaults import default_config
     from warmstart.envs.tasks.task import Task
 
@@ -317,36 +317,32 @@ def _follow(source: "Checkpoint", task: str, algorithm: str) -> str | Settings:
         "normalize_reward": statistics is not None and statistics.normalize_reward,
         "activation": source.policy_kwargs.get("activation", "tanh" if algorithm == "ppo" else "relu"),
         **_networks(source, usual),
+        "policy_kwargs": {k: v for k, v in source.policy_kwargs.items() if k in POLICY_KWARGS},
     }
     changed = {key: value for key, value in settings.items() if getattr(usual, key) != value}
     if not changed:
         return algorithm
-    listed = ", ".join(f"{key}={value}" for key, value in changed.items())
-    missing = statistics is None and "normalize_obs" in changed
-    hint = " If it was trained with VecNormalize, give that file: --trust-normalizer FILE." if missing else ""
-    note(f"The target is built as the source was: {listed}.{hint}")
+    text = f"The target is built as the source was: {', '.join(f'{k}={v}' for k, v in changed.items())}."
+    if statistics is None and "normalize_obs" in changed:
+        text += " If it was trained with VecNormalize, give that file: --trust-normalizer FILE."
+    note(text)
     return {"name": algorithm, **changed}
 
 
 def _networks(source: "Checkpoint", usual: Any) -> Settings:
     """Widths of a source's networks, and how it explores, as settings of the target."""
-    from warmstart.agents.settings.config import POLICY_KWARGS
-
     held = source.policy_kwargs
     widths = held.get("net_arch", {"ppo": [64, 64], "sac": [256, 256], "td3": [400, 300]}[source.algorithm])
     second = "vf" if source.algorithm == "ppo" else "qf"
-    own, critic = (
-        (widths.get("pi", []), widths.get(second, [])) if isinstance(widths, dict) else (widths, widths)
-    )
-    settings: dict[str, Any] = {"net_arch": tuple(own)}
+    of_each = isinstance(widths, dict)
+    own, critic = (widths.get("pi", []), widths.get(second, [])) if of_each else (widths, widths)
+    settings = dict[str, Any](net_arch=tuple(own), use_sde=bool(held.get("use_sde", False)))
     if own != critic or usual.critic_net_arch is not None:
         settings["critic_net_arch"] = tuple(critic)
-    settings["use_sde"] = bool(held.get("use_sde", False))
     if source.algorithm == "ppo" or settings["use_sde"]:
         settings["log_std_init"] = float(held.get("log_std_init", 0.0 if source.algorithm == "ppo" else -3.0))
     if source.algorithm != "ppo":
         settings["n_critics"] = int(held.get("n_critics", 2))
-    settings["policy_kwargs"] = {key: held[key] for key in POLICY_KWARGS if key in held}
     return settings
 
 
