@@ -133,7 +133,7 @@ class Lines(Progress):
             return
         self._spoken[name] = now
         if not changed:
-            self.message(f"{name}: {work}")
+            self.message(f"{name}: {str(work) or 'still running'}")
         elif state == "running":
             self.message(f"{name}: started")
         elif state == "failed":

@@ -1,14 +1,12 @@
 """Numbers that aren't finite: simulations that diverged, which MuJoCo resets silently, and observations."""
 
 import warnings
-from collections.abc import Iterator
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-from gymnasium import spaces
 from numpy.typing import NDArray
 
-from warmstart.core.errors import WarmstartError
 from warmstart.envs.simulation.stepper import Stepper
 
 Array = NDArray[Any]
@@ -44,44 +42,20 @@ def warn_of_divergence(task: str, diverged: NDArray[np.intp]) -> None:
     )
 
 
-def check_finite(
-    text: str,
-    space: spaces.Space[Any],
-    observations: Any,
-    elapsed: NDArray[np.int64],
-    what: str = "observation",
-) -> None:
-    """Refuse observations that aren't finite, at once: a network would carry them into its parameters.
+def not_finite(values: Any, name: str = "") -> tuple[str, tuple[int, ...], float] | None:
+    """The first number that is NaN or infinite: its array's name, its place and itself, if there is one.
 
     Args:
-        text: What messages call the task.
-        space: Of one environment's observation.
-        observations: Of all environments; arrays by name in a Dict. Shape: (n, ...).
-        elapsed: Steps of each environment's episode. Shape: (n,).
-        what: What they are.
-
-    Raises:
-        WarmstartError: A number is NaN or infinite.
+        values: An array, or arrays by name (Dict) or number (Tuple), as observations are.
+        name: What the array is called so far.
     """
-    for name, part in _leaves(space, observations):
-        if part.dtype.kind != "f" or np.isfinite(part).all():
-            continue
-        env, *place = np.argwhere(~np.isfinite(part))[0].tolist()
-        where = what + (f" {name}" if name else "") + (f"[{', '.join(map(str, place))}]" if place else "")
-        raise WarmstartError(
-            f"{text}: environment {env} gave {part[(env, *place)]} as {where} in step {elapsed[env]} of its "
-            "episode; expected finite numbers. Mend the environment, or end its episodes before that."
-        )
-
-
-def _leaves(
-    space: spaces.Space[Any], observations: Any, name: str = ""
-) -> Iterator[tuple[str, NDArray[Any]]]:
-    if isinstance(space, spaces.Dict):
-        for key, part in space.spaces.items():
-            yield from _leaves(part, observations[key], f"{name}.{key}" if name else key)
-    elif isinstance(space, spaces.Tuple):
-        for i, part in enumerate(space.spaces):
-            yield from _leaves(part, observations[i], f"{name}[{i}]")
-    elif isinstance(observations, np.ndarray):
-        yield name, observations
+    if isinstance(values, Mapping):
+        parts = ((f"{name}.{key}" if name else str(key), part) for key, part in values.items())
+    elif isinstance(values, tuple):
+        parts = ((f"{name}[{i}]", part) for i, part in enumerate(values))
+    else:
+        if not isinstance(values, np.ndarray) or values.dtype.kind != "f" or np.isfinite(values).all():
+            return None
+        place = tuple(np.argwhere(~np.isfinite(values))[0].tolist())
+        return name, place, float(values[place])
+    return next(filter(None, (not_finite(part, each) for each, part in parts)), None)

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from warmstart.core.bounds import State
 from warmstart.core.errors import WarmstartError
-from warmstart.envs.divergence import check_finite
+from warmstart.envs.divergence import not_finite
 from warmstart.envs.frames.options import PixelOptions, split_options
 from warmstart.envs.physics.in_force import read_contexts
 from warmstart.envs.physics.parameters import Parameters
@@ -127,7 +127,7 @@ class GymnasiumVectorEnv(VectorEnv[Any, Any, Any]):
             self._env.reset_async(seed=seeds, options=options)
             result = self._waited(self._env.reset_wait, "reset")
         self._elapsed[:] = 0
-        check_finite(str(self.task), self.single_observation_space, result[0], self._elapsed)
+        self._refuse("observation", not_finite(result[0]))
         return result
 
     def step(self, actions: Any) -> tuple[Any, Array, Array, Array, Infos]:
@@ -232,18 +232,30 @@ class GymnasiumVectorEnv(VectorEnv[Any, Any, Any]):
     def _check_finite(
         self, observations: Any, rewards: Array, terminations: Array, truncations: Array, infos: Infos
     ) -> None:
-        """See that what a step gave is finite, the last observations of ended episodes among it."""
+        """See at once that what a step gave is finite: a network would carry NaN into its parameters."""
         self._elapsed += 1
+        self._refuse("reward", not_finite(rewards))
         ended = np.flatnonzero(terminations | truncations)
-        text, space = str(self.task), self.single_observation_space
-        check_finite(text, spaces.Box(-np.inf, np.inf), rewards, self._elapsed, "reward")
-        for env in ended:
-            last = np.asarray(spaces.utils.flatten(space, infos["final_obs"][env]))
-            flat = np.zeros((self.num_envs, *last.shape), dtype=last.dtype)
-            flat[env] = last
-            check_finite(text, spaces.Box(-np.inf, np.inf), flat, self._elapsed)
+        for env in ended.tolist():
+            self._refuse("observation", not_finite(infos["final_obs"][env]), env)
         self._elapsed[ended] = 0
-        check_finite(text, space, observations, self._elapsed)
+        self._refuse("observation", not_finite(observations))
+
+    def _refuse(
+        self, what: str, found: tuple[str, tuple[int, ...], float] | None, env: int | None = None
+    ) -> None:
+        """Raise if `not_finite` found a number; of one environment, or of the one its place begins with."""
+        if found is None:
+            return
+        name, place, number = found
+        if env is None:
+            env, *rest = place
+            place = tuple(rest)
+        where = what + (f" {name}" if name else "") + (f"[{', '.join(map(str, place))}]" if place else "")
+        raise WarmstartError(
+            f"{self.task}: environment {env} gave {number} as {where} in step {self._elapsed[env]} of its "
+            "episode; expected finite numbers. Mend the environment, or end its episodes before that."
+        )
 
     def _waited(self, wait: Callable[..., Any], what: str) -> Any:
         assert isinstance(self._env, AsyncVectorEnv)

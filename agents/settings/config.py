@@ -15,7 +15,11 @@ Decay = Literal["constant", "linear"]
 AtLeastZero = Annotated[float, Bounds(0)]
 """A number of at least 0, infinity among them: a bound that never bites."""
 
-POLICY_KWARGS = ("squash_output", "full_std", "use_expln", "clip_mean", "share_features_extractor")
+POLICY_KWARGS = {
+    "ppo": ("squash_output", "full_std", "use_expln", "share_features_extractor"),
+    "sac": ("use_expln", "clip_mean", "share_features_extractor"),
+    "td3": ("share_features_extractor",),
+}
 """Arguments of SB3's policies that have no field of their own: how gSDE explores, and what shares layers."""
 
 
@@ -54,15 +58,17 @@ class AgentConfig:
     sde_sample_freq: int = -1
     """Steps between two gSDE noise matrices; -1 draws one per rollout."""
     policy_kwargs: Settings = field(default_factory=dict, hash=False)
-    """Further arguments of SB3's policy: `POLICY_KWARGS`."""
+    """Further arguments of SB3's policy, those of the algorithm in `POLICY_KWARGS`."""
     stats_window_size: int = 100
     """Episodes over which SB3's rollout statistics are averaged."""
 
     def __post_init__(self) -> None:
         check(self)
         for name in self.policy_kwargs:
-            if name not in POLICY_KWARGS:
-                raise unknown_name("entry of policy_kwargs", name, POLICY_KWARGS)
+            if name not in POLICY_KWARGS[self.algorithm]:
+                raise unknown_name("entry of policy_kwargs", name, POLICY_KWARGS[self.algorithm])
+        if self.policy_kwargs.get("squash_output") and not self.use_sde:
+            raise WarmstartError("ppo: squash_output needs use_sde; SB3 squashes gSDE's actions only.")
 
     @property
     def normalize(self) -> bool:

@@ -90,7 +90,7 @@ class _AnyInfos:
                 for env in np.flatnonzero(mask).tolist():
                     held[env] = entry(vector_infos[key], env)
                 vector_infos[key] = held
-            if held is None or held.__class__ is dict:
+            if held is None or isinstance(held, dict):
                 super()._add_info(vector_infos, {key: value}, env_num)  # type: ignore[misc]
             else:
                 held[env_num] = value

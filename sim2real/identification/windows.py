@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from warmstart.core.bounds import Positive
 from warmstart.core.errors import WarmstartError
 from warmstart.core.plain import read
-from warmstart.sim2real.recordings.positions import Floats, columns, subtract
+from warmstart.sim2real.recordings.positions import Floats, subtract
 from warmstart.sim2real.recordings.trajectories import FEWEST, Trajectories
 
 
@@ -103,7 +103,7 @@ def cut_windows(trajectories: Trajectories, model: mujoco.MjModel, length: int, 
         np.stack([fill < b - a for _, a, b in pieces]),
         lead,
         range_of_motion(trajectories, model),
-        np.append(np.ones(model.nv, dtype=bool), ~np.isin(columns(model)["qvel"], trajectories.differenced)),
+        ~np.isin(np.arange(2 * model.nv), model.nv + np.array(trajectories.differenced, dtype=int)),
     )
 
 

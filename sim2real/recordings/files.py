@@ -163,14 +163,13 @@ def read_lerobot(
     """Read a LeRobot dataset or any Parquet files: columns of numbers, or of lists of numbers.
 
     The parts of a list are called as ``meta/info.json`` (``meta_data/info.json`` in the first datasets) names
-    them, else ``observation.state[0]`` and so on; ``action/`` stands before an action's part whose name the
-    state has, too. Units are those of `columns`.
+    them, else ``observation.state[0]`` and so on; the column's name and a slash stand before a part whose
+    name another column has, too (``action/elbow``). Units are those of `columns`.
 
     Args:
         path: The dataset's folder, or a ``.parquet`` file.
         model: The robot's model.
-        names: What the parts are called here (`columns`), by their name there; an action's name is looked up
-            with ``action/`` in front first, since state and action often share names.
+        names: What the parts are called here (`columns`), by their name there.
 
     Raises:
         WarmstartError: pyarrow isn't installed, there are no such files, or a column isn't there.
@@ -187,11 +186,12 @@ def read_lerobot(
         raise WarmstartError(
             f"Expected a LeRobot dataset (data/**/*.parquet) in {path}, found no such files."
         )
-    tables: list[dict[str, NDArray[Any]]] = []
+    tables, others = list[dict[str, NDArray[Any]]](), dict[str, None]()
     for file in files:
         try:
             kinds = {field.name: field.type for field in parquet.read_schema(file)}
             wanted = [key for key, kind in kinds.items() if _numeric(kind)]
+            others |= dict.fromkeys(kinds.keys() - wanted)
             read = parquet.read_table(file, columns=wanted).to_pydict()
             tables.append({key: np.array(read[key], dtype=float) for key in wanted})
         except (ArrowException, OSError) as error:
@@ -212,14 +212,13 @@ def read_lerobot(
             numbers[key] = data[key]
             continue
         for i, part in enumerate(_part_names(described.get(key), key, data[key].shape[1])):
-            numbers[f"action/{part}" if part in numbers or f"action/{part}" in mapping else part] = data[key][
-                :, i
-            ]
+            shared = part in numbers or f"{key}/{part}" in mapping
+            numbers[f"{key}/{part}" if shared else part] = data[key][:, i]
     order = [numbers[key] for key in ("frame_index", "timestamp", "episode_index") if key in numbers]
     if "episode_index" in numbers:
         rows = np.lexsort(order)
         numbers = {key: values[rows] for key, values in numbers.items()}
-    return read_table(Table(str(path), numbers), model, mapping, folder.stem)
+    return read_table(Table(str(path), numbers, others=tuple(sorted(others))), model, mapping, folder.stem)
 
 
 def _arrays(path: str | Path) -> dict[str, NDArray[Any]]:

@@ -39,7 +39,8 @@ class Table:
         cells: Text or numbers by column. Shape: (n,) each.
         lines: Line in the file of every row; empty where rows have none.
         repeated: Names that several columns have.
-        comma: Whether numbers have a decimal comma.
+        comma: Whether numbers may have a decimal comma, column by column.
+        others: Columns that weren't read, since they hold no numbers.
         used: Columns that were asked for.
     """
 
@@ -48,6 +49,7 @@ class Table:
     lines: tuple[int, ...] = ()
     repeated: frozenset[str] = frozenset()
     comma: bool = False
+    others: tuple[str, ...] = ()
     used: set[str] = field(default_factory=set)
 
     def column(self, name: str) -> NDArray[Any]:
@@ -70,11 +72,12 @@ class Table:
         cells = self.column(name)
         if cells.dtype.kind in "biuf":
             return cells.astype(float)
+        comma = self.comma and not any("." in str(cell) for cell in cells)
         found = np.empty(len(cells))
         for row, cell in enumerate(cells):
             text = str(cell).strip()
             try:
-                found[row] = float(text.replace(",", ".", 1) if self.comma else text) if text else np.nan
+                found[row] = float(text.replace(",", ".", 1) if comma else text) if text else np.nan
             except ValueError:
                 where = f"line {self.lines[row]}" if self.lines else f"row {row}"
                 raise WarmstartError(
@@ -108,7 +111,11 @@ def read_table(
     time = _time(table, clock, notes)
     ids = None if episode is None else table.column(episode)
     parts = _picked(table, there, model)
+    commas = [c for c in table.used if table.comma and any("," in str(cell) for cell in table.cells[c])]
+    if commas:
+        notes.append(f"{table.path}: numbers are read with a decimal comma.")
     idle = [column or "(no name)" for column in table.cells if column not in table.used]
+    idle += table.others
     if idle:
         shown = ", ".join(idle[:MOST_NAMES]) + (", …" if len(idle) > MOST_NAMES else "")
         notes.append(f"{table.path}: nothing needs the columns {shown}.")

@@ -76,13 +76,13 @@ class Trajectories:
         items: The recordings, at least one.
         angles: What their angles are in, where somebody vouches for it; None lets `prepare` refuse what looks
             like degrees.
-        differenced: Names of the velocities that are differences of positions, not measurements.
+        differenced: Columns of qvel that are differences of positions, not measurements.
         notes: What was guessed or left out when they were read, in a sentence each.
     """
 
     items: tuple[Trajectory, ...]
     angles: Angles | None = None
-    differenced: tuple[str, ...] = ()
+    differenced: tuple[int, ...] = ()
     notes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
@@ -123,19 +123,19 @@ class Trajectories:
             found = replace(found, items=tuple(items), angles="radians")
         found = found._with_velocities(model)
         found.check(task)
-        measured = ~np.isin(columns(model)["qvel"], found.differenced)
         for item in found if self.angles != "radians" else ():
-            qvel, told = np.where(measured, item.qvel, 0.0), self.angles is not None
-            check_units(model, item.name, item.time, item.qpos, qvel, item.ctrl, told)
+            qvel = item.qvel.copy()
+            qvel[:, found.differenced] = 0.0
+            check_units(model, item.name, item.time, item.qpos, qvel, item.ctrl, self.angles is not None)
         return found
 
     def _with_velocities(self, model: mujoco.MjModel) -> "Trajectories":
         """Fill the columns of velocities that weren't measured in with central differences of positions."""
-        names, missing = np.array(columns(model)["qvel"]), np.zeros(model.nv, dtype=bool)
-        for item in self.items:
-            if item.qvel.shape[1] == model.nv:  # another width is said by `check`
-                missing |= np.isnan(item.qvel).all(axis=0)
-        if not missing.any() or min(map(len, self.items)) < FEWEST:
+        whole = all(item.qvel.shape[1] == model.nv for item in self.items)  # else `check` says so
+        if not whole or min(map(len, self.items)) < FEWEST:
+            return self
+        missing = np.all([np.isnan(item.qvel).all(axis=0) for item in self.items], axis=0)
+        if not missing.any():
             return self
         items = []
         for item in self.items:
@@ -145,9 +145,12 @@ class Trajectories:
             with np.errstate(divide="ignore", invalid="ignore"):  # time that stands still is said by `check`
                 rates = moved / (item.time[after] - item.time[before])[:, None]
             items.append(replace(item, qvel=np.where(missing, rates, item.qvel)))
-        derived = tuple(map(str, names[missing]))
-        which = "no velocities" if missing.all() else f"no {', '.join(derived)}"
-        note = f"The recordings hold {which}: they start from differences of positions and aren't fitted to."
+        names = ", ".join(np.array(columns(model)["qvel"])[missing])
+        note = (
+            f"The recordings hold no {'velocities' if missing.all() else names}: motion starts from "
+            "differences of positions, and only what was measured is fitted."
+        )
+        derived = tuple(np.flatnonzero(missing).tolist())
         return replace(self, items=tuple(items), differenced=derived, notes=(*self.notes, note))
 
     def check(self, task: Task) -> None:
@@ -172,6 +175,7 @@ class Trajectories:
             key: np.concatenate([getattr(item, key) for item in self.items])
             for key in ("time", "qpos", "qvel", "ctrl")
         }
+        parts["qvel"][:, self.differenced] = np.nan  # which reads as not measured
         episode = np.repeat(np.arange(len(self.items)), [len(item) for item in self.items])
         np.savez_compressed(target, episode=episode, **parts)  # type: ignore[arg-type]
         return target

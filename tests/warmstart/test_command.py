@@ -9,6 +9,7 @@ import time
 
 import gymnasium
 import pytest
+import stable_baselines3
 from stable_baselines3 import PPO
 from stable_baselines3.common.vec_env import DummyVecEnv, VecNormalize
 
@@ -136,6 +137,40 @@ def test_a_foreign_zip_starts_an_agent_that_is_built_as_its_source(tmp_path, mon
     (report,) = (json.loads(p.read_text()) for p in tmp_path.glob("run/trials/*/transfer.json"))
     assert report["steps"] == 512
     assert any("limited to a quarter" in note for note in report["notes"])
+
+
+@pytest.mark.parametrize(
+    ("algorithm", "settings"),
+    [
+        ("PPO", {"policy_kwargs": {"squash_output": True, "use_expln": True}, "critic_net_arch": [8, 8]}),
+        ("SAC", {"policy_kwargs": {"clip_mean": 1.0}, "n_critics": 1, "log_std_init": -2.5}),
+    ],
+)
+def test_the_target_explores_as_its_source_does(tmp_path, monkeypatch, capsys, algorithm, settings):
+    """gSDE, squashing and critics are the source's; all its tensors fit, so that it starts as good."""
+    monkeypatch.chdir(tmp_path)
+    own = dict(settings["policy_kwargs"]) | {
+        k: v for k, v in settings.items() if k in ("n_critics", "log_std_init")
+    }
+    own["net_arch"] = {"pi": [16], "vf": [8, 8]} if algorithm == "PPO" else [16]
+    few = (
+        {"n_steps": 64, "batch_size": 64} if algorithm == "PPO" else {"learning_starts": 40, "batch_size": 32}
+    )
+    env = gymnasium.make("InvertedPendulum-v5")
+    model = getattr(stable_baselines3, algorithm)(
+        "MlpPolicy", env, use_sde=True, policy_kwargs=own, seed=0, **few
+    )
+    model.learn(64).save("foreign.zip")
+    words = ("transfer", "foreign.zip", "InvertedPendulum-v5", "--steps", "512", "--out", "run")
+    status, _, err = _run(capsys, *words, "--option", "critic_fit_steps=0")
+    assert status == 0, err
+    (path,) = tmp_path.glob("run/trials/*/transfer.json")
+    built = json.loads((path.parent / "trial.json").read_text())["algorithm"]
+    assert built["use_sde"] is True
+    assert built["net_arch"] == [16]
+    for key, value in settings.items():
+        assert built[key] == value
+    assert {entry["action"] for entry in json.loads(path.read_text())["entries"]} == {"copied"}
 
 
 def test_a_foreign_zip_crosses_spaces_with_the_names_of_its_task(tmp_path, monkeypatch, capsys):

@@ -111,8 +111,10 @@ class Matching:
             ours, theirs = self.target.dimensions[t], self.source.dimensions[s]
             if ours.unit == theirs.unit or not (kind == "action" or (ours.unit and theirs.unit)):
                 continue
-            text = f"{ours.name} [{ours.unit}] takes the weights of {theirs.name} [{theirs.unit}]"
-            found.append(f"{text}{', unscaled, since their units differ' * (kind == 'action')}.")
+            how = ", unscaled, since their units differ" if kind == "action" else ""
+            found.append(
+                f"{ours.name} [{ours.unit}] takes the weights of {theirs.name} [{theirs.unit}]{how}."
+            )
         return tuple(found)
 
 

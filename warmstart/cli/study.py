@@ -317,7 +317,7 @@ def _follow(source: "Checkpoint", task: str, algorithm: str) -> str | Settings:
         "normalize_reward": statistics is not None and statistics.normalize_reward,
         "activation": source.policy_kwargs.get("activation", "tanh" if algorithm == "ppo" else "relu"),
         **_networks(source, usual),
-        "policy_kwargs": {k: v for k, v in source.policy_kwargs.items() if k in POLICY_KWARGS},
+        "policy_kwargs": {k: v for k, v in source.policy_kwargs.items() if k in POLICY_KWARGS[algorithm]},
     }
     changed = {key: value for key, value in settings.items() if getattr(usual, key) != value}
     if not changed:

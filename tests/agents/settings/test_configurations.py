@@ -126,3 +126,23 @@ def test_settings_reach_the_agent() -> None:
     assert np.allclose(noisy.action_noise._sigma, 0.25)
     plain = PPOConfig(n_envs=2, n_steps=8, batch_size=16)
     assert isinstance(make_training_env(plain, "Hopper-v5", 0), FastVecNormalize)
+
+
+@pytest.mark.parametrize(
+    ("cls", "settings", "said"),
+    [
+        (PPOConfig, {"policy_kwargs": {"clip_mean": 2.0}}, "Unknown entry of policy_kwargs 'clip_mean'"),
+        (TD3Config, {"policy_kwargs": {"use_expln": True}}, "Unknown entry of policy_kwargs 'use_expln'"),
+        (PPOConfig, {"policy_kwargs": {"squash_output": True}}, "squash_output needs use_sde"),
+    ],
+)
+def test_arguments_that_the_algorithms_policy_lacks_are_refused(cls, settings, said) -> None:
+    with pytest.raises(WarmstartError, match=said):
+        cls(**settings)
+
+
+def test_a_configuration_without_further_arguments_is_written_as_before() -> None:
+    """So that the hashes of trials that were made before there were any stay."""
+    assert "policy_kwargs" not in PPOConfig().to_json()
+    more = PPOConfig(use_sde=True, policy_kwargs={"full_std": False})
+    assert more.to_json()["policy_kwargs"] == {"full_std": False}

@@ -168,8 +168,9 @@ def test_positions_without_velocities(tmp_path, item):
     keep = [0, *(i for i, name in enumerate(rows[0]) if name in names)]
     path.write_text("\n".join(",".join(row[i] for i in keep) for row in rows))
     found = read(path, TASK)
-    assert found.differenced == columns(MODEL)["qvel"]
+    assert found.differenced == (0, 1)
     assert "hold no velocities" in found.notes[-1]
+    assert read(found.save_npz(tmp_path / "again"), TASK).differenced == (0, 1), "no measurement once saved"
     middle = (item.qpos[2] - item.qpos[0]) / (2 * PERIOD)
     np.testing.assert_allclose(found[0].qvel[1], middle)
     np.testing.assert_allclose(found[0].qvel[0], (item.qpos[1] - item.qpos[0]) / PERIOD)
@@ -303,3 +304,44 @@ def test_other_lerobot_layouts(tmp_path, item, layout):
     assert "timestamp is taken for the time" in found.notes[0]
     if layout == "scalars":
         check_same(read(tmp_path / "file-000.parquet", TASK), item)
+
+
+def test_lists_with_the_same_names_are_kept_apart(tmp_path, item):
+    """LeRobot's state, velocity and action are often all named by their motors."""
+    pa = pytest.importorskip("pyarrow")
+    parquet = pytest.importorskip("pyarrow.parquet")
+    parts = {"observation.state": item.qpos, "observation.velocity": item.qvel, "action": item.ctrl}
+    data = {"timestamp": item.time, "note": ["push"] * len(item)}
+    features = {key: {"names": ["slide", "hinge"][: values.shape[1]]} for key, values in parts.items()}
+    parquet.write_table(
+        pa.table(data | {key: values.tolist() for key, values in parts.items()}), tmp_path / "run.parquet"
+    )
+    (tmp_path / "meta").mkdir()
+    (tmp_path / "meta" / "info.json").write_text(json.dumps({"features": features}))
+    names = {
+        "slide": "slider.position",
+        "hinge": "hinge.angle",
+        "observation.velocity/slide": "slider.velocity",
+        "observation.velocity/hinge": "hinge.velocity",
+        "action/slide": "slide.ctrl",
+    }
+    found = read(tmp_path, TASK, names)
+    check_same(found, item)
+    assert found.notes[-1].endswith("nothing needs the columns note."), "what isn't read is told, too"
+
+
+def test_a_comma_beside_points_is_no_decimal_comma(tmp_path, item):
+    path = table(tmp_path / "run.csv", item, separator=";")
+    lines = path.read_text().splitlines()
+    lines[3] = ";".join(["1,234", *lines[3].split(";")[1:]])
+    path.write_text("\n".join(lines))
+    with pytest.raises(WarmstartError, match=r"expected numbers in time, found '1,234' in line 4"):
+        read(path, TASK)
+    commas = read(table(path, item, separator=";", comma=True), TASK)
+    assert commas.notes == (f"{path}: numbers are read with a decimal comma.",)
+
+
+def test_a_column_that_one_recording_lacks_is_not_replaced_in_the_others(item):
+    bare = Trajectory("bare", item.time, item.qpos, np.full_like(item.qvel, np.nan), item.ctrl)
+    with pytest.raises(WarmstartError, match=r"bare: expected finite numbers, found nan in slider\.velocity"):
+        Trajectories((item, bare), angles="radians").prepare(TASK)
