@@ -223,6 +223,14 @@ def test_help_of_identify_names_every_format(capsys):
         assert word in out, f"{word} isn't in the help"
 
 
+@pytest.mark.parametrize("words", [("--angles", "degrees"), ("--rename", "t=time")])
+def test_what_is_about_data_is_refused_with_a_reality(capsys, words):
+    told = ("identify", "InvertedPendulum-v5", "--reality", "pendulum-worn", "--fit", "pole.mass=x0.5:x2.5")
+    status, _, err = _run(capsys, *told, *words)
+    assert status == 2
+    assert "--rename and --angles are about DATA" in err
+
+
 def test_identify_in_a_reality(capsys):
     words = ("identify", "InvertedPendulum-v5", "--reality", "pendulum-worn", "--seconds", "6")
     status, out, err = _run(capsys, *words, "--fit", "pole.mass=x0.5:x2.5", "gear=x0.5:x1.2")

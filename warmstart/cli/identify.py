@@ -83,6 +83,10 @@ class Identify(Extensible, Printing):
 
         if (self.data is None) == (self.reality is None):
             raise WarmstartError("Expected recordings (DATA) or a --reality to record in, one of the two.")
+        if self.reality is not None and (self.rename or self.angles):
+            raise WarmstartError(
+                "--rename and --angles are about DATA; a --reality's recording needs neither."
+            )
         parameters = pairs("--fit", list(chain(*self.fit)))
         if not parameters:
             example = "--fit torso.mass=x0.5:x2 friction=x0.4:x1.6"
