@@ -132,6 +132,11 @@ def store_plugins(plugins: Iterable[Plugin], run: Path) -> None:
             raise as_disk_full(error, folder) from None
 
 
+def loaded_files() -> tuple[str, ...]:
+    """Names, without their endings, of the plugin files that this process has run."""
+    return tuple(plugin.path.stem for plugin in _loaded.values() if plugin.path is not None)
+
+
 def load_stored_plugins(recorded: Mapping[str, str], run: Path) -> None:
     """Load the plugins that a trial was planned with.
 

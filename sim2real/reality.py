@@ -23,6 +23,7 @@ from warmstart.core.files import json_hash
 from warmstart.core.plain import check
 from warmstart.envs.simulation.layouts import Layout
 from warmstart.envs.tasks.hooks import Perturbation
+from warmstart.envs.tasks.modules import check_modules
 from warmstart.envs.tasks.task import Task
 from warmstart.envs.vector import make_vec
 from warmstart.sim2real.identification.recording import record, recording_steps
@@ -242,7 +243,7 @@ def load_reality(name: str | Path) -> Reality:
                     f"There is no reality at {path}. Those that ship: {', '.join(reality_names())}."
                 )
             raise unknown_name("reality", str(name), reality_names())
-        document = read_yaml(path)
+        document = check_modules(read_yaml(path))
     reality = document.read(Reality)
     seal = document.data.get("sha256")
     if seal is None:
@@ -264,7 +265,7 @@ def seal_reality(path: Path) -> Reality:
     Raises:
         WarmstartError: It can't be read, or a part isn't sound.
     """
-    document = read_yaml(path)
+    document = check_modules(read_yaml(path))
     reality = document.read(Reality)
     if reality == Reality(reality.name, reality.task, reality.description, seed=reality.seed):
         raise WarmstartError(

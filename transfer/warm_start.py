@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from stable_baselines3 import HerReplayBuffer
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.type_aliases import MaybeCallback
 
@@ -21,6 +22,7 @@ from warmstart.transfer.carry.matching import DimensionMap, Kind, named
 from warmstart.transfer.carry.report import TransferReport
 from warmstart.transfer.carry.source import Source, read_source
 from warmstart.transfer.methods.base import TransferMethod
+from warmstart.transfer.methods.critic import fit_critic, needs_an_episode
 from warmstart.transfer.methods.table import METHODS, make_method
 
 Names = Sequence[str] | Layout
@@ -66,7 +68,7 @@ def warm_start(
         trust_normalizer: ``VecNormalize`` file of an SB3 source: a pickle, of which nothing is run.
         seed: Seeds the method's random draws; ``None`` takes the model's seed.
         callback: Runs in the critic's fit, as it would in ``learn``.
-        max_steps: Budget that the fit mustn't exceed.
+        max_steps: Budget that the fit mustn't exceed, nor the first episode that a ``HerReplayBuffer`` needs.
         options: Options of the method: ``critic_fit_steps=10_000``, ``exploration=Floor(-1.0)``.
 
     Returns:
@@ -91,6 +93,13 @@ def warm_start(
     report = chosen.initialise(model, checkpoint, context)
     report.add_notes(checkpoint.notes if checkpoint is not None else ())
     report.steps = chosen.prepare(model, callback, max_steps)
+    if chosen.trains and needs_an_episode(model):
+        left = None if max_steps is None else max_steps - report.steps
+        report.steps += fit_critic(model, 1, callback, updates=0, max_steps=left)
+    if report.steps and isinstance(vars(model).get("replay_buffer"), HerReplayBuffer):
+        report.add_notes(
+            [f"HerReplayBuffer draws from ended episodes only: {report.steps:,} steps hold at least one."]
+        )
     return report
 
 

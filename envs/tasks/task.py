@@ -73,6 +73,11 @@ class Task:
             text = text if target is None else target.changes
         return _read_task(Scanner(text, "task"))
 
+    @property
+    def module(self) -> str:
+        """The module that the id names (``my_module:MyEnv-v0``); empty where it names none."""
+        return self.id.rpartition(":")[0]
+
     def __str__(self) -> str:
         options = ",".join(f"{name}={format_value(value)}" for name, value in self.options)
         context = format_context(self.context)

@@ -6,6 +6,7 @@ from pathlib import Path
 from warmstart.agents.settings.config import RETIRED
 from warmstart.core.documents import Document, parse_yaml, read_yaml
 from warmstart.core.errors import WarmstartError, unknown_name
+from warmstart.envs.tasks.modules import check_modules
 from warmstart.experiments.study.study import Study
 
 _PRESETS = "warmstart.experiments.presets"
@@ -28,16 +29,16 @@ def study_document(name: str | Path) -> Document:
     """Read a preset by its name, a YAML file by its path, or a run directory's own study.
 
     Raises:
-        WarmstartError: Neither a preset nor a file; not valid YAML.
+        WarmstartError: Neither a preset nor a file; not valid YAML; a task names a stranger's module.
     """
     path = Path(name).expanduser()
     if str(name) in preset_names():
         text = resources.files(_PRESETS).joinpath(f"{name}.yaml").read_text(encoding="utf-8")
         return parse_yaml(text, f"preset {name}")
     if path.is_dir() and (path / "study.yaml").is_file():
-        return _without_retired(read_yaml(path / "study.yaml"))
+        return _without_retired(check_modules(read_yaml(path / "study.yaml")))
     if path.is_file():
-        return read_yaml(path)
+        return check_modules(read_yaml(path))
     if path.suffix in (".yaml", ".yml") or len(path.parts) > 1:
         raise WarmstartError(f"There is no study file {path}. Presets: {', '.join(preset_names())}.")
     raise unknown_name("preset", str(name), preset_names())

@@ -19,6 +19,8 @@ from warmstart.envs.robots.table import observation_layout
 from warmstart.envs.sb3 import env_attribute
 from warmstart.envs.simulation.dimensions import action_layout
 from warmstart.envs.simulation.layouts import Layout
+from warmstart.envs.tasks.modules import is_harmless
+from warmstart.envs.tasks.task import Task
 
 Source = str | Path | Checkpoint | BaseAlgorithm | None
 Layouts = tuple[Layout | None, Layout | None]
@@ -61,7 +63,14 @@ def read_source(
     if task is None or (checkpoint.observation_layout is not None and checkpoint.action_layout is not None):
         return checkpoint
     try:
-        described = describe(task)
+        asked = Task.parse(task)
+        if source_task is None and not is_harmless(asked):
+            told = (
+                f"Its task {task} is built by code that reading a checkpoint doesn't run: its dimensions have "
+                "no names unless source_task is given."
+            )
+            return replace(checkpoint, notes=(*checkpoint.notes, told))
+        described = describe(asked)
     except WarmstartError:
         if source_task is not None:
             raise

@@ -9,7 +9,7 @@ import math
 from typing import Any
 
 import torch
-from stable_baselines3 import PPO, SAC, TD3
+from stable_baselines3 import PPO, SAC, TD3, HerReplayBuffer
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.type_aliases import MaybeCallback, TrainFreq, TrainFrequencyUnit
@@ -17,6 +17,7 @@ from stable_baselines3.common.utils import polyak_update
 from torch.nn import functional
 
 from warmstart.agents.algorithms.trainability import named_entries
+from warmstart.agents.evaluation import LONGEST
 from warmstart.agents.extractors.policies import ENCODER_POLICIES
 from warmstart.core.errors import WarmstartError
 
@@ -46,10 +47,11 @@ def fit_critic(
         max_steps: Budget that mustn't be exceeded; PPO rounds it down to whole rollouts.
 
     Returns:
-        The environment steps used.
+        The environment steps used: more than ``steps`` where a ``HerReplayBuffer``, which draws from ended
+        episodes only, needs more for its first.
 
     Raises:
-        WarmstartError: If the model isn't PPO, SAC or TD3.
+        WarmstartError: If the model isn't PPO, SAC or TD3, or the buffer's first episode doesn't end.
     """
     if steps < 0 or updates < 0:
         raise WarmstartError(
@@ -71,7 +73,8 @@ def fit_critic(
     if isinstance(model, PPO):
         _fit_value(model, limit // (model.n_steps * model.n_envs), running, rate)
     else:
-        _fit_q(model, limit, updates, running, rate)
+        if _collect(model, limit, max_steps, running):
+            _fit_q(model, updates, rate)
     model._current_progress_remaining = progress
     return model.num_timesteps - start
 
@@ -132,16 +135,45 @@ def _log(model: BaseAlgorithm, name: str, losses: list[float]) -> None:
         model.logger.dump(step=model.num_timesteps)
 
 
-def _fit_q(model: SAC | TD3, steps: int, updates: int, callback: BaseCallback, learning_rate: float) -> None:
-    """Collect steps, then update the critics and their targets towards the frozen policy's Q-values."""
+def needs_an_episode(model: BaseAlgorithm) -> bool:
+    """Whether learning would draw from a HerReplayBuffer at once, and none of its episodes has ended yet."""
+    if not isinstance(model, SAC | TD3) or model.learning_starts > model.num_timesteps:
+        return False
+    return not _can_draw(model)
+
+
+def _can_draw(model: SAC | TD3) -> bool:
+    buffer = model.replay_buffer
+    return not isinstance(buffer, HerReplayBuffer) or bool((buffer.ep_length > 0).any())
+
+
+def _collect(model: SAC | TD3, steps: int, budget: int | None, callback: BaseCallback) -> bool:
+    """Let the frozen policy act until the buffer can be drawn from; False if the callback ended it."""
     assert model.env is not None
     assert model.replay_buffer is not None
-    every = TrainFreq(-(-steps // model.n_envs), TrainFrequencyUnit.STEP)
-    rollout = model.collect_rollouts(
-        model.env, callback, every, model.replay_buffer, model.action_noise, learning_starts=0
-    )
+    used, size, longest = 0, -(-steps // model.n_envs), LONGEST * model.n_envs
+    while True:
+        every = TrainFreq(size, TrainFrequencyUnit.STEP)
+        rollout = model.collect_rollouts(
+            model.env, callback, every, model.replay_buffer, model.action_noise, learning_starts=0
+        )
+        used, size = used + size * model.n_envs, 1
+        if not rollout.continue_training:
+            return False
+        if _can_draw(model):
+            return True
+        if used + model.n_envs > min(longest, longest if budget is None else budget):
+            raise WarmstartError(
+                f"HerReplayBuffer draws from ended episodes only, and none ended in {used:,} steps: give "
+                "more steps (max_steps), or the task a time limit (gymnasium.make(..., max_episode_steps=1000))."
+            )
+
+
+def _fit_q(model: SAC | TD3, updates: int, learning_rate: float) -> None:
+    """Update the critics and their targets towards the frozen policy's Q-values."""
+    assert model.replay_buffer is not None
     parameters = [p for p in _own_parameters(model) if p.requires_grad]
-    if not parameters or not rollout.continue_training:
+    if not parameters:
         return
     optimizer = torch.optim.Adam(parameters, lr=learning_rate)
     model.critic.set_training_mode(True)
