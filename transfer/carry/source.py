@@ -66,8 +66,8 @@ def read_source(
         asked = Task.parse(task)
         if source_task is None and not is_harmless(asked):
             told = (
-                f"Its task {task} is built by code that reading a checkpoint doesn't run: its dimensions have "
-                "no names unless source_task is given."
+                f"Its task {task} is built by code that reading a checkpoint doesn't run: its dimensions "
+                "have no names unless source_task is given."
             )
             return replace(checkpoint, notes=(*checkpoint.notes, told))
         described = describe(asked)

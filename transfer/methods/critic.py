@@ -165,7 +165,7 @@ def _collect(model: SAC | TD3, steps: int, budget: int | None, callback: BaseCal
         if used + model.n_envs > min(longest, longest if budget is None else budget):
             raise WarmstartError(
                 f"HerReplayBuffer draws from ended episodes only, and none ended in {used:,} steps: give "
-                "more steps (max_steps), or the task a time limit (gymnasium.make(..., max_episode_steps=1000))."
+                "more steps (max_steps), or a time limit (gymnasium.make(..., max_episode_steps=1000))."
             )
 
 
