@@ -5,13 +5,21 @@ import hashlib
 import json
 import math
 import os
+import stat
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from warmstart.core.bounds import State
 from warmstart.core.errors import WarmstartError
+
+MOST_BYTES = 1 << 28
+"""Most bytes of a file of text, JSON or YAML that are read."""
+MOST_DEPTH = 64
+"""Most brackets inside one another in a JSON file."""
 
 
 class DiskFullError(WarmstartError):
@@ -35,8 +43,8 @@ def json_hash(data: Any) -> str:
 
 
 def file_hash(path: Path) -> str:
-    """sha256 of a file."""
-    with path.open("rb") as file:
+    """sha256 of a file, which is no device or pipe."""
+    with check_file(path, sys.maxsize).open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
@@ -166,10 +174,97 @@ def is_disk_full(error: BaseException | None) -> bool:
     return False
 
 
-def read_json(path: Path) -> dict[str, Any] | None:
-    """Read a JSON object; None where there is no such file or it isn't one."""
+def check_file(path: Path, most: int = MOST_BYTES, within: Path | None = None) -> Path:
+    """See that a file from anybody can be read to its end.
+
+    Args:
+        path: The file.
+        most: Largest size, in bytes.
+        within: The folder that it belongs to, which no link may lead out of.
+
+    Returns:
+        The same path.
+
+    Raises:
+        FileNotFoundError: It isn't there.
+        WarmstartError: It is no plain file (a folder, a device, a pipe), too large, or elsewhere.
+    """
     try:
-        data = json.loads(path.read_text(encoding="utf-8"))
-    except (FileNotFoundError, NotADirectoryError, json.JSONDecodeError, UnicodeDecodeError):
+        found = path.stat()
+        outside = within is not None and not path.resolve().is_relative_to(within.resolve())
+    except (FileNotFoundError, NotADirectoryError):
+        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(path)) from None
+    except (OSError, ValueError) as error:
+        raise WarmstartError(f"{path} can't be read: {getattr(error, 'strerror', None) or error}.") from None
+    if outside:
+        raise WarmstartError(f"{path} is a link out of {within}: expected a file inside, which is read.")
+    if not stat.S_ISREG(found.st_mode):
+        kind = "a folder" if stat.S_ISDIR(found.st_mode) else "a device or a pipe"
+        raise WarmstartError(f"{path} is {kind}; expected a file.")
+    if found.st_size > most:
+        raise WarmstartError(f"{path} has {found.st_size:,} bytes; expected at most {most:,}.")
+    return path
+
+
+def read_bytes(path: Path, most: int = MOST_BYTES, within: Path | None = None) -> bytes:
+    """Read a file from anybody; see `check_file`."""
+    try:
+        with check_file(path, most, within).open("rb") as file:
+            return file.read(most)
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        raise WarmstartError(f"{path} can't be read: {error.strerror or error}.") from None
+
+
+def read_text(path: Path, most: int = MOST_BYTES, within: Path | None = None) -> str:
+    """Read a text in UTF-8, with or without a mark before it, from anybody; see `check_file`."""
+    try:
+        return read_bytes(path, most, within).decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise WarmstartError(
+            f"{path} can't be read as text: byte {error.start:,} isn't UTF-8; is it another kind of file?"
+        ) from None
+
+
+def parse_json(text: str, source: str) -> Any:
+    """Parse JSON from anybody, where NaN and infinities are none.
+
+    Args:
+        text: The text.
+        source: What messages call it.
+
+    Raises:
+        WarmstartError: It isn't JSON (the place is named), or nested more than `MOST_DEPTH` deep.
+    """
+    try:
+        data = json.loads(text, parse_constant=_refuse)
+    except json.JSONDecodeError as error:
+        ends = error.pos >= len(text.rstrip())
+        what = "it ends too early" if ends else error.msg[:1].lower() + error.msg[1:]
+        raise WarmstartError(
+            f"{source}, line {error.lineno}, column {error.colno}: this isn't JSON: {what}."
+        ) from None
+    except (ValueError, RecursionError) as error:
+        why = f"nested more than {MOST_DEPTH} deep" if isinstance(error, RecursionError) else str(error)
+        raise WarmstartError(f"{source} isn't JSON that can be read: {why}.") from None
+    layer, depth = [data], 0
+    while layer := [v for v in layer if isinstance(v, dict | list)]:
+        depth += 1
+        if depth > MOST_DEPTH:
+            raise WarmstartError(f"{source} isn't JSON that can be read: nested more than {MOST_DEPTH} deep.")
+        layer = [item for v in layer for item in (v.values() if isinstance(v, dict) else v)]
+    return data
+
+
+def _refuse(constant: str) -> float:
+    raise ValueError(f"found {constant}, expected a finite number")
+
+
+def read_json(path: Path, within: Path | None = None) -> State | None:
+    """Read a JSON object; None where there is no such file or it isn't one; see `check_file`."""
+    try:
+        data = json.loads(read_bytes(path, within=within))
+    except (FileNotFoundError, ValueError, RecursionError):
         return None
     return data if isinstance(data, dict) else None

@@ -1,5 +1,6 @@
 """The networks of a policy as plain values, and the policy built from them without an environment."""
 
+import itertools
 from collections.abc import Mapping
 from typing import Any
 
@@ -23,7 +24,7 @@ from warmstart.agents.extractors.policies import ENCODER_POLICIES
 from warmstart.agents.observing.asymmetric import ASYMMETRIC_POLICIES
 from warmstart.agents.observing.history import AdaptationExtractor
 from warmstart.agents.observing.privileged import ContextExtractor
-from warmstart.core.bounds import Settings, State
+from warmstart.core.bounds import Settings, State, show
 from warmstart.core.errors import WarmstartError, unknown_name
 from warmstart.core.plain import placed, to_plain
 
@@ -79,6 +80,19 @@ CLASS_KWARGS: dict[str, tuple[str, Mapping[str, type]]] = {
     "features_extractor_class": ("features_extractor", EXTRACTORS),
 }
 """Entries that are classes: under which key a checkpoint has their name, and the table of names."""
+UNBUILDABLE = (
+    TypeError,
+    ValueError,
+    AssertionError,
+    RuntimeError,
+    LookupError,
+    AttributeError,
+    NotImplementedError,
+    OverflowError,
+    ArithmeticError,
+    MemoryError,
+)
+"""What SB3 and torch raise at arguments that make no policy."""
 UNRECORDED = ("optimizer_class", "optimizer_kwargs")
 
 
@@ -159,10 +173,45 @@ def build_policy(
         observation_space: What the policy takes.
         action_space: What it gives.
         policy_kwargs: Plain values, as a checkpoint records them.
+
+    Raises:
+        WarmstartError: If SB3 can't build a policy of them.
     """
     cls = policy_class(algorithm, observation_space, policy_kwargs)
-    with torch.random.fork_rng(devices=[]):
-        return cls(observation_space, action_space, lambda _: 0.0, **kwargs_from_json(policy_kwargs))  # type: ignore[no-any-return]
+    kwargs = kwargs_from_json(policy_kwargs)
+    try:
+        with torch.random.fork_rng(devices=[]):
+            return cls(observation_space, action_space, lambda _: 0.0, **kwargs)  # type: ignore[no-any-return]
+    except UNBUILDABLE as error:
+        raise WarmstartError(
+            f"No {cls.__name__} can be built for {observation_space} and {action_space} with "
+            f"{show(dict(policy_kwargs))}: {str(error) or type(error).__name__}"
+        ) from error
+
+
+def check_size(policy_kwargs: Settings, tensors: Mapping[str, torch.Tensor]) -> None:
+    """Refuse an architecture that is larger than the tensors that it is to hold, before it is built.
+
+    Raises:
+        WarmstartError: A layer is larger than the largest tensor, or there are more of them than tensors.
+    """
+    told = f"policy_kwargs, {show(dict(policy_kwargs))}"
+    largest = max((tensor.numel() for tensor in tensors.values()), default=0)
+    written, extractor = policy_kwargs.get("net_arch", []), policy_kwargs.get("features_extractor_kwargs", {})
+    networks = list(written.values()) if isinstance(written, Mapping) else [written]
+    if not all(isinstance(units, list | tuple) for units in networks) or not isinstance(extractor, Mapping):
+        raise WarmstartError(f"{told}: expected lists of units in net_arch.")
+    every = [unit for units in networks for unit in units]
+    if any(isinstance(unit, bool) or not isinstance(unit, int) or unit < 1 for unit in every):
+        raise WarmstartError(f"{told}: expected whole numbers from 1 in net_arch.")
+    sizes = [a * b for units in networks for a, b in itertools.pairwise([1, *units])]
+    sizes += [n for n in extractor.values() if isinstance(n, int)]
+    many = [policy_kwargs.get("n_critics", 0), len(every)]
+    if max(sizes, default=0) > largest or any(isinstance(n, int) and n > len(tensors) for n in many):
+        raise WarmstartError(
+            f"{told}: a larger network than its {len(tensors)} tensors, the largest of which has {largest:,} "
+            "numbers."
+        )
 
 
 def policy_class(algorithm: str, observation_space: spaces.Space[Any], policy_kwargs: Settings) -> Any:

@@ -27,7 +27,7 @@ from warmstart.agents.checkpoints.spaces import space_from_json, space_to_json
 from warmstart.agents.encoders.networks import tensors_digest
 from warmstart.agents.observing.base import ENCODER_FILE, EncodedFrames, Observing
 from warmstart.agents.settings.config import ALGORITHMS
-from warmstart.core.bounds import State
+from warmstart.core.bounds import Natural, Settings, State
 from warmstart.core.errors import WarmstartError
 from warmstart.core.files import canonical_json, file_hash, json_hash, sync_directory, write_synced
 from warmstart.core.plain import setting_names, to_plain
@@ -206,29 +206,34 @@ def metadata_bytes(checkpoint: Checkpoint, tensors_sha256: str) -> bytes:
     return (json.dumps(values, indent=1, allow_nan=False) + "\n").encode()
 
 
-Codec = tuple[Callable[[Any], Any], Callable[[Any], Any]]
-AS_IT_IS: Codec = (lambda value: value, lambda value: value)
+Codec = tuple[Any, Callable[[Any], Any], Callable[[Any], Any]]
+
+
+def _plain(kind: Any) -> Codec:
+    return kind, lambda value: value, lambda value: value
+
+
 RECORDED: dict[str, Codec] = {
-    "algorithm": AS_IT_IS,
-    "task": AS_IT_IS,
-    "steps": AS_IT_IS,
-    "observation_space": (space_to_json, space_from_json),
-    "action_space": (space_to_json, space_from_json),
-    "observation_layout": (Layout.to_json, Layout.from_json),
-    "action_layout": (Layout.to_json, Layout.from_json),
-    "policy_kwargs": AS_IT_IS,
-    "hyperparameters": AS_IT_IS,
-    "trainability": AS_IT_IS,
-    "versions": AS_IT_IS,
-    "normalizer": (NormalizerState.to_json, NormalizerState.from_json),
+    "algorithm": _plain(Literal["ppo", "sac", "td3"]),
+    "task": _plain(str | None),
+    "steps": _plain(Natural),
+    "observation_space": (Settings, space_to_json, space_from_json),
+    "action_space": (Settings, space_to_json, space_from_json),
+    "observation_layout": (list[Settings] | None, Layout.to_json, Layout.from_json),
+    "action_layout": (list[Settings] | None, Layout.to_json, Layout.from_json),
+    "policy_kwargs": _plain(dict[str, Any]),
+    "hyperparameters": _plain(dict[str, bool | int | float | str]),
+    "trainability": _plain(list[dict[str, Any]] | None),
+    "versions": _plain(dict[str, str]),
+    "normalizer": (Settings | None, NormalizerState.to_json, NormalizerState.from_json),
 }
-"""Fields of a checkpoint in its metadata: to plain values, and back. ``None`` stays."""
+"""Fields of a checkpoint in its metadata: what they are there, to plain values, and back. ``None`` stays."""
 
 
 def plain_fields(checkpoint: Checkpoint) -> State:
     """Everything about a checkpoint but its tensors, as plain values."""
     values = {name: getattr(checkpoint, name) for name in RECORDED}
-    plain = {name: None if value is None else RECORDED[name][0](value) for name, value in values.items()}
+    plain = {name: None if value is None else RECORDED[name][1](value) for name, value in values.items()}
     if checkpoint.vision is not None:
         plain["vision"] = checkpoint.vision.to_json()
     return plain

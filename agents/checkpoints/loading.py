@@ -1,19 +1,20 @@
 """Checkpoints from disk, whoever wrote them; nothing is unpickled."""
 
-import json
 import logging
 from dataclasses import replace
 from pathlib import Path
 
-import safetensors.torch
-
+from warmstart.agents.checkpoints.architecture import check_size
 from warmstart.agents.checkpoints.checkpoint import FORMAT, METADATA, RECORDED, TENSORS, Checkpoint
 from warmstart.agents.checkpoints.sb3_normalizer import read_trusted_normalizer
 from warmstart.agents.checkpoints.sb3_zip import read_sb3_zip
 from warmstart.agents.observing.table import read_observing
-from warmstart.core.bounds import State
+from warmstart.agents.tensors import MOST_BYTES, read_safetensors
+from warmstart.core.bounds import SettingError, Settings, State, show
+from warmstart.core.documents import Document
 from warmstart.core.errors import WarmstartError
-from warmstart.core.files import file_hash, json_hash
+from warmstart.core.files import check_file, file_hash, json_hash, parse_json, read_text
+from warmstart.core.plain import placed, read
 
 log = logging.getLogger(__name__)
 
@@ -44,33 +45,52 @@ def load_checkpoint(path: str | Path, *, trust_normalizer: Path | str | None = N
 
 
 def read_directory(directory: Path) -> Checkpoint:
-    """Read and verify a checkpoint directory."""
+    """Read and verify a checkpoint directory.
+
+    Raises:
+        WarmstartError: If a file is missing, damaged, edited or no such file; names file, place and reason.
+    """
+    metadata, path = directory / METADATA, directory / TENSORS
     for name in (METADATA, TENSORS):
-        if not (directory / name).is_file():
+        if not (directory / name).exists():
             raise WarmstartError(
                 f"{directory} is not a checkpoint: expected {METADATA} and {TENSORS}, {name} is missing."
             )
-    try:
-        values = json.loads((directory / METADATA).read_text(encoding="utf-8"))
-        if values["format"] != FORMAT:
-            raise WarmstartError(
-                f"{directory} has the format {values['format']!r}, expected {FORMAT}; update warmstart."
-            )
-        stated = values.pop("sha256")
-    except (UnicodeDecodeError, json.JSONDecodeError, KeyError, TypeError, AttributeError) as error:
+    values = parse_json(read_text(metadata, within=directory), str(metadata))
+    if not isinstance(values, dict) or "format" not in values or "sha256" not in values:
+        raise WarmstartError(f"{metadata} is not a checkpoint's: expected an object with format and sha256.")
+    if values["format"] != FORMAT:
         raise WarmstartError(
-            f"{directory / METADATA} is truncated or not a checkpoint's: {error}."
-        ) from error
-    if json_hash(values) != stated:
-        raise WarmstartError(f"{directory / METADATA} was changed after it was written: its sha256 differs.")
-    if file_hash(directory / TENSORS) != values["tensors_sha256"]:
-        raise WarmstartError(f"{directory / TENSORS} is truncated or was changed: its sha256 differs.")
-    fields: State = {
-        name: None if values[name] is None else decode(values[name]) for name, (_, decode) in RECORDED.items()
-    }
-    return Checkpoint(
-        **fields,
-        tensors=safetensors.torch.load_file(directory / TENSORS),
-        vision=None if values.get("vision") is None else read_observing(values["vision"], directory),
-        path=directory,
-    )
+            f"{directory} has the format {show(values['format'])}, expected {FORMAT}; update warmstart."
+        )
+    if json_hash({key: value for key, value in values.items() if key != "sha256"}) != values["sha256"]:
+        raise WarmstartError(f"{metadata} was changed after it was written: its sha256 differs.")
+    document = Document(values, str(metadata))
+    recorded = document.checked(lambda: _read_recorded(values))
+    if file_hash(check_file(path, MOST_BYTES, directory)) != values.get("tensors_sha256"):
+        raise WarmstartError(f"{path} is truncated or was changed: its sha256 differs.")
+    checkpoint = Checkpoint(**recorded, tensors=read_safetensors(path)[0], path=directory)
+    normalizer, space = checkpoint.normalizer, checkpoint.observation_space
+    if normalizer is not None:
+        document.checked(lambda: placed(("normalizer",), normalizer.check_fits, space))
+    if values.get("vision") is not None:
+        settings = document.checked(lambda: read(Settings, values["vision"], ("vision",)))
+        vision = document.checked(lambda: read_observing(settings, directory))
+        checkpoint = replace(checkpoint, vision=vision)
+    document.checked(lambda: check_size(checkpoint.policy_kwargs, checkpoint.policy_tensors))
+    return checkpoint
+
+
+def _read_recorded(values: Settings) -> State:
+    """The fields of a checkpoint out of its metadata.
+
+    Raises:
+        SettingError: One is missing, or isn't what it should be.
+    """
+    found: State = {}
+    for name, (kind, _, decode) in RECORDED.items():
+        if name not in values:
+            raise SettingError((name,), "missing.")
+        plain = read(kind, values[name], (name,))
+        found[name] = None if plain is None else placed((name,), decode, plain)
+    return found

@@ -1,5 +1,6 @@
 """Running statistics of observations and returns, as SB3 keeps them: read, written, aligned, capped."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -10,9 +11,10 @@ from stable_baselines3.common.running_mean_std import RunningMeanStd
 from stable_baselines3.common.vec_env import VecEnv, VecNormalize, unwrap_vec_normalize
 from stable_baselines3.common.vec_env.base_vec_env import VecEnvStepReturn
 
-from warmstart.core.bounds import Settings, State
+from warmstart.core.bounds import NonNegative, Positive, Settings, State
 from warmstart.core.errors import WarmstartError
 from warmstart.core.files import without_numpy
+from warmstart.core.plain import read as read_plain
 
 Statistic = NDArray[np.float64]
 Observation = NDArray[Any] | dict[str, NDArray[Any]]
@@ -26,21 +28,21 @@ class NormalizerState:
     """Running mean of the observations. Shape: that of the observation."""
     var: Statistic | dict[str, Statistic]
     """Running variance of the observations. Shape: that of the observation."""
-    count: float
+    count: NonNegative
     """Observations behind them; a large count adapts slowly."""
-    clip: float = 10.0
+    clip: Positive = 10.0
     """Bound on a standardised observation."""
-    epsilon: float = 1e-8
+    epsilon: NonNegative = 1e-8
     """Added to a variance before its root is taken."""
     return_mean: float = 0.0
     """Running mean of the discounted return."""
-    return_var: float = 1.0
+    return_var: NonNegative = 1.0
     """Running variance of the discounted return, by whose root rewards are divided."""
-    return_count: float = 1e-4
+    return_count: NonNegative = 1e-4
     """Steps behind them."""
-    clip_reward: float = 10.0
+    clip_reward: Positive = 10.0
     """Bound on a scaled reward."""
-    gamma: float = 0.99
+    gamma: NonNegative = 0.99
     """Discount factor of that return."""
     normalize_obs: bool = True
     """Whether observations are standardised."""
@@ -83,14 +85,43 @@ class NormalizerState:
 
     @classmethod
     def from_json(cls, values: Settings) -> "NormalizerState":
-        """Inverse of ``to_json``."""
+        """Inverse of ``to_json``.
 
-        def arrays(value: Any) -> Statistic | dict[str, Statistic]:
-            if isinstance(value, dict):
-                return {k: np.asarray(v, np.float64) for k, v in value.items()}
-            return np.asarray(value, np.float64)
+        Raises:
+            WarmstartError: A setting is missing, unknown or no number, or a variance is negative.
+        """
+        plain = {key: value for key, value in values.items() if key not in ("mean", "var")}
+        bare: NormalizerState = read_plain(cls, {**plain, "mean": {}, "var": {}})
+        return replace(
+            bare, mean=_moments("mean", values.get("mean")), var=_moments("var", values.get("var"))
+        )
 
-        return cls(**{**values, "mean": arrays(values["mean"]), "var": arrays(values["var"])})
+    def check_fits(self, space: spaces.Space[Any]) -> None:
+        """See that the statistics are of observations like these.
+
+        Raises:
+            WarmstartError: They are of other shapes or keys.
+        """
+        members = dict(space.spaces) if isinstance(space, spaces.Dict) else {"": space}
+        for moments in (self.mean, self.var) if self.normalize_obs else ():
+            named = moments if isinstance(moments, dict) else {"": moments}
+            shapes = {key: value.shape for key, value in named.items()}
+            odd = [key for key in shapes if key not in members or members[key].shape != shapes[key]]
+            if odd or isinstance(moments, dict) != isinstance(space, spaces.Dict):
+                raise WarmstartError(f"expected statistics of {space}, found some of the shapes {shapes}.")
+
+
+def _moments(key: str, value: Any) -> Statistic | dict[str, Statistic]:
+    """A mean or variance out of plain values."""
+    if isinstance(value, Mapping):
+        return {str(name): np.asarray(_moments(f"{key}.{name}", item)) for name, item in value.items()}
+    try:
+        found = np.asarray(value, np.float64)
+    except (TypeError, ValueError, OverflowError):
+        found = np.array(np.nan)
+    if not np.isfinite(found).all() or (key.startswith("var") and (found < 0).any()):
+        raise WarmstartError(f"normalizer.{key}: expected finite numbers, variances of at least 0.")
+    return found
 
 
 def read(env: VecEnv | VecNormalize) -> NormalizerState | None:
@@ -175,28 +206,6 @@ def write(env: VecEnv | VecNormalize, state: NormalizerState, *, training: bool 
     wrapper.epsilon, wrapper.gamma = state.epsilon, state.gamma
     if training is not None:
         wrapper.training = training
-
-
-def align(source: Statistic, indices: NDArray[np.int64], fresh: Statistic) -> Statistic:
-    """Carry statistics over to another space.
-
-    Args:
-        source: Mean or variance in the source. Shape: (source dimensions,).
-        indices: Source dimension of each target dimension, -1 where it has none. Shape: (target dimensions,).
-        fresh: What a dimension without a source gets: zeros for a mean, ones for a variance. Shape: that of
-            ``indices``.
-
-    Returns:
-        The target's statistic. Shape: that of ``indices``.
-    """
-    if len(indices) and (indices.max() >= len(source) or indices.min() < -1):
-        raise WarmstartError(
-            f"An index map to {len(source)} dimensions holds {int(indices.max())} and {int(indices.min())}."
-        )
-    known = indices >= 0
-    out = np.array(fresh, np.float64)
-    out[known] = source[indices[known]]
-    return out
 
 
 class FastVecNormalize(VecNormalize):

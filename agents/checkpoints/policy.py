@@ -108,6 +108,11 @@ def load_tensors(module: BasePolicy, tensors: Mapping[str, torch.Tensor]) -> Non
         for name, value in expected.items()
         if name in tensors and tensors[name].shape != value.shape
     ]
+    problems += [
+        f"{name} holds {tensors[name].dtype}, expected {value.dtype}"
+        for name, value in expected.items()
+        if name in tensors and tensors[name].is_floating_point() != value.is_floating_point()
+    ]
     if problems:
         raise WarmstartError(f"The tensors don't fit the policy: {'; '.join(problems[:6])}.")
     module.load_state_dict(dict(tensors))

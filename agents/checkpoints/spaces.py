@@ -1,15 +1,22 @@
 """Spaces as plain values, and out of the pickles that any version of stable-baselines3 wrote."""
 
 import math
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import Annotated, Any
 
 import numpy as np
 from gymnasium import spaces
 from numpy.typing import NDArray
 
 from warmstart.agents.checkpoints.pickles import Called
-from warmstart.core.bounds import Settings, State
+from warmstart.core.bounds import Bounds, SettingError, Settings, State, show
 from warmstart.core.errors import WarmstartError
+from warmstart.core.plain import read
+
+MOST_NUMBERS, MOST_AXES = 1 << 24, 8
+"""Largest observation or action that is read, and most of its axes."""
+Choices = Annotated[int, Bounds(1, MOST_NUMBERS)]
+Start = Annotated[int, Bounds(-MOST_NUMBERS, MOST_NUMBERS)]
 
 
 def space_to_json(space: spaces.Space[Any]) -> State:
@@ -40,25 +47,74 @@ def space_to_json(space: spaces.Space[Any]) -> State:
     )
 
 
-def space_from_json(values: Settings) -> spaces.Space[Any]:
-    """Inverse of ``space_to_json``."""
-    kind = values.get("type")
-    if kind == "Box":
-        dtype: Any = np.dtype(values["dtype"])
-        shape = tuple(values["shape"])
-        low, high = (bound_from_json(values[name], shape, dtype) for name in ("low", "high"))
-        return spaces.Box(low, high, shape, dtype.type)
-    if kind == "Discrete":
-        return spaces.Discrete(values["n"], start=values.get("start", 0))
-    if kind == "MultiDiscrete":
-        return spaces.MultiDiscrete(values["nvec"])
-    if kind == "MultiBinary":
-        return spaces.MultiBinary(values["n"] if len(values["n"]) > 1 else values["n"][0])
-    if kind == "Dict":
-        return spaces.Dict({key: space_from_json(s) for key, s in values["spaces"].items()})
-    raise WarmstartError(
-        f"Expected a space of type Box, Discrete, MultiDiscrete, MultiBinary or Dict, found {kind!r}."
-    )
+def space_from_json(values: Settings, *, inside: str = "") -> spaces.Space[Any]:
+    """Inverse of ``space_to_json``.
+
+    Args:
+        values: What it gave.
+        inside: Name of the Dict's member that it is, for messages.
+
+    Raises:
+        WarmstartError: It is of another kind, nested, incomplete, too large, or contradicts itself.
+    """
+    where = f" under {inside!r}" if inside else ""
+    kind = values.get("type") if isinstance(values, Mapping) else None
+    if kind not in KINDS or (kind == "Dict" and inside):
+        raise WarmstartError(
+            f"Expected a space of type Box, Discrete, MultiDiscrete, MultiBinary or Dict{where}, found "
+            f"{kind!r}."
+        )
+    try:
+        return _JSON_BUILDERS[kind](values)
+    except INCONSISTENT as error:
+        raise WarmstartError(
+            f"its {kind} space{where} is incomplete or contradicts itself ({error})."
+        ) from error
+
+
+def _json_box(values: Settings) -> spaces.Space[Any]:
+    dtype: Any = np.dtype(str(values["dtype"]))
+    shape = _counts(values["shape"], 0)
+    if dtype.kind not in "biuf" or dtype.shape:
+        raise ValueError(f"the type {dtype}")
+    low, high = (bound_from_json(values[name], shape, dtype) for name in ("low", "high"))
+    if np.isnan(low).any() or np.isnan(high).any() or (low > high).any():
+        raise ValueError("bounds that aren't in order")
+    return spaces.Box(low, high, shape, dtype.type)
+
+
+def _json_multi_binary(values: Settings) -> spaces.Space[Any]:
+    n = _counts(values["n"])
+    return spaces.MultiBinary(n if len(n) > 1 else n[0])
+
+
+def _json_multi_discrete(values: Settings) -> spaces.Space[Any]:
+    nvec = np.asarray(values["nvec"], np.int64)
+    _counts(nvec.ravel().tolist())
+    return spaces.MultiDiscrete(nvec)
+
+
+def _json_dict(values: Settings) -> spaces.Space[Any]:
+    return spaces.Dict({str(k): space_from_json(s, inside=str(k)) for k, s in values["spaces"].items()})
+
+
+def _counts(value: Any, least: int = 1) -> tuple[int, ...]:
+    """Whole numbers of which there aren't too many."""
+    found: tuple[int, ...] = read(tuple[int, ...], value)
+    if any(n < least for n in found) or len(found) > MOST_AXES or math.prod(found) > MOST_NUMBERS:
+        raise ValueError(f"the sizes {show(value)}")
+    return found
+
+
+_JSON_BUILDERS: dict[str, Callable[[Settings], spaces.Space[Any]]] = {
+    "Box": _json_box,
+    "Discrete": lambda values: spaces.Discrete(
+        read(Choices, values["n"]), start=read(int, values.get("start", 0))
+    ),
+    "MultiDiscrete": _json_multi_discrete,
+    "MultiBinary": _json_multi_binary,
+    "Dict": _json_dict,
+}
 
 
 def bound_to_json(bound: NDArray[Any]) -> Any:
@@ -73,6 +129,9 @@ def bound_from_json(value: Any, shape: tuple[int, ...], dtype: Any) -> NDArray[A
         return np.array([float(v) for v in value], np.float64).reshape(shape).astype(dtype)
     return np.full(shape, float(value)).astype(dtype)
 
+
+INCONSISTENT = (KeyError, TypeError, ValueError, AssertionError, OverflowError, AttributeError, SettingError)
+"""What building a space raises where its parts don't go together."""
 
 KINDS = ("Box", "Discrete", "MultiDiscrete", "MultiBinary", "Dict")
 
@@ -102,7 +161,7 @@ def space_of(value: Any, *, inside: str = "") -> spaces.Space[Any]:
         return _BUILDERS[kind](attributes)
     except WarmstartError:
         raise
-    except (KeyError, TypeError, ValueError, AssertionError, OverflowError, AttributeError) as error:
+    except INCONSISTENT as error:
         raise WarmstartError(
             f"its {kind} space{where} is incomplete or contradicts itself ({error})"
         ) from error

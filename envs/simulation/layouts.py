@@ -15,7 +15,7 @@ import numpy as np
 
 from warmstart.core.bounds import Settings
 from warmstart.core.errors import WarmstartError, unknown_name
-from warmstart.core.plain import to_plain
+from warmstart.core.plain import read, to_plain
 
 
 @dataclass(frozen=True)
@@ -89,12 +89,8 @@ class Layout:
         Raises:
             WarmstartError: The data is not a list of dimensions.
         """
-        try:
-            return cls(tuple(Dimension(**dimension) for dimension in data))
-        except TypeError as error:
-            raise WarmstartError(
-                f"Expected a list of dimensions with a name each, found {data!r}."
-            ) from error
+        dimensions: tuple[Dimension, ...] = read(tuple[Dimension, ...], data)
+        return cls(dimensions)
 
 
 def opaque_block(name: str, size: int, encoder_hash: str) -> Layout:

@@ -13,7 +13,7 @@ from stable_baselines3.common.vec_env import VecNormalize
 from tests.agents.conftest import DictTask, assert_same, gym_env, vectorise
 from warmstart.agents.algorithms.seams import EvaluationResult, Feedback, Seams
 from warmstart.agents.build import build_agent, make_training_env
-from warmstart.agents.checkpoints.normalization import NormalizerState, align, read, vec_normalize, write
+from warmstart.agents.checkpoints.normalization import NormalizerState, read, vec_normalize, write
 from warmstart.agents.checkpoints.policy import Policy
 from warmstart.agents.evaluation import EvaluationCallback, evaluate
 from warmstart.agents.settings.config import PPOConfig, SACConfig, TD3Config
@@ -144,13 +144,6 @@ def test_normaliser_mistakes() -> None:
         write(VecNormalize(gym_env("Hopper-v5", 1)), state)
     with pytest.raises(WarmstartError, match="norm_obs=False"):
         write(VecNormalize(gym_env("Hopper-v5", 1), norm_obs=False), state)
-
-
-def test_statistics_are_aligned_by_index() -> None:
-    out = align(np.array([1.0, 2.0, 3.0]), np.array([2, -1, 0]), np.zeros(3))
-    assert out.tolist() == [3.0, 0.0, 1.0]
-    with pytest.raises(WarmstartError, match="3 dimensions holds 3"):
-        align(np.zeros(3), np.array([3]), np.zeros(1))
 
 
 @pytest.mark.slow

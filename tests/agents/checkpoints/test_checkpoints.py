@@ -217,7 +217,7 @@ def test_damage_is_noticed(model: Any, tmp_path: Path) -> None:
         (TENSORS, truncate, "truncated or was changed"),
         (TENSORS, flip, "sha256 differs"),
         (TENSORS, Path.unlink, "is missing"),
-        (METADATA, truncate, "truncated"),
+        (METADATA, truncate, "isn't JSON"),
         (METADATA, edit, "changed after it was written"),
         (METADATA, lambda p: p.write_text("[]"), "not a checkpoint"),
     ):

@@ -1,0 +1,76 @@
+"""Tensors in files from anybody: read within limits, and checked to be numbers that a network can have."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import safetensors
+import torch
+
+from warmstart.core.errors import WarmstartError
+from warmstart.core.files import check_file
+
+MOST_BYTES, MOST_TENSORS = 1 << 34, 100_000
+"""Most bytes and tensors of a file that are read."""
+
+
+def read_safetensors(
+    path: Path, within: Path | None = None
+) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
+    """Read a safetensors file.
+
+    Args:
+        path: The file.
+        within: The folder that it belongs to, which no link may lead out of.
+
+    Returns:
+        Tensors by name, and the texts beside them.
+
+    Raises:
+        FileNotFoundError: It isn't there.
+        WarmstartError: It is truncated, too large or no such file, or `check_tensors`.
+    """
+    check_file(path, MOST_BYTES, within)
+    try:
+        with safetensors.safe_open(path, "pt") as file:
+            names = list(file.keys())
+            if len(names) > MOST_TENSORS:
+                raise ValueError(f"it names {len(names):,} tensors; at most {MOST_TENSORS:,} are read")
+            tensors = {name: file.get_tensor(name) for name in names}
+            texts = dict(file.metadata() or {})
+    except (
+        safetensors.SafetensorError,
+        OSError,
+        ValueError,
+        TypeError,
+        LookupError,
+        AttributeError,
+        OverflowError,
+        RuntimeError,
+        MemoryError,
+    ) as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise WarmstartError(f"{path} is truncated or not a safetensors file: {reason}.") from error
+    return check_tensors(tensors, str(path)), texts
+
+
+def check_tensors(tensors: Mapping[str, torch.Tensor], source: str) -> dict[str, torch.Tensor]:
+    """See that tensors can be a network's: real numbers, finite, whole only where something is counted.
+
+    Args:
+        tensors: By name, of any shape.
+        source: What messages call the file.
+
+    Returns:
+        The same tensors.
+
+    Raises:
+        WarmstartError: One isn't.
+    """
+    for name, value in tensors.items():
+        kind = str(value.dtype).removeprefix("torch.")
+        weights = name.rpartition(".")[2] in ("weight", "bias", "log_std")
+        if value.is_complex() or value.is_quantized or (weights and not value.is_floating_point()):
+            raise WarmstartError(f"{source}: {name} holds {kind}; expected real floating-point numbers.")
+        if value.is_floating_point() and not torch.isfinite(value.float()).all():
+            raise WarmstartError(f"{source}: {name} holds NaN or infinities: these weights are of no use.")
+    return dict(tensors)
