@@ -68,7 +68,7 @@ def bound_to_json(bound: NDArray[Any]) -> Any:
 
 
 def bound_from_json(value: Any, shape: tuple[int, ...], dtype: Any) -> NDArray[Any]:
-    """Inverse of ``bound_to_json``."""
+    """Inverse of ``bound_to_json``: an array of the given shape."""
     if isinstance(value, list):
         return np.array([float(v) for v in value], np.float64).reshape(shape).astype(dtype)
     return np.full(shape, float(value)).astype(dtype)

@@ -180,7 +180,9 @@ class StandardisedReadout(Readout):
     """
 
     mean: torch.Tensor
+    """Shape: (n_features,)."""
     std: torch.Tensor
+    """Shape: (n_features,)."""
 
     def __init__(self, shape: tuple[int, int, int], features: int, seed: int = 0) -> None:
         super().__init__(shape, features, seed)
@@ -209,7 +211,9 @@ class SpatialSoftmax(StandardisedReadout):
     TEMPERATURE: ClassVar[float] = 1.0
 
     channel_std: torch.Tensor
+    """Shape: (channels,)."""
     grid: torch.Tensor
+    """x and y of each position. Shape: (2, height * width)."""
 
     def __init__(self, shape: tuple[int, int, int], features: int = 1, seed: int = 0) -> None:
         del features
@@ -267,7 +271,9 @@ class AttentionReadout(Readout):
     QUERIES: ClassVar[int] = 8
 
     channel_mean: torch.Tensor
+    """Shape: (channels,)."""
     channel_std: torch.Tensor
+    """Shape: (channels,)."""
 
     def __init__(self, shape: tuple[int, int, int], features: int, seed: int = 0) -> None:
         super().__init__(shape, features, seed)
@@ -309,7 +315,13 @@ def centred_columns(rows: torch.Tensor, mean: torch.Tensor) -> Iterator[torch.Te
 
 
 def add_gram(gram: torch.Tensor, rows: torch.Tensor, block: int = 128) -> None:
-    """Add ``rows @ rows.T`` to the lower triangle of ``gram``, block by block."""
+    """Add ``rows @ rows.T`` to the lower triangle of ``gram``, block by block.
+
+    Args:
+        gram: Shape: (n, n).
+        rows: Shape: (n, columns).
+        block: Rows at a time.
+    """
     for start in range(0, len(rows), block):
         own = slice(start, start + block)
         gram[own, : start + block].addmm_(rows[own], rows[: start + block].t())
@@ -321,7 +333,7 @@ def column_means(rows: torch.Tensor) -> torch.Tensor:
 
 
 def alive(std: torch.Tensor) -> torch.Tensor:
-    """Standard deviations with those of dead channels raised; ones where all are dead."""
+    """Standard deviations with those of dead channels raised; ones where all are dead. Shape: (k,)."""
     largest = float(std.max())
     return std.clamp_min(DEAD * largest) if largest > 0 else torch.ones_like(std)
 

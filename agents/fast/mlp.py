@@ -68,7 +68,9 @@ class Branch:
     """
 
     hidden: list[torch.Tensor]
+    """What each hidden layer gives. Shapes: (rows, width)."""
     back: list[torch.Tensor]
+    """Gradients by these. Shapes: (rows, width)."""
 
     def __init__(
         self, hidden: nn.Sequential, head: nn.Linear, rows: int, beside: "Branch | None" = None
