@@ -151,7 +151,7 @@ class FrameRenderer:
         return out
 
     def apply(self, visuals: Visuals) -> None:
-        """Put visual parameters into force; they stay until others are given."""
+        """Put visual parameters into force, shapes as in `visual_nominal`; they stay until others come."""
         model = self.model
         for name, value in visuals.items():
             if name in ("light_diffuse", "light_ambient", "mat_rgba", "geom_rgba"):

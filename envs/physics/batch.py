@@ -110,11 +110,11 @@ class BatchParameters:
         return np.concatenate([self._current[:, self.parameters.columns[name]] for name in found], axis=1)
 
     def state_dict(self) -> dict[str, Floats]:
-        """Return the values that the simulations have."""
+        """Return the values that the simulations have. Shape of each: (nsim, total size)."""
         return {"base": self._base.copy(), "current": self._current.copy()}
 
     def load_state_dict(self, state: Mapping[str, Floats]) -> None:
-        """Give the simulations the values of an earlier :meth:`state_dict`, fields included."""
+        """Give the simulations the values of a :meth:`state_dict`, in its shapes, fields included."""
         self._set(np.arange(self._fields.nsim), state["current"])
         self._base[...] = state["base"]
 
