@@ -29,6 +29,12 @@ _CONSTANT = 1e-10
 def folds_of(envs: Integers) -> Integers:
     """The fold that frames belong to: that of their environment, so that an episode is never in two.
 
+    Args:
+        envs: Environment of each frame. Shape: (n,).
+
+    Returns:
+        From 0 to `FOLDS` - 1. Shape: (n,).
+
     Raises:
         WarmstartError: There are fewer than `FOLDS` environments.
     """

@@ -21,7 +21,7 @@ from warmstart.agents.encoders.readouts import LinearReadout, SpatialSoftmax
 from warmstart.core.errors import WarmstartError
 
 Centres = tuple[NDArray[np.float64], NDArray[np.float64]]
-"""Rows and columns of a frame, pixels from its top left corner."""
+"""Rows and columns of a frame, pixels from its top left corner. Shapes: (height',) and (width',)."""
 ROWS = 16
 """Frames that are encoded at a time."""
 BRIGHTEST = 99.5
@@ -130,6 +130,9 @@ def centres(encoder: Encoder) -> Centres:
     Found by the gradient of two inner places of the map for noise, since convolutions without padding read
     less of the borders; where those read everything (a transformer's tokens), the map is laid over the frame
     evenly.
+
+    Returns:
+        Pixels of the map's rows, shape (height',), and columns, shape (width',).
     """
     height, width, _ = encoder.frame_shape
     generator = torch.Generator().manual_seed(0)
@@ -155,7 +158,7 @@ def centres(encoder: Encoder) -> Centres:
 
 
 def centre_of(weights: NDArray[np.float64]) -> float:
-    """Centre of gravity of weights on pixels, the first of which lies at 0.5; NaN where all are zero."""
+    """Centre of gravity of weights, shape (pixels,), the first of which lies at 0.5; NaN where all are 0."""
     total = float(weights.sum())
     return float((weights * (np.arange(len(weights)) + 0.5)).sum() / total) if total > 0 else float("nan")
 
