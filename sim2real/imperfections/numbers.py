@@ -67,7 +67,7 @@ class Numbers:
         """Take note that environments have gone on.
 
         Args:
-            begun: Where an episode has begun.
+            begun: Where an episode has begun. Shape: (m,).
             next_step: Whether all environments have gone on by a step.
         """
         self._now += next_step
