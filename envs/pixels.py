@@ -61,8 +61,8 @@ class FrameDrawer:
         """Draw the frames of some environments.
 
         Args:
-            ids: The environments.
-            out: Where their frames go. Shape: (len(ids), height, width, 3).
+            ids: The environments. Shape: (n,).
+            out: Where their frames go. Shape: (n, height, width, 3).
 
         Raises:
             WarmstartError: No OpenGL library works.

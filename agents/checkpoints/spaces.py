@@ -62,7 +62,7 @@ def space_from_json(values: Settings) -> spaces.Space[Any]:
 
 
 def bound_to_json(bound: NDArray[Any]) -> Any:
-    """A Box's bound: one number where all are equal, else one per element in C order."""
+    """A Box's bound, of any shape: one number where all are equal, else one per element in C order."""
     numbers = [value if math.isfinite(value) else str(value) for value in bound.ravel().tolist()]
     return numbers[0] if numbers and all(n == numbers[0] for n in numbers) else numbers
 

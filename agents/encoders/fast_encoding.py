@@ -225,7 +225,7 @@ class FastEncoder:
 
 
 def chunk_of(frames: Frames, start: int) -> torch.Tensor:
-    """Frames from ``start`` on, black ones where there are none. Shape: (CHUNK, height, width, 3)."""
+    """Frames (n, height, width, 3) from ``start`` on, black where there are none. Shape: (CHUNK, …)."""
     chunk = frames[start : start + CHUNK]
     if len(chunk) == CHUNK and chunk.flags.c_contiguous and chunk.flags.writeable:
         return torch.from_numpy(chunk)

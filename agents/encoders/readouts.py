@@ -93,6 +93,9 @@ class Readout(nn.Module):
 def rows_of(maps: torch.Tensor) -> torch.Tensor:
     """Maps as rows, channels varying fastest: a view where the memory is channels-last.
 
+    Args:
+        maps: Shape: (n, channels, height, width).
+
     Returns:
         Shape: (n, height * width * channels).
     """
@@ -100,14 +103,12 @@ def rows_of(maps: torch.Tensor) -> torch.Tensor:
 
 
 class LinearReadout(Readout):
-    """A linear map of the whole spatial map: ``weight @ (rows - mean)``.
-
-    Buffers ``weight`` (k, height * width * channels) and ``mean`` (height * width * channels) have the
-    channels vary fastest.
-    """
+    """A linear map of the whole spatial map: ``weight @ (rows - mean)``; channels vary fastest in rows."""
 
     weight: torch.Tensor
+    """Shape: (k, height * width * channels)."""
     mean: torch.Tensor
+    """Shape: (height * width * channels,)."""
 
     def __init__(self, shape: tuple[int, int, int], features: int, seed: int = 0) -> None:
         super().__init__(shape, features, seed)
@@ -190,7 +191,7 @@ class StandardisedReadout(Readout):
         self.register_buffer("std", torch.ones(features))
 
     def numbers(self, maps: torch.Tensor) -> torch.Tensor:
-        """The numbers before they are standardised. Shape: (n, n_features)."""
+        """The numbers of maps before they are standardised. Shape: (n, channels, …) to (n, n_features)."""
         raise NotImplementedError(f"{type(self).__name__} has no numbers(maps).")
 
     def _fit(self, maps: torch.Tensor) -> None:
@@ -298,7 +299,7 @@ class AttentionReadout(Readout):
 
 
 def channel_statistics(maps: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Mean and standard deviation of each channel over frames and positions, float64. Shapes: (channels,)."""
+    """Mean and standard deviation of each channel of maps (n, channels, …), float64. Shapes: (channels,)."""
     count = maps.numel() // maps.shape[1]
     mean = torch.stack([part.double().sum((0, 2, 3)) for part in torch.split(maps, 64)]).sum(0) / count
     squares = [
@@ -308,7 +309,7 @@ def channel_statistics(maps: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
 
 
 def centred_columns(rows: torch.Tensor, mean: torch.Tensor) -> Iterator[torch.Tensor]:
-    """Columns less their means, some at a time, float64. Shapes: (n, at most `COLUMNS`)."""
+    """Columns of rows (n, columns) less their means, float64. Shapes: (n, at most `COLUMNS`)."""
     for start in range(0, rows.shape[1], COLUMNS):
         columns = slice(start, start + COLUMNS)
         yield rows[:, columns].double() - mean[columns]
@@ -328,7 +329,7 @@ def add_gram(gram: torch.Tensor, rows: torch.Tensor, block: int = 128) -> None:
 
 
 def column_means(rows: torch.Tensor) -> torch.Tensor:
-    """Mean of each column, float64. Shape: (columns,)."""
+    """Mean of each column, float64. Shape: (n, columns) to (columns,)."""
     return torch.stack([part.double().sum(0) for part in torch.split(rows, 64)]).sum(0) / len(rows)
 
 

@@ -127,7 +127,7 @@ class FrameRenderer:
         Args:
             model: The model of the data; `self.model` for visual parameters to act.
             data: The simulation, with its positions computed.
-            visuals: Values of the visual parameters, by name.
+            visuals: Values of the visual parameters, by name; shapes as in `visual_nominal`.
             out: Where the frame goes. Shape: (height, width, 3).
 
         Returns:

@@ -62,11 +62,18 @@ class BatchParameters:
         self.overwrite(rows, columns, values[:, columns], self._plans[key])
 
     def base(self, rows: Ids, columns: Ids) -> Floats:
-        """Return what the contexts give, without bindings. Shape: (n, columns)."""
+        """Return what the contexts give, without bindings. Shapes: (n,) and (k,) to (n, k)."""
         return self._base[rows[:, None], columns]
 
     def overwrite(self, rows: Ids, columns: Ids, values: Floats, writes: Sequence[FieldWrite]) -> None:
-        """Give components (n, columns) of some simulations new values, by what was compiled for them."""
+        """Give components of some simulations new values.
+
+        Args:
+            rows: The simulations. Shape: (n,).
+            columns: The components' places in the value vector. Shape: (k,).
+            values: Their values. Shape: (n, k).
+            writes: What `Parameters.compile` made of the columns.
+        """
         index, derived = rows[:, None], False
         self._current[index, columns] = values
         for write in writes:

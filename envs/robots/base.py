@@ -245,20 +245,20 @@ def normal_velocity_noise(sim: Simulation, rng: np.random.Generator, scale: floa
 
 
 def row_sum_of_squares(values: Array) -> Array:
-    """Sum of squares of each row, everything after the first axis flattened. Shape: (n,)."""
+    """Sum of squares of each row, everything after the first axis flattened. Shape: (n, …) to (n,)."""
     squares: Array = np.square(values)
     total: Array = squares.reshape(len(values), -1).sum(axis=1)
     return total
 
 
 def rows_within(values: Array, low: Any, high: Any) -> NDArray[np.bool_]:
-    """Which rows lie strictly between two bounds, in every column. Shape: (n,)."""
+    """Which rows lie strictly between two bounds, in every column. Shape: (n, k) to (n,)."""
     inside: NDArray[np.bool_] = np.logical_and.reduce((low < values) & (values < high), axis=1)
     return inside
 
 
 def rows_finite(values: Array) -> NDArray[np.bool_]:
-    """Which rows are finite in every column. Shape: (n,)."""
+    """Which rows are finite in every column. Shape: (n, k) to (n,)."""
     finite: NDArray[np.bool_] = np.logical_and.reduce(np.isfinite(values), axis=1)
     return finite
 

@@ -148,8 +148,8 @@ class Perturbation:
 
         Args:
             env: The environment.
-            observations: Shape: (len(ids), k).
-            ids: The environments they belong to.
+            observations: Shape: (n, k).
+            ids: The environments they belong to. Shape: (n,).
         """
         del env, ids
         return observations

@@ -49,7 +49,7 @@ def entropy(parameters: Floats) -> float:
 
 
 def entropy_gradient(parameters: Floats) -> Floats:
-    """Derivatives of `entropy`. Shape: (2, terms)."""
+    """Derivatives of `entropy`. Shape: (2, terms), as the parameters."""
     total = parameters.sum(axis=0)
     return np.asarray((total - 2) * polygamma(1, total) - (parameters - 1) * polygamma(1, parameters))
 
@@ -67,7 +67,7 @@ def divergence(new: Floats, old: Floats) -> float:
 
 
 def divergence_gradient(new: Floats, old: Floats) -> Floats:
-    """Derivatives of `divergence` with respect to ``new``. Shape: (2, terms)."""
+    """Derivatives of `divergence` with respect to ``new``. Shape: (2, terms), as both."""
     change = new - old
     return np.asarray(change * polygamma(1, new) - change.sum(axis=0) * polygamma(1, new.sum(axis=0)))
 

@@ -71,7 +71,7 @@ class Normal:
         return cls(information, scores, own, cross, pull)
 
     def follow(self, step: Floats, damping: float) -> Floats:
-        """Step of the start states that goes with one of the parameters. Shape: (w, 2 nv)."""
+        """Step of the start states that goes with one of the parameters. Shape: (p,) to (w, 2 nv)."""
         damped = self.own + damping * np.eye(self.own.shape[1])
         return np.asarray(-np.linalg.solve(damped, (self.pull + self.cross @ step)[..., None])[..., 0])
 

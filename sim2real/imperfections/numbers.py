@@ -60,7 +60,7 @@ class Numbers:
         return where
 
     def of_episode(self, keys: Keys, ids: Ids, episodes: Steps) -> Floats:
-        """Uniform numbers of episodes. Shape: (ids, keys)."""
+        """Uniform numbers of episodes. Shapes: keys (k,), ids and episodes (n,), to (n, k)."""
         return uniforms(self._seed, keys, ids, episodes)
 
     def go_on(self, begun: Ids, *, next_step: bool) -> None:

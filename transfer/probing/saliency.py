@@ -53,7 +53,8 @@ def saliency(
         encoder: Its readout is fitted.
         frames: Shape: (n, height, width, 3).
         reference: Frames of other states, whose mean map is that of nothing going on; None
-            takes ``frames``. Linear readouts know the mean of the frames they were fitted on. Same shape.
+            takes ``frames``. Linear readouts know the mean of the frames they were fitted on. Shape:
+            (m, height, width, 3).
 
     Raises:
         WarmstartError: The readout is not fitted, or the frames are of another size than the encoder's.
@@ -80,7 +81,7 @@ def saliency(
 
 
 def maps_of(encoder: Encoder, frames: NDArray[np.uint8]) -> torch.Tensor:
-    """The backbone's maps of frames. Shape: (n, channels, height', width')."""
+    """The backbone's maps. Shape: (n, height, width, 3) to (n, channels, height', width')."""
     parts = np.array_split(frames, -(-len(frames) // ROWS))
     return torch.cat([encoder.maps(torch.from_numpy(np.ascontiguousarray(part))) for part in parts])
 
@@ -114,7 +115,16 @@ def attended_energy(readout: SpatialSoftmax, maps: torch.Tensor) -> torch.Tensor
 
 
 def expected_places(readout: SpatialSoftmax, maps: torch.Tensor, at: Centres) -> NDArray[np.float32]:
-    """Column and row, in pixels, that the most mobile channels look at. Shape: (n, points, 2)."""
+    """Column and row, in pixels, that the most mobile channels look at.
+
+    Args:
+        readout: The fitted readout.
+        maps: Shape: (n, channels, height', width').
+        at: The pixels of the map's rows, shape (height',), and columns, shape (width',).
+
+    Returns:
+        Shape: (n, points, 2).
+    """
     _, height, width = readout.shape
     points = readout.numbers(maps).view(len(maps), -1, 2).numpy()
     mobile = readout.std.view(-1, 2).square().sum(1)
@@ -190,7 +200,7 @@ def spread(energy: NDArray[np.float64], at: Centres, size: Sequence[int]) -> NDA
 
     Args:
         energy: Shape: (n, height', width').
-        at: The places, pixels.
+        at: The places, pixels. Shapes: (height',) and (width',).
         size: Height and width of a frame.
 
     Returns:
