@@ -30,7 +30,7 @@ def keys_of(names: Sequence[str]) -> Keys:
 
 
 def hashes(seed: int, keys: Keys, *counters: NDArray[Any]) -> Keys:
-    """Random bits; see `uniforms`, which makes numbers of them. Shape: (n, k)."""
+    """Random bits; see `uniforms`, which makes numbers of them, for the shapes. Shape: (n, k)."""
     state = start(seed)
     for counter in counters:
         state = count(state, mixed(counter))

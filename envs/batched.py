@@ -212,7 +212,7 @@ class BatchedEnv(VectorEnv[Array, Array, Array]):
 
         Args:
             context: Changes, or their text (``"gravity=x0.5"``), for all environments or one for each.
-            env_ids: The environments; None is all of them.
+            env_ids: The environments, shape (k,); None is all of them.
 
         Raises:
             WarmstartError: A parameter is unknown, out of bounds or unsound.

@@ -19,9 +19,12 @@ def find_diverged(
 
     Args:
         stepper: The simulations.
-        failed: Those in which MuJoCo raised an error.
+        failed: Those in which MuJoCo raised an error. Shape: (n_failed,).
         observations: Shape: (n, k).
         rewards: Shape: (n,).
+
+    Returns:
+        Their indices. Shape: (n_diverged,).
     """
     noticed = stepper.diverged()
     finite = np.isfinite(observations.sum() + rewards.sum())
@@ -34,7 +37,12 @@ def find_diverged(
 
 
 def warn_of_divergence(task: str, diverged: NDArray[np.intp]) -> None:
-    """Tell of the first simulations that diverged; stacklevel names the caller of ``step``."""
+    """Tell of the first simulations that diverged; stacklevel names the caller of ``step``.
+
+    Args:
+        task: The task, for the message.
+        diverged: Indices of the environments. Shape: (n_diverged,).
+    """
     warnings.warn(
         f"{task}: the simulation of environment {', '.join(map(str, diverged[:5]))} diverged; its "
         "episode was terminated and the simulation reset. `n_diverged` counts further ones.",

@@ -133,6 +133,13 @@ class GymnasiumVectorEnv(VectorEnv[Any, Any, Any]):
     def step(self, actions: Any) -> tuple[Any, Array, Array, Array, Infos]:
         """Take a step in every environment; see `gymnasium.vector.VectorEnv.step`.
 
+        Args:
+            actions: One per environment. Shape: (n, …).
+
+        Returns:
+            Observations, shape (n, …) or a dict or tuple of such arrays; rewards, terminations and
+            truncations, shape (n,); infos.
+
         Raises:
             WarmstartError: An environment took longer than the step timeout, or gave numbers that aren't
                 finite.
@@ -151,7 +158,12 @@ class GymnasiumVectorEnv(VectorEnv[Any, Any, Any]):
         context: Context | str | Sequence[Context | str],
         env_ids: Sequence[int] | NDArray[np.integer[Any]] | None = None,
     ) -> None:
-        """Set the physics of an environment's next episode; see `BatchedEnv.set_context`."""
+        """Set the physics of an environment's next episode; see `BatchedEnv.set_context`.
+
+        Args:
+            context: One for all, or one for each of the environments.
+            env_ids: The environments; ``None`` for all. Shape: (k,).
+        """
         ids = self._ids if env_ids is None else np.asarray(env_ids)
         contexts = read_contexts(context, len(ids))
         for each in dict.fromkeys(contexts):

@@ -61,8 +61,8 @@ class FrameDrawer:
         """Draw the frames of some environments.
 
         Args:
-            ids: The environments.
-            out: Where their frames go. Shape: (len(ids), height, width, 3).
+            ids: The environments. Shape: (n,).
+            out: Where their frames go. Shape: (n, height, width, 3).
 
         Raises:
             WarmstartError: No OpenGL library works.
@@ -190,13 +190,13 @@ class FrameWatcher(Perturbation):
         self._stepping = False
 
     def before_step(self, env: PerturbedEnv, actions: Array) -> Array:
-        """Note that the next observations are a step's, not those of episodes that begin."""
+        """Note that the next observations are a step's, not those of episodes that begin. Shape: (n, nu)."""
         del env
         self._stepping = True
         return actions
 
     def on_observations(self, env: PerturbedEnv, observations: Array, ids: Ids) -> Array:
-        """Draw the frames of the environments whose observations are being made."""
+        """Draw the frames of the environments whose observations are being made. Shape: (len(ids), k)."""
         del env
         if self._stepping:
             self._stepping = False

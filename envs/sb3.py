@@ -71,11 +71,16 @@ class SB3VecEnv(VecEnv):
         return observations
 
     def step_async(self, actions: Array) -> None:
-        """Keep the actions for `step_wait`."""
+        """Keep the actions for `step_wait`. Shape: (n, …)."""
         self.actions = actions
 
     def step_wait(self) -> tuple[Any, Array, Array, list[Infos]]:
-        """Take the step; see stable-baselines3's `VecEnv.step_wait`."""
+        """Take the step; see stable-baselines3's `VecEnv.step_wait`.
+
+        Returns:
+            Observations, shape (n, …) or a dict of such arrays; rewards, float32, and dones, shape (n,); an
+            info for each environment.
+        """
         observations, rewards, terminations, truncations, infos = self.vector_env.step(self.actions)
         dones = terminations | truncations
         self._returns += rewards
@@ -109,7 +114,7 @@ class SB3VecEnv(VecEnv):
         self.vector_env.close()
 
     def get_images(self) -> Sequence[Array | None]:
-        """A frame of every environment."""
+        """A frame of every environment. Shape of each: (height, width, 3), uint8."""
         frames: Any = self.vector_env.render()
         return list(frames or [None] * self.num_envs)
 

@@ -89,7 +89,15 @@ class ObservationWrapper(PassingWrapper):
         return self.observed(observations, self._everyone), infos
 
     def step(self, actions: Array) -> tuple[Any, Array, Array, Array, Infos]:
-        """Take one step in every environment; see `gymnasium.vector.VectorEnv.step`."""
+        """Take one step in every environment; see `gymnasium.vector.VectorEnv.step`.
+
+        Args:
+            actions: Shape: (num_envs, …).
+
+        Returns:
+            New observations, shape (num_envs, …) or a dict of such arrays; rewards, terminations and
+            truncations, shape (num_envs,); infos.
+        """
         observations, rewards, terminations, truncations, infos = self.env.step(actions)
         ended = np.flatnonzero(terminations | truncations)
         if ended.size:

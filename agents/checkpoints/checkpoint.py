@@ -51,7 +51,7 @@ class Checkpoint:
     algorithm: str
     """``ppo``, ``sac`` or ``td3``."""
     tensors: dict[str, torch.Tensor]
-    """Parameters by SB3's names; what isn't the policy's own is named ``extra.…``
+    """Parameters by SB3's names, in SB3's shapes; what isn't the policy's own is named ``extra.…``
     (``extra.log_ent_coef``)."""
     observation_space: spaces.Space[Any]
     """What one observation is."""
@@ -86,7 +86,7 @@ class Checkpoint:
 
     @property
     def policy_tensors(self) -> dict[str, torch.Tensor]:
-        """The policy's own parameters."""
+        """The policy's own parameters by SB3's names, in SB3's shapes."""
         return {name: value for name, value in self.tensors.items() if not name.startswith(EXTRA)}
 
     def policy(self, device: str | torch.device = "cpu") -> Policy:

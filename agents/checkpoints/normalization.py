@@ -56,7 +56,7 @@ class NormalizerState:
             observations: As the environment gives them. Shape: (…, *observation).
 
         Returns:
-            As float32 where standardised, bit-identical to ``VecNormalize.normalize_obs``.
+            The same shape, as float32 where standardised, bit-identical to ``VecNormalize.normalize_obs``.
         """
         if not self.normalize_obs:
             return observations

@@ -77,7 +77,7 @@ class Policy:
         return self.module.predict(observations, deterministic=deterministic)[0]
 
     def __call__(self, observations: Observation) -> NDArray[Any]:
-        """The deterministic action."""
+        """The deterministic action; shapes as in `predict`."""
         return self.predict(observations)
 
     def _check(self, observations: Observation) -> None:

@@ -34,11 +34,11 @@ def architecture(
         algorithm: ``ppo``, ``sac`` or ``td3``.
         data: The zip's ``data``.
         policy: Full name of the policy's class.
-        tensors: Parameters by their names in the zip.
+        tensors: Parameters by their names in the zip, in the shapes they have there.
 
     Returns:
-        The policy's arguments as plain values, its parameters by today's names, and what was changed or
-        left behind, a sentence each.
+        The policy's arguments as plain values, its parameters by today's names with their shapes as they
+        were, and what was changed or left behind, a sentence each.
 
     Raises:
         WarmstartError: Something in it can't be built again exactly; it is named.

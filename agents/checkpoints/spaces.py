@@ -118,13 +118,13 @@ _JSON_BUILDERS: dict[str, Callable[[Settings], spaces.Space[Any]]] = {
 
 
 def bound_to_json(bound: NDArray[Any]) -> Any:
-    """A Box's bound: one number where all are equal, else one per element in C order."""
+    """A Box's bound, of any shape: one number where all are equal, else one per element in C order."""
     numbers = [value if math.isfinite(value) else str(value) for value in bound.ravel().tolist()]
     return numbers[0] if numbers and all(n == numbers[0] for n in numbers) else numbers
 
 
 def bound_from_json(value: Any, shape: tuple[int, ...], dtype: Any) -> NDArray[Any]:
-    """Inverse of ``bound_to_json``."""
+    """Inverse of ``bound_to_json``: an array of the given shape."""
     if isinstance(value, list):
         return np.array([float(v) for v in value], np.float64).reshape(shape).astype(dtype)
     return np.full(shape, float(value)).astype(dtype)

@@ -92,7 +92,16 @@ def truncate(network: nn.Module, tap: str) -> None:
 
 
 def run_in_order(network: nn.Module, tap: str, x: torch.Tensor) -> torch.Tensor:
-    """Run the children of a truncated network one after the other."""
+    """Run the children of a truncated network one after the other.
+
+    Args:
+        network: What `truncate` left.
+        tap: Module whose output is wanted.
+        x: Prepared frames. Shape: (n, 3, height, width).
+
+    Returns:
+        The tap's output. Shape: (n, channels, height', width').
+    """
     head, _, rest = tap.partition(".")
     for name, child in network.named_children():
         x = run_in_order(child, rest, x) if rest and name == head else child(x)
@@ -108,7 +117,13 @@ class _ReachedError(Exception):
 
 
 def output_at(network: nn.Module, tap: str, x: torch.Tensor) -> Any:
-    """Output of a module inside a network that runs as it is until then."""
+    """Output of a module inside a network that runs as it is until then, of any form.
+
+    Args:
+        network: The full network.
+        tap: Name of the module.
+        x: Prepared frames. Shape: (n, 3, height, width).
+    """
 
     def stop(_module: nn.Module, _inputs: Any, output: Any) -> None:
         raise _ReachedError(output)

@@ -45,6 +45,7 @@ class Encoder(nn.Module):
     """
 
     samples: torch.Tensor
+    """uint8. Shape: (at most `SAMPLES`, height, width, 3)."""
 
     def __init__(
         self,
@@ -238,7 +239,7 @@ def configured(preprocessing: Preprocessing, config: EncoderConfig) -> Preproces
 
 
 def load_tensors(backbone: Backbone, weights: Mapping[str, torch.Tensor]) -> None:
-    """Copy a network's tensors into it, those up to the tap; all of them have to be there."""
+    """Copy a network's tensors into it, those up to the tap; all have to be there, in its own shapes."""
     own = backbone.network.state_dict()
     optional = {name for name in own if name.endswith("num_batches_tracked")}
     missing = sorted(own.keys() - weights.keys() - optional)

@@ -109,6 +109,9 @@ def live_positions(readout: LinearReadout) -> torch.Tensor | None:
     """Positions of a map that a readout takes anything from, where it leaves out a tenth at least.
 
     What never moved in the frames of the fit has no weight in principal components.
+
+    Returns:
+        Indices into height * width, int64. Shape: (positions,). ``None`` where it takes nearly all.
     """
     largest = readout.weight.abs().amax(0).view(-1, readout.shape[0]).amax(1)
     live = torch.nonzero(largest > NEGLIGIBLE * largest.max()).flatten()
@@ -222,7 +225,7 @@ class FastEncoder:
 
 
 def chunk_of(frames: Frames, start: int) -> torch.Tensor:
-    """Frames from ``start`` on, black ones where there are none. Shape: (CHUNK, height, width, 3)."""
+    """Frames (n, height, width, 3) from ``start`` on, black where there are none. Shape: (CHUNK, …)."""
     chunk = frames[start : start + CHUNK]
     if len(chunk) == CHUNK and chunk.flags.c_contiguous and chunk.flags.writeable:
         return torch.from_numpy(chunk)
@@ -285,6 +288,6 @@ def feature_error(encoder: Encoder, frames: Any, precision: Precision) -> float:
 
 
 def relative_error(found: NDArray[Any], exact: NDArray[Any]) -> float:
-    """|found - exact| / |exact| in L2."""
+    """|found - exact| / |exact| in L2, over all elements of two arrays of the same shape."""
     wanted = exact.astype(np.float64)
     return float(np.linalg.norm(found - wanted) / np.linalg.norm(wanted))

@@ -137,5 +137,5 @@ class ConvStack(nn.Module):
         self.add_module(name, nn.Sequential(*modules))
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Map of the last layer."""
+        """Map of the last layer. Shape: (n, 3, height, width) to (n, channels, height', width')."""
         return self.get_submodule(self.stack)(x)  # type: ignore[no-any-return]

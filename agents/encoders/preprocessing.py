@@ -69,7 +69,7 @@ class Preprocessing:
 
 
 def resized(images: torch.Tensor, size: int) -> torch.Tensor:
-    """Float images (n, channels, height, width), resized to squares."""
+    """Float images, resized to squares. Shape: (n, channels, height, width) to (n, channels, size, size)."""
     return F.interpolate(images, (size, size), mode="bilinear", align_corners=False, antialias=True)
 
 

@@ -93,6 +93,9 @@ class Readout(nn.Module):
 def rows_of(maps: torch.Tensor) -> torch.Tensor:
     """Maps as rows, channels varying fastest: a view where the memory is channels-last.
 
+    Args:
+        maps: Shape: (n, channels, height, width).
+
     Returns:
         Shape: (n, height * width * channels).
     """
@@ -100,14 +103,12 @@ def rows_of(maps: torch.Tensor) -> torch.Tensor:
 
 
 class LinearReadout(Readout):
-    """A linear map of the whole spatial map: ``weight @ (rows - mean)``.
-
-    Buffers ``weight`` (k, height * width * channels) and ``mean`` (height * width * channels) have the
-    channels vary fastest.
-    """
+    """A linear map of the whole spatial map: ``weight @ (rows - mean)``; channels vary fastest in rows."""
 
     weight: torch.Tensor
+    """Shape: (k, height * width * channels)."""
     mean: torch.Tensor
+    """Shape: (height * width * channels,)."""
 
     def __init__(self, shape: tuple[int, int, int], features: int, seed: int = 0) -> None:
         super().__init__(shape, features, seed)
@@ -180,7 +181,9 @@ class StandardisedReadout(Readout):
     """
 
     mean: torch.Tensor
+    """Shape: (n_features,)."""
     std: torch.Tensor
+    """Shape: (n_features,)."""
 
     def __init__(self, shape: tuple[int, int, int], features: int, seed: int = 0) -> None:
         super().__init__(shape, features, seed)
@@ -188,7 +191,7 @@ class StandardisedReadout(Readout):
         self.register_buffer("std", torch.ones(features))
 
     def numbers(self, maps: torch.Tensor) -> torch.Tensor:
-        """The numbers before they are standardised. Shape: (n, n_features)."""
+        """The numbers of maps before they are standardised. Shape: (n, channels, …) to (n, n_features)."""
         raise NotImplementedError(f"{type(self).__name__} has no numbers(maps).")
 
     def _fit(self, maps: torch.Tensor) -> None:
@@ -209,7 +212,9 @@ class SpatialSoftmax(StandardisedReadout):
     TEMPERATURE: ClassVar[float] = 1.0
 
     channel_std: torch.Tensor
+    """Shape: (channels,)."""
     grid: torch.Tensor
+    """x and y of each position. Shape: (2, height * width)."""
 
     def __init__(self, shape: tuple[int, int, int], features: int = 1, seed: int = 0) -> None:
         del features
@@ -267,7 +272,9 @@ class AttentionReadout(Readout):
     QUERIES: ClassVar[int] = 8
 
     channel_mean: torch.Tensor
+    """Shape: (channels,)."""
     channel_std: torch.Tensor
+    """Shape: (channels,)."""
 
     def __init__(self, shape: tuple[int, int, int], features: int, seed: int = 0) -> None:
         super().__init__(shape, features, seed)
@@ -292,7 +299,7 @@ class AttentionReadout(Readout):
 
 
 def channel_statistics(maps: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Mean and standard deviation of each channel over frames and positions, float64. Shapes: (channels,)."""
+    """Mean and standard deviation of each channel of maps (n, channels, …), float64. Shapes: (channels,)."""
     count = maps.numel() // maps.shape[1]
     mean = torch.stack([part.double().sum((0, 2, 3)) for part in torch.split(maps, 64)]).sum(0) / count
     squares = [
@@ -302,26 +309,32 @@ def channel_statistics(maps: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
 
 
 def centred_columns(rows: torch.Tensor, mean: torch.Tensor) -> Iterator[torch.Tensor]:
-    """Columns less their means, some at a time, float64. Shapes: (n, at most `COLUMNS`)."""
+    """Columns of rows (n, columns) less their means, float64. Shapes: (n, at most `COLUMNS`)."""
     for start in range(0, rows.shape[1], COLUMNS):
         columns = slice(start, start + COLUMNS)
         yield rows[:, columns].double() - mean[columns]
 
 
 def add_gram(gram: torch.Tensor, rows: torch.Tensor, block: int = 128) -> None:
-    """Add ``rows @ rows.T`` to the lower triangle of ``gram``, block by block."""
+    """Add ``rows @ rows.T`` to the lower triangle of ``gram``, block by block.
+
+    Args:
+        gram: Shape: (n, n).
+        rows: Shape: (n, columns).
+        block: Rows at a time.
+    """
     for start in range(0, len(rows), block):
         own = slice(start, start + block)
         gram[own, : start + block].addmm_(rows[own], rows[: start + block].t())
 
 
 def column_means(rows: torch.Tensor) -> torch.Tensor:
-    """Mean of each column, float64. Shape: (columns,)."""
+    """Mean of each column, float64. Shape: (n, columns) to (columns,)."""
     return torch.stack([part.double().sum(0) for part in torch.split(rows, 64)]).sum(0) / len(rows)
 
 
 def alive(std: torch.Tensor) -> torch.Tensor:
-    """Standard deviations with those of dead channels raised; ones where all are dead."""
+    """Standard deviations with those of dead channels raised; ones where all are dead. Shape: (k,)."""
     largest = float(std.max())
     return std.clamp_min(DEAD * largest) if largest > 0 else torch.ones_like(std)
 

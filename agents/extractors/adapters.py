@@ -31,7 +31,9 @@ class AdaptedConv2d(nn.Module):
     """
 
     weight: torch.Tensor
+    """Shape: (outputs, inputs / groups, height, width of the kernel)."""
     bias: torch.Tensor | None
+    """Shape: (outputs,)."""
 
     def __init__(self, convolution: nn.Conv2d, rank: int) -> None:
         super().__init__()

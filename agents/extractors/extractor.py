@@ -99,7 +99,7 @@ class EncoderExtractor(BaseFeaturesExtractor):
         return self._joined(self.maps(observations), observations)
 
     def detached(self, observations: Observations) -> torch.Tensor:
-        """The same features, of which only the trunk gets a gradient."""
+        """The same features, of which only the trunk gets a gradient. Shape: (n, features_dim)."""
         with torch.no_grad():
             maps = self.maps(observations)
         return self._joined(maps, observations)
@@ -139,7 +139,7 @@ class EncoderExtractor(BaseFeaturesExtractor):
 
         Args:
             source: An encoder of the same architecture, tap and preprocessing; or a network's tensors by
-                their published names.
+                their published names, in their published shapes.
 
         Raises:
             WarmstartError: They don't fit.

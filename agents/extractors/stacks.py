@@ -64,7 +64,7 @@ def take_stacks(network: nn.Module, frames: int) -> str:
 
 
 def repeated(weight: torch.Tensor, frames: int) -> torch.Tensor:
-    """A first convolution's weights for a stack of frames. Shape: (outputs, 3 * frames, height, width)."""
+    """A first convolution's weights (outputs, 3, …) for stacks of frames. Shape: (outputs, 3 * frames, …)."""
     return weight.repeat(1, frames, 1, 1) / frames
 
 

@@ -96,7 +96,12 @@ class FlatAdam:
         return runs
 
     def clip(self, max_norm: float, trainable: list[torch.Tensor]) -> None:
-        """``clip_grad_norm_``: scale the gradient where the norm of ``trainable`` exceeds ``max_norm``."""
+        """``clip_grad_norm_``: scale the gradient where the norm of ``trainable`` exceeds ``max_norm``.
+
+        Args:
+            max_norm: The largest norm.
+            trainable: Those of ``gradients`` that count, each of its parameter's shape.
+        """
         norms = [torch.linalg.vector_norm(gradient) for gradient in trainable]
         total = torch.linalg.vector_norm(torch.stack(norms))
         coefficient = max_norm / (total + 1e-6)

@@ -68,7 +68,9 @@ class Branch:
     """
 
     hidden: list[torch.Tensor]
+    """What each hidden layer gives. Shapes: (rows, width)."""
     back: list[torch.Tensor]
+    """Gradients by these. Shapes: (rows, width)."""
 
     def __init__(
         self, hidden: nn.Sequential, head: nn.Linear, rows: int, beside: "Branch | None" = None
@@ -91,7 +93,7 @@ class Branch:
             self.back = [torch.empty(rows, width) for width in widths[:-1]]
 
     def forward(self, inputs: torch.Tensor) -> torch.Tensor:
-        """Outputs for a batch. Shape: (rows, outputs)."""
+        """Outputs for a batch. Shape: (rows, inputs) to (rows, outputs)."""
         x = inputs
         for bias, weight, hidden in zip(self.biases, self.transposed, self.hidden, strict=False):
             torch.addmm(bias, x, weight, out=hidden)
@@ -106,7 +108,8 @@ class Branch:
         Args:
             inputs: What ``forward`` was given. Shape: (rows, inputs).
             gradient: Of the loss by the outputs. Shape: (rows, outputs).
-            out: Where the gradient of each layer's weight and bias goes.
+            out: Where the gradient of each layer's weight, shape (width, inputs), and bias, shape (width,),
+                goes.
         """
         for index in range(len(self.weights) - 1, -1, -1):
             x = self.hidden[index - 1] if index else inputs

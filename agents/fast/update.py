@@ -109,6 +109,9 @@ def flattened(buffer: RolloutBuffer) -> tuple[torch.Tensor, ...]:
     """A full rollout as float32 tensors: observations, actions, log-probabilities, advantages, returns.
 
     The buffer is flattened in place, as SB3's ``get`` does.
+
+    Returns:
+        Shapes: (rows, inputs), (rows, actions) and three times (rows,), rows being steps * environments.
     """
     if not buffer.generator_ready:
         for name in BUFFERED:
@@ -123,7 +126,12 @@ def flattened(buffer: RolloutBuffer) -> tuple[torch.Tensor, ...]:
 
 
 def minibatches(data: tuple[torch.Tensor, ...], batch_size: int) -> Iterator[Minibatch]:
-    """One pass over a rollout in random order, drawn from NumPy's global generator as SB3 does."""
+    """One pass over a rollout in random order, drawn from NumPy's global generator as SB3 does.
+
+    Args:
+        data: What `flattened` gives. Shapes: (rows, …).
+        batch_size: Rows of a minibatch; the last may have fewer.
+    """
     order = torch.from_numpy(np.random.permutation(len(data[0])))  # noqa: NPY002
     for start in range(0, len(order), batch_size):
         indices = order[start : start + batch_size]

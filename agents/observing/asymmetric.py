@@ -30,7 +30,7 @@ class PolicyExtractor(BaseFeaturesExtractor):
         super().__init__(observation_space, spaces.flatdim(observation_space[POLICY]))
 
     def forward(self, observations: Mapping[str, torch.Tensor]) -> torch.Tensor:
-        """The observation without its privileged part."""
+        """The observation without its privileged part. Shape: (n, d)."""
         return observations[POLICY].flatten(1)
 
 

@@ -127,7 +127,7 @@ class FrameRenderer:
         Args:
             model: The model of the data; `self.model` for visual parameters to act.
             data: The simulation, with its positions computed.
-            visuals: Values of the visual parameters, by name.
+            visuals: Values of the visual parameters, by name; shapes as in `visual_nominal`.
             out: Where the frame goes. Shape: (height, width, 3).
 
         Returns:
@@ -151,7 +151,7 @@ class FrameRenderer:
         return out
 
     def apply(self, visuals: Visuals) -> None:
-        """Put visual parameters into force; they stay until others are given."""
+        """Put visual parameters into force, shapes as in `visual_nominal`; they stay until others come."""
         model = self.model
         for name, value in visuals.items():
             if name in ("light_diffuse", "light_ambient", "mat_rgba", "geom_rgba"):

@@ -62,11 +62,18 @@ class BatchParameters:
         self.overwrite(rows, columns, values[:, columns], self._plans[key])
 
     def base(self, rows: Ids, columns: Ids) -> Floats:
-        """Return what the contexts give, without bindings. Shape: (n, columns)."""
+        """Return what the contexts give, without bindings. Shapes: (n,) and (k,) to (n, k)."""
         return self._base[rows[:, None], columns]
 
     def overwrite(self, rows: Ids, columns: Ids, values: Floats, writes: Sequence[FieldWrite]) -> None:
-        """Give components (n, columns) of some simulations new values, by what was compiled for them."""
+        """Give components of some simulations new values.
+
+        Args:
+            rows: The simulations. Shape: (n,).
+            columns: The components' places in the value vector. Shape: (k,).
+            values: Their values. Shape: (n, k).
+            writes: What `Parameters.compile` made of the columns.
+        """
         index, derived = rows[:, None], False
         self._current[index, columns] = values
         for write in writes:
@@ -110,11 +117,11 @@ class BatchParameters:
         return np.concatenate([self._current[:, self.parameters.columns[name]] for name in found], axis=1)
 
     def state_dict(self) -> dict[str, Floats]:
-        """Return the values that the simulations have."""
+        """Return the values that the simulations have. Shape of each: (nsim, total size)."""
         return {"base": self._base.copy(), "current": self._current.copy()}
 
     def load_state_dict(self, state: Mapping[str, Floats]) -> None:
-        """Give the simulations the values of an earlier :meth:`state_dict`, fields included."""
+        """Give the simulations the values of a :meth:`state_dict`, in its shapes, fields included."""
         self._set(np.arange(self._fields.nsim), state["current"])
         self._base[...] = state["base"]
 

@@ -65,6 +65,10 @@ def changed(entry: Entry, change: Change) -> Floats:
 def check_sound(entry: Entry, values: Floats) -> None:
     """Refuse a value that is out of bounds or that no physical system has.
 
+    Args:
+        entry: The parameter.
+        values: Its components, in its unit. Shape: (size,).
+
     Raises:
         WarmstartError: The message says what was expected.
     """

@@ -69,6 +69,10 @@ class EnvContexts:
     def set(self, contexts: Sequence[Context], ids: Ids) -> None:
         """Ask for contexts; `contexts[i]` is for environment `ids[i]` from its next episode on.
 
+        Args:
+            contexts: One for each of the environments.
+            ids: The environments. Shape: (n,).
+
         Raises:
             WarmstartError: A context is unknown, out of bounds or unsound for this model.
         """
@@ -81,7 +85,12 @@ class EnvContexts:
             self._stale[env] = context != self.in_force[env]
 
     def begin(self, ids: Ids, episode_ids: NDArray[np.int64]) -> None:
-        """Put the contexts of the episodes that begin into force; the state must be written afterwards."""
+        """Put the contexts of the episodes that begin into force; the state must be written afterwards.
+
+        Args:
+            ids: The environments whose episodes begin. Shape: (n,).
+            episode_ids: Number of each of these episodes. Shape: (n,).
+        """
         stale = ids[self._stale[ids]]
         if stale.size:
             self._batch.apply(stale.astype(np.intp), [self._wanted[env] for env in stale])

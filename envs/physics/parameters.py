@@ -143,8 +143,9 @@ class Parameters:
 
         Args:
             entries: The parameters.
-            before: The value vector in which these have their values without the change.
-            after: The value vector with it.
+            before: The value vector in which these have their values without the change. Shape: (total
+                size,).
+            after: The value vector with it. Shape: (total size,).
         """
         differs = [e for e in entries if np.any(self._part(before, e) != self._part(after, e))]
         if differs:
@@ -173,7 +174,7 @@ class Parameters:
         Args:
             context: The context, whose timestep may differ.
             nominal: Timesteps per control step of the nominal model.
-            values: The context's values, if they are known.
+            values: The context's values, if they are known. Shape: (total size,).
 
         Raises:
             WarmstartError: The context's timestep does not divide the control period.
@@ -192,7 +193,7 @@ class Parameters:
         return steps
 
     def compile(self, columns: Ids) -> tuple[FieldWrite, ...]:
-        """Group what is written when these columns of the value vector change, by field."""
+        """Group what is written when these columns of the value vector, shape (k,), change, by field."""
         place = {int(column): position for position, column in enumerate(columns)}
         groups: dict[tuple[str, str], list[tuple[int, int, float]]] = {}
         for name in self._names_of(columns):

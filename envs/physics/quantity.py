@@ -86,19 +86,19 @@ class Quantity:
         name: Last word of its parameters' names: ``mass``.
         field: The model field that holds it.
         unit: Its unit.
-        bounds: Smallest and largest plausible values, from the part and its nominal values.
+        bounds: Smallest and largest plausible values, from the part and its nominal values, shape (size,).
         size: Number of components.
         start: Flat position of the first one in the field; None where parts have a row each.
         scalar: Components that one number sets or adds to; ``()`` if it takes a vector, None is all.
         meaning: What a vector of it means, for messages.
         short: Short names of it.
-        writes: What else than the field follows it, from the part and the nominal values.
+        writes: What else than the field follows it, from the part and the nominal values, shape (size,).
         rule: How the field is written; see `Write`.
         nominal: Nominal values where they aren't what the field holds.
         pivot: What ``scale`` shrinks or stretches about, from the part; None is 0.
         exists: Whether a part has it at all.
         refused: Why it can't be changed in a part, None if it can.
-        unsound: Why values within bounds can't be, from the parameter and them.
+        unsound: Why values within bounds, shape (size,), can't be, from the parameter and them.
         no_effect: Why a change does nothing: a method of `Effects`.
         ordered: Whether the first of two components must be the smaller one.
         varies: Whether it may differ between episodes.
@@ -130,7 +130,7 @@ class Quantity:
 
         Args:
             part: The part.
-            held: The whole model field with its nominal values.
+            held: The whole model field with its nominal values, in its shape in the model.
         """
         size = self.size(part) if callable(self.size) else self.size
         width = int(np.prod(held.shape[1:])) if held.ndim > 1 else 1

@@ -22,7 +22,7 @@ _SIZES = {
     int(_GEOM.mjGEOM_BOX): 3,
 }
 Limits = Callable[[Part, Floats], tuple[Any, Any]]
-"""Smallest and largest plausible values, from a part and its nominal values."""
+"""Smallest and largest plausible values, from a part and its nominal values. Shape of each: (size,) or ()."""
 _MIN_MASS = 1e-15  # mjMINVAL: MuJoCo refuses a moving body that is lighter
 _RGB = int(mujoco.mjtTextureRole.mjTEXROLE_RGB)
 _DEFAULT_RGBA = np.array([0.5, 0.5, 0.5, 1.0], dtype=np.float32)
@@ -50,31 +50,31 @@ def up_to_bounds(plausible: float, factor: float) -> Limits:
 
 
 def reference_bounds(part: Part, nominal: Floats) -> tuple[Any, Any]:
-    """A turn, or 10 m, about the nominal."""
+    """A turn, or 10 m, about the nominal, in rad or m. Shape of each: (1,)."""
     reach = 2 * math.pi if _joint_type(part) == _HINGE else 10.0
     return nominal - reach, nominal + reach
 
 
 def range_bounds(part: Part, nominal: Floats) -> tuple[Any, Any]:
-    """Two turns, or 10 m and more, about 0."""
+    """Two turns, or 10 m and more, about 0: scalars in rad or m, for a nominal of shape (2,)."""
     reach = 4 * math.pi if _joint_type(part) == _HINGE else max(10.0, 10 * float(np.abs(nominal).max()))
     return -reach, reach
 
 
 def com_bounds(part: Part, nominal: Floats) -> tuple[Any, Any]:  # noqa: ARG001
-    """1 m and more about the nominal."""
+    """1 m and more about the nominal. Shape of each: (3,), m."""
     reach = np.maximum(1.0, 10 * np.abs(nominal))
     return nominal - reach, nominal + reach
 
 
 def gear_bounds(part: Part, nominal: Floats) -> tuple[Any, Any]:  # noqa: ARG001
-    """Both signs of 1000, or 100 times the nominal."""
+    """Both signs of 1000, or 100 times the nominal. Shape of each: (1,) or (6,)."""
     reach = np.maximum(1e3, 100 * np.abs(nominal))
     return -reach, reach
 
 
 def gain_bounds(part: Part, nominal: Floats) -> tuple[Any, Any]:  # noqa: ARG001
-    """As gears, without a change of sign to below 0."""
+    """As gears, without a change of sign to below 0: scalars, for a nominal of shape (1,)."""
     reach = max(1e3, 100 * abs(float(nominal[0])))
     return (0.0 if nominal[0] >= 0 else -reach), reach
 
@@ -129,12 +129,17 @@ def effort_unit(part: Part) -> str:
 
 
 def inertia_follows(part: Part, nominal: Floats) -> Sequence[Write]:  # noqa: ARG001
-    """The inertia moves with the mass."""
+    """The inertia moves with the mass. Shape of ``nominal``: (1,), kg."""
     return [Write("body_inertia", 3 * part.index + k, 0, "ratio") for k in range(3)]
 
 
 def bias_follows(part: Part, nominal: Floats) -> Sequence[Write]:
-    """A servo pulls towards its target by gain × (target − state): its bias moves with the gain."""
+    """A servo pulls towards its target by gain × (target − state): its bias moves with the gain.
+
+    Args:
+        part: The actuator.
+        nominal: Its gain. Shape: (1,).
+    """
     bias, gain = part.model.actuator_biasprm, float(nominal[0])
     return [
         Write("actuator_biasprm", part.index * bias.shape[1] + k, 0, "ratio")
@@ -144,7 +149,7 @@ def bias_follows(part: Part, nominal: Floats) -> Sequence[Write]:
 
 
 def limited_follows(part: Part, nominal: Floats) -> Sequence[Write]:  # noqa: ARG001
-    """A force is limited where its limits are finite."""
+    """A force is limited where its limits are finite. Shape of ``nominal``: (2,), N."""
     return [Write("actuator_forcelimited", part.index, 0, "finite")]
 
 
@@ -236,31 +241,31 @@ def no_texture(part: Part) -> str | None:
 
 
 def unsound_mass(parameter: Parameter, values: Floats) -> str | None:
-    """A mass is positive."""
+    """A mass is positive. Shape of ``values``: (1,), kg."""
     if values[0] > 0:
         return None
     return f", but a mass must be positive (nominal {parameter.nominal[0]:.6g} kg)."
 
 
 def unsound_gravity(parameter: Parameter, values: Floats) -> str | None:
-    """Gravity doesn't point up."""
+    """Gravity doesn't point up. Shape of ``values``: (3,), m/s²."""
     up = values[2] > parameter.high[2]
     return f", which points up; write {-values[2]:g} for a pull downwards." if up else None
 
 
 def unsound_texture(parameter: Parameter, values: Floats) -> str | None:  # noqa: ARG001
-    """A texture is a number of `TEXTURES`."""
+    """A texture is a number of `TEXTURES`. Shape of ``values``: (1,)."""
     whole = values[0] == round(values[0])
     return None if whole else f", but a texture is a whole number: {TEXTURE_NUMBERS}."
 
 
 def unsound_direction(parameter: Parameter, values: Floats) -> str | None:  # noqa: ARG001
-    """Light falls somewhere."""
+    """Light falls somewhere. Shape of ``values``: (3,)."""
     return None if values.any() else ", but light falls in some direction: expected a vector other than 0."
 
 
 def unsound_limits(parameter: Parameter, values: Floats) -> str | None:  # noqa: ARG001
-    """Limits are in order."""
+    """Limits are in order. Shape of ``values``: (2,), low and high."""
     in_order = values[0] < values[1]
     return None if in_order else ", but the first limit must be smaller than the second: [low,high]."
 

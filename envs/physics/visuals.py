@@ -20,7 +20,13 @@ TEXTURES = ("own", "plain", "checker", "stripes", "dots", "noise")
 
 
 def visual_nominal(model: mujoco.MjModel, camera: Camera) -> dict[str, Array]:
-    """What the visual parameters' fields hold in a model that a camera sees, by name."""
+    """What the visual parameters' fields hold in a model that a camera sees, by name.
+
+    Returns:
+        Shapes: lights (nlight, 3), headlight (3,), ``mat_rgba`` (nmat, 4), ``geom_rgba`` (ngeom, 4),
+        ``texture`` (nmat,), ``background`` (3,); of the camera ``distance`` (m), ``azimuth``, ``elevation``
+        and ``fovy`` (deg) (1,), ``lookat`` and ``camera_offset`` (m) and ``camera_rotation`` (deg) (3,).
+    """
     of_model = ("light_diffuse", "light_ambient", "light_dir", "mat_rgba", "geom_rgba")
     light = model.vis.headlight
     return {
@@ -65,7 +71,7 @@ class VisualFields(Fields):
         self._simulations.commit(ids)
 
     def row(self, env: int) -> Mapping[str, Array]:
-        """Visual values of one simulation, only those that any context has been about."""
+        """Visual values of one simulation that any context has been about, shapes as in `visual_nominal`."""
         return {name: values[env] for name, values in self._values.items()}
 
 

@@ -223,39 +223,47 @@ class MujocoTask:
 
 
 def uniform_noise(sim: Simulation, rng: np.random.Generator, scale: float) -> tuple[Array, Array]:
-    """The default pose and velocity, each with uniform noise in ±scale (m, rad; m/s, rad/s)."""
+    """The default pose and velocity, each with uniform noise in ±scale (m, rad; m/s, rad/s).
+
+    Returns:
+        Positions, shape (nq,), and velocities, shape (nv,).
+    """
     qpos = sim.initial_qpos + rng.uniform(-scale, scale, sim.initial_qpos.size)
     qvel = sim.initial_qvel + rng.uniform(-scale, scale, sim.initial_qvel.size)
     return qpos, qvel
 
 
 def normal_velocity_noise(sim: Simulation, rng: np.random.Generator, scale: float) -> tuple[Array, Array]:
-    """The default pose with uniform noise in ±scale and a normal velocity of that standard deviation."""
+    """The default pose with uniform noise in ±scale and a normal velocity of that standard deviation.
+
+    Returns:
+        Positions (m, rad), shape (nq,), and velocities (m/s, rad/s), shape (nv,).
+    """
     qpos = sim.initial_qpos + rng.uniform(-scale, scale, sim.initial_qpos.size)
     qvel = sim.initial_qvel + scale * rng.standard_normal(sim.initial_qvel.size)
     return qpos, qvel
 
 
 def row_sum_of_squares(values: Array) -> Array:
-    """Sum of squares of each row, everything after the first axis flattened. Shape: (n,)."""
+    """Sum of squares of each row, everything after the first axis flattened. Shape: (n, …) to (n,)."""
     squares: Array = np.square(values)
     total: Array = squares.reshape(len(values), -1).sum(axis=1)
     return total
 
 
 def rows_within(values: Array, low: Any, high: Any) -> NDArray[np.bool_]:
-    """Which rows lie strictly between two bounds, in every column. Shape: (n,)."""
+    """Which rows lie strictly between two bounds, in every column. Shape: (n, k) to (n,)."""
     inside: NDArray[np.bool_] = np.logical_and.reduce((low < values) & (values < high), axis=1)
     return inside
 
 
 def rows_finite(values: Array) -> NDArray[np.bool_]:
-    """Which rows are finite in every column. Shape: (n,)."""
+    """Which rows are finite in every column. Shape: (n, k) to (n,)."""
     finite: NDArray[np.bool_] = np.logical_and.reduce(np.isfinite(values), axis=1)
     return finite
 
 
 def planar_position(sim: Simulation) -> dict[str, Array]:
-    """The first two coordinates and their distance from the origin, as info entries."""
+    """First two coordinates and their distance from the origin, m, as info entries. Shape of each: (n,)."""
     x, y = sim.qpos[:, 0].copy(), sim.qpos[:, 1].copy()
     return {"x_position": x, "y_position": y, "distance_from_origin": np.sqrt(x * x + y * y)}

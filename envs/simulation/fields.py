@@ -33,10 +33,14 @@ class Fields(Protocol):
         """Return a model field's writable values (``body_mass``, ``opt.gravity``). Shape: (nsim, ...)."""
 
     def set_const(self, ids: Ids) -> None:
-        """Commit what was written and let MuJoCo recompute what it derives from it (``mj_setConst``)."""
+        """Commit what was written and let MuJoCo recompute what it derives from it (``mj_setConst``).
+
+        Args:
+            ids: The simulations. Shape: (n,).
+        """
 
     def commit(self, ids: Ids) -> None:
-        """Make what was written take effect where nothing is derived from it."""
+        """Make what was written take effect where nothing is derived from it. Shape of ``ids``: (n,)."""
 
 
 class ModelFields(Fields):
@@ -77,12 +81,12 @@ class ModelFields(Fields):
 
 
 def read_field(model: mujoco.MjModel, name: str) -> NDArray[Any]:
-    """Return a field of a model, options as ``opt.NAME``; arrays are the model's own."""
+    """Return a field of a model in its shape, options as ``opt.NAME``; arrays are the model's own."""
     owner, _, attribute = name.rpartition(".")
     return np.asarray(getattr(model.opt if owner else model, attribute))
 
 
 def write_field(model: mujoco.MjModel, name: str, value: NDArray[Any]) -> None:
-    """Write a field of a model, options as ``opt.NAME``."""
+    """Write a field of a model, options as ``opt.NAME``; the value has the field's shape, () for a number."""
     owner, _, attribute = name.rpartition(".")
     setattr(model.opt if owner else model, attribute, value if value.ndim else value.item())

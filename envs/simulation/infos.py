@@ -24,7 +24,12 @@ class VectorInfos:
         self.entries: Infos = {}
 
     def add_all(self, values: dict[str, Array], but: NDArray[np.int32] | None = None) -> None:
-        """Add values of all environments, except those in `but`; views are copied, other arrays kept."""
+        """Add values of all environments, except those in `but`; views are copied, other arrays kept.
+
+        Args:
+            values: By name. Shapes: (n, …).
+            but: Environments without a value. Shape: (k,).
+        """
         mask = np.ones(self._n, dtype=bool)
         if but is not None:
             mask[but] = False
@@ -38,7 +43,12 @@ class VectorInfos:
             self.entries["_" + name] = mask
 
     def add(self, values: dict[str, Array], ids: NDArray[np.int32]) -> None:
-        """Add values of some environments to those that are there."""
+        """Add values of some environments to those that are there.
+
+        Args:
+            values: By name, of all environments. Shapes: (n, …).
+            ids: Those whose values count. Shape: (k,).
+        """
         masks: dict[int, Array] = {}
         for name, rows in values.items():
             if name not in self.entries:
@@ -52,7 +62,13 @@ class VectorInfos:
             self.entries["_" + name] = masks[id(old)]
 
     def add_final(self, observations: Array, values: dict[str, Array], ids: NDArray[np.int32]) -> None:
-        """Add the last observations and infos of episodes that ended."""
+        """Add the last observations and infos of episodes that ended.
+
+        Args:
+            observations: Of all environments. Shape: (n, …).
+            values: Infos by name, of all environments. Shapes: (n, …).
+            ids: Those whose episodes ended. Shape: (k,).
+        """
         mask = np.zeros(self._n, dtype=bool)
         mask[ids] = True
         final_obs = np.full(self._n, None, dtype=object)

@@ -28,6 +28,9 @@ def generators(seed: int | Sequence[int | None] | None, n: int) -> list[np.rando
 def masked_ids(options: Settings | None, n: int) -> NDArray[np.int32]:
     """Return the environments that a reset's options ask for: those of its ``reset_mask``, else all.
 
+    Returns:
+        Their indices, in order. Shape: (k,).
+
     Raises:
         WarmstartError: The mask isn't one boolean per environment, or is False for all.
     """

@@ -17,6 +17,8 @@ Ids = NDArray[np.integer[Any]] | None
 class Stepper(Fields, Protocol):
     """Many simulations of one model.
 
+    Methods with ``ids`` act on these simulations, ``None`` is all.
+
     Attributes:
         model: The model, with nominal values.
         nsim: Number of simulations.
@@ -34,7 +36,7 @@ class Stepper(Fields, Protocol):
         """Live array of an `MjData` field; only state fields are writable. Shape: (nsim, ...)."""
 
     def values(self, name: str) -> Array:
-        """Per-simulation values of a model field, read-only where nobody asked for `field`."""
+        """Values of a model field, read-only where nobody asked for `field`. Shape: (nsim, ...)."""
         if self._differs(name):
             return self.field(name)
         nominal = read_field(self.model, name)
@@ -44,29 +46,42 @@ class Stepper(Fields, Protocol):
         """Whether a model field may have another value in each simulation."""
 
     def set_const(self, ids: Ids = None) -> None:
-        """Recompute the constants that MuJoCo derives from the model's fields (`mj_setConst`)."""
+        """Recompute what MuJoCo derives from the model's fields (`mj_setConst`). Shape of ``ids``: (n,)."""
 
     def commit(self, ids: Ids = None) -> None:
-        """Make written model fields take effect."""
+        """Make written model fields take effect. Shape of ``ids``: (n,)."""
 
     def reset(self, ids: Ids = None) -> None:
-        """Reset to the model's default state and clear the warnings; follow it by `forward`."""
+        """Reset to the model's default state and clear the warnings; follow it by `forward`.
+
+        Args:
+            ids: The simulations. Shape: (n,).
+        """
 
     def forward(self, ids: Ids = None) -> None:
-        """Compute everything that depends on the state (`mj_forward`)."""
+        """Compute everything that depends on the state (`mj_forward`). Shape of ``ids``: (n,)."""
 
     def step(self, ids: Ids = None, nstep: int = 1, last: bool = True) -> NDArray[np.intp]:
-        """Advance by `nstep` substeps; `last` says that the control step ends with them.
+        """Advance by some substeps.
+
+        Args:
+            ids: The simulations. Shape: (n,).
+            nstep: Substeps.
+            last: Whether the control step ends with them.
 
         Returns:
-            The simulations in which MuJoCo raised an error; they kept their state.
+            The simulations in which MuJoCo raised an error; they kept their state. Shape: (n_failed,).
         """
 
     def hold(self, ids: NDArray[np.integer[Any]]) -> Callable[[], None]:
-        """Remember state and outputs of simulations; what it returns puts them back."""
+        """Remember state and outputs of simulations, shape (n,); what it returns puts them back."""
 
     def diverged(self) -> NDArray[np.intp]:
-        """Simulations that MuJoCo found diverged, and silently reset, since their last `reset`."""
+        """Simulations that MuJoCo found diverged, and silently reset, since their last `reset`.
+
+        Returns:
+            Their indices. Shape: (n_diverged,).
+        """
         return np.flatnonzero(self._divergences.any(axis=1)) if self._divergences.any() else NOBODY
 
     def materialize(self, sim: int) -> tuple[mujoco.MjModel, mujoco.MjData]:

@@ -69,7 +69,17 @@ class ChangingSource(ContextSource, Protocol):
     def draw_within(
         self, env_ids: Ids, episode_ids: NDArray[np.int64], elapsed: NDArray[np.int64], period: float
     ) -> Array:
-        """Draw the values that hold from a step of an episode on; see `draw`."""
+        """Draw the values that hold from a step of an episode on; see `draw`.
+
+        Args:
+            env_ids: The environments in which something changes. Shape: (n,).
+            episode_ids: Number of each one's episode, from 0. Shape: (n,).
+            elapsed: Steps since each one's reset. Shape: (n,).
+            period: Seconds of a control step.
+
+        Returns:
+            Shape: (n, n_terms).
+        """
 
 
 class PerturbedEnv(Protocol):
@@ -115,7 +125,12 @@ class Perturbation:
     """
 
     def on_reset(self, env: PerturbedEnv, ids: Ids) -> None:
-        """Act on environments whose start state has just been written, before it is evaluated."""
+        """Act on environments whose start state has just been written, before it is evaluated.
+
+        Args:
+            env: The environment.
+            ids: Those whose episode begins. Shape: (n,).
+        """
 
     def before_step(self, env: PerturbedEnv, actions: Array) -> Array:
         """Return the actions that are carried out. Shape: (n, nu)."""
@@ -133,8 +148,8 @@ class Perturbation:
 
         Args:
             env: The environment.
-            observations: Shape: (len(ids), k).
-            ids: The environments they belong to.
+            observations: Shape: (n, k).
+            ids: The environments they belong to. Shape: (n,).
         """
         del env, ids
         return observations

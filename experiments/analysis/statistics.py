@@ -268,7 +268,8 @@ def restricted_mean(times: ArrayLike, reached: ArrayLike, horizon: float) -> flo
     """Restricted mean time: the area under the Kaplan-Meier curve from 0 to a horizon; NaN without runs.
 
     Counts a run that never gets there by the horizon with the horizon itself, so that failures are neither
-    dropped nor guessed at. Arguments as of `kaplan_meier`; the horizon is in the unit of the times.
+    dropped nor guessed at. Arguments as of `kaplan_meier`, shape (runs,); the horizon is in the unit of the
+    times.
     """
     if not np.size(times):
         return float("nan")
@@ -282,7 +283,8 @@ def restricted_mean(times: ArrayLike, reached: ArrayLike, horizon: float) -> flo
 def median_time(times: ArrayLike, reached: ArrayLike) -> float:
     """First time at which the Kaplan-Meier curve is at or below one half; arguments as of `kaplan_meier`.
 
-    Infinite if fewer than half of the runs are estimated to get there, NaN without runs.
+    Infinite if fewer than half of the runs are estimated to get there, NaN without runs. Arguments of shape
+    (runs,).
     """
     if not np.size(times):
         return float("nan")

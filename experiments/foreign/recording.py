@@ -34,6 +34,9 @@ def whole_steps(values: ArrayLike, where: str) -> NDArray[np.int64]:
         values: As they were read. Shape: (points,).
         where: What error messages call them.
 
+    Returns:
+        Shape: (points,).
+
     Raises:
         WarmstartError: One isn't a whole number from 0 to `MOST_STEPS`.
     """

@@ -142,7 +142,7 @@ def _picture(axes: "Axes", image: NDArray[np.uint8]) -> None:
 
 
 def upscaled(frame: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """A frame with `_SIDE` rows, smoothly."""
+    """A frame with `_SIDE` rows, smoothly. Shape: (height, width, 3) to (_SIDE, width', 3)."""
     height, width = frame.shape[:2]
     size = (round(_SIDE * width / height), _SIDE)
     resized = Image.fromarray(np.ascontiguousarray(frame)).resize(size, Image.Resampling.BICUBIC)

@@ -84,7 +84,7 @@ class ADR(Curriculum):
     def sample(self, shares: Floats, env_ids: Ids, episode_ids: Ids) -> tuple[Floats, Floats]:
         """Sample between the ends, or at one that is probed; note its number, or -1.
 
-        Ends are numbered: twice the term, plus 1 for the upper one.
+        Ends are numbered: twice the term, plus 1 for the upper one. Shapes as in `Curriculum.sample`.
         """
         positions = self.low + shares * (self.high - self.low)
         chances = uniforms(self.seed, _PROBES, env_ids, episode_ids, np.zeros_like(env_ids))

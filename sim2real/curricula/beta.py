@@ -38,27 +38,36 @@ def log_density(parameters: Floats, positions: Floats) -> Floats:
 
 
 def entropy(parameters: Floats) -> float:
-    """Differential entropy of a product of Beta distributions, nats: 0 for the uniform one, else below."""
+    """Differential entropy of a product of Beta distributions, nats: 0 for the uniform one, else below.
+
+    Args:
+        parameters: Alpha and beta of each term. Shape: (2, terms).
+    """
     a, b = parameters
     each = betaln(a, b) - (a - 1) * digamma(a) - (b - 1) * digamma(b) + (a + b - 2) * digamma(a + b)
     return float(each.sum())
 
 
 def entropy_gradient(parameters: Floats) -> Floats:
-    """Derivatives of `entropy`. Shape: (2, terms)."""
+    """Derivatives of `entropy`. Shape: (2, terms), as the parameters."""
     total = parameters.sum(axis=0)
     return np.asarray((total - 2) * polygamma(1, total) - (parameters - 1) * polygamma(1, parameters))
 
 
 def divergence(new: Floats, old: Floats) -> float:
-    """Kullback-Leibler divergence KL(new || old) of two products of Beta distributions, nats."""
+    """Kullback-Leibler divergence KL(new || old) of two products of Beta distributions, nats.
+
+    Args:
+        new: Alpha and beta of each term. Shape: (2, terms).
+        old: The same. Shape: (2, terms).
+    """
     change = new - old
     each = betaln(*old) - betaln(*new) + (change * digamma(new)).sum(axis=0)
     return float((each - change.sum(axis=0) * digamma(new.sum(axis=0))).sum())
 
 
 def divergence_gradient(new: Floats, old: Floats) -> Floats:
-    """Derivatives of `divergence` with respect to ``new``. Shape: (2, terms)."""
+    """Derivatives of `divergence` with respect to ``new``. Shape: (2, terms), as both."""
     change = new - old
     return np.asarray(change * polygamma(1, new) - change.sum(axis=0) * polygamma(1, new.sum(axis=0)))
 
@@ -69,6 +78,8 @@ class UpdateProblem:
 
     The success rate of a distribution is estimated from the episodes by importance sampling as in the
     paper, each weighted by the density it was itself drawn from: some began before the last update.
+
+    Parameters are alpha and beta of each term. Shape: (2, terms).
     """
 
     old: Floats
@@ -89,7 +100,7 @@ class UpdateProblem:
         return np.asarray(np.exp(log_density(new, self.positions) - self.log_densities))
 
     def success_rate(self, new: Floats) -> float:
-        """Estimated success rate under other parameters; where the weights are large, it may pass 1."""
+        """Estimated success rate under parameters (2, terms); where the weights are large, it may pass 1."""
         return float((self.weights(new) * self.successes).mean())
 
     def success_rate_gradient(self, new: Floats) -> Floats:
@@ -100,16 +111,27 @@ class UpdateProblem:
         return found / len(self.positions)
 
     def effective_sample_size(self, new: Floats) -> float:
-        """How many episodes of the new distribution tell as much as the weighted ones."""
+        """How many episodes of the new distribution tell as much as the weighted ones.
+
+        Args:
+            new: Its parameters. Shape: (2, terms).
+        """
         weights = self.weights(new)
         return float(weights.sum() ** 2 / (weights**2).sum())
 
     def within(self, new: Floats) -> bool:
-        """Whether parameters lie in the trust region around the old ones."""
+        """Whether parameters, shape (2, terms), lie in the trust region around the old ones."""
         return divergence(new, self.old) <= self.epsilon + SLACK
 
     def widest(self, start: Floats) -> Floats:
-        """Parameters of the largest entropy that keep both constraints, from ``start``, which does, too."""
+        """Parameters of the largest entropy that keep both constraints.
+
+        Args:
+            start: Where the search begins; keeps them, too. Shape: (2, terms).
+
+        Returns:
+            Shape: (2, terms).
+        """
 
         def keeps(new: Floats) -> bool:
             return self.within(new) and self.success_rate(new) >= self.alpha - SLACK
@@ -118,7 +140,11 @@ class UpdateProblem:
         return self._solve(start, entropy, entropy_gradient, keeps, held)
 
     def most_successful(self) -> Floats:
-        """Parameters of the largest estimated success rate in the trust region: the backup problem."""
+        """Parameters of the largest estimated success rate in the trust region: the backup problem.
+
+        Returns:
+            Shape: (2, terms).
+        """
         return self._solve(self.old, self.success_rate, self.success_rate_gradient, self.within)
 
     def _solve(

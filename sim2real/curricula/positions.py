@@ -17,7 +17,7 @@ Floats = NDArray[np.float64]
 
 
 def scaled_interval(nominal: Floats, share: float) -> tuple[Floats, Floats]:
-    """Ends of the ranges that go a share of the way from nominal positions to 0 and to 1."""
+    """Ends of ranges that go a share of the way from nominal positions to 0 and to 1. Shapes: (terms,)."""
     return nominal * (1 - share), nominal + (1 - nominal) * share
 
 

@@ -51,7 +51,14 @@ class Normal:
 
     @classmethod
     def of(cls, windows: Windows, residuals: Floats, by_start: Floats, by_parameter: Floats) -> "Normal":
-        """Build them from what `Replay.linearize` returns, outliers weighted down as by `loss`."""
+        """Build them from what `Replay.linearize` returns, outliers weighted down as by `loss`.
+
+        Args:
+            windows: What was measured.
+            residuals: Predicted minus measured, in units of the noise. Shape: (w, m).
+            by_start: Derivatives by the start states. Shape: (w, m, 2 nv).
+            by_parameter: Derivatives by the parameters. Shape: (w, m, p).
+        """
         root = np.sqrt(1 / np.sqrt(1 + (residuals / ROBUST) ** 2))[..., None]
         r, js, jp = residuals[..., None] * root, by_start * root, by_parameter * root
         own = js.transpose(0, 2, 1) @ js
@@ -64,7 +71,7 @@ class Normal:
         return cls(information, scores, own, cross, pull)
 
     def follow(self, step: Floats, damping: float) -> Floats:
-        """Step of the start states that goes with one of the parameters. Shape: (w, 2 nv)."""
+        """Step of the start states that goes with one of the parameters. Shape: (p,) to (w, 2 nv)."""
         damped = self.own + damping * np.eye(self.own.shape[1])
         return np.asarray(-np.linalg.solve(damped, (self.pull + self.cross @ step)[..., None])[..., 0])
 
@@ -73,6 +80,12 @@ class Normal:
 
         Gauss-Newton's holds where residuals are independent noise; the sandwich of the windows' scores also
         where a wrong model makes those of a window go together.
+
+        Args:
+            free: Which parameters are free. Shape: (p,).
+
+        Returns:
+            Shape: (f, f), f being the number of free ones.
         """
         inverse = invert(self.information[np.ix_(free, free)])
         scores = self.scores[:, free]
@@ -116,7 +129,7 @@ def _weights(losses: Floats, profiled: Floats) -> Floats:
 
 
 def invert(information: Floats) -> Floats:
-    """Inverse of an information matrix; what it knows nothing about gets an enormous variance."""
+    """Inverse of an information matrix; what it knows nothing about gets a huge variance. Shape: (p, p)."""
     scale = np.sqrt(np.maximum(np.diag(information), 1e-12))
     values, vectors = np.linalg.eigh(information / np.outer(scale, scale))
     inverse = (vectors / np.maximum(values, 1e-12)) @ vectors.T
@@ -238,7 +251,11 @@ def _bounded_step(information: Floats, gradient: Floats, normalised: Floats) -> 
 
 
 def estimate_noise(replay: Replay, fitted: Fit) -> Floats:
-    """Standard deviation of every measured dimension's noise from a fit's residuals, outliers aside."""
+    """Standard deviation of every measured dimension's noise from a fit's residuals, outliers aside.
+
+    Returns:
+        In the dimensions' units; of those that weren't measured, `Replay.noise`. Shape: (2 nv,).
+    """
     valid = replay.windows.valid
     left = replay.residuals(fitted.normalised[None], fitted.starts[None])[0].reshape(*valid.shape, -1)[valid]
     spread = 1.4826 * np.median(np.abs(left), axis=0)

@@ -175,7 +175,7 @@ class Replay:
         return float(-self._period / np.log(left)) if left > 0 else 0.0
 
     def values(self, normalised: Floats) -> Floats:
-        """Factors, offsets or values of the terms from the parameters' normalised. Shape: (..., terms)."""
+        """Factors, offsets or values of the terms from the normalised. Shape: (..., p) to (..., terms)."""
         columns = [term.distribution.quantile(normalised[..., i]) for i, term in enumerate(self.terms)]
         return np.stack(columns, axis=-1)
 

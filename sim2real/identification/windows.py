@@ -45,7 +45,7 @@ class Windows:
         return int(self.valid.sum())
 
     def take(self, chosen: NDArray[np.intp]) -> "Windows":
-        """Some of the windows."""
+        """Some of the windows, by their indices. Shape: (k,)."""
         parts = {name: getattr(self, name)[chosen] for name in ("qpos", "qvel", "ctrl", "valid")}
         return replace(self, **parts)
 

@@ -60,14 +60,14 @@ class Numbers:
         return where
 
     def of_episode(self, keys: Keys, ids: Ids, episodes: Steps) -> Floats:
-        """Uniform numbers of episodes. Shape: (ids, keys)."""
+        """Uniform numbers of episodes. Shapes: keys (k,), ids and episodes (n,), to (n, k)."""
         return uniforms(self._seed, keys, ids, episodes)
 
     def go_on(self, begun: Ids, *, next_step: bool) -> None:
         """Take note that environments have gone on.
 
         Args:
-            begun: Where an episode has begun.
+            begun: Where an episode has begun. Shape: (m,).
             next_step: Whether all environments have gone on by a step.
         """
         self._now += next_step

@@ -34,9 +34,9 @@ class Moment:
     ids: Ids
     """Their environments. Shape: (m,)."""
     rows: slice | Ids
-    """The same as an index."""
+    """The same as an index; if an array, of shape (m,)."""
     begun: Ids
-    """Those of them whose episode begins."""
+    """Those of them whose episode begins. Shape: (b,)."""
     goes_on: bool
     """Whether all environments have gone on by a step."""
     elapsed: Steps
@@ -54,7 +54,7 @@ class Part:
     kind: str
     """What it is called."""
     where: slice | Array
-    """An index of the dimensions."""
+    """An index of the dimensions; if an array, of shape (len(self),)."""
     names: tuple[str, ...]
     """Their names."""
     low: Floats
@@ -116,15 +116,37 @@ class Part:
         return np.zeros((self.numbers.env.num_envs, len(self)), dtype=dtype)
 
     def spread(self, numbers: Array) -> Array:
-        """The same for every environment, written out, which is faster to reckon with. As `zeros`."""
+        """The same for every environment, written out, which is faster to reckon with.
+
+        Args:
+            numbers: Shape: (len(self),).
+
+        Returns:
+            Shape: (n, len(self)), as `zeros`.
+        """
         return self.zeros(numbers.dtype) + numbers
 
     def of(self, values: Floats) -> Floats:
-        """The part of a path's values: the array itself where it is all of it, else a copy."""
+        """The part of a path's values: the array itself where it is all of it, else a copy.
+
+        Args:
+            values: Shape: (m, k).
+
+        Returns:
+            Shape: (m, len(self)).
+        """
         return values if isinstance(self.where, slice) else values[:, self.where]
 
     def put(self, values: Floats, part: Floats) -> Floats:
-        """The path's values with a part that was changed."""
+        """The path's values with a part that was changed.
+
+        Args:
+            values: Shape: (m, k); written in place.
+            part: Shape: (m, len(self)).
+
+        Returns:
+            Shape: (m, k).
+        """
         if isinstance(self.where, slice):
             return part
         values[:, self.where] = part
@@ -156,7 +178,7 @@ class Stage:
 
 
 class NoiseStage(Stage):
-    """Adds noise; its standard deviation is in a unit, of each dimension or of all."""
+    """Adds noise; its standard deviation is in a unit, of each dimension, shape (len(part),), or of all."""
 
     def __init__(self, part: Part, unit: Floats | float = 1.0) -> None:
         super().__init__(part)

@@ -102,7 +102,17 @@ class Randomization(TermSource):
     def draw_within(
         self, env_ids: Ids, episode_ids: Ids, elapsed: NDArray[np.int64], period: float
     ) -> Floats:
-        """Draw the values that hold at a step of an episode; see `draw`."""
+        """Draw the values that hold at a step of an episode; see `draw`.
+
+        Args:
+            env_ids: Environments. Shape: (n,).
+            episode_ids: Their episode counters. Shape: (n,).
+            elapsed: Steps since their resets. Shape: (n,).
+            period: Seconds of a control step.
+
+        Returns:
+            Shape: (n, n_terms).
+        """
         every = self._every(period)
         rounds = np.where(every > 0, elapsed[:, None] // np.maximum(every, 1), 0)
         return self._drawn(env_ids, episode_ids, rounds)

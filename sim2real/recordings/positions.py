@@ -39,7 +39,7 @@ def quaternions(model: mujoco.MjModel) -> list[int]:
 
 
 def subtract(model: mujoco.MjModel, qpos: Floats, other: Floats) -> Floats:
-    """Differences of positions as velocities over a second (`mj_differentiatePos`). Shape: (n, nv)."""
+    """Differences of positions as velocities over 1 s (`mj_differentiatePos`). Shape: (n, nq) to (n, nv)."""
     if model.nq == model.nv:
         return np.asarray(qpos - other)
     found = np.empty((len(qpos), model.nv))
@@ -52,7 +52,7 @@ def subtract(model: mujoco.MjModel, qpos: Floats, other: Floats) -> Floats:
 
 
 def add(model: mujoco.MjModel, qpos: Floats, velocity: Floats) -> Floats:
-    """Positions a second later (`mj_integratePos`). Shape: (n, nq)."""
+    """Positions, shape (n, nq), a second later (`mj_integratePos`); velocity of shape (n, nv)."""
     if model.nq == model.nv:
         return np.asarray(qpos + velocity)
     found = np.empty_like(qpos)

@@ -53,7 +53,7 @@ class Table:
     used: set[str] = field(default_factory=set)
 
     def column(self, name: str) -> NDArray[Any]:
-        """The cells of a column, as they are.
+        """The cells of a column, as they are. Shape: (n,).
 
         Raises:
             WarmstartError: Several columns have this name.

@@ -265,7 +265,16 @@ def _check_quaternions(item: Trajectory, model: mujoco.MjModel) -> None:
 def split_episodes(
     whole: Trajectory, episode: NDArray[Any] | None, notes: tuple[str, ...] = ()
 ) -> Trajectories:
-    """Make a recording of every run of rows with the same episode id."""
+    """Make a recording of every run of rows with the same episode id.
+
+    Args:
+        whole: All rows, n of them.
+        episode: Id of each row's episode; None where all are one recording. Shape: (n,).
+        notes: Those of the recordings.
+
+    Raises:
+        WarmstartError: There are no rows, or not as many ids.
+    """
     if episode is None:
         return Trajectories((whole,), notes=notes)
     if not len(whole):

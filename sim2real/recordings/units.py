@@ -22,7 +22,11 @@ WAY_OUT = (
 
 
 def turning(model: mujoco.MjModel) -> dict[str, Floats]:
-    """What of positions, velocities and servos' targets is in rad or rad/s, 1, and what isn't, 0."""
+    """What of positions, velocities and servos' targets is in rad or rad/s, 1, and what isn't, 0.
+
+    Returns:
+        ``qpos`` (nq,), ``qvel`` (nv,) and ``ctrl`` (nu,).
+    """
     hinge = int(mujoco.mjtJoint.mjJNT_HINGE)
     angles = np.zeros(model.nq)
     angles[model.jnt_qposadr[model.jnt_type == hinge]] = 1.0

@@ -84,7 +84,7 @@ def align(
         alignment: The matched dimensions.
 
     Returns:
-        All tensors of the target by name, and an entry for each, in the target's order.
+        All tensors of the target by name, in its shapes, and an entry for each, in the target's order.
 
     Raises:
         WarmstartError: The networks differ in depth or a layer is narrower, or a tensor of either side has no

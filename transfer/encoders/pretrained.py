@@ -106,7 +106,7 @@ def _read(found: FoundWeights, backbone: Backbone) -> tuple[Mapping[str, torch.T
 
 
 def extractor_tensors(checkpoint: Checkpoint) -> dict[str, torch.Tensor]:
-    """The tensors of an agent's features extractor, by their names in it.
+    """The tensors of an agent's features extractor, by their names in it, in the shapes of plain layers.
 
     Raises:
         WarmstartError: The agent has none that has tensors: it observes no frames.
@@ -123,7 +123,10 @@ def extractor_tensors(checkpoint: Checkpoint) -> dict[str, torch.Tensor]:
 
 
 def without_adapters(tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """Add what low-rank adapters learned to the convolutions beside which they stand; see `AdaptedConv2d`."""
+    """Add what low-rank adapters learned to the convolutions beside which they stand; see `AdaptedConv2d`.
+
+    The convolutions' weights keep their shapes.
+    """
     out = {name: value for name, value in tensors.items() if not name.endswith((".down", ".up"))}
     for place in (name.removesuffix(".down") for name in tensors if name.endswith(".down")):
         down, up, weight = (tensors[f"{place}.{part}"] for part in ("down", "up", "weight"))
@@ -135,7 +138,8 @@ def for_single_frames(tensors: Mapping[str, torch.Tensor], backbone: Backbone) -
     """Make a network that was fed stacks of colour frames one that is fed a single frame.
 
     The first convolution's weights are summed over the frames, oldest first with their colours together:
-    one frame gives what a stack of it repeated gave.
+    one frame gives what a stack of it repeated gave. Shape: (outputs, 3 * frames, height, width) to
+    (outputs, 3, height, width); the other tensors stay as they are.
     """
     own = backbone.network.state_dict()
     colours = {bare: own[name].shape for name, bare in bare_names(own).items() if own[name].ndim == 4}

@@ -48,7 +48,8 @@ def load_weights(path: str | Path) -> dict[str, torch.Tensor]:
             training checkpoint.
 
     Returns:
-        Tensors by name, without the names' `PREFIXES` and without a masked autoencoder's decoder.
+        Tensors by name, in the file's shapes, without the names' `PREFIXES` and without a masked
+        autoencoder's decoder.
 
     Raises:
         WarmstartError: The file is missing or damaged, holds Python objects besides tensors, or no tensors.
@@ -95,7 +96,7 @@ def _reason(error: Exception) -> str:
 
 
 def unwrapped(content: Any, path: Path) -> dict[str, torch.Tensor]:
-    """The tensors of a checkpoint, whatever it keeps them under.
+    """The tensors of a checkpoint, in its shapes, whatever it keeps them under.
 
     Raises:
         WarmstartError: There are none; the message lists what there is.
@@ -190,7 +191,7 @@ def match_keys(tensors: Mapping[str, torch.Tensor], network: Backbone) -> KeyTab
     """Find a network's tensors among those of a file.
 
     Args:
-        tensors: What `load_weights` read.
+        tensors: What `load_weights` read; those of other shapes than the network's don't fit.
         network: The network up to its tap.
 
     Returns:

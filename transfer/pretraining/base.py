@@ -36,6 +36,7 @@ class Objective(nn.Module, ABC):
     """
 
     scale: torch.Tensor
+    """What maps are multiplied by, a scalar."""
 
     def __init__(
         self, config: "ObjectiveConfig", backbone: nn.Module, prepare: Prepare, data: FrameData
@@ -66,11 +67,22 @@ class Objective(nn.Module, ABC):
         Args:
             images: Shape: (n, 3, height, width).
             backbone: Another one than that which is trained.
+
+        Returns:
+            Shape: (n, channels, height', width').
         """
         return self.convolve(self.backbone if backbone is None else backbone, images) * self.scale
 
     def convolve(self, network: nn.Module, inputs: torch.Tensor) -> torch.Tensor:
-        """Output of a convolutional network, computed in ``dtype``; float32."""
+        """Output of a convolutional network, computed in ``dtype``; float32.
+
+        Args:
+            network: Inputs to maps.
+            inputs: Shape: (n, channels, height, width).
+
+        Returns:
+            Shape: (n, channels', height', width').
+        """
         with torch.autocast(inputs.device.type, self.dtype, enabled=self.dtype != torch.float32):
             outputs: torch.Tensor = network(inputs)
         return outputs.float()

@@ -85,6 +85,9 @@ def info_nce(logits: torch.Tensor) -> torch.Tensor:
 
     Args:
         logits: Similarity of anchor i and positive j. Shape: (n, n).
+
+    Returns:
+        A scalar.
     """
     return F.cross_entropy(logits, torch.arange(len(logits), device=logits.device))
 

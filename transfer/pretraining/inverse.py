@@ -20,7 +20,9 @@ class InverseDynamics(Objective):
 
     config: "InverseDynamicsConfig"
     mean: torch.Tensor
+    """Shape: (actions,)."""
     std: torch.Tensor
+    """Shape: (actions,)."""
 
     @override
     def build_heads(self, data: FrameData) -> None:

@@ -25,7 +25,9 @@ class PixelObjective(Objective):
 
     config: "AutoencoderConfig | MaskedConfig"
     mean_frame: torch.Tensor
+    """Shape: (1, 3, height, width)."""
     spread: torch.Tensor
+    """Standard deviation from it over all pixels, a scalar."""
 
     @override
     def build_heads(self, data: FrameData) -> None:
@@ -48,13 +50,13 @@ class PixelObjective(Objective):
         self.draw = nn.Sequential(*steps, nn.Conv2d(16, 12, 3, padding=1), nn.PixelShuffle(2))
 
     def drawn(self, images: torch.Tensor) -> torch.Tensor:
-        """What is drawn of the features of images."""
+        """What is drawn of the features of images. Shape: (n, 3, height, width), as theirs."""
         maps = self.maps(images.contiguous(memory_format=torch.channels_last))
         image = self.convolve(self.draw, self.code(maps))
         return image[:, :, : self.input_size[0], : self.input_size[1]]
 
     def deviation(self, images: torch.Tensor) -> torch.Tensor:
-        """What is to be drawn."""
+        """What is to be drawn of images. Shape: (n, 3, height, width), as theirs."""
         return (images - self.mean_frame) / self.spread
 
 

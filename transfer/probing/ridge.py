@@ -29,6 +29,12 @@ _CONSTANT = 1e-10
 def folds_of(envs: Integers) -> Integers:
     """The fold that frames belong to: that of their environment, so that an episode is never in two.
 
+    Args:
+        envs: Environment of each frame. Shape: (n,).
+
+    Returns:
+        From 0 to `FOLDS` - 1. Shape: (n,).
+
     Raises:
         WarmstartError: There are fewer than `FOLDS` environments.
     """
@@ -102,7 +108,17 @@ def unseen_r2(inputs: Floats, targets: Floats, folds: Integers, n_threads: int =
 
 
 def best_strengths(inputs: Floats, targets: Floats, unseen: Floats, wanted: Floats) -> NDArray[np.float64]:
-    """For each target the penalty that errs least on unseen rows. Shape: (numbers,)."""
+    """For each target the penalty that errs least on unseen rows.
+
+    Args:
+        inputs: Shape: (rows, k).
+        targets: Shape: (rows, numbers).
+        unseen: Other inputs. Shape: (unseen rows, k).
+        wanted: Their targets. Shape: (unseen rows, numbers).
+
+    Returns:
+        Shape: (numbers,).
+    """
     predict = ridge(inputs, targets)
     errors = [
         np.square(wanted - predict(unseen, np.full(targets.shape[1], strength))).mean(0)
@@ -120,7 +136,8 @@ def ridge(inputs: Floats, targets: Floats) -> Callable[[Floats, Floats], Floats]
         targets: Shape: (rows, numbers).
 
     Returns:
-        A function of inputs and of a penalty per target to predictions.
+        A function of inputs, shape (n, k), and of a penalty per target, shape (numbers,), to predictions,
+        shape (n, numbers).
     """
     mean, std = inputs.mean(0, dtype=np.float64), inputs.std(0, dtype=np.float64)
     std = np.maximum(std, max(_DEAD * float(std.max()), 1e-12))

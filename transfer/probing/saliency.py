@@ -21,7 +21,7 @@ from warmstart.agents.encoders.readouts import LinearReadout, SpatialSoftmax
 from warmstart.core.errors import WarmstartError
 
 Centres = tuple[NDArray[np.float64], NDArray[np.float64]]
-"""Rows and columns of a frame, pixels from its top left corner."""
+"""Rows and columns of a frame, pixels from its top left corner. Shapes: (height',) and (width',)."""
 ROWS = 16
 """Frames that are encoded at a time."""
 BRIGHTEST = 99.5
@@ -53,7 +53,8 @@ def saliency(
         encoder: Its readout is fitted.
         frames: Shape: (n, height, width, 3).
         reference: Frames of other states, whose mean map is that of nothing going on; None
-            takes ``frames``. Linear readouts know the mean of the frames they were fitted on. Same shape.
+            takes ``frames``. Linear readouts know the mean of the frames they were fitted on. Shape:
+            (m, height, width, 3).
 
     Raises:
         WarmstartError: The readout is not fitted, or the frames are of another size than the encoder's.
@@ -80,7 +81,7 @@ def saliency(
 
 
 def maps_of(encoder: Encoder, frames: NDArray[np.uint8]) -> torch.Tensor:
-    """The backbone's maps of frames. Shape: (n, channels, height', width')."""
+    """The backbone's maps. Shape: (n, height, width, 3) to (n, channels, height', width')."""
     parts = np.array_split(frames, -(-len(frames) // ROWS))
     return torch.cat([encoder.maps(torch.from_numpy(np.ascontiguousarray(part))) for part in parts])
 
@@ -114,7 +115,16 @@ def attended_energy(readout: SpatialSoftmax, maps: torch.Tensor) -> torch.Tensor
 
 
 def expected_places(readout: SpatialSoftmax, maps: torch.Tensor, at: Centres) -> NDArray[np.float32]:
-    """Column and row, in pixels, that the most mobile channels look at. Shape: (n, points, 2)."""
+    """Column and row, in pixels, that the most mobile channels look at.
+
+    Args:
+        readout: The fitted readout.
+        maps: Shape: (n, channels, height', width').
+        at: The pixels of the map's rows, shape (height',), and columns, shape (width',).
+
+    Returns:
+        Shape: (n, points, 2).
+    """
     _, height, width = readout.shape
     points = readout.numbers(maps).view(len(maps), -1, 2).numpy()
     mobile = readout.std.view(-1, 2).square().sum(1)
@@ -130,6 +140,9 @@ def centres(encoder: Encoder) -> Centres:
     Found by the gradient of two inner places of the map for noise, since convolutions without padding read
     less of the borders; where those read everything (a transformer's tokens), the map is laid over the frame
     evenly.
+
+    Returns:
+        Pixels of the map's rows, shape (height',), and columns, shape (width',).
     """
     height, width, _ = encoder.frame_shape
     generator = torch.Generator().manual_seed(0)
@@ -155,7 +168,7 @@ def centres(encoder: Encoder) -> Centres:
 
 
 def centre_of(weights: NDArray[np.float64]) -> float:
-    """Centre of gravity of weights on pixels, the first of which lies at 0.5; NaN where all are zero."""
+    """Centre of gravity of weights, shape (pixels,), the first of which lies at 0.5; NaN where all are 0."""
     total = float(weights.sum())
     return float((weights * (np.arange(len(weights)) + 0.5)).sum() / total) if total > 0 else float("nan")
 
@@ -187,7 +200,7 @@ def spread(energy: NDArray[np.float64], at: Centres, size: Sequence[int]) -> NDA
 
     Args:
         energy: Shape: (n, height', width').
-        at: The places, pixels.
+        at: The places, pixels. Shapes: (height',) and (width',).
         size: Height and width of a frame.
 
     Returns:
