@@ -15,10 +15,13 @@ import yaml
 
 from warmstart.core.bounds import Place, SettingError, Settings, dotted
 from warmstart.core.errors import WarmstartError
+from warmstart.core.files import read_text
 from warmstart.core.plain import read
 
 T = TypeVar("T")
 
+MOST_YAML = 1 << 24
+"""Most bytes of a YAML file."""
 _MOST_VALUES = 100_000
 _NULL = re.compile(r"^(?:~|null|Null|NULL|)$")
 _BOOL = re.compile(r"^(?:true|True|TRUE|false|False|FALSE)$")
@@ -120,11 +123,9 @@ def read_yaml(path: Path) -> Document:
             key given twice.
     """
     try:
-        text = path.read_text(encoding="utf-8")
+        text = read_text(path, MOST_YAML)
     except FileNotFoundError:
         raise WarmstartError(f"There is no file {path}.") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise WarmstartError(f"{path} can't be read as text: {error}.") from None
     return parse_yaml(text, str(path))
 
 

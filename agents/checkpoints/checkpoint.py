@@ -24,7 +24,7 @@ from warmstart.agents.checkpoints.architecture import algorithm_name, build_poli
 from warmstart.agents.checkpoints.normalization import NormalizerState, read
 from warmstart.agents.checkpoints.policy import Policy, load_tensors
 from warmstart.agents.checkpoints.spaces import space_from_json, space_to_json
-from warmstart.agents.encoders.networks import tensors_digest
+from warmstart.agents.encoders.tensors import tensors_digest
 from warmstart.agents.observing.base import ENCODER_FILE, EncodedFrames, Observing
 from warmstart.agents.settings.config import ALGORITHMS
 from warmstart.core.bounds import Natural, Settings, State

@@ -8,8 +8,8 @@ from warmstart.agents.checkpoints.architecture import check_size
 from warmstart.agents.checkpoints.checkpoint import FORMAT, METADATA, RECORDED, TENSORS, Checkpoint
 from warmstart.agents.checkpoints.sb3_normalizer import read_trusted_normalizer
 from warmstart.agents.checkpoints.sb3_zip import read_sb3_zip
+from warmstart.agents.encoders.tensors import MOST_BYTES, read_safetensors
 from warmstart.agents.observing.table import read_observing
-from warmstart.agents.tensors import MOST_BYTES, read_safetensors
 from warmstart.core.bounds import SettingError, Settings, State, show
 from warmstart.core.documents import Document
 from warmstart.core.errors import WarmstartError

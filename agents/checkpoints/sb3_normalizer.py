@@ -9,6 +9,7 @@ import numpy as np
 from warmstart.agents.checkpoints.normalization import NormalizerState
 from warmstart.agents.checkpoints.pickles import Called, read_pickle
 from warmstart.core.errors import WarmstartError
+from warmstart.core.files import read_bytes
 
 _SPACES = {
     "box": ("Box",),
@@ -56,7 +57,7 @@ def read_trusted_normalizer(path: Path) -> NormalizerState:
     if not path.is_file():
         raise WarmstartError(f"There is no VecNormalize file at {path}.")
     try:
-        wrapper = read_pickle(path.read_bytes(), NORMALIZER_GLOBALS)
+        wrapper = read_pickle(read_bytes(path), NORMALIZER_GLOBALS)
         if not isinstance(wrapper, Called) or not wrapper.name.endswith("VecNormalize"):
             found = wrapper.name if isinstance(wrapper, Called) else type(wrapper).__name__
             raise WarmstartError(f"it holds a {found}")

@@ -17,7 +17,9 @@ from warmstart.agents.checkpoints.checkpoint import EXTRA, Checkpoint
 from warmstart.agents.checkpoints.pickles import named_class, read_pickle
 from warmstart.agents.checkpoints.sb3_policy import architecture
 from warmstart.agents.checkpoints.spaces import space_of
+from warmstart.agents.encoders.tensors import MOST_BYTES, check_tensors
 from warmstart.core.errors import WarmstartError
+from warmstart.core.files import check_file
 
 LARGEST_DATA = 1 << 26
 """Most bytes of ``data``, unpacked."""
@@ -53,7 +55,7 @@ def read_sb3_zip(path: Path) -> Checkpoint:
         WarmstartError: It is damaged, not SB3's, of another algorithm, or of a policy of the user's own.
     """
     try:
-        with zipfile.ZipFile(path) as archive:
+        with zipfile.ZipFile(check_file(path, MOST_BYTES)) as archive:
             return _read(path, archive)
     except WarmstartError as error:
         raise WarmstartError(f"{path}: {error}") from error
@@ -159,7 +161,7 @@ def _tensors(archive: zipfile.ZipFile, name: str) -> dict[str, torch.Tensor]:
         return {}
     if not isinstance(found, Mapping) or not all(isinstance(value, torch.Tensor) for value in found.values()):
         raise WarmstartError(f"{name} holds something other than tensors by name.")
-    return {str(key): value.detach() for key, value in found.items()}
+    return check_tensors({str(key): value.detach() for key, value in found.items()}, name)
 
 
 def _held(data: Mapping[str, Any], name: str) -> Any:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
-from warmstart.core.bounds import Before, Count, Finite, Natural, State
+from warmstart.core.bounds import Before, Bounds, Count, Finite, Natural, State
 from warmstart.core.errors import WarmstartError, unknown_name
 from warmstart.core.grammar import Scanner, format_vector
 from warmstart.core.plain import check, read
@@ -44,7 +44,7 @@ class EncoderConfig:
     """Module whose output is used; empty for the architecture's usual one."""
     readout: str = "pca"
     """How a map of features becomes a vector."""
-    features: Count = 64
+    features: Annotated[int, Bounds(1, 65_536)] = 64
     """Features of one frame, where the readout has a choice."""
     frames: Count = 2
     """Frames that an observation looks back on, the newest included."""
@@ -64,9 +64,9 @@ class EncoderConfig:
     """Subtracted from the channels; ``None`` for the usual one."""
     std: Triple | None = None
     """Divides the channels; ``None`` for the usual one."""
-    input_size: Natural | None = None
+    input_size: Annotated[int, Bounds(0, 4_096)] | None = None
     """Height and width that frames are resized to; ``None`` for the usual one, 0 to keep the frames'."""
-    crop: Natural | None = None
+    crop: Annotated[int, Bounds(0, 4_096)] | None = None
     """Height and width of the centre that is kept; ``None`` for the usual one, 0 to keep all."""
     download: bool = False
     """Whether weights may be fetched from the network."""

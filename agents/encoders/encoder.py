@@ -2,9 +2,9 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import safetensors.torch
 import torch
@@ -12,13 +12,14 @@ from torch import nn
 
 from warmstart.agents.encoders.backbones import Backbone, backbone_kind, build_backbone
 from warmstart.agents.encoders.config import EncoderConfig
-from warmstart.agents.encoders.networks import tensors_digest
 from warmstart.agents.encoders.preprocessing import Preprocessing
 from warmstart.agents.encoders.readouts import Readout, build_readout
-from warmstart.core.bounds import State
+from warmstart.agents.encoders.tensors import read_safetensors, tensors_digest
+from warmstart.core.bounds import Bounds, SettingError, State, show
+from warmstart.core.documents import Document
 from warmstart.core.errors import WarmstartError
-from warmstart.core.files import canonical_json, replace_file
-from warmstart.core.plain import read, to_plain
+from warmstart.core.files import canonical_json, parse_json, replace_file
+from warmstart.core.plain import to_plain
 
 FORMAT = 1
 METADATA = "warmstart_encoder"
@@ -260,6 +261,33 @@ def load_tensors(backbone: Backbone, weights: Mapping[str, torch.Tensor]) -> Non
                 tensor.copy_(weights[name])
 
 
+Side = Annotated[int, Bounds(1, 4096)]
+"""Height or width of frames, in pixels."""
+
+
+@dataclass(frozen=True)
+class _Network:
+    """Which network an encoder's file is of."""
+
+    name: str
+    tap: str
+
+
+@dataclass(frozen=True)
+class _Told:
+    """What an encoder's file says beside its tensors."""
+
+    config: EncoderConfig
+    backbone: _Network
+    preprocessing: Preprocessing
+    frame_shape: tuple[Side, ...]
+    provenance: Mapping[str, Any]
+
+    def __post_init__(self) -> None:
+        if len(self.frame_shape) not in (2, 3):
+            raise SettingError(("frame_shape",), f"expected height and width, found {self.frame_shape}.")
+
+
 def load_encoder(path: str | Path) -> Encoder:
     """Read an encoder that ``Encoder.save`` wrote; nothing is unpickled.
 
@@ -270,36 +298,25 @@ def load_encoder(path: str | Path) -> Encoder:
     target = Path(path).expanduser()
     if not target.is_file():
         raise WarmstartError(f"There is no encoder at {target}.")
-    try:
-        with safetensors.safe_open(target, "pt") as file:
-            text = (file.metadata() or {}).get(METADATA)
-            tensors = {name: file.get_tensor(name) for name in file.keys()} if text else {}  # noqa: SIM118
-    except (safetensors.SafetensorError, OSError) as error:
-        raise WarmstartError(
-            f"The encoder {target} is truncated or not a safetensors file: {error}."
-        ) from error
+    tensors, texts = read_safetensors(target)
+    text = texts.get(METADATA)
     if text is None:
         raise WarmstartError(
             f"{target} holds tensors but no encoder that warmstart saved. If they are a network's weights, "
             f"name the network too: ARCHITECTURE:weights={target}."
         )
-    try:
-        values = json.loads(text)
-        if values["format"] != FORMAT:
-            raise WarmstartError(
-                f"{target} has the format {values['format']!r}, expected {FORMAT}; update warmstart."
-            )
-        config = read(EncoderConfig, values["config"])
-        preprocessing = read(Preprocessing, values["preprocessing"])
-        backbone = build_backbone(values["backbone"]["name"], values["backbone"]["tap"])
-        encoder = assemble(config, preprocessing, backbone, values["frame_shape"], values["provenance"])
-    except (json.JSONDecodeError, KeyError, TypeError) as error:
-        raise WarmstartError(
-            f"The description in {target} is damaged, or another version of warmstart wrote it: {error!r}."
-        ) from error
+    source = f"The description in {target}"
+    values = parse_json(text, source)
+    if not isinstance(values, dict) or values.get("format") != FORMAT:
+        found = values.get("format") if isinstance(values, dict) else values
+        raise WarmstartError(f"{target} has the format {show(found)}, expected {FORMAT}; update warmstart.")
+    told: _Told = Document({key: values[key] for key in values if key != "format"}, source).read(_Told)
+    backbone = build_backbone(told.backbone.name, told.backbone.tap)
+    encoder = assemble(told.config, told.preprocessing, backbone, told.frame_shape, told.provenance)
     try:
         encoder.samples = encoder.samples.new_empty(tensors["samples"].shape)
         encoder.load_state_dict(tensors)
     except (RuntimeError, KeyError) as error:
-        raise WarmstartError(f"The tensors in {target} don't fit its encoder {config}: {error}") from error
+        what = f"its encoder {told.config}"
+        raise WarmstartError(f"The tensors in {target} don't fit {what}: {error}") from error
     return encoder

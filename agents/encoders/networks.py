@@ -1,24 +1,10 @@
 """Convolutional networks with the names that their published weights have. Imports nothing of the project."""
 
-import hashlib
 import math
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar
 
 import torch
 from torch import nn
-
-if TYPE_CHECKING:
-    from hashlib import _Hash
-
-
-def tensors_digest(tensors: Mapping[str, torch.Tensor], before: bytes = b"") -> "_Hash":
-    """sha256 over names, shapes, types and values of tensors in the order of their names."""
-    digest = hashlib.sha256(before)
-    for name, tensor in sorted(tensors.items()):
-        digest.update(f"{name}{tuple(tensor.shape)}{tensor.dtype}".encode())
-        digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
-    return digest
 
 
 class Fire(nn.Module):

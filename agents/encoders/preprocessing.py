@@ -2,12 +2,12 @@
 
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Literal
+from typing import Annotated, Literal
 
 import torch
 from torch.nn import functional as F  # noqa: N812
 
-from warmstart.core.bounds import Count, Finite, Positive
+from warmstart.core.bounds import Bounds, Finite, Positive
 from warmstart.core.errors import WarmstartError
 from warmstart.core.plain import check, read
 
@@ -22,9 +22,9 @@ class Preprocessing:
     A value v from 0 to 255 becomes ``(scale * v - mean) / std``.
     """
 
-    size: Count | None = None
+    size: Annotated[int, Bounds(1, 4_096)] | None = None
     """Height and width that frames are resized to (bilinear, antialiased); ``None`` keeps them."""
-    crop: Count | None = None
+    crop: Annotated[int, Bounds(1, 4_096)] | None = None
     """Height and width of the centre that is kept after resizing; ``None`` keeps all."""
     order: Literal["rgb", "bgr"] = "rgb"
     """Order of the channels."""

@@ -16,10 +16,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from warmstart.core.files import as_disk_full
+from warmstart.core.errors import WarmstartError
+from warmstart.core.files import as_disk_full, read_bytes
 
 CLAIM = "claim.lock"
 HEARTBEAT_SECONDS = 5.0
+_NOBODY = (0, "", "", "")
 STALE_SECONDS = 60.0
 """A claim of another host that was silent for this long is stale."""
 
@@ -43,14 +45,17 @@ def holder(directory: Path) -> Owner | None:
     """Say which live process holds the claim on a directory; None where none does or the claim is stale."""
     path = directory / CLAIM
     try:
-        owner = Owner(**json.loads(path.read_text(encoding="utf-8")))
+        owner = Owner(**json.loads(read_bytes(path, most=10_000)))
+        held = zip(vars(owner).values(), _NOBODY, strict=True)
+        if not all(isinstance(value, type(own)) for value, own in held):
+            raise TypeError(f"{path} is no claim of ours")
         silent = time.time() - path.stat().st_mtime
     except FileNotFoundError:
         return None
-    except (ValueError, TypeError):
+    except (ValueError, TypeError, RecursionError, WarmstartError):
         with contextlib.suppress(FileNotFoundError):
             if time.time() - path.stat().st_mtime < HEARTBEAT_SECONDS:
-                return Owner(0, "", "", "")  # made a moment ago, not written yet
+                return Owner(*_NOBODY)  # made a moment ago, not written yet
         return None
     if owner.host == socket.gethostname():
         return owner if _process_start(owner.pid) == owner.started and _is_alive(owner.pid) else None
@@ -121,7 +126,7 @@ def _guard(directory: Path) -> Iterator[None]:
 def _is_alive(pid: int) -> bool:
     try:
         os.kill(pid, 0)
-    except ProcessLookupError:
+    except (ProcessLookupError, OverflowError):
         return False
     except PermissionError:  # it is somebody else's
         pass

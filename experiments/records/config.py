@@ -8,17 +8,19 @@ from dataclasses import asdict, dataclass, field, fields
 from functools import cache
 from importlib import metadata
 from pathlib import Path
-from typing import Literal
 
-from warmstart.core.bounds import Settings, State
+from warmstart.core.bounds import Count, Natural, Settings, State
+from warmstart.core.documents import Document
 from warmstart.core.errors import WarmstartError
-from warmstart.core.files import json_hash, read_json, write_json
+from warmstart.core.files import json_hash, parse_json, read_text, write_json
 from warmstart.core.plain import to_plain
 from warmstart.experiments.records.records import CONFIG
+from warmstart.experiments.records.schema import Kind, Step
 
-Kind = Literal["encoder", "identify", "source", "target", "random"]
 TRIALS = "trials"
 """Folder of a run directory that holds its trials."""
+MOST_POINTS = 1_000_000
+"""Most evaluations of a trial."""
 SOURCE_ARM = "source"
 RANDOM_ARM = "random"
 ENCODER_ARM = "encoder"
@@ -38,9 +40,9 @@ class TrialConfig:
     `source`: an agent to start from; `target`: an arm's agent; `random`: uniformly random actions."""
     task: str
     """Canonical text of the task that is trained and evaluated on."""
-    seed: int = 0
+    seed: Natural = 0
     """Seed of every random draw of the trial; evaluation has its own."""
-    steps: int = 0
+    steps: Step = 0
     """Environment steps of training."""
     algorithm: Settings = field(default_factory=dict)
     """`algorithm` and every setting of it; empty for `random`."""
@@ -61,11 +63,11 @@ class TrialConfig:
     is judged, too; empty for none."""
     identification: str = ""
     """Hash of the trial that identifies the task's physics in the reality; empty for none."""
-    evaluation_every: int = 0
+    evaluation_every: Natural = 0
     """Training steps between two evaluations; 0 for none but the first and the last."""
-    evaluation_episodes: int = 0
+    evaluation_episodes: Natural = 0
     """Episodes of an evaluation; 0 for no evaluation at all."""
-    evaluation_seed: int = 0
+    evaluation_seed: Natural = 0
     """Seed of the first evaluation episode."""
     observation_map: Mapping[str, str | None] = field(default_factory=dict)
     """Target observation name to source observation name, where they differ."""
@@ -81,7 +83,7 @@ class TrialConfig:
     """sha256 of the trusted `VecNormalize` file of a foreign checkpoint; empty for none."""
     device: str = "cpu"
     """Where networks live."""
-    torch_threads: int = 1
+    torch_threads: Count = 1
     """Threads of torch."""
     versions: Mapping[str, str] = field(default_factory=dict)
     """Versions of the libraries that compute the result."""
@@ -117,17 +119,22 @@ class TrialConfig:
         Raises:
             WarmstartError: There is none, or it isn't one of this version's.
         """
-        data = read_json(directory / CONFIG)
+        path = directory / CONFIG
         names = {item.name for item in fields(cls)}
-        if data is None:
-            raise WarmstartError(f"{directory} is not a trial: it has no readable {CONFIG}.")
+        try:
+            data = parse_json(read_text(path, within=directory.parent.parent), str(path))
+        except FileNotFoundError:
+            raise WarmstartError(f"{directory} is not a trial: it has no {CONFIG}.") from None
+        if not isinstance(data, dict):
+            raise WarmstartError(f"{path} is not a trial's: expected an object with {', '.join(names)}.")
         odd_names = (set(data) ^ names) - _LEFT_OUT_IF_EMPTY
         if odd_names:
             odd = ", ".join(sorted(odd_names))
-            raise WarmstartError(
-                f"{directory / CONFIG} was written by another version of warmstart (differs in: {odd})."
-            )
-        return cls(**data)
+            raise WarmstartError(f"{path} was written by another version of warmstart (differs in: {odd}).")
+        config: TrialConfig = Document(data, str(path)).read(cls)
+        if config.steps > MOST_POINTS * max(1, config.evaluation_every or config.steps):
+            raise WarmstartError(f"{path}: expected at most {MOST_POINTS:,} evaluations, found more.")
+        return config
 
 
 @dataclass(frozen=True, eq=False)

@@ -3,13 +3,12 @@
 `records.jsonl` holds only what is the same whenever the trial is run; times go to `times.jsonl`.
 """
 
-import json
 import os
 from pathlib import Path
 
-from warmstart.core.bounds import Settings, State
+from warmstart.core.bounds import Settings
 from warmstart.core.errors import WarmstartError
-from warmstart.core.files import as_disk_full, canonical_json
+from warmstart.core.files import as_disk_full, canonical_json, read_bytes
 
 RECORDS = "records.jsonl"
 TIMES = "times.jsonl"
@@ -24,13 +23,15 @@ ERROR = "error.txt"
 LOG = "log.txt"
 FILM = "rollout.mp4"
 FRAMES = "frames.png"
+MOST_TEXT = 1 << 24
+"""Most bytes of a log or traceback that are read."""
 
 
 def text_of(path: Path) -> str:
-    """Read a text file; empty where it can't be read."""
+    """Read a text file; empty where it can't be read, or is larger than any log of ours."""
     try:
-        return path.read_text(encoding="utf-8", errors="replace")
-    except OSError:
+        return read_bytes(path, MOST_TEXT).decode(errors="replace")
+    except (OSError, WarmstartError):
         return ""
 
 
@@ -69,34 +70,3 @@ class RecordWriter:
             raise as_disk_full(error, self.path) from None
         finally:
             self._file.close()
-
-
-def read_jsonl(path: Path) -> list[State]:
-    """Read all records of a JSONL file.
-
-    A torn last line (the process died while it wrote) is left out; a missing file has no records.
-
-    Raises:
-        WarmstartError: Another line can't be read: the file was changed by something else.
-    """
-    try:
-        lines = path.read_bytes().split(b"\n")
-    except FileNotFoundError:
-        return []
-    records = []
-    for number, line in enumerate(lines, start=1):
-        if not line:
-            continue
-        try:
-            record = json.loads(line)
-            if not isinstance(record, dict):
-                raise ValueError
-        except ValueError:
-            if number == len(lines):
-                break
-            raise WarmstartError(
-                f"{path}, line {number} is not a JSON object: the file is damaged. Delete the directory "
-                f"{path.parent} and run the study again; only this trial is repeated."
-            ) from None
-        records.append(record)
-    return records

@@ -4,10 +4,12 @@ import os
 import time
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Literal
 
-from warmstart.core.bounds import Settings
+from warmstart.core.bounds import Finite, Natural
+from warmstart.core.documents import Document
 from warmstart.core.files import read_json, write_json
+from warmstart.experiments.records.schema import Number, Step
 
 State = Literal["waiting", "running", "done", "failed", "interrupted"]
 STATUS = "status.json"
@@ -25,31 +27,36 @@ class Status:
     """Where a trial stands."""
 
     state: State = "waiting"
-    step: int = 0
+    step: Step = 0
     """Training steps taken."""
-    total: int = 0
+    total: Step = 0
     """Training steps asked for."""
-    attempt: int = 0
+    attempt: Natural = 0
     """How often the trial was started."""
     pid: int = 0
-    updated: float = 0.0
+    updated: Finite = 0.0
     """Unix time of this status."""
-    started: float = 0.0
+    started: Finite = 0.0
     """Unix time at which the current attempt started."""
-    steps_per_second: float = 0.0
+    steps_per_second: Finite = 0.0
     """Recent speed, evaluation included."""
-    last_return: float | None = None
+    last_return: Number = None
     """Mean return of the last evaluation."""
     error: str = ""
     """One line: why the trial failed."""
 
 
 def read_status(directory: Path) -> Status:
-    """Read a trial's status; `waiting` where there is none."""
-    data: Settings = read_json(directory / STATUS) or {}
+    """Read a trial's status; `waiting` where there is none, or none that can be read.
+
+    Raises:
+        WarmstartError: It holds something else than a status, or is a link out of its run.
+    """
+    path = directory / STATUS
+    data = read_json(path, within=directory.parent.parent) or {}
     known = {item.name for item in fields(Status)}
-    status = Status(**{key: value for key, value in data.items() if key in known})
-    return status if status.state in get_args(State) else Status()
+    document = Document({key: value for key, value in data.items() if key in known}, str(path))
+    return document.read(Status)
 
 
 def write_status(directory: Path, status: Status) -> None:

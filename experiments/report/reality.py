@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from warmstart.core.bounds import State
+from warmstart.core.errors import WarmstartError
 from warmstart.experiments.analysis.curves import RunData
 from warmstart.experiments.analysis.statistics import Interval, paired_t
 from warmstart.experiments.analysis.summary import Summary
@@ -80,6 +81,9 @@ def map_pictures(run: RunData, summary: Summary) -> list[Row]:
         RobustnessMap(name, tuple(map(Sweep.parse, plain["sweeps"])), np.array(plain["means"])[..., None])
         for name, plain in found
     ]
+    for each in maps:
+        if each.means.shape != tuple(len(sweep.values) for sweep in each.sweeps):
+            raise WarmstartError(f"The map of {each.policy} has means of the shape {each.means.shape}.")
     limits = return_limits(maps) if maps else None
     pictures = []
     for each, (name, plain) in zip(maps, found, strict=True):

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from warmstart.core.bounds import State
+from warmstart.core.files import read_bytes
 from warmstart.experiments.analysis import metrics
 from warmstart.experiments.analysis.curves import Curve, RunData
 from warmstart.experiments.analysis.metric_kinds import METRICS
@@ -164,10 +165,14 @@ def media(run: RunData, summary: Summary) -> list[Row]:
     return found
 
 
+MOST_MEDIA = 1 << 26
+"""Most bytes of a picture or film in a report."""
+
+
 def _file_uri(path: Path, kind: str) -> str:
     try:
-        return data_uri(path.read_bytes(), kind)
-    except OSError:  # it was removed since the run was read
+        return data_uri(read_bytes(path, MOST_MEDIA, within=path.parent.parent.parent), kind)
+    except FileNotFoundError:  # it was removed since the run was read
         return ""
 
 

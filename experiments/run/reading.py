@@ -1,18 +1,20 @@
 """Reads a run directory back: curves, transfer reports, failures, checkpoints, the state of every trial."""
 
+import re
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from warmstart.core.bounds import Settings, State
-from warmstart.core.documents import read_yaml
+from warmstart.core.bounds import SettingError, Settings, State, show
+from warmstart.core.documents import Document, read_yaml
 from warmstart.core.errors import WarmstartError
-from warmstart.core.files import read_json
+from warmstart.core.files import check_file
 from warmstart.experiments.analysis.curves import Curve, Failure, RunData
+from warmstart.experiments.records import schema
 from warmstart.experiments.records.claims import holder
-from warmstart.experiments.records.config import TRIALS, Kind, TrialConfig
+from warmstart.experiments.records.config import TRIALS, TrialConfig
 from warmstart.experiments.records.records import (
     CHECKPOINT,
     ERROR,
@@ -22,13 +24,23 @@ from warmstart.experiments.records.records import (
     RECORDS,
     TIMES,
     TRANSFER,
-    read_jsonl,
     text_of,
+)
+from warmstart.experiments.records.schema import (
+    LIST,
+    STUDY,
+    TRIAL,
+    Kind,
+    read_fields,
+    read_file,
+    read_records,
+    read_times,
 )
 from warmstart.experiments.records.status import Status, read_status
 
 STUDY_FILE = "study.yaml"
 TRIALS_FILE = "trials.json"
+_HASH = re.compile(r"[0-9a-f]{16}")
 
 
 @dataclass(frozen=True)
@@ -80,7 +92,8 @@ def load_run(directory: str | Path) -> RunData:
     """
     directory = Path(directory)
     states = statuses(directory)
-    study, planned = read_yaml(directory / STUDY_FILE).data, read_json(directory / TRIALS_FILE) or {}
+    study = shown_study(directory)
+    planned = read_file(directory / TRIALS_FILE, LIST, directory) or {}
     run = RunData(
         name=str(study.get("name", directory.name)),
         study=study,
@@ -93,7 +106,7 @@ def load_run(directory: str | Path) -> RunData:
         folder = state.directory
         if state.status.state == "failed":
             failures.append(Failure(state.arm, state.seed, state.status.error, text_of(folder / ERROR)))
-        records = read_jsonl(folder / RECORDS)
+        records = read_records(folder / RECORDS, directory)
         if not _evaluations(records):
             continue
         config = TrialConfig.read(folder)
@@ -103,16 +116,40 @@ def load_run(directory: str | Path) -> RunData:
             continue
         if (folder / FILM).is_file():
             run.media.setdefault(state.arm, folder)
-        curves.setdefault(state.kind, []).append(_curve(state, config, records))
+        curves.setdefault(state.kind, []).append(_curve(state, config, records, directory))
         if state.kind == "target":
-            _read_parts(run, state, records)
+            _read_parts(run, state, records, directory)
     targets, sources = (tuple(curves.get(kind, ())) for kind in ("target", "source"))
     return replace(run, curves=targets, source_curves=sources, failures=tuple(failures))
 
 
-def _read_parts(run: RunData, state: TrialState, records: list[State]) -> None:
+def shown_study(directory: Path) -> State:
+    """The study of a run as it was written, by whatever version.
+
+    Raises:
+        WarmstartError: It is missing, isn't YAML, or what a report needs of it isn't as it should be.
+    """
+    path = directory / STUDY_FILE
+    check_file(path, within=directory)
+    document = read_yaml(path)
+
+    def read() -> State:
+        study = read_fields(STUDY, {} if document.data is None else document.data)
+        for index, arm in enumerate(study.get("arms", ())):
+            read_fields({"name": str, "method": str}, arm, ("arms", index))
+        return study
+
+    return document.checked(read)
+
+
+def _read_parts(run: RunData, state: TrialState, records: list[State], directory: Path) -> None:
     """Read what a target trial recorded beside its curve."""
-    gap, mapped, report = (read_json(state.directory / name) for name in (GAP, MAP, TRANSFER))
+    gap = read_file(state.directory / GAP, schema.GAP, directory)
+    mapped = read_file(state.directory / MAP, schema.MAP, directory)
+    report = read_file(state.directory / TRANSFER, schema.TRANSFER, directory)
+    rows = () if report is None else enumerate(report["entries"])
+    told = Document(report, str(state.directory / TRANSFER))
+    told.checked(lambda: [read_fields(schema.ENTRY, row, ("entries", i)) for i, row in rows])
     if gap is not None:
         run.gaps.setdefault(state.arm, {})[state.seed] = gap
     if mapped is not None:
@@ -163,19 +200,32 @@ def resolve_checkpoint(path: str | Path) -> Path:
 
 
 def _entries(directory: Path) -> list[State]:
-    data = read_json(directory / TRIALS_FILE)
-    if data is None or not isinstance(data.get("trials"), list):
+    path = directory / TRIALS_FILE
+    data = read_file(path, LIST, directory)
+    if data is None:
         raise WarmstartError(
-            f"{directory} is not a run: it has no readable {TRIALS_FILE}. "
+            f"{directory} is not a run: it has no {TRIALS_FILE}. "
             "Expected a directory that `warmstart compare` made, such as runs/NAME."
         )
-    return list(data["trials"])
+
+    def read() -> list[State]:
+        rows = [read_fields(TRIAL, row, ("trials", i)) for i, row in enumerate(data["trials"])]
+        for i, row in enumerate(rows):
+            if not _HASH.fullmatch(row["hash"]):
+                wrong = f"expected 16 hex digits, found {show(row['hash'])}."
+                raise SettingError(("trials", i, "hash"), wrong)
+        return rows
+
+    return Document(data, str(path)).checked(read)
 
 
-def _curve(state: TrialState, config: TrialConfig, records: list[State]) -> Curve:
-    times = {entry["step"]: entry["training_seconds"] for entry in read_jsonl(state.directory / TIMES)}
+def _curve(state: TrialState, config: TrialConfig, records: list[State], directory: Path) -> Curve:
+    written = read_times(state.directory / TIMES, directory)
+    times = {entry["step"]: entry["training_seconds"] for entry in written}
     ends = {record["event"]: record for record in records if record["event"] in ("start", "end")}
     steps = np.array([record["step"] for record in _evaluations(records)], dtype=np.int64)
+    if (np.diff(steps) <= 0).any():
+        raise WarmstartError(f"{state.directory / RECORDS}: expected evaluations at growing steps.")
     returns, lengths = _means(records, "returns"), _means(records, "lengths")
     seconds = np.array([times.get(int(step), np.nan) for step in steps], dtype=np.float64)
     constant = bool(ends.get("end", {}).get("constant"))
@@ -190,7 +240,7 @@ def _curve(state: TrialState, config: TrialConfig, records: list[State]) -> Curv
         returns=returns,
         seconds=seconds,
         source_steps=int(ends.get("start", {}).get("source_steps", 0)),
-        source_seconds=_source_seconds(state, config),
+        source_seconds=_source_seconds(state, config, directory),
         lengths=lengths,
         constant=constant,
         complete="end" in ends,
@@ -207,11 +257,11 @@ def _evaluations(records: list[State]) -> list[State]:
     return [record for record in records if record["event"] == "evaluation"]
 
 
-def _source_seconds(state: TrialState, config: TrialConfig) -> float:
+def _source_seconds(state: TrialState, config: TrialConfig, directory: Path) -> float:
     """Training time of the source trial beside this one; 0 for a given checkpoint or none."""
     if not config.source:
         return 0.0
-    times = read_jsonl(state.directory.parent / config.source / TIMES)
+    times = read_times(state.directory.parent / config.source / TIMES, directory)
     return float(times[-1]["training_seconds"]) if times else 0.0
 
 

@@ -5,7 +5,6 @@ import shutil
 from collections.abc import Iterable
 from pathlib import Path
 
-from warmstart.core.documents import read_yaml
 from warmstart.core.errors import WarmstartError
 from warmstart.core.files import DiskFullError, is_disk_full, read_json, write_json, write_text
 from warmstart.core.plain import read
@@ -16,7 +15,7 @@ from warmstart.experiments.records.config import TRIALS, PlannedTrial
 from warmstart.experiments.records.records import CONFIG
 from warmstart.experiments.records.tensorboard import link_runs
 from warmstart.experiments.report.results import Results, write_results
-from warmstart.experiments.run.reading import STUDY_FILE, TRIALS_FILE, load_run
+from warmstart.experiments.run.reading import STUDY_FILE, TRIALS_FILE, load_run, shown_study
 from warmstart.experiments.run.scheduler import Scheduler, StudyInterruptedError
 from warmstart.experiments.study.checks import check_buildable
 from warmstart.experiments.study.loading import study_document
@@ -165,7 +164,7 @@ def _compare_with_existing(study: Study, directory: Path) -> str:
             f"{directory} is not empty and holds no study; a run needs a directory of its own. "
             "Give another with --out."
         )
-    before, now = read_yaml(directory / STUDY_FILE).data, study.to_mapping()
+    before, now = shown_study(directory), study.to_mapping()
     if before.get("name") != study.name:
         raise WarmstartError(
             f"{directory} holds another study, {before.get('name')!r}, and this one is {study.name!r}. "

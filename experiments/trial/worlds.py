@@ -15,11 +15,13 @@ from warmstart.agents.settings.config import AlgorithmConfig
 from warmstart.core.bounds import Settings, State
 from warmstart.core.documents import dump_yaml
 from warmstart.core.errors import WarmstartError
-from warmstart.core.files import read_json, write_json, write_text
+from warmstart.core.files import write_json, write_text
 from warmstart.envs.sb3 import env_attribute
 from warmstart.envs.tasks.task import Task
+from warmstart.experiments.records import schema
 from warmstart.experiments.records.config import TRIALS, TrialConfig
 from warmstart.experiments.records.records import CHECKPOINT, CONFIG, CURRICULUM, GAP, MAP
+from warmstart.experiments.records.schema import read_file
 from warmstart.sim2real.world import TrainingWorld, training_world, with_identified, world_vision
 from warmstart.sim2real.world_config import around_identified
 
@@ -68,10 +70,12 @@ def identified(config: TrialConfig, directory: Path) -> Settings:
     """What the trial's identification found; empty where it has none."""
     if not config.identification:
         return {}
-    found = read_json(directory.parent.parent / TRIALS / config.identification / IDENTIFICATION)
+    run = directory.parent.parent
+    place = run / TRIALS / config.identification / IDENTIFICATION
+    found = read_file(place, schema.IDENTIFICATION, run)
     if found is None:
         raise WarmstartError(f"The identification of this trial is missing: trial {config.identification}.")
-    return dict(found)
+    return found
 
 
 def training_task(config: TrialConfig, found: Settings) -> Task:
@@ -100,12 +104,16 @@ def terms_of(checkpoint: Path | None) -> "tuple[Term, ...]":
     if checkpoint is None or not (checkpoint.parent / CONFIG).is_file():
         return ()
     terms = read_terms(randomized(TrialConfig.read(checkpoint.parent), checkpoint.parent))[0]
-    state = read_json(checkpoint.parent / CURRICULUM)
+    path = checkpoint.parent / CURRICULUM
+    state = read_file(path, schema.CURRICULUM, path.parent.parent.parent)
     if state is None:
         return terms
-    reached = state["history"][-1]
-    ends = [(float(reached[f"{name}/low"]), float(reached[f"{name}/high"])) for name in state["terms"]]
-    return tuple(replace(term, distribution=Uniform(*pair)) for term, pair in zip(terms, ends, strict=True))
+    ends = [f"{name}/{end}" for name in state["terms"] for end in ("low", "high")]
+    last = state["history"][-1] if state["history"] else {}
+    if len(state["terms"]) != len(terms) or not set(ends) <= last.keys():
+        raise WarmstartError(f"{path}: expected a history of the ends of {len(terms)} terms.")
+    pairs = [(float(last[f"{name}/low"]), float(last[f"{name}/high"])) for name in state["terms"]]
+    return tuple(replace(term, distribution=Uniform(*pair)) for term, pair in zip(terms, pairs, strict=True))
 
 
 def trial_world(config: TrialConfig, task: Task, found: Settings) -> TrainingWorld:

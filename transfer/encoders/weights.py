@@ -9,13 +9,13 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import safetensors
-import safetensors.torch
 import torch
 
 from warmstart.agents.encoders.backbones import Backbone
+from warmstart.agents.encoders.tensors import MOST_BYTES, check_tensors, read_safetensors
 from warmstart.core.bounds import State
 from warmstart.core.errors import WarmstartError
+from warmstart.core.files import check_file
 
 WRAPPERS = ("state_dict_ema", "model_ema", "state_dict", "model", "r3m", "vip", "teacher", "student")
 """Keys that published checkpoints keep their tensors under, averaged weights first as in timm."""
@@ -57,17 +57,12 @@ def load_weights(path: str | Path) -> dict[str, torch.Tensor]:
     path = Path(path)
     if not path.is_file():
         raise WarmstartError(f"There is no file of weights at {path}.")
-    tensors = unwrapped(_safetensors(path) if path.suffix == ".safetensors" else _pickled(path), path)
+    given = path.suffix == ".safetensors"
+    tensors = unwrapped(read_safetensors(path)[0] if given else _pickled(check_file(path, MOST_BYTES)), path)
+    check_tensors(tensors, str(path))
     if any(name.endswith("mask_token") for name in tensors):
         tensors = {n: t for n, t in tensors.items() if not bare_name(n).startswith(MAE_ONLY)}
     return {bare: tensors[name] for name, bare in bare_names(tensors).items()}
-
-
-def _safetensors(path: Path) -> dict[str, torch.Tensor]:
-    try:
-        return safetensors.torch.load_file(path)
-    except (safetensors.SafetensorError, OSError) as error:
-        raise WarmstartError(f"{path} is truncated or not a safetensors file: {error}.") from error
 
 
 def _pickled(path: Path) -> Any:

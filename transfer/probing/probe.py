@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from warmstart.agents.encoders.encoder import Encoder, make_encoder
 from warmstart.agents.encoders.fast_encoding import FastEncoder
-from warmstart.agents.encoders.networks import tensors_digest
+from warmstart.agents.encoders.tensors import tensors_digest
 from warmstart.core.bounds import State
 from warmstart.core.errors import WarmstartError
 from warmstart.envs.simulation.layouts import Dimension

@@ -84,7 +84,7 @@ def test_one_encoder_has_one_text() -> None:
             "precision: expected one of 'auto', 'float32', 'bfloat16', found 'float16'",
         ),
         ("drq:order=gbr", "order: expected one of '', 'rgb', 'bgr', found 'gbr'"),
-        ("drq:features=0", "features: expected a number at least 1, found 0"),
+        ("drq:features=0", "features: expected a number from 1 to 65536, found 0"),
         ("drq:features=1.5", "features: expected a whole number, found 1.5"),
         ("drq:features", "expected '=' after the option 'features', found the end"),
         ("drq:seed=1,seed=2", "each option once"),

@@ -13,7 +13,8 @@ import pytest
 from warmstart.core.errors import WarmstartError
 from warmstart.core.files import DiskFullError
 from warmstart.experiments.records.claims import CLAIM, STALE_SECONDS, Claim, ClaimedError, holder
-from warmstart.experiments.records.records import RecordWriter, read_jsonl
+from warmstart.experiments.records.records import RecordWriter
+from warmstart.experiments.records.schema import read_jsonl
 from warmstart.experiments.records.status import Status, StatusWriter, read_status
 
 needs_full_device = pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full on this system")
@@ -50,7 +51,7 @@ def test_a_torn_last_line_is_left_out(tmp_path: Path, torn: bytes) -> None:
 def test_a_damaged_line_before_the_last_is_an_error(tmp_path: Path) -> None:
     path = tmp_path / "records.jsonl"
     path.write_bytes(b'{"step": 1}\n{"st\n{"step": 3}\n')
-    with pytest.raises(WarmstartError, match=r"records.jsonl, line 2 is not a JSON object"):
+    with pytest.raises(WarmstartError, match=r"records.jsonl, line 2: this is not a JSON object"):
         read_jsonl(path)
 
 

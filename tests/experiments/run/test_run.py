@@ -105,7 +105,7 @@ def test_statuses_say_where_each_trial_stands(result: Results, tmp_path: Path) -
     assert json.dumps([row.to_json() for row in rows])
     prepare(plan(tiny()), tmp_path / "new")
     assert {row.status.state for row in statuses(tmp_path / "new")} == {"waiting"}
-    with pytest.raises(WarmstartError, match=r"is not a run: it has no readable trials.json"):
+    with pytest.raises(WarmstartError, match=r"is not a run: it has no trials.json"):
         statuses(tmp_path)
 
 

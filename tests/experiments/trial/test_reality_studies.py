@@ -11,7 +11,8 @@ from warmstart.core.bounds import SettingError
 from warmstart.core.documents import parse_yaml
 from warmstart.core.errors import WarmstartError
 from warmstart.envs.vector import make_vec
-from warmstart.experiments.records.records import CURRICULUM, GAP, MAP, RECORDS, read_jsonl
+from warmstart.experiments.records.records import CURRICULUM, GAP, MAP, RECORDS
+from warmstart.experiments.records.schema import read_jsonl
 from warmstart.experiments.run.run import conclude, plan, prepare
 from warmstart.experiments.study.loading import load_study
 from warmstart.experiments.study.plan import make_plan

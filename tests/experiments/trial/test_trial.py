@@ -15,7 +15,7 @@ from warmstart.core.errors import WarmstartError
 from warmstart.core.files import canonical_json, read_json, write_json
 from warmstart.experiments.records.claims import Claim, ClaimedError
 from warmstart.experiments.records.config import TrialConfig
-from warmstart.experiments.records.records import read_jsonl
+from warmstart.experiments.records.schema import read_jsonl
 from warmstart.experiments.records.status import Status, read_status, write_status
 from warmstart.experiments.run.run import prepare
 from warmstart.experiments.study.loading import load_study

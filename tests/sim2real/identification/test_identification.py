@@ -15,7 +15,8 @@ from warmstart.core.errors import WarmstartError
 from warmstart.core.plain import read
 from warmstart.envs.physics.parameters import Parameters
 from warmstart.envs.tasks.task import Task
-from warmstart.experiments.records.records import RECORDS, read_jsonl
+from warmstart.experiments.records.records import RECORDS
+from warmstart.experiments.records.schema import read_jsonl
 from warmstart.experiments.run.run import prepare
 from warmstart.experiments.study.plan import make_plan
 from warmstart.experiments.study.study import Study

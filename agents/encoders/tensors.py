@@ -1,13 +1,18 @@
-"""Tensors in files from anybody: read within limits, and checked to be numbers that a network can have."""
+"""Tensors in files from anybody: read within limits, checked to be numbers of a network, and hashed."""
 
+import hashlib
 from collections.abc import Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import safetensors
 import torch
 
 from warmstart.core.errors import WarmstartError
 from warmstart.core.files import check_file
+
+if TYPE_CHECKING:
+    from hashlib import _Hash
 
 MOST_BYTES, MOST_TENSORS = 1 << 34, 100_000
 """Most bytes and tensors of a file that are read."""
@@ -74,3 +79,12 @@ def check_tensors(tensors: Mapping[str, torch.Tensor], source: str) -> dict[str,
         if value.is_floating_point() and not torch.isfinite(value.float()).all():
             raise WarmstartError(f"{source}: {name} holds NaN or infinities: these weights are of no use.")
     return dict(tensors)
+
+
+def tensors_digest(tensors: Mapping[str, torch.Tensor], before: bytes = b"") -> "_Hash":
+    """sha256 over names, shapes, types and values of tensors in the order of their names."""
+    digest = hashlib.sha256(before)
+    for name, tensor in sorted(tensors.items()):
+        digest.update(f"{name}{tuple(tensor.shape)}{tensor.dtype}".encode())
+        digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
+    return digest
