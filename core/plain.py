@@ -14,6 +14,8 @@ from typing import Annotated, Any, Literal, ParamSpec, TypeVar, Union, get_args,
 from warmstart.core.bounds import Before, Bounds, Place, SettingError, Settings, show
 from warmstart.core.errors import WarmstartError, unknown_name
 
+MOST = 1 << 1023
+"""Largest whole number that stands for a float."""
 T = TypeVar("T")
 P = ParamSpec("P")
 
@@ -188,7 +190,7 @@ def _read_scalar(kind: Any, value: Any, place: Place) -> Any:
     elif isinstance(value, bool):
         fits = kind is bool
     elif kind is float:
-        fits = isinstance(value, int | float)
+        fits = isinstance(value, float) or (isinstance(value, int) and abs(value) <= MOST)
     elif kind is int:
         fits = isinstance(value, int) or (isinstance(value, float) and value.is_integer())
     elif kind is Path:

@@ -195,7 +195,7 @@ def check_size(policy_kwargs: Settings, tensors: Mapping[str, torch.Tensor]) -> 
     Raises:
         WarmstartError: A layer is larger than the largest tensor, or there are more of them than tensors.
     """
-    told = f"policy_kwargs, {show(dict(policy_kwargs))}"
+    told = show(dict(policy_kwargs))
     largest = max((tensor.numel() for tensor in tensors.values()), default=0)
     written, extractor = policy_kwargs.get("net_arch", []), policy_kwargs.get("features_extractor_kwargs", {})
     networks = list(written.values()) if isinstance(written, Mapping) else [written]
@@ -232,7 +232,9 @@ def _name_of(kind: str, cls: Any, table: Mapping[str, type]) -> str:
     )
 
 
-def _lookup(kind: str, name: str, table: Mapping[str, type]) -> Any:
+def _lookup(kind: str, name: Any, table: Mapping[str, type]) -> Any:
+    if not isinstance(name, str):
+        raise WarmstartError(f"Expected the name of a {kind} ({', '.join(table)}), found {show(name)}.")
     if name not in table:
         raise unknown_name(kind, name, table)
     return table[name]

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, TypedDict
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypedDict
 
 import safetensors.torch
 import torch
@@ -27,7 +27,7 @@ from warmstart.agents.checkpoints.spaces import space_from_json, space_to_json
 from warmstart.agents.encoders.tensors import tensors_digest
 from warmstart.agents.observing.base import ENCODER_FILE, EncodedFrames, Observing
 from warmstart.agents.settings.config import ALGORITHMS
-from warmstart.core.bounds import Natural, Settings, State
+from warmstart.core.bounds import Bounds, Settings, State
 from warmstart.core.errors import WarmstartError
 from warmstart.core.files import canonical_json, file_hash, json_hash, sync_directory, write_synced
 from warmstart.core.plain import setting_names, to_plain
@@ -90,9 +90,18 @@ class Checkpoint:
         return {name: value for name, value in self.tensors.items() if not name.startswith(EXTRA)}
 
     def policy(self, device: str | torch.device = "cpu") -> Policy:
-        """A policy that acts, on a device."""
-        module = build_policy(self.algorithm, self.observation_space, self.action_space, self.policy_kwargs)
-        load_tensors(module, self.policy_tensors)
+        """A policy that acts, on a device.
+
+        Raises:
+            WarmstartError: Architecture, spaces and tensors don't go together.
+        """
+        try:
+            module = build_policy(
+                self.algorithm, self.observation_space, self.action_space, self.policy_kwargs
+            )
+            load_tensors(module, self.policy_tensors)
+        except WarmstartError as error:
+            raise WarmstartError(f"{self.path or 'The checkpoint'}: {error}") from error
         module.to(device)
         module.set_training_mode(False)
         return Policy(module, self.normalizer, self.vision)
@@ -216,7 +225,7 @@ def _plain(kind: Any) -> Codec:
 RECORDED: dict[str, Codec] = {
     "algorithm": _plain(Literal["ppo", "sac", "td3"]),
     "task": _plain(str | None),
-    "steps": _plain(Natural),
+    "steps": _plain(Annotated[int, Bounds(0, 1 << 62)]),
     "observation_space": (Settings, space_to_json, space_from_json),
     "action_space": (Settings, space_to_json, space_from_json),
     "observation_layout": (list[Settings] | None, Layout.to_json, Layout.from_json),

@@ -4,6 +4,8 @@ import logging
 from dataclasses import replace
 from pathlib import Path
 
+from gymnasium.spaces.utils import flatdim
+
 from warmstart.agents.checkpoints.architecture import check_size
 from warmstart.agents.checkpoints.checkpoint import FORMAT, METADATA, RECORDED, TENSORS, Checkpoint
 from warmstart.agents.checkpoints.sb3_normalizer import read_trusted_normalizer
@@ -59,9 +61,9 @@ def read_directory(directory: Path) -> Checkpoint:
     values = parse_json(read_text(metadata, within=directory), str(metadata))
     if not isinstance(values, dict) or "format" not in values or "sha256" not in values:
         raise WarmstartError(f"{metadata} is not a checkpoint's: expected an object with format and sha256.")
-    if values["format"] != FORMAT:
+    if values["format"] != FORMAT or isinstance(values["format"], bool):
         raise WarmstartError(
-            f"{directory} has the format {show(values['format'])}, expected {FORMAT}; update warmstart."
+            f"{metadata} has the format {show(values['format'])}, expected {FORMAT}; update warmstart."
         )
     if json_hash({key: value for key, value in values.items() if key != "sha256"}) != values["sha256"]:
         raise WarmstartError(f"{metadata} was changed after it was written: its sha256 differs.")
@@ -70,14 +72,13 @@ def read_directory(directory: Path) -> Checkpoint:
     if file_hash(check_file(path, MOST_BYTES, directory)) != values.get("tensors_sha256"):
         raise WarmstartError(f"{path} is truncated or was changed: its sha256 differs.")
     checkpoint = Checkpoint(**recorded, tensors=read_safetensors(path)[0], path=directory)
-    normalizer, space = checkpoint.normalizer, checkpoint.observation_space
-    if normalizer is not None:
-        document.checked(lambda: placed(("normalizer",), normalizer.check_fits, space))
+    document.checked(lambda: _check_parts(checkpoint))
     if values.get("vision") is not None:
         settings = document.checked(lambda: read(Settings, values["vision"], ("vision",)))
         vision = document.checked(lambda: read_observing(settings, directory))
         checkpoint = replace(checkpoint, vision=vision)
-    document.checked(lambda: check_size(checkpoint.policy_kwargs, checkpoint.policy_tensors))
+    kwargs, own = checkpoint.policy_kwargs, checkpoint.policy_tensors
+    document.checked(lambda: placed(("policy_kwargs",), check_size, kwargs, own))
     return checkpoint
 
 
@@ -94,3 +95,18 @@ def _read_recorded(values: Settings) -> State:
         plain = read(kind, values[name], (name,))
         found[name] = None if plain is None else placed((name,), decode, plain)
     return found
+
+
+def _check_parts(checkpoint: Checkpoint) -> None:
+    """See that names and statistics are of the spaces that they stand beside.
+
+    Raises:
+        SettingError: They aren't.
+    """
+    for kind in ("observation", "action"):
+        layout, space = getattr(checkpoint, f"{kind}_layout"), getattr(checkpoint, f"{kind}_space")
+        if layout is not None and len(layout) != flatdim(space):
+            wrong = f"expected {flatdim(space)} dimensions, those of {space}, found {len(layout)}."
+            raise SettingError((f"{kind}_layout",), wrong)
+    if checkpoint.normalizer is not None:
+        placed(("normalizer",), checkpoint.normalizer.check_fits, checkpoint.observation_space)

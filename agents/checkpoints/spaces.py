@@ -124,10 +124,23 @@ def bound_to_json(bound: NDArray[Any]) -> Any:
 
 
 def bound_from_json(value: Any, shape: tuple[int, ...], dtype: Any) -> NDArray[Any]:
-    """Inverse of ``bound_to_json``: an array of the given shape."""
-    if isinstance(value, list):
-        return np.array([float(v) for v in value], np.float64).reshape(shape).astype(dtype)
-    return np.full(shape, float(value)).astype(dtype)
+    """Inverse of ``bound_to_json``.
+
+    Args:
+        value: A number for all elements, or one per element in C order.
+        shape: The space's shape.
+        dtype: Its type.
+
+    Returns:
+        Shape: as asked.
+    """
+    listed = np.array([float(v) for v in value]) if isinstance(value, list) else None
+    numbers = np.full(shape, float(value)) if listed is None else listed
+    with np.errstate(over="ignore", invalid="ignore"):
+        bound = numbers.reshape(shape).astype(dtype)
+    if (np.isfinite(numbers.reshape(shape)) & ~np.isfinite(bound)).any():
+        raise ValueError(f"bounds that {dtype} can't hold")
+    return bound
 
 
 INCONSISTENT = (KeyError, TypeError, ValueError, AssertionError, OverflowError, AttributeError, SettingError)
