@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 
 import yaml
 
-from warmstart.core.bounds import Place, SettingError, Settings, dotted
+from warmstart.core.bounds import Place, SettingError, Settings, dotted, show
 from warmstart.core.errors import WarmstartError
 from warmstart.core.files import read_text
 from warmstart.core.plain import read
@@ -196,4 +196,4 @@ def _build(
     try:
         return _SCALARS[node.tag.removeprefix("tag:yaml.org,2002:")](node.value)
     except (KeyError, ValueError):
-        raise WarmstartError(f"{where}: {node.value!r} can't be read as {node.tag!r}.") from None
+        raise WarmstartError(f"{where}: {show(node.value)} can't be read as {node.tag!r}.") from None

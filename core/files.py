@@ -264,7 +264,11 @@ def _refuse(constant: str) -> float:
 def read_json(path: Path, within: Path | None = None) -> State | None:
     """Read a JSON object; None where there is no such file or it isn't one; see `check_file`."""
     try:
-        data = json.loads(read_bytes(path, within=within))
-    except (FileNotFoundError, ValueError, RecursionError):
+        content = read_bytes(path, within=within)
+    except FileNotFoundError:
+        return None
+    try:
+        data = json.loads(content)
+    except (ValueError, RecursionError):
         return None
     return data if isinstance(data, dict) else None

@@ -32,12 +32,12 @@ ODD: dict[str, Any] = {
 """Values that stand in for another."""
 
 
-def json_variants(data: Any) -> Iterator[tuple[str, Any]]:
+def json_variants(data: Any, depth: int = 20) -> Iterator[tuple[str, Any]]:
     """Copies of plain data in which one value is missing or odd, with what was done.
 
-    Of a list its first item stands for all.
+    Of a list its first item stands for all; values that lie deeper than `depth` keys stay.
     """
-    for place in _places(data):
+    for place in (place for place in _places(data) if len(place) <= depth):
         for name, odd in {"missing": None, **ODD}.items():
             changed = copy.deepcopy(data)
             inner = changed

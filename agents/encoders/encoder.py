@@ -19,7 +19,7 @@ from warmstart.core.bounds import Bounds, SettingError, State, show
 from warmstart.core.documents import Document
 from warmstart.core.errors import WarmstartError
 from warmstart.core.files import canonical_json, parse_json, replace_file
-from warmstart.core.plain import to_plain
+from warmstart.core.plain import placed, to_plain
 
 FORMAT = 1
 METADATA = "warmstart_encoder"
@@ -310,9 +310,15 @@ def load_encoder(path: str | Path) -> Encoder:
     if not isinstance(values, dict) or values.get("format") != FORMAT:
         found = values.get("format") if isinstance(values, dict) else values
         raise WarmstartError(f"{target} has the format {show(found)}, expected {FORMAT}; update warmstart.")
-    told: _Told = Document({key: values[key] for key in values if key != "format"}, source).read(_Told)
-    backbone = build_backbone(told.backbone.name, told.backbone.tap)
-    encoder = assemble(told.config, told.preprocessing, backbone, told.frame_shape, told.provenance)
+    document = Document({key: values[key] for key in values if key != "format"}, source)
+    told: _Told = document.read(_Told)
+
+    def build() -> Encoder:
+        backbone = placed(("backbone",), build_backbone, told.backbone.name, told.backbone.tap)
+        parts = told.config, told.preprocessing, backbone, told.frame_shape, told.provenance
+        return placed((), assemble, *parts)
+
+    encoder = document.checked(build)
     try:
         encoder.samples = encoder.samples.new_empty(tensors["samples"].shape)
         encoder.load_state_dict(tensors)

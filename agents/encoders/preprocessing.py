@@ -7,12 +7,18 @@ from typing import Annotated, Literal
 import torch
 from torch.nn import functional as F  # noqa: N812
 
-from warmstart.core.bounds import Bounds, Finite, Positive
+from warmstart.core.bounds import Bounds
 from warmstart.core.errors import WarmstartError
 from warmstart.core.plain import check, read
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
+
+
+MOST = 1e6
+"""Largest scale, mean and deviation: with larger ones features are no numbers."""
+Mean = Annotated[float, Bounds(-MOST, MOST)]
+Std = Annotated[float, Bounds(1 / MOST, MOST)]
 
 
 @dataclass(frozen=True)
@@ -28,11 +34,11 @@ class Preprocessing:
     """Height and width of the centre that is kept after resizing; ``None`` keeps all."""
     order: Literal["rgb", "bgr"] = "rgb"
     """Order of the channels."""
-    scale: Positive = 1 / 255
+    scale: Annotated[float, Bounds(0, MOST, above=True)] = 1 / 255
     """Factor on values from 0 to 255."""
-    mean: tuple[Finite, Finite, Finite] = (0.0, 0.0, 0.0)
+    mean: tuple[Mean, Mean, Mean] = (0.0, 0.0, 0.0)
     """Subtracted after scaling, in the order of ``order``."""
-    std: tuple[Positive, Positive, Positive] = (1.0, 1.0, 1.0)
+    std: tuple[Std, Std, Std] = (1.0, 1.0, 1.0)
     """Divided by last, in the order of ``order``."""
 
     def __post_init__(self) -> None:

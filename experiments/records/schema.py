@@ -25,7 +25,7 @@ Fields = Mapping[str, Any]
 
 EVENTS: dict[str, Fields] = {
     "start": {"source_steps": Step},
-    "evaluation": {"step": Step, "returns": list[Number], "lengths": list[Natural]},
+    "evaluation": {"step": Step, "returns": list[Number], "lengths": list[Step]},
     "training": {"step": Step, "metrics": dict[str, Number]},
     "drawn": {
         "step": Step,

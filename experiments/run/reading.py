@@ -134,7 +134,7 @@ def shown_study(directory: Path) -> State:
     document = read_yaml(path)
 
     def read() -> State:
-        study = read_fields(STUDY, {} if document.data is None else document.data)
+        study = read_fields(STUDY, document.data)
         for index, arm in enumerate(study.get("arms", ())):
             read_fields({"name": str, "method": str}, arm, ("arms", index))
         return study

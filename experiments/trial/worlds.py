@@ -13,9 +13,11 @@ from warmstart.agents.checkpoints.checkpoint import checkpoint_of
 from warmstart.agents.checkpoints.normalization import read, write
 from warmstart.agents.settings.config import AlgorithmConfig
 from warmstart.core.bounds import Settings, State
-from warmstart.core.documents import dump_yaml
+from warmstart.core.documents import Document, dump_yaml
 from warmstart.core.errors import WarmstartError
 from warmstart.core.files import write_json, write_text
+from warmstart.core.plain import placed
+from warmstart.core.plain import read as read_plain
 from warmstart.envs.sb3 import env_attribute
 from warmstart.envs.tasks.task import Task
 from warmstart.experiments.records import schema
@@ -90,7 +92,9 @@ def training_task(config: TrialConfig, found: Settings) -> Task:
 def randomized(config: TrialConfig, directory: Path) -> State:
     """What a trial's training draws, as `read_terms` reads it, with what its identification found."""
     found = identified(config, directory)
-    return dict(with_identified(config.world, found.get("recipe", {})).get("randomize", {}))
+    drawn = with_identified(config.world, found.get("recipe", {})).get("randomize", {})
+    told = Document(drawn, str(directory / CONFIG))
+    return told.checked(lambda: dict(read_plain(Settings, drawn, ("world", "randomize"))))
 
 
 def terms_of(checkpoint: Path | None) -> "tuple[Term, ...]":
@@ -103,17 +107,22 @@ def terms_of(checkpoint: Path | None) -> "tuple[Term, ...]":
 
     if checkpoint is None or not (checkpoint.parent / CONFIG).is_file():
         return ()
-    terms = read_terms(randomized(TrialConfig.read(checkpoint.parent), checkpoint.parent))[0]
+    drawn = randomized(TrialConfig.read(checkpoint.parent), checkpoint.parent)
+    told = Document(drawn, str(checkpoint.parent / CONFIG))
+    terms = told.checked(lambda: placed(("world", "randomize"), read_terms, drawn))[0]
     path = checkpoint.parent / CURRICULUM
     state = read_file(path, schema.CURRICULUM, path.parent.parent.parent)
     if state is None:
         return terms
     ends = [f"{name}/{end}" for name in state["terms"] for end in ("low", "high")]
     last = state["history"][-1] if state["history"] else {}
-    if len(state["terms"]) != len(terms) or not set(ends) <= last.keys():
+    if len(state["terms"]) != len(terms) or any(last.get(end) is None for end in ends):
         raise WarmstartError(f"{path}: expected a history of the ends of {len(terms)} terms.")
     pairs = [(float(last[f"{name}/low"]), float(last[f"{name}/high"])) for name in state["terms"]]
-    return tuple(replace(term, distribution=Uniform(*pair)) for term, pair in zip(terms, pairs, strict=True))
+    reached = Document(state, str(path)).checked(
+        lambda: [placed(("history",), Uniform, *pair) for pair in pairs]  # from low to high
+    )
+    return tuple(replace(term, distribution=drawn) for term, drawn in zip(terms, reached, strict=True))
 
 
 def trial_world(config: TrialConfig, task: Task, found: Settings) -> TrainingWorld:
