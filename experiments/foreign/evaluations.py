@@ -1,11 +1,13 @@
 """The evaluations that SB3's ``EvalCallback`` writes."""
 
 import zipfile
+import zlib
 from pathlib import Path
 
 import numpy as np
 
 from warmstart.core.errors import WarmstartError
+from warmstart.core.files import check_file
 from warmstart.experiments.foreign.recording import Recording, in_sequence, whole_steps
 
 LARGEST = 1 << 30
@@ -23,7 +25,7 @@ def read_evaluations(path: Path) -> Recording:
     """
     expected = "Expected the evaluations.npz of SB3's EvalCallback (timesteps, results)."
     try:
-        with zipfile.ZipFile(path) as packed:
+        with zipfile.ZipFile(check_file(path, LARGEST)) as packed:
             size = sum(item.file_size for item in packed.infolist())
         if size > LARGEST:
             raise WarmstartError(f"{path} holds {size:,} bytes, expected at most {LARGEST:,}. {expected}")
@@ -31,7 +33,7 @@ def read_evaluations(path: Path) -> Recording:
             missing = [key for key in ("timesteps", "results") if key not in archive.files]
             if missing:
                 raise WarmstartError(f"{path} holds no {' and no '.join(missing)}. {expected}")
-            steps, results = archive["timesteps"], archive["results"]
+            steps, results = (np.asarray(archive[key]) for key in ("timesteps", "results"))
     except WarmstartError:
         raise
     except (
@@ -41,6 +43,8 @@ def read_evaluations(path: Path) -> Recording:
         KeyError,
         zipfile.BadZipFile,
         AttributeError,
+        MemoryError,
+        zlib.error,
         NotImplementedError,  # a compression that zipfile doesn't know
     ) as error:
         pickled = "allow_pickle" in str(error)

@@ -8,8 +8,11 @@ from typing import Any
 import numpy as np
 
 from warmstart.core.errors import WarmstartError, unknown_name
+from warmstart.core.files import check_file
 from warmstart.experiments.foreign.recording import Recording, in_sequence, starts_anew, whole_steps
 
+MOST_BYTES = 1 << 32
+"""Most bytes of an event file."""
 TAGS = ("eval/mean_reward", "evaluation/return", "rollout/ep_rew_mean")
 """Tags that SB3 and warmstart write, the better ones first."""
 
@@ -80,6 +83,7 @@ def _read(path: Path) -> _Scalars:
     from tensorboard.backend.event_processing.event_accumulator import SCALARS, TENSORS, EventAccumulator
     from tensorboard.util.tensor_util import make_ndarray
 
+    check_file(path, MOST_BYTES)
     accumulator: Any = EventAccumulator(
         str(path), size_guidance={SCALARS: 0, TENSORS: 0}, purge_orphaned_data=False
     )

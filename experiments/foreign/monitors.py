@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from warmstart.core.errors import WarmstartError
+from warmstart.core.files import read_text
 from warmstart.experiments.foreign.recording import MOST_STEPS, Recording
 
 EPISODES_PER_POINT = 10
@@ -114,9 +115,9 @@ def _told(paths: Sequence[Path], files: Sequence[Sequence[_Session]]) -> str:
 def _sessions(path: Path, notes: list[str]) -> list[_Session]:
     """The sessions in one file: a new one begins at another header, and where the time goes back."""
     try:
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise WarmstartError(f"{path} can't be read ({error}). {EXPECTED}") from error
+        lines = read_text(path).splitlines()
+    except (FileNotFoundError, WarmstartError) as error:
+        raise WarmstartError(f"{error} {EXPECTED}") from error
     numbered = [(number, line) for number, line in enumerate(lines, start=1) if line.strip()]
     sessions: list[_Session] = []
     names: list[str] = []

@@ -1,19 +1,20 @@
 """Files that recorded motion comes in: NumPy archives, CSV, Minari and LeRobot datasets."""
 
 import csv
-import json
+import io
+import zipfile
 import zlib
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
-from zipfile import BadZipFile
 
 import mujoco
 import numpy as np
 from numpy.typing import NDArray
 
 from warmstart.core.errors import WarmstartError, unknown_name
+from warmstart.core.files import check_file, parse_json, read_text
 from warmstart.envs.tasks.task import Task
 from warmstart.sim2real.recordings.positions import Floats
 from warmstart.sim2real.recordings.tables import Table, missing, read_table
@@ -26,6 +27,19 @@ from warmstart.sim2real.recordings.trajectories import (
     split_episodes,
 )
 
+MOST_BYTES = 1 << 31
+"""Most bytes of recordings that are read from one file."""
+BROKEN = (
+    ValueError,
+    EOFError,
+    zipfile.BadZipFile,
+    zlib.error,
+    OSError,
+    KeyError,
+    NotImplementedError,
+    MemoryError,
+)
+"""What NumPy meets in an array that is damaged or lies about its size."""
 _DATA = "it needs a package that is not installed: pip install 'warmstart[data]'."
 
 
@@ -101,14 +115,12 @@ def read_csv(path: str | Path, model: mujoco.MjModel, names: Mapping[str, str] |
     Raises:
         WarmstartError: A column is missing (the nearest are named) or a cell that is needed is no number.
     """
+    text = read_text(Path(path))
+    delimiter = max(",;\t", key=text.partition("\n")[0].count)  # the first of those that are as frequent
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter)
     try:
-        with Path(path).open(newline="", encoding="utf-8-sig") as file:  # Excel begins with a mark
-            head = file.readline()
-            delimiter = max(",;\t", key=head.count)  # the first of those that are as frequent
-            file.seek(0)
-            reader = csv.reader(file, delimiter=delimiter)
-            lines = [(reader.line_num, row) for row in reader if any(cell.strip() for cell in row)]
-    except (UnicodeDecodeError, csv.Error) as error:
+        lines = [(reader.line_num, row) for row in reader if any(cell.strip() for cell in row)]
+    except csv.Error as error:
         raise WarmstartError(f"Expected a table of comma-separated text in {path}, found {error}.") from None
     (_, first), *rows = lines or [(1, [])]
     header = [name.strip() for name in first]
@@ -189,12 +201,15 @@ def read_lerobot(
     tables, others = list[dict[str, NDArray[Any]]](), dict[str, None]()
     for file in files:
         try:
+            check_file(file, MOST_BYTES, folder if folder.is_dir() else None)
             kinds = {field.name: field.type for field in parquet.read_schema(file)}
             wanted = [key for key, kind in kinds.items() if _numeric(kind)]
             others |= dict.fromkeys(kinds.keys() - wanted)
             read = parquet.read_table(file, columns=wanted).to_pydict()
             tables.append({key: np.array(read[key], dtype=float) for key in wanted})
-        except (ArrowException, OSError) as error:
+        except WarmstartError:
+            raise
+        except (ArrowException, OSError, MemoryError, OverflowError) as error:
             raise WarmstartError(f"Expected a Parquet file at {file}: {error}") from None
         except (ValueError, TypeError):
             raise WarmstartError(f"{file}: expected lists of the same length in each column.") from None
@@ -223,25 +238,27 @@ def read_lerobot(
 
 def _arrays(path: str | Path) -> dict[str, NDArray[Any]]:
     """The arrays of a NumPy archive."""
+    expected = f"Expected an archive of arrays (numpy.savez) at {path}"
+    try:
+        with zipfile.ZipFile(check_file(Path(path), MOST_BYTES)) as packed:
+            unpacked = sum(item.file_size for item in packed.infolist())
+    except (zipfile.BadZipFile, OSError, NotImplementedError):  # text, an empty file, a broken archive
+        raise WarmstartError(f"{expected}, found another file.") from None
+    if unpacked > MOST_BYTES:
+        raise WarmstartError(f"{expected} of at most {MOST_BYTES:,} bytes, found {unpacked:,}.")
     arrays = {}
-    with Path(path).open("rb") as opened:  # which numpy would leave open where it is broken
-        try:
-            file = np.load(opened, allow_pickle=False)
-        except (ValueError, EOFError, BadZipFile):  # text, an empty file, a broken archive
-            file = None
-        if not isinstance(file, np.lib.npyio.NpzFile):
-            raise WarmstartError(
-                f"Expected an archive of arrays (numpy.savez) at {path}, found another file."
-            )
-        with file:
-            for key in file.files:
-                try:
-                    arrays[key] = file[key]
-                except (ValueError, EOFError, BadZipFile, zlib.error) as error:
-                    kind = "Python objects" if "pickle" in str(error) else "broken data"
-                    raise WarmstartError(
-                        f"{path}: expected numbers in the array {key!r}, found {kind}."
-                    ) from None
+    try:
+        file = np.load(path, allow_pickle=False)
+    except BROKEN:
+        raise WarmstartError(f"{expected}, found another file.") from None
+    with file:
+        for key in file.files:
+            try:
+                arrays[key] = np.asarray(file[key])
+            except BROKEN as error:
+                kind = "Python objects" if "pickle" in str(error) else "broken data"
+                what = f"expected numbers in the array {key!r}, found {kind}"
+                raise WarmstartError(f"{path}: {what}.") from None
     return arrays
 
 
@@ -270,15 +287,11 @@ def _described(folder: Path) -> Mapping[str, Any]:
     """The features of a LeRobot dataset, by name; none where it has no description."""
     for info in (folder / "meta" / "info.json", folder / "meta_data" / "info.json"):
         if info.is_file():
-            try:
-                features = json.loads(info.read_text(encoding="utf-8"))["features"]
-                return {str(key): value["names"] for key, value in features.items() if "names" in value}
-            except (ValueError, RecursionError):
-                raise WarmstartError(f"Expected JSON in {info}, found other text.") from None
-            except (KeyError, TypeError, AttributeError):
-                raise WarmstartError(
-                    f"Expected the dataset's features by name in {info}, found none."
-                ) from None
+            held = parse_json(read_text(info, within=folder), str(info))
+            features = held.get("features") if isinstance(held, dict) else None
+            if not isinstance(features, dict) or not all(isinstance(v, dict) for v in features.values()):
+                raise WarmstartError(f"Expected the dataset's features by name in {info}, found none.")
+            return {key: value["names"] for key, value in features.items() if "names" in value}
     return {}
 
 

@@ -20,11 +20,13 @@ from warmstart.envs.robots.base import MujocoTask
 from warmstart.envs.robots.table import robots
 from warmstart.envs.tasks.task import Task
 from warmstart.sim2real.recordings.positions import Floats, columns, quaternions, subtract
-from warmstart.sim2real.recordings.units import check_units, radians_from_degrees
+from warmstart.sim2real.recordings.units import check_units, clamped, radians_from_degrees
 
 Angles = Literal["radians", "degrees"]
 JITTER = 0.1
 """Largest deviation of a sample's distance from the period, as a share of it."""
+MOST = 1e12
+"""Largest number that a recording holds, whatever its unit."""
 FEWEST = 4
 """Samples of the shortest trajectory that says anything."""
 
@@ -127,7 +129,7 @@ class Trajectories:
             qvel = item.qvel.copy()
             qvel[:, found.differenced] = 0.0
             check_units(model, item.name, item.time, item.qpos, qvel, item.ctrl, self.angles is not None)
-        return found
+        return replace(found, notes=(*found.notes, *clamped(model, [item.ctrl for item in found])))
 
     def _with_velocities(self, model: mujoco.MjModel) -> "Trajectories":
         """Fill the columns of velocities that weren't measured in with central differences of positions."""
@@ -215,12 +217,12 @@ def _check_values(item: Trajectory, names: Mapping[str, tuple[str, ...]]) -> Non
                 f"{item.name}: expected {len(wanted)} columns of {key} ({', '.join(wanted)}), found "
                 f"{values.shape[1]}."
             )
-        bad = np.argwhere(~np.isfinite(values))
+        bad = np.argwhere(~(np.abs(values) <= MOST))
         if len(bad):
             row, column = bad[0]
             raise WarmstartError(
-                f"{item.name}: expected finite numbers, found {values[row, column]} in {wanted[column]}, "
-                f"sample {row}; {len(bad)} in all. Cut the recording there, or fill them in."
+                f"{item.name}: expected finite numbers up to {MOST:g}, found {values[row, column]} in "
+                f"{wanted[column]}, sample {row}; {len(bad)} in all. Cut the recording there, or fill it in."
             )
 
 

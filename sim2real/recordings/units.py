@@ -1,6 +1,6 @@
 """Angles in degrees: what tells them from radians, and what turns them into radians."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import mujoco
@@ -113,3 +113,27 @@ def check_units(
                 f"{name}: {column} goes to {furthest:.4g}, where its range ends at {end:.4g} rad: it looks "
                 f"like degrees. {WAY_OUT}"
             )
+
+
+def clamped(model: mujoco.MjModel, controls: Sequence[Floats]) -> list[str]:
+    """Say which controls go beyond the range at which the simulation clamps them.
+
+    Args:
+        model: The robot's model.
+        controls: Of each recording. Shape: (n, nu).
+
+    Returns:
+        A sentence for each actuator.
+    """
+    names, values = columns(model)["ctrl"], np.concatenate(controls)
+    notes = []
+    for u in np.flatnonzero(model.actuator_ctrllimited):
+        low, high = model.actuator_ctrlrange[u]
+        slack = 1e-6 * (high - low)
+        beyond = int(((values[:, u] < low - slack) | (values[:, u] > high + slack)).sum())
+        if beyond:
+            notes.append(
+                f"{names[u]} goes beyond its range, {low:g} to {high:g}, in {beyond:,} of {len(values):,} "
+                f"samples (up to {np.abs(values[:, u]).max():g}): the simulation clamps it. Is its unit right?"
+            )
+    return notes
