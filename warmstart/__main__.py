@@ -3,11 +3,12 @@
 import ctypes
 import errno
 import os
+import signal
 import sys
 import traceback
 from collections.abc import Sequence
 
-FAILED, USAGE, INTERRUPTED = 1, 2, 130
+FAILED, USAGE, INTERRUPTED, TERMINATED = 1, 2, 130, 143
 _LIBRARIES = {"egl": "libEGL.so.1", "osmesa": "libOSMesa.so.8", "glfw": "", "cgl": "", "wgl": ""}
 """Values of ``MUJOCO_GL``, with the library that each needs on Linux and that may be missing."""
 _SWITCHES = ("", "disable", "disabled", "off", "false", "0", "on", "enable", "enabled", "true", "1")
@@ -20,20 +21,27 @@ def main(arguments: Sequence[str] | None = None) -> int:
         arguments: Words after ``warmstart``; those of the process by default.
 
     Returns:
-        Exit status: 0 done, 1 something failed, 2 a mistake in what was asked for, 130 interrupted.
+        Exit status: 0 done, 1 something failed, 2 a mistake in what was asked for, 130 interrupted (Ctrl-C),
+        143 terminated (SIGTERM).
     """
     words = list(sys.argv[1:] if arguments is None else arguments)
     debug = "--debug" in words
     words = [word for word in words if word != "--debug"]
+    signals: list[int] = []
     try:
-        _prepare()
-        from warmstart.cli.table import parse
+        from warmstart.core.threads import signals_as_interrupt
 
-        return parse(words).run()
+        with signals_as_interrupt(signals, (signal.SIGINT, signal.SIGTERM), "warmstart: Interrupted."):
+            _prepare()
+            from warmstart.cli.table import parse
+
+            return parse(words).run()
     except SystemExit as stopped:
         return stopped.code if isinstance(stopped.code, int) else USAGE
     except KeyboardInterrupt as stopped:
-        return _say(str(stopped) or "Interrupted.", INTERRUPTED, debug)
+        status = TERMINATED if signal.SIGTERM in signals else INTERRUPTED
+        eval("0")  # noqa: S307 (else Python ends by SIGINT where the signal came inside of an `exec`)
+        return _say(str(stopped) or "Interrupted.", status, debug)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return FAILED

