@@ -1,12 +1,11 @@
 """Many copies of one MuJoCo task as a `gymnasium.vector.VectorEnv` that resets in the same step."""
 
-import copy
 from collections.abc import Sequence
 from functools import cached_property
 from typing import Any
 
-import gymnasium
 import numpy as np
+from gymnasium.error import ResetNeeded
 from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 from numpy.typing import NDArray
@@ -82,7 +81,7 @@ class BatchedEnv(VectorEnv[Array, Array, Array]):
             model.opt.integrator = int(INTEGRATORS[robot.integrator])
         self.task, self.robot = task, robot
         self.num_envs, self.render_mode = n_envs, render_mode
-        self.spec = copy.deepcopy(gymnasium.registry.get(task.id))
+        self.spec = task.spec(robot.time_limit)
         self.simulations = make_stepper(model, n_envs, n_threads, robot.contact_forces, stepper)
         self.sim = Simulation(self.simulations, robot.frame_skip)
         for name in robot.reads:
@@ -148,7 +147,7 @@ class BatchedEnv(VectorEnv[Array, Array, Array]):
         """
         ids = masked_ids(options, self.num_envs)
         if seed is not None:
-            seeded = generators(seed, self.num_envs)
+            seeded, self._np_random_seed = generators(seed, self.num_envs), seed  # type: ignore[assignment]
             for env in ids:
                 self._generators[env] = seeded[env]
             self._episodes[ids] = -1
@@ -274,8 +273,7 @@ class BatchedEnv(VectorEnv[Array, Array, Array]):
         draw = self._painter.submit(
             lambda renderer: tuple(renderer.draw(*self.simulations.materialize(env)) for env in ids)
         )
-        frames: tuple[Frame, ...] = draw.result()
-        return frames
+        return draw.result()  # type: ignore[no-any-return]
 
     def state_dict(self) -> State:
         """Everything an equally constructed environment needs to go on bit for bit."""
@@ -386,6 +384,8 @@ class BatchedEnv(VectorEnv[Array, Array, Array]):
 
     def _checked(self, actions: Array) -> Array:
         actions = np.ascontiguousarray(actions)
+        if self._episodes[0] < 0:
+            raise ResetNeeded("Expected reset() before step().")
         if actions.shape != self.sim.ctrl.shape:
             raise WarmstartError(f"Expected actions of shape {self.sim.ctrl.shape}, found {actions.shape}.")
         if not np.isfinite(actions).all():

@@ -1,5 +1,6 @@
 """Any Gymnasium environment behind the interface of `BatchedEnv`, in Gymnasium's own vector environments."""
 
+import copy
 import multiprocessing
 import warnings
 from collections.abc import Callable, Sequence
@@ -72,7 +73,7 @@ class GymnasiumVectorEnv(VectorEnv[Any, Any, Any]):
         else:
             self._env = ProcessVectorEnv(makers, autoreset_mode=same_step)
         self.metadata = {**self._env.metadata, "autoreset_mode": same_step}
-        self.spec = self._env.spec
+        self.spec = copy.deepcopy(self._example.env.spec)
         self.single_observation_space = self._env.single_observation_space
         self.single_action_space = self._env.single_action_space
         self.observation_space = self._env.observation_space
@@ -102,6 +103,16 @@ class GymnasiumVectorEnv(VectorEnv[Any, Any, Any]):
                 return layout
         prefix = "choice" if isinstance(self.single_action_space, spaces.Discrete) else "action"
         return generic_layout(self.single_action_space, prefix)
+
+    @property
+    def members(self) -> SyncVectorEnv | AsyncVectorEnv:
+        """Gymnasium's vector environment of the single ones."""
+        return self._env
+
+    @property
+    def np_random_seed(self) -> Any:
+        """The seed of each environment."""
+        return self._env.np_random_seed
 
     @property
     def _model(self) -> Any:
@@ -204,6 +215,10 @@ class GymnasiumVectorEnv(VectorEnv[Any, Any, Any]):
     def call(self, name: str, *args: Any, **kwargs: Any) -> tuple[Any, ...]:
         """Call a method of every environment, or read an attribute."""
         return tuple(self._env.call(name, *args, **kwargs))
+
+    def get_attr(self, name: str) -> tuple[Any, ...]:
+        """An attribute of every environment."""
+        return tuple(self._env.get_attr(name))
 
     def set_attr(self, name: str, values: Any) -> None:
         """Set an attribute of every environment, to one value or to a list of them."""

@@ -1,20 +1,22 @@
 """`as_sb3`: a vector environment of ours as a stable-baselines3 `VecEnv`. Imports torch: import it late."""
 
+import copy
 import time
 from collections.abc import Iterable, Sequence
 from typing import Any
 
 import gymnasium
 import numpy as np
-from gymnasium.vector import AutoresetMode, VectorEnv
+from gymnasium.vector import AsyncVectorEnv, AutoresetMode, SyncVectorEnv, VectorEnv
 from numpy.typing import NDArray
+from stable_baselines3.common.env_util import is_wrapped
 from stable_baselines3.common.monitor import Monitor
 from stable_baselines3.common.vec_env import VecEnv
 from stable_baselines3.common.vec_env.base_vec_env import VecEnvIndices
 
 from warmstart.core.bounds import State
 from warmstart.core.errors import WarmstartError
-from warmstart.envs.simulation.infos import Infos, entry, info_names
+from warmstart.envs.simulation.infos import EACH, Infos, entry, info_names
 
 Array = NDArray[Any]
 
@@ -62,6 +64,13 @@ class SB3VecEnv(VecEnv):
         """Begin new episodes, with the seeds given to `seed` if any. Shape: (n, ...)."""
         seeds = list(self._seeds) if any(seed is not None for seed in self._seeds) else None
         options = self._options[0] or None
+        if any(each != self._options[0] for each in self._options):
+            options = {EACH: list(self._options)}
+            if _members(self.vector_env) is None:
+                raise WarmstartError(
+                    "Expected the same options for all environments, which are simulated together, found "
+                    f"{self._options}."
+                )
         observations, infos = self.vector_env.reset(seed=seeds, options=options)  # type: ignore[arg-type]
         self._reset_seeds()
         self._reset_options()
@@ -100,12 +109,10 @@ class SB3VecEnv(VecEnv):
         seconds = round(time.time() - self._start, 6)
         for env in ended.tolist():
             self.reset_infos[env] = entry(infos, env)
-            rows[env]["terminal_observation"] = infos["final_obs"][env]
-            rows[env]["episode"] = {
-                "r": float(self._returns[env]),
-                "l": int(self._lengths[env]),
-                "t": seconds,
-            }
+            rows[env]["terminal_observation"] = copy.deepcopy(infos["final_obs"][env])
+            if not {"r", "l"} <= set(rows[env].get("episode", ())):  # else a Monitor's of the user's
+                counted = {"r": float(self._returns[env]), "l": int(self._lengths[env]), "t": seconds}
+                rows[env]["episode"] = counted
         self._returns[ended] = 0
         self._lengths[ended] = 0
 
@@ -121,55 +128,68 @@ class SB3VecEnv(VecEnv):
     def get_attr(self, attr_name: str, indices: VecEnvIndices = None) -> list[Any]:
         """An attribute for each environment.
 
-        A tuple or array of the vector environment with one entry per environment (``contexts``) gives each
-        its own; any other attribute is the same for all.
+        Of environments of their own (Gymnasium's) it is their attribute, if they have it. Else it is one of
+        the vector environment: of a tuple or array with one entry per environment (``contexts``) each gets
+        its own; any other is the same for all.
 
         Raises:
             AttributeError: There is no such attribute.
         """
         ids = list(self._get_indices(indices))
-        if not hasattr(self.vector_env, attr_name) and hasattr(self.vector_env, "call"):
-            values = self.vector_env.call(attr_name)
-            return [values[env] for env in ids]
-        return self._per_env(getattr(self.vector_env, attr_name), ids)
+        members = _members(self.vector_env)
+        if members is not None and _have(members, attr_name):
+            return _values(members, ids, attr_name)
+        name = f"single_{attr_name}" if attr_name in ("observation_space", "action_space") else attr_name
+        return self._per_env(getattr(self.vector_env, name), ids)
 
     def set_attr(self, attr_name: str, value: Any, indices: VecEnvIndices = None) -> None:
-        """Set an attribute of all environments.
+        """Set an attribute of environments to a value, the same for each.
 
         Raises:
-            WarmstartError: Only some are asked for; they share their attributes.
+            WarmstartError: The environments are simulated together and share their attributes: only some
+                are asked for, or there is no such attribute.
         """
-        if indices is not None and sorted(self._get_indices(indices)) != list(range(self.num_envs)):
+        ids = list(self._get_indices(indices))
+        members = _members(self.vector_env)
+        if members is not None:
+            _set(members, ids, attr_name, value)
+            return
+        if sorted(ids) != list(range(self.num_envs)) or not hasattr(self.vector_env, attr_name):
             raise WarmstartError(
-                f"Expected to set {attr_name!r} for all environments: they share their attributes. "
-                "Physics differ by env_method('set_context', context, indices=...)."
+                f"Expected an attribute that {type(self.vector_env.unwrapped).__name__} has, for all "
+                f"environments, found {attr_name!r}: they are simulated together and share their attributes. "
+                "Physics differ by env_method('set_context', context, indices=...); options are given in the "
+                "task's text."
             )
-        if not hasattr(self.vector_env, attr_name) and hasattr(self.vector_env, "set_attr"):
-            self.vector_env.set_attr(attr_name, value)
-        else:
-            setattr(self.vector_env, attr_name, value)
+        setattr(self.vector_env, attr_name, value)
 
     def env_method(
         self, method_name: str, *method_args: Any, indices: VecEnvIndices = None, **method_kwargs: Any
     ) -> list[Any]:
-        """Call a method of the vector environment and hand its result to each environment.
+        """Call a method of environments, or one of the vector environment.
 
-        ``set_context`` and ``render`` act on the environments of `indices`; the others on all of them.
+        Of environments of their own (Gymnasium's) it is their method, if they have it. Of those that are
+        simulated together ``set_context`` and ``render`` act on those of `indices`, the others on all.
         """
         ids = list(self._get_indices(indices))
         if method_name == "set_context":
             self.vector_env.set_context(*method_args, env_ids=ids, **method_kwargs)  # type: ignore[attr-defined]
             return [None] * len(ids)
-        if not hasattr(self.vector_env, method_name) and hasattr(self.vector_env, "call"):
-            values = self.vector_env.call(method_name, *method_args, **method_kwargs)
-            return [values[env] for env in ids]
+        members = _members(self.vector_env)
+        if members is not None and _have(members, method_name):
+            return _called(members, ids, method_name, method_args, method_kwargs)
         return self._per_env(getattr(self.vector_env, method_name)(*method_args, **method_kwargs), ids)
 
     def env_is_wrapped(
         self, wrapper_class: type[gymnasium.Wrapper[Any, Any, Any, Any]], indices: VecEnvIndices = None
     ) -> list[bool]:
-        """Whether the environments do what a wrapper does: only `Monitor`'s episode statistics."""
-        return [issubclass(wrapper_class, Monitor) for _ in self._get_indices(indices)]
+        """Whether environments have a wrapper; `Monitor` always, for its statistics are in the infos."""
+        ids, members = list(self._get_indices(indices)), _members(self.vector_env)
+        if issubclass(wrapper_class, Monitor):
+            return [True for _ in ids]
+        if not isinstance(members, SyncVectorEnv):
+            return [False for _ in ids]
+        return [is_wrapped(members.envs[env], wrapper_class) for env in ids]
 
     def state_dict(self) -> State:
         """State of the environments and of the episode statistics."""
@@ -190,6 +210,57 @@ class SB3VecEnv(VecEnv):
     def _per_env(self, value: Any, ids: Iterable[int]) -> list[Any]:
         each = isinstance(value, tuple | np.ndarray) and len(value) == self.num_envs
         return [value[env] if each else value for env in ids]
+
+
+Members = SyncVectorEnv | AsyncVectorEnv
+
+
+def _members(env: Any) -> Members | None:
+    """The vector environment whose environments are Gymnasium's; None where they are simulated together."""
+    inner = getattr(env, "members", env)
+    return inner if isinstance(inner, Members) else None
+
+
+def _have(members: Members, name: str) -> bool:
+    """Whether environments have an attribute; a process that was asked for one that it lacks would end."""
+    return bool(members.call("has_wrapper_attr", name)[0])
+
+
+def _values(members: Members, ids: Sequence[int], name: str) -> list[Any]:
+    if isinstance(members, SyncVectorEnv):
+        return [members.envs[env].get_wrapper_attr(name) for env in ids]
+    return _called(members, ids, name, (), {})
+
+
+def _called(members: Members, ids: Sequence[int], name: str, args: Any, kwargs: Any) -> list[Any]:
+    """Results of a method of some environments; an attribute's value where it is none."""
+    if isinstance(members, SyncVectorEnv):
+        found = [members.envs[env].get_wrapper_attr(name) for env in ids]
+        return [value(*args, **kwargs) if callable(value) else value for value in found]
+    if name in ("reset", "step", "close"):
+        raise WarmstartError(
+            f"Expected another method than {name!r}: Gymnasium's processes only {name} all together, by "
+            f"{name}()."
+        )
+    return _answers(members, ids, "_call", (name, args, kwargs))
+
+
+def _set(members: Members, ids: Sequence[int], name: str, value: Any) -> None:
+    if isinstance(members, SyncVectorEnv):
+        for env in ids:
+            members.envs[env].set_wrapper_attr(name, value)
+    else:
+        _answers(members, ids, "_setattr", (name, value))
+
+
+def _answers(members: AsyncVectorEnv, ids: Sequence[int], command: str, content: Any) -> list[Any]:
+    """Ask some of Gymnasium's processes, as `AsyncVectorEnv.call` asks all of them."""
+    pipes: Any = members.parent_pipes
+    for env in ids:
+        pipes[env].send((command, content))
+    answers = dict.fromkeys(range(members.num_envs), (None, True)) | {env: pipes[env].recv() for env in ids}
+    members._raise_if_errors([done for _, done in answers.values()])
+    return [answers[env][0] for env in ids]
 
 
 def _with_final_infos(infos: Infos, final: Infos, ended: NDArray[np.intp], n: int) -> Infos:
@@ -230,7 +301,8 @@ def _rows(infos: Infos, n: int, columns: dict[str, list[Any]] | None = None) -> 
         if isinstance(values, dict) or not infos["_" + name].all():
             partial.append(name)
         elif values.ndim == 1:
-            columns[name] = values.tolist()
+            own = values.dtype == object  # an environment may go on changing what it gave
+            columns[name] = copy.deepcopy(values.tolist()) if own else values.tolist()
         else:
             columns[name] = list(values)
     names = tuple(columns)

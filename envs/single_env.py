@@ -16,7 +16,7 @@ from warmstart.core.errors import WarmstartError, unknown_name
 from warmstart.envs.physics.batch import BatchParameters
 from warmstart.envs.physics.parameters import Parameters
 from warmstart.envs.simulation.fields import DIVERGED, ModelFields
-from warmstart.envs.simulation.infos import Infos
+from warmstart.envs.simulation.infos import EACH, Infos
 from warmstart.envs.simulation.models import HeldModel, held_model
 from warmstart.envs.tasks.contexts import Change, Context, Operation
 from warmstart.envs.tasks.hooks import ChangingSource, ContextSource
@@ -234,6 +234,8 @@ class SingleEnv(gymnasium.Wrapper[Any, Any, Any, Any]):
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, Infos]:
         """Begin an episode with the context asked for; a seed starts the count of episodes anew."""
+        if options and EACH in options:
+            options = options[EACH][int(self.env_ids[0])] or None
         if self.next_context != self.context or self.source is not None:
             self.physics.apply(self.next_context)
             self.context = self.next_context

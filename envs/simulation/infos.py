@@ -1,5 +1,6 @@
 """Infos in the format of Gymnasium's vector environments: arrays, each with a mask of who has a value."""
 
+import copy
 import warnings
 from typing import Any
 
@@ -8,6 +9,8 @@ from gymnasium.vector import AsyncVectorEnv, SyncVectorEnv
 from numpy.typing import NDArray
 
 Array = NDArray[Any]
+EACH = "warmstart.each"
+"""Key of a reset's options under which each environment has its own."""
 Infos = dict[str, Any]
 """Infos by name, of one environment or, as arrays with their masks, of all."""
 
@@ -142,7 +145,7 @@ def entry(values: Any, env: int) -> Any:
     """One environment's value of an info entry; of nested entries a dict."""
     if isinstance(values, dict):
         return {name: entry(values[name], env) for name in info_names(values) if values[f"_{name}"][env]}
-    value = values[env]
+    value = values[env] if values.dtype != object else copy.deepcopy(values[env])
     return value.item() if isinstance(value, np.generic) else value
 
 

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from typing_extensions import override
 
 from warmstart.core.bounds import State
+from warmstart.core.errors import WarmstartError
 from warmstart.envs.simulation.fields import COMPONENTS, DIVERGED, NOBODY
 from warmstart.envs.simulation.stepper import Array, Ids, Stepper
 from warmstart.envs.simulation.thread_stepper import ThreadStepper
@@ -30,7 +31,15 @@ def make_stepper(
         n_threads: Threads, the caller's included.
         contact_forces: Whether ``cfrc_ext`` is read, which only `ThreadStepper` computes.
         kind: ``"auto"``, ``"batch"`` or ``"threads"``.
+
+    Raises:
+        WarmstartError: ``"batch"`` is asked for, and contact forces are read.
     """
+    if kind == "batch" and contact_forces:
+        raise WarmstartError(
+            "Expected stepper='threads' or 'auto', found 'batch': the task reads contact forces (cfrc_ext), "
+            "which mujoco.batch doesn't compute."
+        )
     if kind == "threads" or (kind == "auto" and contact_forces):
         return ThreadStepper(model, nsim, n_threads, contact_forces)
     return BatchStepper(model, nsim, n_threads)

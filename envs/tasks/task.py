@@ -4,13 +4,16 @@
 or ``Ant-v5:without=[hip_4,ankle_4],time_limit=500@friction=x0.5``.
 """
 
+import copy
 import math
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Any
 
+import gymnasium
 import numpy as np
+from gymnasium.envs.registration import EnvSpec
 
 from warmstart.core.errors import WarmstartError
 from warmstart.core.grammar import Scanner, Value, format_value
@@ -77,6 +80,14 @@ class Task:
     def module(self) -> str:
         """The module that the id names (``my_module:MyEnv-v0``); empty where it names none."""
         return self.id.rpartition(":")[0]
+
+    def spec(self, time_limit: int | None) -> EnvSpec | None:
+        """The Gymnasium spec of its id with its own options and time limit; None where none is registered."""
+        found = copy.deepcopy(gymnasium.registry.get(self.id))
+        if found is not None:
+            found.kwargs |= {name: value for name, value in self.options if name != "time_limit"}
+            found.max_episode_steps = time_limit
+        return found
 
     def __str__(self) -> str:
         options = ",".join(f"{name}={format_value(value)}" for name, value in self.options)
