@@ -66,9 +66,10 @@ class SB3VecEnv(VecEnv):
         options = self._options[0] or None
         if any(each != self._options[0] for each in self._options):
             options = {EACH: list(self._options)}
-            if _members(self.vector_env) is None:
+            if not hasattr(self.vector_env, "members"):
+                kind = type(self.vector_env.unwrapped).__name__
                 raise WarmstartError(
-                    "Expected the same options for all environments, which are simulated together, found "
+                    f"Expected the same options for all environments, for {kind} resets them together, found "
                     f"{self._options}."
                 )
         observations, infos = self.vector_env.reset(seed=seeds, options=options)  # type: ignore[arg-type]

@@ -126,12 +126,15 @@ def main(arguments: list[str]) -> int:
 
 @contextlib.contextmanager
 def _interruptible(parent: int | None) -> Iterator[None]:
-    """Raise KeyboardInterrupt on SIGTERM, and when the parent process is gone."""
+    """Raise KeyboardInterrupt on SIGTERM, and when the parent process is gone.
+
+    A process of its own that has a result is on its way out: later signals no longer change how it ends.
+    """
 
     def interrupt(number: int, frame: FrameType | None) -> None:  # noqa: ARG001
         raise KeyboardInterrupt
 
-    signal.signal(signal.SIGTERM, interrupt)
+    before = signal.signal(signal.SIGTERM, interrupt)
     stop = threading.Event()
 
     def watch() -> None:
@@ -146,7 +149,7 @@ def _interruptible(parent: int | None) -> Iterator[None]:
         yield
     finally:
         stop.set()
-        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        signal.signal(signal.SIGTERM, before if parent is None else signal.SIG_IGN)
 
 
 if __name__ == "__main__":

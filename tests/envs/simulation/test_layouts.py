@@ -228,5 +228,5 @@ def test_errors() -> None:
         Layout((Dimension("knee.angle"),)).index("knee.angel")
     with pytest.raises(WarmstartError, match=r"Unknown MuJoCo v5 task 'Hoper-v5'. Did you mean 'Hopper-v5'"):
         observation_layout("Hoper-v5", gymnasium.make("Hopper-v5").unwrapped.model, {})
-    with pytest.raises(WarmstartError, match="Expected a list of dimensions"):
+    with pytest.raises(WarmstartError, match="Unknown setting 'nam'"):
         Layout.from_json([{"nam": "a"}])

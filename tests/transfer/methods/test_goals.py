@@ -91,5 +91,5 @@ def test_budget_that_ends_before_an_episode_is_refused():
 
 def test_episode_without_an_end_is_refused(monkeypatch):
     monkeypatch.setattr(critic, "LONGEST", 60)
-    with pytest.raises(WarmstartError, match=r"none ended in 60 steps: give .* or the task a time limit"):
+    with pytest.raises(WarmstartError, match=r"none ended in 60 steps: give .*, or a time limit"):
         fit_critic(agent(None), 5, updates=1)
