@@ -21,7 +21,7 @@ from stable_baselines3.common.base_class import BaseAlgorithm
 from typing_extensions import Unpack
 
 from warmstart.agents.checkpoints.architecture import algorithm_name, build_policy, policy_kwargs_of
-from warmstart.agents.checkpoints.normalization import NormalizerState, read
+from warmstart.agents.checkpoints.normalization import NormalizerState, read_normalizer
 from warmstart.agents.checkpoints.policy import Policy, load_tensors
 from warmstart.agents.checkpoints.spaces import space_from_json, space_to_json
 from warmstart.agents.encoders.tensors import tensors_digest
@@ -148,7 +148,7 @@ def checkpoint_of(model: BaseAlgorithm, **known: Unpack[Known]) -> Checkpoint:
         policy_kwargs=policy_kwargs_of(model),
         observation_layout=told["observation_layout"],
         action_layout=told["action_layout"],
-        normalizer=None if env is None else read(env),
+        normalizer=None if env is None else read_normalizer(env),
         task=None if told["task"] is None else str(told["task"]),
         steps=told["steps"],
         hyperparameters=hyperparameters_of(model),
@@ -248,7 +248,7 @@ def plain_fields(checkpoint: Checkpoint) -> State:
     return plain
 
 
-def describe(checkpoint: Checkpoint) -> State:
+def checkpoint_facts(checkpoint: Checkpoint) -> State:
     """What ``warmstart inspect`` shows: plain values, with every tensor's shape and type.
 
     The normaliser is summed up by its observations' count and settings.

@@ -14,7 +14,7 @@ from stable_baselines3.common.vec_env.base_vec_env import VecEnvStepReturn
 from warmstart.core.bounds import NonNegative, Positive, Settings, State
 from warmstart.core.errors import WarmstartError
 from warmstart.core.files import without_numpy
-from warmstart.core.plain import read as read_plain
+from warmstart.core.plain import read
 
 Statistic = NDArray[np.float64]
 Observation = NDArray[Any] | dict[str, NDArray[Any]]
@@ -91,7 +91,7 @@ class NormalizerState:
             WarmstartError: A setting is missing, unknown or no number, or a variance is negative.
         """
         plain = {key: value for key, value in values.items() if key not in ("mean", "var")}
-        bare: NormalizerState = read_plain(cls, {**plain, "mean": {}, "var": {}})
+        bare: NormalizerState = read(cls, {**plain, "mean": {}, "var": {}})
         return replace(
             bare, mean=_moments("mean", values.get("mean")), var=_moments("var", values.get("var"))
         )
@@ -124,7 +124,7 @@ def _moments(key: str, value: Any) -> Statistic | dict[str, Statistic]:
     return found
 
 
-def read(env: VecEnv | VecNormalize) -> NormalizerState | None:
+def read_normalizer(env: VecEnv | VecNormalize) -> NormalizerState | None:
     """Copy the statistics out of an environment.
 
     Args:
@@ -163,7 +163,9 @@ def read(env: VecEnv | VecNormalize) -> NormalizerState | None:
     )
 
 
-def write(env: VecEnv | VecNormalize, state: NormalizerState, *, training: bool | None = None) -> None:
+def write_normalizer(
+    env: VecEnv | VecNormalize, state: NormalizerState, *, training: bool | None = None
+) -> None:
     """Put statistics into an environment's ``VecNormalize``.
 
     Args:

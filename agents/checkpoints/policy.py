@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.policies import BasePolicy
 
-from warmstart.agents.checkpoints.normalization import NormalizerState, read
+from warmstart.agents.checkpoints.normalization import NormalizerState, read_normalizer
 from warmstart.agents.observing.base import Observing
 from warmstart.core.errors import WarmstartError
 from warmstart.envs.sb3 import env_attribute
@@ -39,7 +39,7 @@ class Policy:
         The networks are shared with the model, not copied.
         """
         env = model.get_env()
-        return cls(model.policy, None if env is None else read(env), env_attribute(env, "vision"))
+        return cls(model.policy, None if env is None else read_normalizer(env), env_attribute(env, "vision"))
 
     def wrap(self, env: VectorEnv[Any, Any, Any]) -> VectorEnv[Any, Any, Any]:
         """A task's environments as this policy observes them: frames become features, or stacks of frames."""

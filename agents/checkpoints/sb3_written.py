@@ -13,7 +13,7 @@ from stable_baselines3.common.vec_env import DummyVecEnv, VecNormalize
 
 from warmstart.agents.checkpoints.architecture import SB3_ALGORITHMS, kwargs_from_json, policy_class
 from warmstart.agents.checkpoints.checkpoint import EXTRA, Checkpoint
-from warmstart.agents.checkpoints.normalization import NormalizerState, write
+from warmstart.agents.checkpoints.normalization import NormalizerState, write_normalizer
 from warmstart.agents.checkpoints.policy import load_tensors
 from warmstart.core.errors import WarmstartError
 from warmstart.core.files import replace_file
@@ -87,5 +87,5 @@ def sb3_normalizer(checkpoint: Checkpoint, state: NormalizerState) -> VecNormali
         norm_reward=state.normalize_reward,
         norm_obs_keys=list(state.mean) if isinstance(state.mean, dict) else None,
     )
-    write(wrapper, state)
+    write_normalizer(wrapper, state)
     return wrapper

@@ -199,7 +199,7 @@ def make_encoder(
     kind = backbone_kind(config.architecture)
     backbone = build_backbone(config.architecture, config.tap, config.seed)
     if weights is not None:
-        load_tensors(backbone, weights)
+        fill_network(backbone, weights)
     chosen = configured(preprocessing or kind.preprocessing, config)
     return assemble(config, chosen, backbone, frame_shape, provenance or {"source": "random"})
 
@@ -239,7 +239,7 @@ def configured(preprocessing: Preprocessing, config: EncoderConfig) -> Preproces
     return replace(preprocessing, **changes)
 
 
-def load_tensors(backbone: Backbone, weights: Mapping[str, torch.Tensor]) -> None:
+def fill_network(backbone: Backbone, weights: Mapping[str, torch.Tensor]) -> None:
     """Copy a network's tensors into it, those up to the tap; all have to be there, in its own shapes."""
     own = backbone.network.state_dict()
     optional = {name for name in own if name.endswith("num_batches_tracked")}

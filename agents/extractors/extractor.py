@@ -15,7 +15,7 @@ from torch import nn
 
 from warmstart.agents.encoders.backbones import backbone_kind, build_backbone
 from warmstart.agents.encoders.config import EncoderConfig
-from warmstart.agents.encoders.encoder import Encoder, configured, load_tensors
+from warmstart.agents.encoders.encoder import Encoder, configured, fill_network
 from warmstart.agents.encoders.preprocessing import affine_rows, centre, resized
 from warmstart.agents.encoders.readouts import rows_of
 from warmstart.agents.extractors.adapters import AdaptedConv2d, adapt
@@ -148,7 +148,7 @@ class EncoderExtractor(BaseFeaturesExtractor):
             self._check_same(source)
             source = source.backbone.network.state_dict()
         plain = build_backbone(self.backbone.name, self.backbone.tap)
-        load_tensors(plain, source)
+        fill_network(plain, source)
         own = self.backbone.network.state_dict()
         for name, tensor in plain.network.state_dict().items():
             own[name].copy_(repeated(tensor, self.frames) if name == self._first else tensor)

@@ -10,14 +10,13 @@ from stable_baselines3.common.base_class import BaseAlgorithm
 from warmstart.agents.algorithms.seams import EvaluationResult
 from warmstart.agents.build import make_training_env
 from warmstart.agents.checkpoints.checkpoint import checkpoint_of
-from warmstart.agents.checkpoints.normalization import read, write
+from warmstart.agents.checkpoints.normalization import read_normalizer, write_normalizer
 from warmstart.agents.settings.config import AlgorithmConfig
 from warmstart.core.bounds import Settings, State
 from warmstart.core.documents import Document, dump_yaml
 from warmstart.core.errors import WarmstartError
 from warmstart.core.files import write_json, write_text
-from warmstart.core.plain import placed
-from warmstart.core.plain import read as read_plain
+from warmstart.core.plain import placed, read
 from warmstart.envs.sb3 import env_attribute
 from warmstart.envs.tasks.task import Task
 from warmstart.experiments.records import schema
@@ -94,7 +93,7 @@ def randomized(config: TrialConfig, directory: Path) -> State:
     found = identified(config, directory)
     drawn = with_identified(config.world, found.get("recipe", {})).get("randomize", {})
     told = Document(drawn, str(directory / CONFIG))
-    return told.checked(lambda: dict(read_plain(Settings, drawn, ("world", "randomize"))))
+    return told.checked(lambda: dict(read(Settings, drawn, ("world", "randomize"))))
 
 
 def terms_of(checkpoint: Path | None) -> "tuple[Term, ...]":
@@ -163,9 +162,9 @@ class TrialWorld:
         vision = env_attribute(old, "vision")
         env = make_training_env(algorithm, self.reality, self.config.seed, n_threads=1, vision=vision)
         self._diverged += int(env_attribute(old, "n_diverged") or 0)
-        statistics = read(old)
+        statistics = read_normalizer(old)
         if statistics is not None:
-            write(env, statistics)
+            write_normalizer(env, statistics)
         model.set_env(env)
         own: Any = model
         gone = self.training.feedback  # a curriculum knows nothing of episodes that it didn't begin

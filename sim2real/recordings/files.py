@@ -43,7 +43,7 @@ BROKEN = (
 _DATA = "it needs a package that is not installed: pip install 'warmstart[data]'."
 
 
-def read(
+def read_recordings(
     path: str | Path, task: Task, names: Mapping[str, str] | None = None, angles: Angles | None = None
 ) -> Trajectories:
     """Read recordings by what they are: ``.npz``, ``.csv``, a LeRobot folder, or a Minari dataset's id.

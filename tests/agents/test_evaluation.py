@@ -13,7 +13,12 @@ from stable_baselines3.common.vec_env import VecNormalize
 from tests.agents.conftest import DictTask, assert_same, gym_env, vectorise
 from warmstart.agents.algorithms.seams import EvaluationResult, Feedback, Seams
 from warmstart.agents.build import build_agent, make_training_env
-from warmstart.agents.checkpoints.normalization import NormalizerState, read, vec_normalize, write
+from warmstart.agents.checkpoints.normalization import (
+    NormalizerState,
+    read_normalizer,
+    vec_normalize,
+    write_normalizer,
+)
 from warmstart.agents.checkpoints.policy import Policy
 from warmstart.agents.evaluation import EvaluationCallback, evaluate
 from warmstart.agents.settings.config import PPOConfig, SACConfig, TD3Config
@@ -116,7 +121,7 @@ def test_normaliser_state_equals_vec_normalize(observations: str) -> None:
     env.reset()
     for _ in range(30):
         env.step(np.stack([env.action_space.sample() for _ in range(3)]))
-    state = read(env)
+    state = read_normalizer(env)
     assert state is not None
     raw = env.get_original_obs()
     expected, found = env.normalize_obs(raw), state.apply(raw)
@@ -125,12 +130,12 @@ def test_normaliser_state_equals_vec_normalize(observations: str) -> None:
         assert found[key].dtype == expected[key].dtype
     assert NormalizerState.from_json(state.to_json()).to_json() == state.to_json()
     other = make()
-    write(other, replace(state, count=10, return_count=10), training=False)
+    write_normalizer(other, replace(state, count=10, return_count=10), training=False)
     assert not other.training
-    assert read(other).count == 10  # type: ignore[union-attr]
-    assert read(other).return_count == 10  # type: ignore[union-attr]
-    write(other, state)
-    assert read(other).to_json() == state.to_json()  # type: ignore[union-attr]
+    assert read_normalizer(other).count == 10  # type: ignore[union-attr]
+    assert read_normalizer(other).return_count == 10  # type: ignore[union-attr]
+    write_normalizer(other, state)
+    assert read_normalizer(other).to_json() == state.to_json()  # type: ignore[union-attr]
     rewards = np.array([1.0, -5.0, 100.0])
     assert np.array_equal(other.normalize_reward(rewards), env.normalize_reward(rewards))
     assert state.without_returns().return_var == 1.0
@@ -139,11 +144,11 @@ def test_normaliser_state_equals_vec_normalize(observations: str) -> None:
 def test_normaliser_mistakes() -> None:
     state = NormalizerState(np.zeros(3), np.ones(3), 1.0)
     with pytest.raises(WarmstartError, match="found none"):
-        write(gym_env("Hopper-v5", 1), state)
+        write_normalizer(gym_env("Hopper-v5", 1), state)
     with pytest.raises(WarmstartError, match=r"shape \(3,\) don't fit observations of shape \(11,\)"):
-        write(VecNormalize(gym_env("Hopper-v5", 1)), state)
+        write_normalizer(VecNormalize(gym_env("Hopper-v5", 1)), state)
     with pytest.raises(WarmstartError, match="norm_obs=False"):
-        write(VecNormalize(gym_env("Hopper-v5", 1), norm_obs=False), state)
+        write_normalizer(VecNormalize(gym_env("Hopper-v5", 1), norm_obs=False), state)
 
 
 @pytest.mark.slow

@@ -11,7 +11,7 @@ from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
 from warmstart.agents.algorithms.off_policy import OffPolicySeams
 from warmstart.agents.checkpoints.architecture import ACTIVATIONS, algorithm_name
 from warmstart.agents.checkpoints.checkpoint import Checkpoint
-from warmstart.agents.checkpoints.normalization import read, write
+from warmstart.agents.checkpoints.normalization import read_normalizer, write_normalizer
 from warmstart.agents.checkpoints.policy import load_tensors
 from warmstart.core.bounds import Count, NonNegative
 from warmstart.core.errors import WarmstartError
@@ -100,7 +100,7 @@ def carry(
     observations, actions = _matchings(model, source, context)
     statistics = transfer_statistics(
         source.normalizer,
-        None if model.env is None else read(model.env),
+        None if model.env is None else read_normalizer(model.env),
         observations,
         (source.observation_space, model.observation_space),
         count=options.normalizer_count,
@@ -114,7 +114,7 @@ def carry(
     tensors, entries = align(source.policy_tensors, own, alignment)
     load_tensors(model.policy, tensors)
     if statistics.state is not None and model.env is not None:
-        write(model.env, statistics.state)
+        write_normalizer(model.env, statistics.state)
     model._last_obs = None
     report = TransferReport(
         method,

@@ -150,12 +150,12 @@ class Identify(Extensible, Printing):
         self, task: "Task", reality: "Reality | None", settings: RecordingSettings
     ) -> "Trajectories":
         """The recordings, read or made."""
-        from warmstart.sim2real.recordings.files import read
+        from warmstart.sim2real.recordings.files import read_recordings
 
         if reality is None:
             assert self.data is not None
             names = dict(pairs("--rename", list(chain(*self.rename))))
-            return read(self.data, task, names, self.angles)
+            return read_recordings(self.data, task, names, self.angles)
         recorded, steps = reality.record(settings, self.seed)
         note(f"{steps:,} steps were taken in {reality.name}")
         return recorded

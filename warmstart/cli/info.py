@@ -48,7 +48,7 @@ class Inspect(Printing):
 
     def run(self) -> int:
         """Show it."""
-        from warmstart.agents.checkpoints.checkpoint import describe
+        from warmstart.agents.checkpoints.checkpoint import checkpoint_facts
         from warmstart.agents.checkpoints.loading import load_checkpoint
         from warmstart.experiments.run.reading import find_checkpoints
 
@@ -61,7 +61,7 @@ class Inspect(Printing):
             else:
                 console().print(*found, sep="\n")
             return 0
-        description = describe(load_checkpoint(self.path))
+        description = checkpoint_facts(load_checkpoint(self.path))
         if self.json:
             print_json(description)
             return 0

@@ -27,12 +27,12 @@ from warmstart.agents.checkpoints.checkpoint import (
     METADATA,
     TENSORS,
     Checkpoint,
+    checkpoint_facts,
     checkpoint_of,
-    describe,
     save_checkpoint,
 )
 from warmstart.agents.checkpoints.loading import load_checkpoint
-from warmstart.agents.checkpoints.normalization import read
+from warmstart.agents.checkpoints.normalization import read_normalizer
 from warmstart.agents.checkpoints.pickles import read_pickle
 from warmstart.agents.checkpoints.sb3_written import write_sb3_zip
 from warmstart.agents.checkpoints.spaces import space_from_json, space_of, space_to_json
@@ -167,7 +167,7 @@ def test_the_normaliser_travels_and_its_pickle_only_with_trust(model: Any, tmp_p
     model.get_vec_normalize_env().save(str(tmp_path / "norm.pkl"))
     assert load_checkpoint(tmp_path / "model.zip").normalizer is None
     trusted = load_checkpoint(tmp_path / "model.zip", trust_normalizer=tmp_path / "norm.pkl").normalizer
-    own = read(model.env)
+    own = read_normalizer(model.env)
     assert trusted is not None
     assert own is not None
     assert trusted.to_json() == own.to_json()
@@ -185,7 +185,7 @@ def test_layouts_rules_and_description(tmp_path: Path) -> None:
     checkpoint = load_checkpoint(save_checkpoint(model, tmp_path / "ck", observation_layout=layout))
     assert checkpoint.observation_layout == layout
     assert checkpoint.trainability == to_plain(seams.trainability.rules)  # type: ignore[union-attr]
-    shown = json.loads(json.dumps(describe(checkpoint)))
+    shown = json.loads(json.dumps(checkpoint_facts(checkpoint)))
     assert shown["algorithm"] == "ppo"
     assert shown["tensors"]["action_net.weight"] == {"shape": [2, 64], "dtype": "float32"}
     assert shown["parameters"] == sum(p.numel() for p in model.policy.parameters())

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from tests.agents.conftest import gym_env
-from warmstart.agents.checkpoints.normalization import read, vec_normalize
+from warmstart.agents.checkpoints.normalization import read_normalizer, vec_normalize
 from warmstart.agents.checkpoints.sb3_normalizer import read_trusted_normalizer
 from warmstart.core.errors import WarmstartError
 
@@ -24,7 +24,7 @@ def test_statistics_are_read(protocol: int, task: str, tmp_path: Path) -> None:
         assert (ours in data) == (task == "Hopper-v5")
         data = data.replace(ours, theirs).replace(b"cnumpy._core.", b"cnumpy.core.")
     (tmp_path / "norm.pkl").write_bytes(data)
-    own = read(env)
+    own = read_normalizer(env)
     assert own is not None
     assert read_trusted_normalizer(tmp_path / "norm.pkl").to_json() == own.to_json()
 

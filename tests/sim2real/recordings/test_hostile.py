@@ -9,7 +9,7 @@ import pytest
 from tests.experiments.foreign.test_hostile import ARRAYS
 from tests.hostile import FILES, ends_in_a_message, json_variants, write_json
 from warmstart.envs.tasks.task import Task
-from warmstart.sim2real.recordings.files import read
+from warmstart.sim2real.recordings.files import read_recordings
 
 TASK = Task.parse("InvertedPendulum-v5")
 N = 12
@@ -55,10 +55,10 @@ def parquet(tmp_path):
 @pytest.mark.parametrize("kind", FILES)
 def test_damaged_files(kind, name, request):
     path = request.getfixturevalue(name)
-    read(path, TASK)
+    read_recordings(path, TASK)
     FILES[kind](path)
     part = name == "csv" and kind == "half"  # fewer rows, the last of them whole or not
-    assert ends_in_a_message(lambda: read(path, TASK), f"r.{name}", kind) or part
+    assert ends_in_a_message(lambda: read_recordings(path, TASK), f"r.{name}", kind) or part
 
 
 @pytest.mark.parametrize("member", ["time", "qpos", "qvel", "ctrl"])
@@ -69,7 +69,7 @@ def test_lying_arrays(kind, member, npz):
     with zipfile.ZipFile(npz, "w") as packed:
         for name, content in (held | {f"{member}.npy": ARRAYS[kind]}).items():
             packed.writestr(name, content)
-    assert ends_in_a_message(lambda: read(npz, TASK), r"r.npz|recording r\b|\br: ", kind)
+    assert ends_in_a_message(lambda: read_recordings(npz, TASK), r"r.npz|recording r\b|\br: ", kind)
 
 
 CELLS = ["", "x", "nan", "inf", "1e400", "1e300", "true", '"', "0x10", "1" * 200_000]
@@ -82,14 +82,16 @@ def test_odd_cells(cell, column, csv):
     rows[5][rows[0].index(column)] = cell
     csv.write_text("\n".join(map(",".join, rows)))
     assert ends_in_a_message(
-        lambda: read(csv, TASK), r"r.csv|recording r\b|\br: |\br\b", f"{column} {cell[:9]}"
+        lambda: read_recordings(csv, TASK), r"r.csv|recording r\b|\br: |\br\b", f"{column} {cell[:9]}"
     )
 
 
 def test_links_out_of_a_dataset(parquet, tmp_path):
     (tmp_path / "set" / "data").mkdir(parents=True)
     (tmp_path / "set" / "data" / "r.parquet").symlink_to(parquet)
-    assert ends_in_a_message(lambda: read(tmp_path / "set", TASK), "r.parquet is a link out of", "link")
+    assert ends_in_a_message(
+        lambda: read_recordings(tmp_path / "set", TASK), "r.parquet is a link out of", "link"
+    )
 
 
 def test_odd_descriptions_of_a_dataset(parquet, tmp_path):
@@ -100,7 +102,7 @@ def test_odd_descriptions_of_a_dataset(parquet, tmp_path):
     info = {"features": {"observation.state": {"names": ["a", "b"]}, "time": {"dtype": "float64"}}}
     for what, changed in json_variants(info):
         write_json(folder / "meta" / "info.json", changed)
-        ends_in_a_message(lambda: read(folder, TASK), "info.json", what)
+        ends_in_a_message(lambda: read_recordings(folder, TASK), "info.json", what)
     for kind, damage in FILES.items():
         path = folder / "meta" / "info.json"
         if path.is_dir():
@@ -109,4 +111,4 @@ def test_odd_descriptions_of_a_dataset(parquet, tmp_path):
             path.unlink(missing_ok=True)
         path.write_text(json.dumps(info))
         damage(path)
-        ends_in_a_message(lambda: read(folder, TASK), "info.json", kind)
+        ends_in_a_message(lambda: read_recordings(folder, TASK), "info.json", kind)

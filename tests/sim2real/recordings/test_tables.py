@@ -12,7 +12,7 @@ from warmstart.sim2real.identification.excitation import excitation
 from warmstart.sim2real.identification.identify import identify
 from warmstart.sim2real.identification.recording import record
 from warmstart.sim2real.identification.settings import FitSettings
-from warmstart.sim2real.recordings.files import read
+from warmstart.sim2real.recordings.files import read_recordings
 from warmstart.sim2real.recordings.positions import columns, subtract
 from warmstart.sim2real.recordings.trajectories import Trajectories, Trajectory, robot_of
 
@@ -79,7 +79,7 @@ def test_times_as_logs_have_them(tmp_path, item, time, clock, said):
     if isinstance(written, list) and not isinstance(written[0], list):
         written = [written]
     path = table(tmp_path / "run.csv", item, time=time, clock=written)
-    found = read(path, TASK)
+    found = read_recordings(path, TASK)
     check_same(found, item)
     assert said in " ".join(found.notes)
 
@@ -90,8 +90,8 @@ def test_a_time_that_several_columns_may_be_is_asked_for(tmp_path, item):
     with pytest.raises(
         WarmstartError, match=r"%time and field.header.stamp may be the time: .*--rename %time=time"
     ):
-        read(path, TASK)
-    check_same(read(path, TASK, {"field.header.stamp": "time"}), item)
+        read_recordings(path, TASK)
+    check_same(read_recordings(path, TASK, {"field.header.stamp": "time"}), item)
 
 
 def test_time_in_other_units_is_called_so(tmp_path, item):
@@ -99,19 +99,19 @@ def test_time_in_other_units_is_called_so(tmp_path, item):
     with pytest.raises(
         WarmstartError, match=r"found one every 40 s. They look like milliseconds: time is in seconds"
     ):
-        read(path, TASK)
+        read_recordings(path, TASK)
 
 
 def test_time_and_episodes_can_be_renamed(tmp_path, item):
     path = table(tmp_path / "run.csv", item, time="clock", extra=[("take", "a")])
     with pytest.raises(WarmstartError, match=r"Expected the column 'time' in .*found clock, "):
-        read(path, TASK)
-    found = read(path, TASK, {"clock": "time", "take": "episode"})
+        read_recordings(path, TASK)
+    found = read_recordings(path, TASK, {"clock": "time", "take": "episode"})
     check_same(found, item)
     assert found[0].name == "run, episode a"
     assert found.notes == ()
     path = table(tmp_path / "run.csv", item, extra=[("episode_index", "7")])
-    found = read(path, TASK)
+    found = read_recordings(path, TASK)
     assert found[0].name == "run, episode 7"
     assert found.notes == (f"{path}: episode_index is taken for the episode.",)
 
@@ -128,28 +128,30 @@ def test_time_and_episodes_can_be_renamed(tmp_path, item):
 def test_renaming_that_means_nothing_is_refused(tmp_path, item, names, said):
     path = table(tmp_path / "run.csv", item, extra=[("mark", "1"), ("more", "2")])
     with pytest.raises(WarmstartError, match=said):
-        read(path, TASK, names)
+        read_recordings(path, TASK, names)
 
 
 def test_npz_has_no_columns_to_rename(tmp_path, item):
     path = Trajectories((item,)).save_npz(tmp_path / "run")
     with pytest.raises(WarmstartError, match="renamed in CSV and LeRobot recordings"):
-        read(path, TASK, {"t": "time"})
+        read_recordings(path, TASK, {"t": "time"})
 
 
 def test_columns_that_nothing_needs_may_hold_anything(tmp_path, item):
     path = table(tmp_path / "run.csv", item, extra=[("header.frame_id", "base_link"), ("next.done", "False")])
-    found = read(path, TASK)
+    found = read_recordings(path, TASK)
     check_same(found, item)
     assert found.notes == (f"{path}: nothing needs the columns header.frame_id, next.done.",)
     path.write_text(path.read_text().replace("next.done", NAMES[0]))
     with pytest.raises(WarmstartError, match=f"Expected one column '{NAMES[0]}' in .*, found several"):
-        read(path, TASK)
+        read_recordings(path, TASK)
 
 
 @pytest.mark.parametrize(("separator", "comma"), [(";", False), (";", True), ("\t", False), ("\t", True)])
 def test_other_separators_and_decimal_commas(tmp_path, item, separator, comma):
-    check_same(read(table(tmp_path / "run.csv", item, separator=separator, comma=comma), TASK), item)
+    check_same(
+        read_recordings(table(tmp_path / "run.csv", item, separator=separator, comma=comma), TASK), item
+    )
 
 
 def test_grouped_thousands_are_no_numbers(tmp_path, item):
@@ -157,7 +159,7 @@ def test_grouped_thousands_are_no_numbers(tmp_path, item):
     first = path.read_text().splitlines()[1].split(";")[0]
     path.write_text(path.read_text().replace(f"\n{first};", "\n1.234,5;", 1))
     with pytest.raises(WarmstartError, match=r"expected numbers in time, found '1\.234,5' in line 2"):
-        read(path, TASK)
+        read_recordings(path, TASK)
 
 
 def test_positions_without_velocities(tmp_path, item):
@@ -167,21 +169,23 @@ def test_positions_without_velocities(tmp_path, item):
     rows = [line.split(",") for line in path.read_text().splitlines()]
     keep = [0, *(i for i, name in enumerate(rows[0]) if name in names)]
     path.write_text("\n".join(",".join(row[i] for i in keep) for row in rows))
-    found = read(path, TASK)
+    found = read_recordings(path, TASK)
     assert found.differenced == (0, 1)
     assert "hold no velocities" in found.notes[-1]
-    assert read(found.save_npz(tmp_path / "again"), TASK).differenced == (0, 1), "no measurement once saved"
+    assert read_recordings(found.save_npz(tmp_path / "again"), TASK).differenced == (0, 1), (
+        "no measurement once saved"
+    )
     middle = (item.qpos[2] - item.qpos[0]) / (2 * PERIOD)
     np.testing.assert_allclose(found[0].qvel[1], middle)
     np.testing.assert_allclose(found[0].qvel[0], (item.qpos[1] - item.qpos[0]) / PERIOD)
     np.savez(tmp_path / "run.npz", time=item.time, qpos=item.qpos, ctrl=item.ctrl)
-    np.testing.assert_array_equal(read(tmp_path / "run.npz", TASK)[0].qvel, found[0].qvel)
+    np.testing.assert_array_equal(read_recordings(tmp_path / "run.npz", TASK)[0].qvel, found[0].qvel)
 
 
 def test_a_misspelled_velocity_is_not_taken_for_a_missing_one(tmp_path, item):
     names = [name.replace("hinge.velocity", "hinge.velocty") for name in NAMES]
     with pytest.raises(WarmstartError, match=r"'hinge\.velocity' .* Did you mean 'hinge\.velocty'"):
-        read(table(tmp_path / "run.csv", item, names=names), TASK)
+        read_recordings(table(tmp_path / "run.csv", item, names=names), TASK)
 
 
 def test_rotations_are_differenced_as_mujoco_does():
@@ -299,11 +303,11 @@ def test_other_lerobot_layouts(tmp_path, item, layout):
             rename["action[0]"] = NAMES[4]
     folder.mkdir(parents=True, exist_ok=True)
     parquet.write_table(pa.table(data), folder / "file-000.parquet")
-    found = read(tmp_path, TASK, rename)
+    found = read_recordings(tmp_path, TASK, rename)
     check_same(found, item)
     assert "timestamp is taken for the time" in found.notes[0]
     if layout == "scalars":
-        check_same(read(tmp_path / "file-000.parquet", TASK), item)
+        check_same(read_recordings(tmp_path / "file-000.parquet", TASK), item)
 
 
 def test_lists_with_the_same_names_are_kept_apart(tmp_path, item):
@@ -325,7 +329,7 @@ def test_lists_with_the_same_names_are_kept_apart(tmp_path, item):
         "observation.velocity/hinge": "hinge.velocity",
         "action/slide": "slide.ctrl",
     }
-    found = read(tmp_path, TASK, names)
+    found = read_recordings(tmp_path, TASK, names)
     check_same(found, item)
     assert found.notes[-1].endswith("nothing needs the columns note."), "what isn't read is told, too"
 
@@ -336,8 +340,8 @@ def test_a_comma_beside_points_is_no_decimal_comma(tmp_path, item):
     lines[3] = ";".join(["1,234", *lines[3].split(";")[1:]])
     path.write_text("\n".join(lines))
     with pytest.raises(WarmstartError, match=r"expected numbers in time, found '1,234' in line 4"):
-        read(path, TASK)
-    commas = read(table(path, item, separator=";", comma=True), TASK)
+        read_recordings(path, TASK)
+    commas = read_recordings(table(path, item, separator=";", comma=True), TASK)
     assert commas.notes == (f"{path}: numbers are read with a decimal comma.",)
 
 
@@ -352,7 +356,7 @@ def test_controls_beyond_their_range_are_told(tmp_path):
     ctrl = np.where(np.arange(10) < 4, 4.5, 1.0)[:, None]  # the range ends at 3
     still = np.zeros((10, 2))
     np.savez(tmp_path / "r.npz", time=time, qpos=still, qvel=still, ctrl=ctrl)
-    found = read(tmp_path / "r.npz", Task.parse("InvertedPendulum-v5"))
+    found = read_recordings(tmp_path / "r.npz", Task.parse("InvertedPendulum-v5"))
     (told,) = [note for note in found.notes if "range" in note]
     assert told.startswith(
         "slide.ctrl goes beyond its range, -3 to 3, in 4 of 10 samples (up to 4.5): the sim"

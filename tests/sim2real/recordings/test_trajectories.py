@@ -12,7 +12,7 @@ import pytest
 from warmstart.core.errors import WarmstartError
 from warmstart.envs.tasks.task import Task
 from warmstart.sim2real.identification.recording import record
-from warmstart.sim2real.recordings.files import read, read_csv, read_lerobot, read_minari, read_npz
+from warmstart.sim2real.recordings.files import read_csv, read_lerobot, read_minari, read_npz, read_recordings
 from warmstart.sim2real.recordings.positions import columns
 from warmstart.sim2real.recordings.trajectories import Trajectories, Trajectory, robot_of
 
@@ -66,7 +66,7 @@ def test_npz_round_trip(tmp_path):
     items = Trajectories((motion(), motion(7, "other")))
     path = items.save_npz(tmp_path / "deep" / "run")
     assert path.name == "run.npz"
-    same(items, read(path, HOPPER))
+    same(items, read_recordings(path, HOPPER))
     arrays = dict(np.load(path))
     arrays["action"] = arrays.pop("ctrl")
     np.savez(path, **arrays)
@@ -136,7 +136,7 @@ def test_tables_without_rows_and_other_text_are_refused(tmp_path):
 def test_csv_round_trip(tmp_path):
     items, path = Trajectories((motion(), motion(7))), tmp_path / "run.csv"
     write_csv(path, items)
-    same(items, read(path, HOPPER))
+    same(items, read_recordings(path, HOPPER))
     write_csv(path, items, lambda name: name.replace("thigh_joint.angle", "thigh_joint.position"))
     same(items, read_csv(path, MODEL))
     write_csv(path, items, lambda name: name.replace(".ctrl", ".torque"))
@@ -180,9 +180,9 @@ def test_minari_datasets_that_are_not_there_are_named(monkeypatch):
     with pytest.raises(
         WarmstartError, match=r"Minari dataset on this machine.* Did you mean 'hopper/mine-v0'"
     ):
-        read("minari:hopper/mine-v1", HOPPER)
+        read_recordings("minari:hopper/mine-v1", HOPPER)
     with pytest.raises(WarmstartError, match=r"install 'warmstart\[data\]'.*h5py is not installed"):
-        read("minari:hopper/old-v0", HOPPER)
+        read_recordings("minari:hopper/old-v0", HOPPER)
 
 
 class Told(gym.Wrapper):
@@ -218,7 +218,7 @@ def test_minaris_own_datasets(tmp_path, monkeypatch):
                 *_, done, _, _ = env.step(env.action_space.sample())
         env.create_dataset(name, eval_env="Hopper-v5", **about)
         env.close()
-    items = read("minari:hopper/told-v0", HOPPER)
+    items = read_recordings("minari:hopper/told-v0", HOPPER)
     assert [item.name for item in items] == ["episode 0", "episode 1"]
     model = robot_of(HOPPER).model()
     data = mujoco.MjData(model)
@@ -227,7 +227,7 @@ def test_minaris_own_datasets(tmp_path, monkeypatch):
         mujoco.mj_step(model, data, robot_of(HOPPER).frame_skip)
         np.testing.assert_allclose(data.qpos, item.qpos[1], err_msg="ctrl[0] doesn't lead to qpos[1]")
     with pytest.raises(WarmstartError, match=r"episode 0, found none.*record_infos=True"):
-        read("minari:hopper/untold-v0", HOPPER)
+        read_recordings("minari:hopper/untold-v0", HOPPER)
 
 
 def test_lerobot_round_trip(tmp_path):
@@ -253,7 +253,7 @@ def test_lerobot_round_trip(tmp_path):
             }
         )
         parquet.write_table(table, folder / f"episode_{number:06d}.parquet")
-    same(items, read(tmp_path, HOPPER, {"action/hip": "thigh_joint.ctrl"}))
+    same(items, read_recordings(tmp_path, HOPPER, {"action/hip": "thigh_joint.ctrl"}))
     with pytest.raises(WarmstartError, match=r"'thigh_joint\.ctrl'"):
         read_lerobot(tmp_path, MODEL)
     with pytest.raises(WarmstartError, match=r"Expected the column 'hipp' .* Did you mean 'hip'"):
@@ -307,9 +307,9 @@ def test_shapes_are_checked():
     with pytest.raises(WarmstartError, match="at least one trajectory"):
         Trajectories(())
     with pytest.raises(WarmstartError, match="Did you mean 'Hopper-v5'"):
-        read("nothing.npz", Task.parse("Hoper-v5"))
+        read_recordings("nothing.npz", Task.parse("Hoper-v5"))
     with pytest.raises(WarmstartError, match="found nothing there"):
-        read("nothing.npz", HOPPER)
+        read_recordings("nothing.npz", HOPPER)
 
 
 def test_quaternions_are_checked():
