@@ -1,13 +1,11 @@
 """Nothing points upwards and nothing in circles, in rooms and sub-rooms; folders and files stay small."""
 
-import re
 from collections import Counter
 
 import pytest
 
 from docs.architecture import (
     ROOMS,
-    ROOT,
     circles,
     declared,
     file_imports,
@@ -59,9 +57,3 @@ def test_folders_and_files_stay_small():
 
 def test_the_picture_is_the_codes():
     assert PICTURE.read_text() == draw(), "draw it anew: python -m docs.draw_architecture"
-
-
-def test_files_that_documents_name_exist():
-    for page in [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]:
-        for target in re.findall(r"\]\(([^)#:]+)\)", page.read_text()):
-            assert (page.parent / target).exists(), f"{page.name} names {target}"

@@ -63,7 +63,7 @@ def test_the_own_method_of_the_documents_trains_in_a_study(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "path", sorted(p.relative_to(ROOT) for p in [ROOT / "README.md", *ROOT.glob("docs/*.md")])
+    "path", sorted(p.relative_to(ROOT) for p in [*ROOT.glob("*.md"), *ROOT.glob("docs/*.md")])
 )
 def test_links_lead_somewhere(path):
     text = (ROOT / path).read_text()
