@@ -14,6 +14,9 @@ from stable_baselines3 import PPO
 from stable_baselines3.common.vec_env import DummyVecEnv, VecNormalize
 
 from warmstart.__main__ import main
+from warmstart.agents.build import build_agent, make_training_env
+from warmstart.agents.checkpoints.checkpoint import save_checkpoint
+from warmstart.agents.settings.config import PPOConfig
 
 STUDY = """name: tiny
 source: InvertedPendulum-v5
@@ -304,7 +307,10 @@ def test_a_senseless_mujoco_gl_is_named(monkeypatch, capsys):
 
 def test_a_policy_of_another_robot_is_refused_though_its_shapes_fit(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    assert main(["train", "HalfCheetah-v5", "--steps", "2048", "--out", "run"]) == 0
-    status, _, err = _run(capsys, "evaluate", "run", "Walker2d-v5")
+    config = PPOConfig(n_envs=1, n_steps=32, batch_size=32)
+    env = make_training_env(config, "HalfCheetah-v5", 0)
+    save_checkpoint(build_agent(config, env, 0), "checkpoint")
+    env.close()
+    status, _, err = _run(capsys, "evaluate", "checkpoint", "Walker2d-v5")
     assert status == 2
     assert "bthigh.angle where the task has thigh_joint.angle" in err

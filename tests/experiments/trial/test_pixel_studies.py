@@ -115,8 +115,8 @@ def test_a_tiny_study_runs_to_its_report(made, tmp_path):
 
 CAR = """
 name: car
-source: CarRacing-v3:obs=pixels,size=32
-target: CarRacing-v3:obs=pixels,size=32
+source: CarRacing-v3:obs=pixels,size=32,time_limit=60
+target: CarRacing-v3:obs=pixels,size=32,time_limit=60
 algorithm: {name: ppo, n_envs: 2, n_steps: 16, n_epochs: 1, batch_size: 16, net_arch: [8]}
 source_steps: 32
 target_steps: 32
@@ -144,7 +144,7 @@ def test_any_environment_of_images_takes_part(tmp_path):
     seen = load_checkpoint(folder / "checkpoint").vision.encoder
     pretrained = load_encoder(tmp_path / "trials" / trials["encoder"].hash / ENCODER_FILE)
     assert seen.hash == pretrained.hash
-    assert pretrained.provenance["pretraining"]["tasks"] == ["CarRacing-v3:obs=pixels,size=32"]
+    assert pretrained.provenance["pretraining"]["tasks"] == ["CarRacing-v3:obs=pixels,size=32,time_limit=60"]
     assert "probe_r2" not in pretrained.provenance, "it shows no state"
 
 

@@ -171,7 +171,7 @@ def test_a_diverged_episode_is_followed_by_a_sound_one():
 def test_a_pattern_that_means_nothing_lists_the_nearest_names(written, said):
     env = make(written)
     with pytest.raises(WarmstartError, match=said):
-        roll(env, 1)
+        env.reset()
     env.close()
 
 
