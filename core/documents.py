@@ -23,6 +23,7 @@ T = TypeVar("T")
 MOST_YAML = 1 << 24
 """Most bytes of a YAML file."""
 _MOST_VALUES = 100_000
+_HALF = re.compile("[\ud800-\udfff]")
 _NULL = re.compile(r"^(?:~|null|Null|NULL|)$")
 _BOOL = re.compile(r"^(?:true|True|TRUE|false|False|FALSE)$")
 _INT = re.compile(r"^[-+]?[0-9][0-9_]*$")
@@ -131,7 +132,10 @@ def read_yaml(path: Path) -> Document:
 
 def parse_yaml(text: str, source: str) -> Document:
     """Parse YAML text; see `read_yaml`. `source` is what messages call it."""
-    loader = _Loader(text)
+    try:
+        loader = _Loader(text)
+    except yaml.YAMLError as error:
+        raise WarmstartError(f"{source}: not valid YAML: {' '.join(str(error).split())}.") from None
     try:
         node = loader.get_single_node()
         lines: dict[Place, int] = {}
@@ -175,6 +179,8 @@ def _build(
         raise WarmstartError(f"{where}: an anchor that contains itself isn't allowed.")
     if len(lines) > _MOST_VALUES:
         raise WarmstartError(f"{source}: more than {_MOST_VALUES} values; is this a study?")
+    if isinstance(node, yaml.ScalarNode) and _HALF.search(node.value):
+        raise WarmstartError(f"{where}: text with half of a surrogate pair can't be read.")
     inside = (*parents, node)
     if isinstance(node, yaml.SequenceNode):
         return [_build(item, (*place, i), lines, source, inside) for i, item in enumerate(node.value)]
@@ -183,7 +189,7 @@ def _build(
         for key_node, value_node in node.value:
             line = key_node.start_mark.line + 1
             key = key_node.value if isinstance(key_node, yaml.ScalarNode) else None
-            if key is None:
+            if key is None or _HALF.search(key):
                 raise WarmstartError(f"{source}, line {line}: a key must be a word.")
             if key in result:
                 first = lines[(*place, key)]

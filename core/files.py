@@ -248,6 +248,8 @@ def parse_json(text: str, source: str) -> Any:
     except (ValueError, RecursionError) as error:
         why = f"nested more than {MOST_DEPTH} deep" if isinstance(error, RecursionError) else str(error)
         raise WarmstartError(f"{source} isn't JSON that can be read: {why}.") from None
+    if "\\ud" in text.lower() and not is_writable(data):
+        raise WarmstartError(f"{source} isn't JSON that can be read: it holds half of a surrogate pair.")
     layer, depth = [data], 0
     while layer := [v for v in layer if isinstance(v, dict | list)]:
         depth += 1
@@ -255,6 +257,15 @@ def parse_json(text: str, source: str) -> Any:
             raise WarmstartError(f"{source} isn't JSON that can be read: nested more than {MOST_DEPTH} deep.")
         layer = [item for v in layer for item in (v.values() if isinstance(v, dict) else v)]
     return data
+
+
+def is_writable(data: Any) -> bool:
+    """Whether all text in plain data can be written as UTF-8: JSON's escapes also make halves of pairs."""
+    try:
+        json.dumps(data, ensure_ascii=False).encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _refuse(constant: str) -> float:
@@ -271,4 +282,4 @@ def read_json(path: Path, within: Path | None = None) -> State | None:
         data = json.loads(content)
     except (ValueError, RecursionError):
         return None
-    return data if isinstance(data, dict) else None
+    return data if isinstance(data, dict) and is_writable(data) else None

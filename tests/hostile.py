@@ -28,6 +28,7 @@ ODD: dict[str, Any] = {
     "true": True,
     "nan": float("nan"),
     "deep": DEEP,
+    "half of a pair": "\ud800",
 }
 """Values that stand in for another."""
 

@@ -19,7 +19,7 @@ from warmstart.agents.checkpoints.sb3_policy import architecture
 from warmstart.agents.checkpoints.spaces import space_of
 from warmstart.agents.encoders.tensors import MOST_BYTES, check_tensors
 from warmstart.core.errors import WarmstartError
-from warmstart.core.files import check_file
+from warmstart.core.files import check_file, is_writable
 
 LARGEST_DATA = 1 << 26
 """Most bytes of ``data``, unpacked."""
@@ -135,6 +135,8 @@ def _data(content: bytes) -> dict[str, Any]:
         raise WarmstartError(f"data is no JSON: {str(error) or type(error).__name__}.") from error
     if not isinstance(data, dict):
         raise WarmstartError(f"data is a {type(data).__name__}, expected an object.")
+    if not is_writable(data):
+        raise WarmstartError("data holds text with half of a surrogate pair.")
     if _depth(data) > DEEPEST:
         raise WarmstartError(f"data has more than {DEEPEST} levels.")
     return data

@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal
 from warmstart.core.bounds import Bounds, Finite, Natural, NonNegative, Place, SettingError, Settings, State
 from warmstart.core.documents import Document
 from warmstart.core.errors import WarmstartError
-from warmstart.core.files import parse_json, read_bytes, read_text
+from warmstart.core.files import is_writable, parse_json, read_bytes, read_text
 from warmstart.core.plain import read
 
 Kind = Literal["encoder", "identify", "source", "target", "random"]
@@ -149,12 +149,16 @@ def read_records(path: Path, run: Path) -> list[State]:
     Raises:
         WarmstartError: A line isn't one of `EVENTS`; names file, line, place and reason.
     """
-    found = []
+    found, sizes = list[State](), set[int]()
     for number, record in _numbered(path, run):
         event = record.get("event")
         if not isinstance(event, str) or event not in EVENTS:
             raise _damaged(path, number, f"expected an event ({', '.join(EVENTS)}).")
         found.append(_checked(EVENTS[event], record, path, number))
+        if event == "drawn":
+            sizes |= {len(values) for values in found[-1]["quantiles"].values()}
+            if len(sizes) > 1:
+                raise _damaged(path, number, "quantiles: expected as many numbers for each as before.")
         if event == "evaluation" and not len(found[-1]["returns"]) == len(found[-1]["lengths"]) > 0:
             raise _damaged(path, number, "expected as many returns as lengths, and at least one.")
     return found
@@ -192,6 +196,8 @@ def _numbered(path: Path, run: Path | None) -> list[tuple[int, State]]:
         try:
             record = json.loads(line)
         except (ValueError, RecursionError):
+            record = None
+        if b"\\ud" in line.lower() and not is_writable(record):
             record = None
         if isinstance(record, dict):
             records.append((number, record))
