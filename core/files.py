@@ -49,11 +49,13 @@ def file_hash(path: Path) -> str:
 
 
 def content_hash(path: Path) -> str:
-    """sha256 of a file, or of a folder's files by name."""
+    """sha256 of a file, or of a folder's files by name, without Python's caches."""
     if path.is_file():
         return file_hash(path)
     digest = hashlib.sha256()
-    for file in sorted(item for item in path.rglob("*") if item.is_file()):
+    for file in sorted(
+        item for item in path.rglob("*") if item.is_file() and "__pycache__" not in item.parts
+    ):
         digest.update(file.relative_to(path).as_posix().encode() + b"\0")
         digest.update(bytes.fromhex(file_hash(file)))
     return digest.hexdigest()

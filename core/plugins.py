@@ -13,13 +13,15 @@ import logging
 import os
 import shutil
 import sys
+import tempfile
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from importlib import metadata
 from pathlib import Path
 
+from warmstart.core.bounds import show
 from warmstart.core.errors import WarmstartError
-from warmstart.core.files import as_disk_full, file_hash, read_json, write_json
+from warmstart.core.files import as_disk_full, content_hash, file_hash, read_json, write_json
 from warmstart.core.trust import is_trusted, trust
 
 GROUP = "warmstart.plugins"
@@ -92,6 +94,7 @@ def load_plugin(path: str | Path) -> Plugin:
     module = importlib.util.module_from_spec(spec)
     before = set(sys.modules)
     sys.modules[name] = module
+    sys.pycache_prefix = sys.pycache_prefix or tempfile.mkdtemp(prefix="warmstart-")  # none from the folder
     sys.path.insert(0, str(path.parent))
     try:
         spec.loader.exec_module(module)
@@ -107,9 +110,11 @@ def load_plugin(path: str | Path) -> Plugin:
 def store_plugins(plugins: Iterable[Plugin], run: Path) -> None:
     """Copy plugins into a run directory, with what lies beside them: its trials need nothing else."""
     for plugin in plugins:
-        if plugin.path is None or (run / FOLDER / plugin.stored_name / MANIFEST).is_file():
+        folder = run / FOLDER / plugin.stored_name
+        if plugin.path is None or ((folder / MANIFEST).is_file() and is_trusted(content_hash(folder))):
             continue
-        folder, source = run / FOLDER / plugin.stored_name, plugin.path.parent
+        shutil.rmtree(folder, ignore_errors=True)
+        source = plugin.path.parent
         files = _companions(source)
         if files is None:
             _log.warning(
@@ -128,6 +133,7 @@ def store_plugins(plugins: Iterable[Plugin], run: Path) -> None:
                 shutil.copyfile(source / name, folder / name)
             record = {"modules": list(plugin.modules), "source": str(source), "whole": files is not None}
             write_json(folder / MANIFEST, {"file": plugin.name, "sha256": plugin.sha256, **record})
+            trust(folder / MANIFEST, sha256=content_hash(folder))
         except OSError as error:
             raise as_disk_full(error, folder) from None
 
@@ -175,13 +181,15 @@ def load_plugins_of(run: Path) -> tuple[str, ...]:
     names = []
     for manifest in sorted((run / FOLDER).glob(f"*/{MANIFEST}")):
         held = read_json(manifest) or {}
-        path, modules = _stored(manifest.parent, str(held.get("file", "")))
-        sha256 = _identity(path, modules)
-        if not is_trusted(sha256):
+        path, _ = _stored(manifest.parent, str(held.get("file", "")))
+        own = path.name in {plugin.path.name for plugin in _loaded.values() if plugin.path is not None}
+        if not own and not is_trusted(content_hash(manifest.parent)):
             raise WarmstartError(
-                f"{run} was made with the plugin {path.name}, code that was never run here (sha256 "
-                f"{sha256[:16]}…): look at it, and give it with --plugin {path} if you trust it."
+                f"{run} was made with the plugin {path.name}, and what is in {manifest.parent} was never run "
+                f"here as it is now: look at it, and give it with --plugin {path} if you trust it."
             )
+        if own:
+            continue
         load_plugin(path)
         names.append(path.name)
     return tuple(names)
@@ -193,7 +201,10 @@ def _stored(folder: Path, name: str) -> tuple[Path, tuple[str, ...]]:
     if not folder.is_dir() and single.is_file():  # written before copies were folders
         return single, ()
     held = read_json(folder / MANIFEST) or {}
-    modules = tuple(map(str, held.get("modules", ())))
+    listed = held.get("modules", [])
+    if not isinstance(listed, list) or not all(isinstance(item, str) for item in listed):
+        raise WarmstartError(f"{folder / MANIFEST}: modules: expected a list of files, found {show(listed)}.")
+    modules = tuple(listed)
     if any(".." in Path(item).parts or Path(item).is_absolute() for item in (name, *modules)):
         raise WarmstartError(f"{folder / MANIFEST} names files outside of its folder.")
     original = Path(str(held.get("source", ""))) / name

@@ -10,6 +10,7 @@ import os
 import time
 from pathlib import Path
 
+from warmstart.core.bounds import State
 from warmstart.core.errors import WarmstartError
 from warmstart.core.files import file_hash, read_json, replace_file
 
@@ -34,7 +35,7 @@ def trust(path: str | Path, *, sha256: str | None = None) -> str:
     if not is_trusted(known):
         _trusted[known] = path.name
         store = _store()
-        held = read_json(store) or {}
+        held = _held()
         held[known] = {"name": path.name, "since": time.strftime("%Y-%m-%d %H:%M:%S")}
         try:
             store.parent.mkdir(parents=True, exist_ok=True)
@@ -46,7 +47,7 @@ def trust(path: str | Path, *, sha256: str | None = None) -> str:
 
 def is_trusted(sha256: str) -> bool:
     """Whether content of this hash was trusted before."""
-    return sha256 in _trusted or sha256 in (read_json(_store()) or {})
+    return sha256 in _trusted or sha256 in _held()
 
 
 def check_trusted(path: str | Path) -> str:
@@ -68,6 +69,22 @@ def check_trusted(path: str | Path) -> str:
             "you trust it, name it once, by --trust-normalizer FILE or warmstart.trust(FILE)."
         )
     return sha256
+
+
+def _held() -> State:
+    """What is remembered.
+
+    Raises:
+        WarmstartError: The file that remembers is damaged.
+    """
+    store = _store()
+    held = read_json(store)
+    if held is None and store.is_file():
+        raise WarmstartError(
+            f"{store}, which remembers what you trust, is damaged: mend it, or remove it and name again what "
+            "you trust."
+        )
+    return held or {}
 
 
 def _store() -> Path:

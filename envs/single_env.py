@@ -23,6 +23,8 @@ from warmstart.envs.tasks.hooks import ChangingSource, ContextSource
 
 Floats = NDArray[np.float64]
 _log = logging.getLogger(__name__)
+RESERVED = frozenset({"final_obs", "final_info", "_final_obs", "_final_info"})
+"""Names in infos that are the vector environments' own."""
 _SKIPPED = frozenset({"model", "data", "mujoco_renderer", "observation_space", "action_space", "spec"})
 
 DERIVED_ATTRIBUTES: Mapping[str, Mapping[str, Callable[[Any], float]]] = {
@@ -225,6 +227,7 @@ class SingleEnv(gymnasium.Wrapper[Any, Any, Any, Any]):
         self._drawn: Floats | None = None
         self._warned = 0
         self._remade = False
+        self._told: set[str] = set()
         self.next_context: Context = ()
         self.context: Context = ()
         self.source = source
@@ -246,7 +249,19 @@ class SingleEnv(gymnasium.Wrapper[Any, Any, Any, Any]):
         observation, info = self.env.reset(seed=seed, options=options)
         self._follow()
         self._warned = self._warnings()
+        info = self._without_reserved(info)
         return observation, info if self._drawn is None else {**info, "drawn": self._drawn}
+
+    def _without_reserved(self, info: Infos) -> Infos:
+        """An environment's info without the names under which vector environments give an episode's end."""
+        if not RESERVED & info.keys():
+            return info
+        for name in sorted(RESERVED & info.keys() - self._told):
+            self._told.add(name)
+            _log.warning(
+                "The info entry %r is left out: vector environments give an episode's end there.", name
+            )
+        return {name: value for name, value in info.items() if name not in RESERVED}
 
     def _follow(self) -> None:
         """Put context and draws into force in a model that the environment has made itself meanwhile."""
@@ -296,6 +311,7 @@ class SingleEnv(gymnasium.Wrapper[Any, Any, Any, Any]):
         self._go_on()
         self._elapsed += 1
         observation, reward, terminated, truncated, info = self.env.step(action)
+        info = self._without_reserved(info)
         self._follow()
         before, self._warned = self._warned, self._warnings()
         if self._warned > before:

@@ -150,7 +150,7 @@ def policy_kwargs_of(model: BaseAlgorithm) -> State:
         kwargs.pop("use_sde", None)
     out = kwargs_to_json(kwargs)
     name = type(model.policy).__name__
-    if name not in POLICIES[algorithm_name(model)]:
+    if POLICIES[algorithm_name(model)].get(name) is not type(model.policy):
         raise WarmstartError(
             f"The policy class {name} can't be recorded in a checkpoint: add it to "
             "warmstart.agents.checkpoints.architecture.POLICIES, in a plugin, so that it can be built again."

@@ -7,6 +7,7 @@ modules that it names, and runs none of them.
 
 import io
 import pickle
+import pickletools
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -16,6 +17,8 @@ from numpy.typing import NDArray
 
 from warmstart.core.errors import WarmstartError
 
+MOST_PARTS = 5_000_000
+"""Most values that a pickle may build, shared ones counted wherever they are."""
 LARGEST = 1 << 28
 """Most bytes of a pickle that is read."""
 
@@ -119,11 +122,53 @@ def read_pickle(content: bytes, allowed: Mapping[str, Sequence[str]] | None = No
     if len(content) > LARGEST:
         raise WarmstartError(f"it has {len(content):,} bytes, more than {LARGEST:,}")
     try:
+        _check_growth(content)
         return _plain(_Reader(content, allowed).load(), {})
     except WarmstartError:
         raise
     except _FAILURES as error:
         raise WarmstartError(f"not a whole pickle ({str(error) or type(error).__name__})") from error
+
+
+def _check_growth(content: bytes) -> None:
+    """See that a pickle doesn't build far more than it has bytes: shared parts may double it at each step.
+
+    Follows the opcodes with sizes in place of the values on the unpickler's stack; None is a mark.
+    """
+    stack: list[
+        list[int] | None
+    ] = []  # sizes, in cells that stay the same where values are changed; None: a mark
+    memo: dict[int, list[int]] = {}
+    for count, (opcode, argument, _) in enumerate(pickletools.genops(content)):
+        name, before = opcode.name, opcode.stack_before
+        if name in ("PUT", "BINPUT", "LONG_BINPUT", "MEMOIZE"):
+            place = len(memo) if name == "MEMOIZE" else int(argument or 0)
+            if place > len(content) or not stack or stack[-1] is None:
+                raise WarmstartError(f"it names its part {place:,}, of which it can't have so many")
+            memo[place] = stack[-1]
+            continue
+        if name in ("GET", "BINGET", "LONG_BINGET"):
+            stack.append(memo[int(argument or 0)])
+            continue
+        popped: list[list[int]] = []
+        if pickletools.markobject in before or (name == "POP" and stack and stack[-1] is None):
+            while (item := stack.pop()) is not None:
+                popped.append(item)
+            before = (
+                before[: before.index(pickletools.markobject)] if pickletools.markobject in before else []
+            )
+        for _ in before:
+            item = stack.pop()
+            assert item is not None
+            popped.append(item)
+        size = 1 + sum(cell[0] for cell in popped)
+        if size > MOST_PARTS or count > MOST_PARTS:
+            raise WarmstartError(f"it builds more than {MOST_PARTS:,} values")
+        if name in ("APPEND", "APPENDS", "SETITEM", "SETITEMS", "ADDITEMS", "BUILD"):
+            popped[-1][0] = size
+            stack.append(popped[-1])
+            continue
+        stack += [None if kind is pickletools.markobject else [size] for kind in opcode.stack_after]
 
 
 def _plain(value: Any, known: dict[int, tuple[Any, Any]]) -> Any:

@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-from warmstart.agents.checkpoints.architecture import POLICIES
+from warmstart.agents.checkpoints.architecture import POLICIES, check_size
 from warmstart.agents.checkpoints.checkpoint import EXTRA, Checkpoint
 from warmstart.agents.checkpoints.pickles import named_class, read_pickle
 from warmstart.agents.checkpoints.sb3_policy import architecture
@@ -75,6 +75,7 @@ def _read(path: Path, archive: zipfile.ZipFile) -> Checkpoint:
     algorithm = _algorithm(data, policy)
     variables = _tensors(archive, "pytorch_variables.pth") if "pytorch_variables.pth" in names else {}
     policy_kwargs, tensors, notes = architecture(algorithm, data, policy, tensors)
+    check_size(policy_kwargs, tensors)
     tensors |= {EXTRA + name: value for name, value in variables.items()}
     stamp = "_stable_baselines3_version"
     version = _member(archive, stamp, 1000).decode(errors="replace").strip() if stamp in names else "unknown"

@@ -212,6 +212,7 @@ def _multi_discrete(attributes: Settings) -> spaces.Space[Any]:
 
 def _multi_binary(attributes: Settings) -> spaces.Space[Any]:
     n = np.asarray(_first(attributes, "n"), np.int64)
+    _counts(np.atleast_1d(n).ravel().tolist())
     return spaces.MultiBinary(int(n) if n.ndim == 0 else n.tolist())
 
 

@@ -8,14 +8,15 @@ from typing import TYPE_CHECKING
 import safetensors
 import torch
 
+from warmstart.core.bounds import show
 from warmstart.core.errors import WarmstartError
 from warmstart.core.files import check_file
 
 if TYPE_CHECKING:
     from hashlib import _Hash
 
-MOST_BYTES, MOST_TENSORS = 1 << 34, 100_000
-"""Most bytes and tensors of a file that are read."""
+MOST_BYTES, MOST_TENSORS, MOST_AXES = 1 << 34, 100_000, 8
+"""Most bytes, tensors and axes of a tensor in a file that is read."""
 
 
 def read_safetensors(
@@ -71,7 +72,16 @@ def check_tensors(tensors: Mapping[str, torch.Tensor], source: str) -> dict[str,
     Raises:
         WarmstartError: One isn't.
     """
+    if len(tensors) > MOST_TENSORS:
+        raise WarmstartError(f"{source} holds {len(tensors):,} tensors; expected at most {MOST_TENSORS:,}.")
     for name, value in tensors.items():
+        if value.is_meta or value.layout != torch.strided or value.dim() > MOST_AXES:
+            what = f"{value.dim()} axes" if value.dim() > MOST_AXES else f"{value.layout} on {value.device}"
+            raise WarmstartError(
+                f"{source}: {show(name)} is no plain array of at most {MOST_AXES} axes ({what})."
+            )
+        if value.untyped_storage().nbytes() < value.numel() * value.element_size():
+            raise WarmstartError(f"{source}: {show(name)} claims {value.numel():,} numbers and holds fewer.")
         kind = str(value.dtype).removeprefix("torch.")
         weights = name.rpartition(".")[2] in ("weight", "bias", "log_std")
         if value.is_complex() or value.is_quantized or (weights and not value.is_floating_point()):

@@ -5,9 +5,14 @@ checkpoint that is read imports nothing, and a study or reality in YAML may only
 already, is installed, or came as a plugin.
 """
 
+import importlib.util
+import json
 import sys
+import sysconfig
+import urllib.parse
 from collections.abc import Iterator, Mapping
 from importlib import metadata
+from pathlib import Path
 from typing import Any
 
 from warmstart.core.bounds import Place
@@ -54,7 +59,7 @@ def check_modules(document: Document) -> Document:
         except WarmstartError:  # a path, or a mistake that is told when the task is made
             continue
         top = task.module.partition(".")[0]
-        if _is_imported(task) or top in loaded_files() or top in metadata.packages_distributions():
+        if _is_imported(task) or top in loaded_files() or _is_installed(top):
             continue
         raise document.error(
             place,
@@ -63,6 +68,23 @@ def check_modules(document: Document) -> Document:
             "Python.",
         )
     return document
+
+
+def _is_installed(top: str) -> bool:
+    """Whether a module would be imported from where its distribution lies, not from a folder before it."""
+    names = metadata.packages_distributions().get(top, [])
+    try:
+        spec = importlib.util.find_spec(top) if names else None
+    except (ImportError, ValueError):
+        spec = None
+    places = [] if spec is None else [spec.origin] if spec.origin else spec.submodule_search_locations or []
+    homes = {sysconfig.get_path(key) for key in ("purelib", "platlib")}
+    for name in names:
+        told = json.loads(metadata.distribution(name).read_text("direct_url.json") or "{}")
+        if told.get("dir_info", {}).get("editable"):
+            homes.add(urllib.parse.unquote(urllib.parse.urlparse(told.get("url", "")).path))
+    inside = [any(Path(place).is_relative_to(home) for home in homes) for place in places]
+    return bool(inside) and all(inside)
 
 
 def _tasks(data: Any, place: Place) -> Iterator[tuple[Place, str]]:

@@ -189,7 +189,7 @@ def summarise(
         arm = _arm(run, grid, name, scale, paired.get(name, {}), times.get(name, {}), source)
         if name in verdicts:
             facts = (arm.metrics, arm.time_to_threshold, run.baseline, budget, arm.source_steps, arm.constant)
-            told = headline(verdicts[name], *facts)
+            told = headline(verdicts[name], *facts, times.get(run.baseline, {}))
             arm = dataclasses.replace(arm, verdict=verdicts[name], headline=told)
         arms.append(arm)
     taken = ("name", "study", "baseline", "random_return", "curves", "source_curves", "failures", "versions")

@@ -139,7 +139,7 @@ def p_text(p: float) -> str:
 
 
 SOONER = 0.95
-"""Share of the cold arm's steps within which its final return is reached, if it is said to come sooner."""
+"""Share of the cold arm's own time to its final return (and of its steps) within which it comes sooner."""
 
 
 @dataclass(frozen=True)
@@ -166,6 +166,7 @@ def headline(
     budget: float,
     source_steps: float,
     constant: bool,
+    cold: Mapping[str, TimeToThreshold],
 ) -> Headline:
     """Put a verdict into words.
 
@@ -177,6 +178,7 @@ def headline(
         budget: Last step of the comparison.
         source_steps: Mean training steps of the source agents; 0 without.
         constant: Whether nothing trains in the arm.
+        cold: The cold arm's times to the threshold by clock.
     """
     decided = verdict.outcome in ("helps", "hurts")
     title = f"{verdict.arm}{'' if decided else ':'} {verdict.outcome}"
@@ -186,7 +188,7 @@ def headline(
     if verdict.outcome == "not compared":
         return Headline(title, _lower_first(verdict.reason), "")
     cost = _cost(times, baseline, budget, source_steps) if verdict.outcome == "helps" else ""
-    return Headline(title, _effect(verdict, metrics, times, baseline, budget, constant), cost)
+    return Headline(title, _effect(verdict, metrics, times, baseline, budget, constant, cold), cost)
 
 
 def _effect(
@@ -196,6 +198,7 @@ def _effect(
     baseline: str,
     budget: float,
     constant: bool,
+    cold: Mapping[str, TimeToThreshold],
 ) -> str:
     """What the arm does, as the part of a sentence that follows a colon."""
     difference = verdict.difference
@@ -217,7 +220,8 @@ def _effect(
         return f"without any training, {relative}"
     if median <= 0:
         return f"starts at or above {baseline}'s final return and stays there"
-    if np.isfinite(median) and median >= SOONER * budget:
+    own = cold["steps"].median if cold else float("nan")
+    if np.isfinite(median) and median >= SOONER * np.fmin(own, budget):
         return (
             f"{_relative(metrics, difference.estimate, baseline)}, "
             f"but it holds {baseline}'s final return no sooner than {baseline} itself"

@@ -44,6 +44,8 @@ def read_evaluations(path: Path) -> Recording:
         zipfile.BadZipFile,
         AttributeError,
         MemoryError,
+        RuntimeError,  # an encrypted member
+        TypeError,
         zlib.error,
         NotImplementedError,  # a compression that zipfile doesn't know
     ) as error:

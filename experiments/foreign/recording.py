@@ -85,8 +85,10 @@ def in_sequence(
     total: list[int] = []
     part: list[int] = []
     offset = anew = left_out = repeated = 0
+    one = len(np.unique(steps)) == 1  # one evaluation in each call of learn()
     for index, step in enumerate(map(int, steps)):
-        if part and step < part[-1] and starts_anew(step, np.array(part)):
+        back = bool(part) and (one or step < part[-1])
+        if back and starts_anew(step, np.array(part)):
             offset, anew, part = total[-1], anew + 1, []
         while total and total[-1] >= step + offset:
             repeated += total[-1] == step + offset

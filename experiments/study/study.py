@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from warmstart.agents.settings.encoder_training import EncoderTraining
-from warmstart.core.bounds import Before, Count, Natural, SettingError, Settings, show
+from warmstart.core.bounds import Before, Bounds, Count, Natural, SettingError, Settings, show
 from warmstart.core.documents import Document, dump_yaml
 from warmstart.core.errors import WarmstartError
 from warmstart.core.plain import check, read, setting_names, to_plain
@@ -20,6 +20,10 @@ WORLD_KEYS = setting_names(WorldConfig)
 """What an arm may say of its training simulation."""
 ARM_KEYS = ("name", "method", "obs", "vision", "algorithm", "optional")
 """What an arm may say beside that and its method's options."""
+
+
+MOST_SEEDS = 10_000
+"""Most seeds of a study."""
 
 
 @dataclass(frozen=True)
@@ -128,7 +132,7 @@ class Study:
     arm's first seed is mapped over them."""
     baseline: str = "scratch"
     """Name of the arm that the others are compared with."""
-    seeds: Natural | Sequence[Natural] = 10
+    seeds: Annotated[int, Bounds(0, MOST_SEEDS)] | Sequence[Natural] = 10
     """Seeds: n for 0 … n-1, or a list. Arms are paired by seed."""
     evaluation: Evaluation | Settings = field(default_factory=Evaluation)
     """How agents are evaluated."""

@@ -29,6 +29,8 @@ from warmstart.sim2real.recordings.trajectories import (
 
 MOST_BYTES = 1 << 31
 """Most bytes of recordings that are read from one file."""
+MOST_VALUES = 50_000_000
+"""Most values of a Parquet file, however little room they take there."""
 BROKEN = (
     ValueError,
     EOFError,
@@ -38,6 +40,8 @@ BROKEN = (
     KeyError,
     NotImplementedError,
     MemoryError,
+    RuntimeError,  # an encrypted member
+    TypeError,
 )
 """What NumPy meets in an array that is damaged or lies about its size."""
 _DATA = "it needs a package that is not installed: pip install 'warmstart[data]'."
@@ -202,6 +206,11 @@ def read_lerobot(
     for file in files:
         try:
             check_file(file, MOST_BYTES, folder if folder.is_dir() else None)
+            about = parquet.read_metadata(file)
+            parts = (about.row_group(i) for i in range(about.num_row_groups))
+            values = sum(part.column(i).num_values for part in parts for i in range(part.num_columns))
+            if values > MOST_VALUES:
+                raise WarmstartError(f"{file} holds {values:,} values; expected at most {MOST_VALUES:,}.")
             kinds = {field.name: field.type for field in parquet.read_schema(file)}
             wanted = [key for key, kind in kinds.items() if _numeric(kind)]
             others |= dict.fromkeys(kinds.keys() - wanted)

@@ -1,5 +1,6 @@
 """Plugins: files and entry points, their hashes, and what is refused."""
 
+import json
 import subprocess
 import sys
 from importlib.metadata import EntryPoint
@@ -111,13 +112,37 @@ def test_what_lies_beside_a_plugin_is_found_and_kept(tmp_path: Path) -> None:
 
 
 def test_a_stranger_s_run_runs_nothing_unasked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "evil.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'w')\n")
+    (tmp_path / "evil.py").write_text(f"import pathlib\npathlib.Path({str(tmp_path / 'ran')!r}).touch()\n")
     sha256 = file_hash(tmp_path / "evil.py")
     plugins.store_plugins([plugins.Plugin("evil.py", sha256, tmp_path / "evil.py")], tmp_path / "run")
     monkeypatch.setenv("WARMSTART_TRUSTED", str(tmp_path / "trusted.json"))
-    with pytest.raises(WarmstartError, match=r"code that was never run here .* give it with --plugin"):
+    monkeypatch.setattr("warmstart.core.trust._trusted", {})
+    with pytest.raises(WarmstartError, match=r"was never run here as it is now: .* give it with --plugin"):
         plugins.load_plugins_of(tmp_path / "run")
     assert not (tmp_path / "ran").exists()
+
+
+def test_a_trusted_plugin_vouches_for_nothing_that_a_stranger_put_beside_it(tmp_path: Path) -> None:
+    (plugin,) = plugins.load_plugins([bring(tmp_path / "mine", "beside_of_the_test")])
+    plugins.store_plugins([plugin], tmp_path / "run")
+    plugins._loaded.clear()  # as in another process
+    del sys.modules["beside_of_the_test"]
+    folder = tmp_path / "run" / "plugins" / plugin.stored_name
+    (folder / "getpass.py").write_text("raise AssertionError('imported')\n")
+    with pytest.raises(WarmstartError, match="was never run here as it is now"):
+        plugins.load_plugins_of(tmp_path / "run")
+    (folder / "getpass.py").unlink()
+    assert plugins.load_plugins_of(tmp_path / "run") == (plugin.name,)
+
+
+@pytest.mark.parametrize("modules", [None, 5, "x", [1]])
+def test_a_damaged_manifest_is_told(tmp_path: Path, modules: object) -> None:
+    (plugin,) = plugins.load_plugins([bring(tmp_path / "mine", "damaged_of_the_test")])
+    plugins.store_plugins([plugin], tmp_path / "run")
+    manifest = tmp_path / "run" / "plugins" / plugin.stored_name / "plugin.json"
+    manifest.write_text(json.dumps({**json.loads(manifest.read_text()), "modules": modules}))
+    with pytest.raises(WarmstartError, match=r"plugin\.json: modules: expected a list of files"):
+        plugins.load_plugins_of(tmp_path / "run")
 
 
 def test_a_module_beside_a_plugin_is_never_taken_for_another(tmp_path: Path) -> None:

@@ -31,3 +31,13 @@ def test_where_nothing_can_be_written_the_process_remembers(
     (tmp_path / "file").write_text("x of the trust test")
     monkeypatch.setenv("WARMSTART_TRUSTED", str(tmp_path / "file" / "trusted.json"))
     assert is_trusted(trust(tmp_path / "file"))
+
+
+def test_a_damaged_memory_is_told_and_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = tmp_path / "trusted.json"
+    store.write_text('{"cut')
+    monkeypatch.setenv("WARMSTART_TRUSTED", str(store))
+    (tmp_path / "file").write_text("x")
+    with pytest.raises(WarmstartError, match="which remembers what you trust, is damaged"):
+        trust(tmp_path / "file")
+    assert store.read_text() == '{"cut'

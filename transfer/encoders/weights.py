@@ -97,7 +97,9 @@ def unwrapped(content: Any, path: Path) -> dict[str, torch.Tensor]:
         WarmstartError: There are none; the message lists what there is.
     """
     what = f"a {type(content).__name__}"
-    while isinstance(content, Mapping):
+    for _ in WRAPPERS:  # one inside another, at most
+        if not isinstance(content, Mapping):
+            break
         tensors = {str(name): value for name, value in content.items() if isinstance(value, torch.Tensor)}
         what = _some(map(str, content))
         content = next((content[key] for key in WRAPPERS if isinstance(content.get(key), Mapping)), None)

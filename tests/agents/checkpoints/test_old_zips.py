@@ -191,6 +191,24 @@ def test_damaged_pickles(content: bytes) -> None:
 
 def test_references_in_pickles_stay_references() -> None:
     nested: list[Any] = []
-    for _ in range(60):  # 2**60 values if each were read anew
+    for _ in range(15):
         nested = [nested, nested]
-    assert len(read_pickle(pickle.dumps(nested))) == 2
+    found = read_pickle(pickle.dumps(nested))
+    assert found[0] is found[1]
+
+
+@pytest.mark.parametrize("kind", [list, tuple])
+def test_pickles_that_grow_without_bound_are_refused(kind: type) -> None:
+    nested: Any = kind()
+    for _ in range(60):  # 2**60 values if each were read anew
+        nested = kind((nested, nested))
+    with pytest.raises(WarmstartError, match="it builds more than 5,000,000 values"):
+        read_pickle(pickle.dumps({"a": nested}))
+    key = b"\x80\x04}(K\x01" + b"2\x86" * 60 + b"K\x01u."  # as the key of a mapping, which is hashed
+    with pytest.raises(WarmstartError, match="it builds more than 5,000,000 values"):
+        read_pickle(key)
+
+
+def test_a_pickle_can_not_ask_for_memory_by_a_number() -> None:
+    with pytest.raises(WarmstartError, match="it names its part 268,435,456, of which it can't have so many"):
+        read_pickle(b"\x80\x04}r\x00\x00\x00\x10.")
