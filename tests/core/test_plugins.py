@@ -123,10 +123,10 @@ def test_a_stranger_s_run_runs_nothing_unasked(tmp_path: Path, monkeypatch: pyte
 
 
 def test_a_trusted_plugin_vouches_for_nothing_that_a_stranger_put_beside_it(tmp_path: Path) -> None:
-    (plugin,) = plugins.load_plugins([bring(tmp_path / "mine", "beside_of_the_test")])
+    (plugin,) = plugins.load_plugins([bring(tmp_path / "mine", "vouched_of_the_test")])
     plugins.store_plugins([plugin], tmp_path / "run")
     plugins._loaded.clear()  # as in another process
-    del sys.modules["beside_of_the_test"]
+    del sys.modules["vouched_of_the_test"]
     folder = tmp_path / "run" / "plugins" / plugin.stored_name
     (folder / "getpass.py").write_text("raise AssertionError('imported')\n")
     with pytest.raises(WarmstartError, match="was never run here as it is now"):
