@@ -13,6 +13,10 @@ from warmstart.experiments.foreign.recording import Recording, in_sequence, star
 
 MOST_BYTES = 1 << 32
 """Most bytes of an event file."""
+FRAME = 16
+"""Bytes of a record beside its content: its length, and checksums of both."""
+TOGETHER = 1.0
+"""Seconds by which two files of one run may overlap."""
 TAGS = ("eval/mean_reward", "evaluation/return", "rollout/ep_rew_mean")
 """Tags that SB3 and warmstart write, the better ones first."""
 
@@ -23,9 +27,13 @@ class _Scalars:
 
     path: Path
     begin: float
-    """Time of the first event, in s."""
+    """Time of the first event, in s since 1970."""
+    end: float
+    """Time of the last one."""
     values: dict[str, list[tuple[float, float, float]]]
     """Step, value and time in the order in which they were written, by tag."""
+    note: str = ""
+    """What is missing of it."""
 
 
 def is_events(path: Path) -> bool:
@@ -61,17 +69,24 @@ def read_events(path: Path, tag: str | None = None) -> Recording:
         )
     if chosen not in tags:
         raise unknown_name(f"tag in {path}", chosen, tags)
+    notes = [file.note for file in files if file.note]
+    notes += [
+        f"{file.path} is left out: it holds no {chosen}." for file in files if chosen not in file.values
+    ]
     files = [file for file in files if chosen in file.values]
     rows = [np.array(file.values[chosen]) for file in files]
     steps = [whole_steps(row[:, 0], f"{file.path}, {chosen}") for file, row in zip(files, rows, strict=True)]
     for (before, old), (after, new) in itertools.pairwise(zip(files, steps, strict=True)):
-        if new[0] < old[-1] and starts_anew(int(new[0]), np.unique(old)):
+        together = after.begin < before.end - TOGETHER
+        if together or (new[0] <= old[-1] and starts_anew(int(new[0]), np.unique(old))):
+            why = f"starts anew at step {new[0]:,}, after {before.path.name} came to {old[-1]:,}"
+            why = f"ran beside {before.path.name}" if together else why
             raise WarmstartError(
-                f"{path} holds several runs: {after.path.name} starts anew at step {new[0]:,}, after "
-                f"{before.path.name} came to {old[-1]:,}. Give each file by itself, as ARM=PATH."
+                f"{path} holds several runs: {after.path.name} {why}. Give each file by itself, as ARM=PATH."
             )
     table = np.concatenate(rows)
-    counted, kept, notes = in_sequence(np.concatenate(steps), str(path))
+    counted, kept, told = in_sequence(np.concatenate(steps), str(path))
+    notes += told
     if chosen == "rollout/ep_rew_mean":
         notes.append("rollout/ep_rew_mean is the return of the exploring policy, a mean of past episodes.")
     seconds = np.maximum(table[kept, 2] - files[0].begin, 0.0)
@@ -80,27 +95,40 @@ def read_events(path: Path, tag: str | None = None) -> Recording:
 
 def _read(path: Path) -> _Scalars:
     """Read the scalars of a file: plain values, and tensors of one number as TensorFlow 2 writes them."""
-    from tensorboard.backend.event_processing.event_accumulator import SCALARS, TENSORS, EventAccumulator
+    from tensorboard.backend.event_processing.event_file_loader import RawEventFileLoader
+    from tensorboard.compat.proto.event_pb2 import Event
     from tensorboard.util.tensor_util import make_ndarray
 
-    check_file(path, MOST_BYTES)
-    accumulator: Any = EventAccumulator(
-        str(path), size_guidance={SCALARS: 0, TENSORS: 0}, purge_orphaned_data=False
-    )
+    size = check_file(path, MOST_BYTES).stat().st_size
+    values: dict[str, list[tuple[float, float, float]]] = {}
+    odd: set[str] = set()
+    times: list[float] = []
+    read = 0
     try:
-        accumulator.Reload()
-        tags = accumulator.Tags()
-        values = {
-            name: [(event.step, event.value, event.wall_time) for event in accumulator.Scalars(name)]
-            for name in tags["scalars"]
-        }
-        for name in tags["tensors"]:
-            held = [(event, make_ndarray(event.tensor_proto)) for event in accumulator.Tensors(name)]
-            if held and all(array.size == 1 and array.dtype.kind in "fiu" for _, array in held):
-                values[name] = [
-                    (event.step, float(array.ravel()[0]), event.wall_time) for event, array in held
-                ]
-        begin = accumulator.FirstEventTimestamp() if values else 0.0
+        for content in RawEventFileLoader(str(path)).Load():
+            read += len(content) + FRAME
+            event: Any = Event.FromString(content)
+            times.append(event.wall_time)
+            for value in event.summary.value:
+                if value.HasField("simple_value"):
+                    number = float(value.simple_value)
+                elif not value.HasField("tensor"):
+                    continue
+                else:
+                    array = make_ndarray(value.tensor)
+                    if array.size != 1 or array.dtype.kind not in "fiu":
+                        odd.add(value.tag)
+                        continue
+                    number = float(array.ravel()[0])
+                values.setdefault(value.tag, []).append((event.step, number, event.wall_time))
     except Exception as error:
         raise WarmstartError(f"{path} can't be read as TensorBoard events: {error}.") from error
-    return _Scalars(path, begin, values)
+    for name in odd:
+        values.pop(name, None)
+    note = ""
+    if read < size:
+        note = (
+            f"{path}: it is damaged or torn off after byte {read:,} of {size:,}; the {len(times):,} events "
+            "before that are read, what follows is left out."
+        )
+    return _Scalars(path, min(times, default=0.0), max(times, default=0.0), values, note)

@@ -93,23 +93,29 @@ def _by_time(files: Sequence[Sequence[_Session]]) -> NDArray[np.float64]:
 
 def _told(paths: Sequence[Path], files: Sequence[Sequence[_Session]]) -> str:
     """Say in which order sessions were put; empty where there is one."""
-    appended = sum(len(sessions) - 1 for sessions in files)
     spans = sorted(
         (s.start, s.start + max(row[2] for row in s.rows))
         for sessions in files
         for s in sessions
         if s.start is not None and s.rows
     )
-    pauses = [new[0] - old[1] for old, new in itertools.pairwise(spans) if new[0] > old[1]]
-    if not appended and not pauses:
-        return ""
-    longest = f" The longest pause between them, {max(pauses):,.0f} s, counts as time." if pauses else ""
-    unknown = any(s.start is None for sessions in files for s in sessions)
-    guessed = " A session without a start of its own follows the one before it at once." if unknown else ""
-    return (
-        f"{paths[0].parent}: sessions of one run ({appended + len(pauses) + 1}), put in sequence by their "
-        f"starts (t_start) and the order of the rows.{longest}{guessed}"
-    )
+    ends = list(itertools.accumulate((end for _, end in spans), max))
+    pauses = [new[0] - end for new, end in zip(spans[1:], ends, strict=False) if new[0] > end]
+    unknown = sum(s.start is None for sessions in files for s in sessions)
+    said = ""
+    if pauses or unknown:
+        longest = f" The longest pause between them, {max(pauses):,.0f} s, counts as time." if pauses else ""
+        guessed = (
+            " A session without a start of its own follows the one before it at once." if unknown else ""
+        )
+        said = (
+            f"{paths[0].parent}: sessions of one run ({len(pauses) + 1 + unknown}), put in sequence by their "
+            f"starts (t_start) and the order of the rows.{longest}{guessed}"
+        )
+    if len(files) > 1 and len(pauses) + 1 < len(spans):
+        beside = f"{len(files)} files overlap in time and are taken for environments of one run."
+        said = f"{said} {paths[0].parent}: {beside}".strip()
+    return said
 
 
 def _sessions(path: Path, notes: list[str]) -> list[_Session]:
