@@ -13,7 +13,6 @@ import logging
 import os
 import shutil
 import sys
-import tempfile
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from importlib import metadata
@@ -94,7 +93,6 @@ def load_plugin(path: str | Path) -> Plugin:
     module = importlib.util.module_from_spec(spec)
     before = set(sys.modules)
     sys.modules[name] = module
-    sys.pycache_prefix = sys.pycache_prefix or tempfile.mkdtemp(prefix="warmstart-")  # none from the folder
     sys.path.insert(0, str(path.parent))
     try:
         spec.loader.exec_module(module)
@@ -163,6 +161,7 @@ def load_stored_plugins(recorded: Mapping[str, str], run: Path) -> None:
         if found != sha256:
             raise WarmstartError(f"The plugin {name} is not the one that the trial was planned with.")
         if path is not None:
+            _drop_caches(run / FOLDER / Plugin(name, sha256).stored_name)
             load_plugin(path)
 
 
@@ -182,17 +181,32 @@ def load_plugins_of(run: Path) -> tuple[str, ...]:
     for manifest in sorted((run / FOLDER).glob(f"*/{MANIFEST}")):
         held = read_json(manifest) or {}
         path, _ = _stored(manifest.parent, str(held.get("file", "")))
-        own = path.name in {plugin.path.name for plugin in _loaded.values() if plugin.path is not None}
-        if not own and not is_trusted(content_hash(manifest.parent)):
+        names.append(path.name)
+        if _file_hash(path) in _loaded:  # named by the user, or another run's
+            continue
+        if not is_trusted(content_hash(manifest.parent)):
             raise WarmstartError(
                 f"{run} was made with the plugin {path.name}, and what is in {manifest.parent} was never run "
                 f"here as it is now: look at it, and give it with --plugin {path} if you trust it."
             )
-        if own:
-            continue
+        _drop_caches(manifest.parent)
         load_plugin(path)
-        names.append(path.name)
     return tuple(names)
+
+
+def _drop_caches(folder: Path) -> None:
+    """Remove Python's caches of a copy: one may hold other code than the source beside it, which is trusted.
+
+    Raises:
+        WarmstartError: One can't be removed.
+    """
+    for cache in list(folder.rglob("__pycache__")):
+        try:
+            shutil.rmtree(cache)
+        except OSError as error:
+            raise WarmstartError(
+                f"{cache} can't be removed ({error.strerror}), and may be anybody's."
+            ) from None
 
 
 def _stored(folder: Path, name: str) -> tuple[Path, tuple[str, ...]]:

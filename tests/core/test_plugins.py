@@ -132,6 +132,10 @@ def test_a_trusted_plugin_vouches_for_nothing_that_a_stranger_put_beside_it(tmp_
     with pytest.raises(WarmstartError, match="was never run here as it is now"):
         plugins.load_plugins_of(tmp_path / "run")
     (folder / "getpass.py").unlink()
+    cache = folder / "__pycache__" / f"vouched_of_the_test.{sys.implementation.cache_tag}.pyc"
+    cache.parent.mkdir()
+    code = marshal.dumps(compile("raise AssertionError('from the cache')", "x", "exec"))
+    cache.write_bytes(importlib.util.MAGIC_NUMBER + b"\1\0\0\0" + bytes(8) + code)  # by a hash, unchecked
     assert plugins.load_plugins_of(tmp_path / "run") == (plugin.name,)
 
 
