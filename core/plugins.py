@@ -7,6 +7,7 @@ them. Names and hashes are recorded with every trial.
 """
 
 import ast
+import errno
 import hashlib
 import importlib.util
 import logging
@@ -109,7 +110,10 @@ def store_plugins(plugins: Iterable[Plugin], run: Path) -> None:
     """Copy plugins into a run directory, with what lies beside them: its trials need nothing else."""
     for plugin in plugins:
         folder = run / FOLDER / plugin.stored_name
-        if plugin.path is None or ((folder / MANIFEST).is_file() and is_trusted(content_hash(folder))):
+        if plugin.path is None:
+            continue
+        if (folder / MANIFEST).is_file() and is_trusted(content_hash(folder)):
+            _drop_caches(folder)
             continue
         shutil.rmtree(folder, ignore_errors=True)
         source = plugin.path.parent
@@ -161,7 +165,6 @@ def load_stored_plugins(recorded: Mapping[str, str], run: Path) -> None:
         if found != sha256:
             raise WarmstartError(f"The plugin {name} is not the one that the trial was planned with.")
         if path is not None:
-            _drop_caches(run / FOLDER / Plugin(name, sha256).stored_name)
             load_plugin(path)
 
 
@@ -204,9 +207,8 @@ def _drop_caches(folder: Path) -> None:
         try:
             shutil.rmtree(cache)
         except OSError as error:
-            raise WarmstartError(
-                f"{cache} can't be removed ({error.strerror}), and may be anybody's."
-            ) from None
+            if error.errno not in (errno.ENOENT, errno.ENOTEMPTY):  # a trial that runs meanwhile
+                raise WarmstartError(f"{cache} may be anybody's, and can't be removed: {error}.") from None
 
 
 def _stored(folder: Path, name: str) -> tuple[Path, tuple[str, ...]]:

@@ -1,6 +1,8 @@
 """Plugins: files and entry points, their hashes, and what is refused."""
 
+import importlib.util
 import json
+import marshal
 import subprocess
 import sys
 from importlib.metadata import EntryPoint
