@@ -80,6 +80,10 @@ CLASS_KWARGS: dict[str, tuple[str, Mapping[str, type]]] = {
     "features_extractor_class": ("features_extractor", EXTRACTORS),
 }
 """Entries that are classes: under which key a checkpoint has their name, and the table of names."""
+EXTRACTOR_SIZES = frozenset(
+    {"features_dim", "cnn_output_dim", "latent_dim", "embedding", "adapter_rank", "frames", "n_actions"}
+)
+"""Arguments of features extractors, SB3's and ours, by which they grow."""
 UNBUILDABLE = (
     TypeError,
     ValueError,
@@ -87,8 +91,6 @@ UNBUILDABLE = (
     RuntimeError,
     LookupError,
     AttributeError,
-    NotImplementedError,
-    OverflowError,
     ArithmeticError,
     MemoryError,
 )
@@ -205,7 +207,7 @@ def check_size(policy_kwargs: Settings, tensors: Mapping[str, torch.Tensor]) -> 
     if any(isinstance(unit, bool) or not isinstance(unit, int) or unit < 1 for unit in every):
         raise WarmstartError(f"{told}: expected whole numbers from 1 in net_arch.")
     sizes = [a * b for units in networks for a, b in itertools.pairwise([1, *units])]
-    sizes += [n for n in extractor.values() if isinstance(n, int)]
+    sizes += [n for name, n in extractor.items() if name in EXTRACTOR_SIZES and isinstance(n, int)]
     many = [policy_kwargs.get("n_critics", 0), len(every)]
     if max(sizes, default=0) > largest or any(isinstance(n, int) and n > len(tensors) for n in many):
         raise WarmstartError(

@@ -133,11 +133,10 @@ def read_pickle(content: bytes, allowed: Mapping[str, Sequence[str]] | None = No
 def _check_growth(content: bytes) -> None:
     """See that a pickle doesn't build far more than it has bytes: shared parts may double it at each step.
 
-    Follows the opcodes with sizes in place of the values on the unpickler's stack; None is a mark.
+    Follows the opcodes with sizes in place of the values on the unpickler's stack, in cells that stay the
+    same where a value is changed; None is a mark.
     """
-    stack: list[
-        list[int] | None
-    ] = []  # sizes, in cells that stay the same where values are changed; None: a mark
+    stack: list[list[int] | None] = []
     memo: dict[int, list[int]] = {}
     for count, (opcode, argument, _) in enumerate(pickletools.genops(content)):
         name, before = opcode.name, opcode.stack_before
@@ -151,15 +150,14 @@ def _check_growth(content: bytes) -> None:
             stack.append(memo[int(argument or 0)])
             continue
         popped: list[list[int]] = []
-        if pickletools.markobject in before or (name == "POP" and stack and stack[-1] is None):
+        marked = pickletools.markobject in before
+        if marked or (name == "POP" and stack and stack[-1] is None):
             while (item := stack.pop()) is not None:
                 popped.append(item)
-            before = (
-                before[: before.index(pickletools.markobject)] if pickletools.markobject in before else []
-            )
+            before = before[: before.index(pickletools.markobject)] if marked else []
         for _ in before:
-            item = stack.pop()
-            assert item is not None
+            if (item := stack.pop()) is None:
+                raise pickle.UnpicklingError("a mark in place of a value")
             popped.append(item)
         size = 1 + sum(cell[0] for cell in popped)
         if size > MOST_PARTS or count > MOST_PARTS:

@@ -59,7 +59,7 @@ def read_sb3_zip(path: Path) -> Checkpoint:
             return _read(path, archive)
     except WarmstartError as error:
         raise WarmstartError(f"{path}: {error}") from error
-    except (zipfile.BadZipFile, EOFError, OSError, NotImplementedError, RuntimeError, ValueError) as error:
+    except (zipfile.BadZipFile, EOFError, OSError, RuntimeError, ValueError) as error:
         raise WarmstartError(
             f"{path} is truncated or not a zip that stable-baselines3 wrote: {error}."
         ) from error

@@ -109,7 +109,7 @@ def _counts(value: Any, least: int = 1) -> tuple[int, ...]:
 _JSON_BUILDERS: dict[str, Callable[[Settings], spaces.Space[Any]]] = {
     "Box": _json_box,
     "Discrete": lambda values: spaces.Discrete(
-        read(Choices, values["n"]), start=read(int, values.get("start", 0))
+        read(Choices, values["n"]), start=read(Start, values.get("start", 0))
     ),
     "MultiDiscrete": _json_multi_discrete,
     "MultiBinary": _json_multi_binary,

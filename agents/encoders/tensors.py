@@ -50,7 +50,7 @@ def read_safetensors(
         TypeError,
         LookupError,
         AttributeError,
-        OverflowError,
+        ArithmeticError,
         RuntimeError,
         MemoryError,
     ) as error:

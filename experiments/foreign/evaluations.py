@@ -44,10 +44,9 @@ def read_evaluations(path: Path) -> Recording:
         zipfile.BadZipFile,
         AttributeError,
         MemoryError,
-        RuntimeError,  # an encrypted member
+        RuntimeError,  # an encrypted member, or a compression that zipfile doesn't know
         TypeError,
         zlib.error,
-        NotImplementedError,  # a compression that zipfile doesn't know
     ) as error:
         pickled = "allow_pickle" in str(error)
         why = "not an archive of plain numbers" if pickled else str(error) or type(error).__name__

@@ -38,9 +38,8 @@ BROKEN = (
     zlib.error,
     OSError,
     KeyError,
-    NotImplementedError,
     MemoryError,
-    RuntimeError,  # an encrypted member
+    RuntimeError,  # an encrypted member, or a compression that zipfile doesn't know
     TypeError,
 )
 """What NumPy meets in an array that is damaged or lies about its size."""

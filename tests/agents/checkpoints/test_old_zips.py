@@ -212,3 +212,9 @@ def test_pickles_that_grow_without_bound_are_refused(kind: type) -> None:
 def test_a_pickle_can_not_ask_for_memory_by_a_number() -> None:
     with pytest.raises(WarmstartError, match="it names its part 268,435,456, of which it can't have so many"):
         read_pickle(b"\x80\x04}r\x00\x00\x00\x10.")
+
+
+@pytest.mark.parametrize("content", [b"(0.", b"((a.", b"(d}(s.", b"\x80\x04(2.", b"\x80\x04h\x07."])
+def test_pickles_whose_stack_is_wrong_are_refused(content: bytes) -> None:
+    with pytest.raises(WarmstartError, match="not a whole pickle"):
+        read_pickle(content)

@@ -38,7 +38,7 @@ def test_damaged_event_files_are_told(damage, tmp_path):
         content += b"\xff" * 20
     path.write_bytes(bytes(content))
     found = read_events(path)
-    assert len(found.steps) == (10 if damage == "long" else len(found.steps))
+    assert len(found.steps) == 10 if damage == "long" else 0 < len(found.steps) < 10
     assert any("it is damaged or torn off after byte" in note for note in found.notes)
 
 
