@@ -199,7 +199,7 @@ def check_file(path: Path, most: int = MOST_BYTES, within: Path | None = None) -
     except (OSError, ValueError) as error:
         raise WarmstartError(f"{path} can't be read: {getattr(error, 'strerror', None) or error}.") from None
     if outside:
-        raise WarmstartError(f"{path} is a link out of {within}: expected a file inside, which is read.")
+        raise WarmstartError(f"{path} is a link out of {within}: expected a file inside it.")
     if not stat.S_ISREG(found.st_mode):
         kind = "a folder" if stat.S_ISDIR(found.st_mode) else "a device or a pipe"
         raise WarmstartError(f"{path} is {kind}; expected a file.")
