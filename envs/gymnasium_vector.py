@@ -25,8 +25,9 @@ from warmstart.envs.simulation.infos import Infos, PlainVectorEnv, ProcessVector
 from warmstart.envs.simulation.layouts import Layout, generic_layout
 from warmstart.envs.simulation.models import send_engine_messages_to_logging
 from warmstart.envs.simulation.seeding import check_state
-from warmstart.envs.single_env import AttributePhysics, ModelPhysics, SingleEnv
-from warmstart.envs.single_pixels import observe_frames
+from warmstart.envs.single.env import SingleEnv
+from warmstart.envs.single.physics import AttributePhysics, ModelPhysics
+from warmstart.envs.single.pixels import observe_frames
 from warmstart.envs.tasks.contexts import Context
 from warmstart.envs.tasks.hooks import ContextSource
 from warmstart.envs.tasks.task import Task

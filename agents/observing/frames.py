@@ -15,7 +15,7 @@ from typing_extensions import override
 from warmstart.core.bounds import State
 from warmstart.core.errors import WarmstartError
 from warmstart.envs.simulation.layouts import Layout, generic_layout, opaque_block
-from warmstart.envs.single_pixels import is_frame
+from warmstart.envs.single.pixels import is_frame
 from warmstart.envs.wrappers import Ids, ObservationWrapper
 
 Array = NDArray[Any]

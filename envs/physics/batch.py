@@ -61,6 +61,11 @@ class BatchParameters:
             self._plans[key] = self.parameters.compile(columns)
         self.overwrite(rows, columns, values[:, columns], self._plans[key])
 
+    def current(self, row: int) -> Floats:
+        """Return the values that a simulation has, bindings included. Shape: (total size,)."""
+        values: Floats = self._current[row]
+        return values
+
     def base(self, rows: Ids, columns: Ids) -> Floats:
         """Return what the contexts give, without bindings. Shapes: (n,) and (k,) to (n, k)."""
         return self._base[rows[:, None], columns]

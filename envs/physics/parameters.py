@@ -15,7 +15,7 @@ from warmstart.envs.physics.catalogue import Selection, catalogue
 from warmstart.envs.physics.changes import FieldWrite, changed, check_sound
 from warmstart.envs.physics.effects import Effects
 from warmstart.envs.physics.quantity import Entry, Parameter
-from warmstart.envs.simulation.fields import Ids, ModelFields
+from warmstart.envs.simulation.fields import Ids, ModelFields, read_field, write_field
 from warmstart.envs.simulation.names import PartNames
 from warmstart.envs.tasks.contexts import Context
 
@@ -228,6 +228,32 @@ class Parameters:
             fields.set_const(one)
         elif written:
             fields.commit(one)
+
+    def reinstate(self, model: mujoco.MjModel, values: Floats) -> tuple[str, ...]:
+        """Write again what was given other than nominal values and has been overwritten since.
+
+        Args:
+            model: The model, in place.
+            values: What its parameters were given. Shape: (total size,).
+
+        Returns:
+            The fields that had been overwritten.
+        """
+        lost, derived = list[str](), False
+        for write in self._all if (values != self.nominal).any() else ():
+            given, nominal = write.values(np.stack([values, self.nominal]))
+            field = read_field(model, write.field).copy()
+            flat = field.reshape(-1)
+            given, changed = given.astype(field.dtype), given != nominal
+            changed &= flat[write.targets] != given
+            if changed.any():
+                flat[write.targets[changed]] = given[changed]
+                write_field(model, write.field, field)
+                lost.append(write.field)
+                derived |= write.derived
+        if derived:
+            mujoco.mj_setConst(model, mujoco.MjData(model))
+        return tuple(lost)
 
     def _check_structure(self, model: mujoco.MjModel) -> None:
         for size in ("nbody", "ngeom", "njnt", "nq", "nv", "nu", "npair"):

@@ -2,7 +2,8 @@
 
 import contextlib
 import logging
-from collections.abc import Sequence
+import sys
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import reduce
 from pathlib import Path
@@ -11,11 +12,15 @@ from typing import Any
 
 import gymnasium
 import mujoco
+import numpy as np
 
 from warmstart.core.errors import WarmstartError, unknown_name
 from warmstart.envs.simulation.names import PartNames
 
 _log = logging.getLogger("warmstart.mujoco")
+_STRUCTS = mujoco.MjModel.__module__
+Where = tuple[str | int, ...]
+"""Attributes and keys that lead from an object to one that it holds."""
 _NOTICED_BY_US = ("The simulation is unstable", "compiler attribute 'settotalmass'")
 _DEEPEST = 4
 """Most attributes to go through: ``env.sim.physics.model``."""
@@ -94,20 +99,27 @@ class HeldModel:
     """Where an environment has its model and data; both are looked up anew at each use."""
 
     env: Any
-    path: tuple[str, ...]
-    """Attributes that lead to the model: ``("model",)``, ``("sim", "mj_model")``."""
-    data_path: tuple[str, ...]
-    """Attributes that lead to the data; empty where it wasn't found."""
+    path: Where
+    """Attributes and keys that lead to the model: ``("model",)``, ``("sim", "mj_model")``."""
+    data_path: Where
+    """The same for the data; empty where it wasn't found."""
+    spare: tuple[Where, ...] = ()
+    """Where other data lie, of other models perhaps."""
 
     @property
     def model(self) -> mujoco.MjModel:
         """The model as it is now."""
-        return reduce(getattr, self.path, self.env)
+        return reduce(_member, self.path, self.env)
 
     @property
     def data(self) -> mujoco.MjData | None:
         """The data as it is now."""
-        return reduce(getattr, self.data_path, self.env) if self.data_path else None
+        return reduce(_member, self.data_path, self.env) if self.data_path else None
+
+    def times(self) -> tuple[float, ...]:
+        """Seconds simulated: those of the data, then of the others; which goes on tells what is simulated."""
+        data = () if self.data is None else (self.data,)
+        return tuple(each.time for each in (*data, *(reduce(_member, path, self.env) for path in self.spare)))
 
 
 def held_model(env: Any) -> HeldModel | None:
@@ -125,21 +137,29 @@ def held_model(env: Any) -> HeldModel | None:
     models = _found(env, mujoco.MjModel)
     if not models:
         return None
-    several = {id(reduce(getattr, path, env)) for path in models}
+    several = {id(reduce(_member, path, env)) for path in models}
     if models[0] != ("model",) and len(several) > 1:
+        names = ", ".join(".".join(map(str, path)) for path in models)
         raise WarmstartError(
-            f"{type(env).__name__} holds several MuJoCo models ({', '.join('.'.join(p) for p in models)}): "
+            f"{type(env).__name__} holds several MuJoCo models ({names}): "
             "call the one that is simulated `model`."
         )
     path = models[0]
-    beside = [found for found in _found(env, mujoco.MjData) if found[:-1] == path[:-1]]
-    others = beside or _found(env, mujoco.MjData)
-    return HeldModel(env, path, others[0] if others else ())
+    found = _found(env, mujoco.MjData)
+    data = next((each for each in found if each[:-1] == path[:-1]), found[0] if found else ())
+    return HeldModel(env, path, data, tuple(each for each in found if each != data))
 
 
-def _found(env: Any, kind: type) -> list[tuple[str, ...]]:
+def makes_models(env: Any) -> bool:
+    """Whether an environment's class, or one that it is made of, is written in a module that uses MuJoCo."""
+    modules = [sys.modules.get(cls.__module__) for cls in type(env).__mro__]
+    used = [value for module in modules if module is not None for value in vars(module).values()]
+    return any(value is mujoco or getattr(value, "__module__", None) == _STRUCTS for value in used)
+
+
+def _found(env: Any, kind: type) -> list[Where]:
     """Attributes of a kind on the first level that has any, ``model`` and ``data`` first."""
-    level: list[tuple[tuple[str, ...], Any]] = [((), env)]
+    level: list[tuple[Where, Any]] = [((), env)]
     seen = {id(env)}
     for _ in range(_DEEPEST):
         members = [
@@ -150,7 +170,7 @@ def _found(env: Any, kind: type) -> list[tuple[str, ...]]:
         ]
         found = [path for path, value in members if isinstance(value, kind)]
         if found:
-            return sorted(found, key=lambda path: (path[-1] not in ("model", "data"), path))
+            return sorted(found, key=lambda path: (path[-1] not in ("model", "data"), tuple(map(str, path))))
         level = []
         for path, value in members:
             if id(value) not in seen and _may_hold(value) and len(seen) < _MOST_OBJECTS:
@@ -159,8 +179,19 @@ def _found(env: Any, kind: type) -> list[tuple[str, ...]]:
     return []
 
 
-def _attributes(owner: Any) -> list[tuple[str, Any]]:
-    held = dict(vars(owner))
+def _member(owner: Any, key: Any) -> Any:
+    return owner[key] if isinstance(owner, Mapping | list | tuple) else getattr(owner, key)
+
+
+def _attributes(owner: Any) -> list[tuple[str | int, Any]]:
+    """What an object, a mapping or a list holds, by the key that `_member` takes."""
+    if isinstance(owner, Mapping):
+        return [(key, value) for key, value in owner.items() if isinstance(key, str | int)]
+    if isinstance(owner, list | tuple):
+        return list(enumerate(owner))
+    slots = [name for cls in type(owner).__mro__ for name in np.atleast_1d(vars(cls).get("__slots__", ()))]
+    held = {name: getattr(owner, name) for name in slots if hasattr(owner, name) and name != "__dict__"}
+    held |= getattr(owner, "__dict__", {})
     for name in ("model", "data"):
         if isinstance(getattr(type(owner), name, None), property):
             with contextlib.suppress(Exception):  # a user's property, which may ask for a reset first
@@ -169,6 +200,9 @@ def _attributes(owner: Any) -> list[tuple[str, Any]]:
 
 
 def _may_hold(value: Any) -> bool:
-    return hasattr(value, "__dict__") and not isinstance(
-        value, type | ModuleType | gymnasium.Space | gymnasium.vector.VectorEnv
+    if isinstance(value, Mapping | list | tuple):
+        return len(value) <= _MOST_OBJECTS
+    has_members = hasattr(value, "__dict__") or hasattr(type(value), "__slots__")
+    return has_members and not isinstance(
+        value, type | ModuleType | gymnasium.Space | gymnasium.vector.VectorEnv | np.random.Generator
     )

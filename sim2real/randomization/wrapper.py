@@ -11,7 +11,8 @@ from typing_extensions import override
 
 from warmstart.core.bounds import Settings
 from warmstart.core.errors import WarmstartError
-from warmstart.envs.single_env import ModelPhysics, SingleEnv, physics_of
+from warmstart.envs.single.env import SingleEnv
+from warmstart.envs.single.physics import ModelPhysics, physics_of
 from warmstart.envs.tasks.task import Task
 from warmstart.sim2real.randomization.correlations import Correlation
 from warmstart.sim2real.randomization.randomization import Randomization, read_terms

@@ -14,7 +14,7 @@ from gymnasium.wrappers import TimeLimit
 from warmstart.core.errors import WarmstartError
 from warmstart.envs.physics.parameters import Parameters
 from warmstart.envs.simulation.models import held_model
-from warmstart.envs.single_env import SingleEnv
+from warmstart.envs.single.env import SingleEnv
 from warmstart.envs.tasks.contexts import parse_context
 from warmstart.envs.vector import make_vec
 from warmstart.sim2real.randomization.wrapper import RandomizedEnv
@@ -52,7 +52,7 @@ class Ball(gymnasium.Env[Any, Any]):
     def step(self, action: Any) -> Any:
         """Push."""
         self.steps += 1
-        if self.anew == "step" and self.steps == 1:
+        if self.anew == "each step" or (self.anew == "step" and self.steps == 1):
             self.make(0.7)
         if self.steps == self.bad_step:
             self.data.qpos[0] = np.nan
@@ -87,6 +87,169 @@ def test_draws_are_in_force_in_models_that_are_made_anew() -> None:
     for _ in range(3):
         drawn = env.reset()[1]["drawn"][0]
         assert env.unwrapped.model.body_mass[1] == pytest.approx(drawn)  # type: ignore[attr-defined]
+
+
+class Writer(Ball):
+    """Writes its ball's mass itself, and a fan's speed."""
+
+    def __init__(self, writes: str) -> None:
+        self.writes, self.fan = writes, 1.0
+        super().__init__()
+
+    def reset(self, **options: Any) -> Any:
+        """Begin an episode."""
+        if self.writes == "reset":
+            self.model.body_mass[1], self.fan = 2.0, 1.0
+        return super().reset(**options)
+
+    def step(self, action: Any) -> Any:
+        """Push."""
+        if self.writes == "step":
+            self.model.body_mass[1] = 2.0
+        return super().step(action)
+
+
+def test_an_environment_that_writes_values_itself(caplog: pytest.LogCaptureFixture) -> None:
+    plain = velocity(SingleEnv(Writer("")))
+    env = SingleEnv(Writer("reset"))
+    env.next_context = parse_context("ball.mass=4")
+    with caplog.at_level(logging.WARNING):
+        assert velocity(env) == velocity(env) == pytest.approx(plain / 4)
+    assert [record.getMessage().partition(":")[0] for record in caplog.records] == [
+        "Writer writes body_mass itself in reset"
+    ]
+    drawn = RandomizedEnv(Writer("reset"), {"ball.mass": "3:5"}, seed=0)
+    for _ in range(3):
+        mass = drawn.reset()[1]["drawn"][0]
+        assert drawn.unwrapped.model.body_mass[1] == mass  # type: ignore[attr-defined]
+    env = SingleEnv(Writer("step"))
+    env.next_context = parse_context("ball.mass=4")
+    with pytest.raises(
+        WarmstartError, match=r"Writer writes body_mass itself in step, so that ball\.mass=4 has"
+    ):
+        velocity(env)
+    velocity(SingleEnv(Writer("step")))
+
+
+class Grid(gymnasium.Env[Any, Any]):
+    """Uses a whole number as one."""
+
+    observation_space, action_space = spaces.Box(-1, 1, (2,)), spaces.Discrete(2)
+
+    def __init__(self) -> None:
+        self.n_obstacles, self.wind = 5, 0.5
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> Any:
+        """Begin an episode."""
+        super().reset(seed=seed)
+        return np.zeros(2, np.float32), {"placed": list(range(self.n_obstacles))}
+
+
+class Fan(Grid):
+    """Writes its wind anew in each reset, or in each step."""
+
+    def reset(self, **options: Any) -> Any:
+        """Begin an episode."""
+        self.wind, self.n_obstacles = 0.5, 5
+        return super().reset(**options)
+
+    def step(self, action: Any) -> Any:
+        """Blow."""
+        if self.n_obstacles == 6:
+            self.wind = 0.5
+        return np.full(2, self.wind, np.float32), 0.0, False, False, {}
+
+
+def test_an_environment_that_writes_attributes_itself(caplog: pytest.LogCaptureFixture) -> None:
+    env = SingleEnv(Fan())
+    env.next_context = parse_context("wind=0.25,n_obstacles=7")
+    assert env.reset(seed=0)[1]["placed"] == [0, 1, 2, 3, 4]
+    assert env.step(0)[0].tolist() == [0.25, 0.25]
+    assert "Fan writes n_obstacles, wind itself in reset" in caplog.text
+    env.next_context = parse_context("wind=0.25,n_obstacles=6")
+    env.reset()
+    with pytest.raises(WarmstartError, match=r"Fan writes wind itself in step"):
+        env.step(0)
+
+
+def test_a_model_made_in_each_step_is_refused() -> None:
+    env = SingleEnv(Ball(anew="each step"))
+    velocity(env)
+    env.next_context = parse_context("ball.mass=4")
+    with pytest.raises(
+        WarmstartError, match=r"Ball makes its model anew in each step, so that ball.mass=4 has"
+    ):
+        velocity(env)
+
+
+@pytest.mark.parametrize("stepped", [True, False])
+def test_another_model_that_is_simulated_is_refused(stepped: bool, caplog: pytest.LogCaptureFixture) -> None:
+    class Hidden(Ball):
+        def step(self, action: Any) -> Any:
+            if stepped:
+                mujoco.mj_step(self._sim_model, self._sim_data)
+            return np.zeros(2), 0.0, False, False, {}
+
+        def make(self, height: float) -> None:
+            super().make(height)
+            self._sim_model = mujoco.MjModel.from_xml_string(BALL.format(height=height))
+            self._sim_data = mujoco.MjData(self._sim_model)
+
+    env = SingleEnv(Hidden())
+    env.next_context = parse_context("ball.mass=4")
+    if stepped:
+        with pytest.raises(
+            WarmstartError, match="Hidden simulates another model than its `model`, so that ball"
+        ):
+            velocity(env)
+    else:
+        velocity(env)
+        assert "a step didn't advance the time of any MjData" in caplog.text
+
+
+class Late(Ball):
+    """Has its model where attributes don't show it, from its first reset on."""
+
+    __slots__ = ("held",)
+
+    def __init__(self, where: str) -> None:
+        self.where, self.late = where, False
+        super().__init__()
+        self.late = True
+
+    def make(self, height: float) -> None:
+        """Make nothing yet."""
+
+    def reset(self, **options: Any) -> Any:
+        """Make the model at the first reset."""
+        if self.late:
+            Ball.make(self, 1.0)
+            model, data = self.model, self.data
+            del self.model, self.data
+            kinds = {"dict": {"model": model, "data": data}, "list": [model, data]}
+            kinds["slots"] = SimpleNamespace(m=model, d=data)
+            self.held = kinds[self.where]
+            self.late = False
+        gymnasium.Env.reset(self, **options)
+        return np.zeros(2), {}
+
+    def step(self, action: Any) -> Any:
+        """Push."""
+        found = held_model(self)
+        assert found is not None
+        self.data = found.data
+        self.data.ctrl[:] = action
+        mujoco.mj_step(found.model, self.data, 10)
+        speed = self.data.qvel.copy()
+        del self.data
+        return np.concatenate((speed, speed)), 1.0, False, False, {}
+
+
+@pytest.mark.parametrize("where", ["dict", "list", "slots"])
+def test_models_in_containers_that_the_first_reset_makes(where: str) -> None:
+    plain, heavy = SingleEnv(Late(where)), SingleEnv(Late(where))
+    heavy.next_context = parse_context("ball.mass=x4")
+    assert velocity(heavy) == pytest.approx(velocity(plain) / 4)
 
 
 def test_tasks_of_such_environments() -> None:
@@ -134,20 +297,6 @@ def test_models_under_other_names() -> None:
         WarmstartError, match=r"several MuJoCo models \(a, b\): call the one that is simulated"
     ):
         held_model(SimpleNamespace(a=model, b=other))
-
-
-class Grid(gymnasium.Env[Any, Any]):
-    """Uses a whole number as one."""
-
-    observation_space, action_space = spaces.Box(-1, 1, (2,)), spaces.Discrete(2)
-
-    def __init__(self) -> None:
-        self.n_obstacles, self.wind = 5, 0.5
-
-    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> Any:
-        """Begin an episode."""
-        super().reset(seed=seed)
-        return np.zeros(2, np.float32), {"placed": list(range(self.n_obstacles))}
 
 
 def test_whole_numbers_stay_whole() -> None:

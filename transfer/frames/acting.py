@@ -18,7 +18,7 @@ from warmstart.envs.describe import describe
 from warmstart.envs.frames.options import state_task
 from warmstart.envs.robots.table import robots
 from warmstart.envs.simulation.layouts import Dimension
-from warmstart.envs.single_pixels import is_frame
+from warmstart.envs.single.pixels import is_frame
 from warmstart.envs.tasks.hooks import ContextSource
 from warmstart.envs.tasks.task import Task
 from warmstart.envs.vector import make_vec
