@@ -13,6 +13,8 @@ from rich.progress import BarColumn, TaskID, TextColumn
 from rich.progress import Progress as Bars
 from typing_extensions import override
 
+from warmstart.core.errors import readable
+
 Mode = Literal["auto", "live", "plain", "none"]
 State = Literal["waiting", "running", "done", "failed", "interrupted"]
 Advance = Callable[..., None]
@@ -145,7 +147,7 @@ class Lines(Progress):
 
     @override
     def message(self, text: str) -> None:
-        print(text, file=sys.stderr, flush=True)
+        print(readable(text), file=sys.stderr, flush=True)
 
 
 class LiveTable(Progress):
@@ -188,7 +190,7 @@ class LiveTable(Progress):
 
     @override
     def message(self, text: str) -> None:
-        self.console.print(text, markup=False, highlight=False)
+        self.console.print(readable(text), markup=False, highlight=False)
 
     def _render(self) -> Group:
         """Choose the rows that fit: running first, then failed, the latest done, the next waiting."""

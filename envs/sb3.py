@@ -294,11 +294,19 @@ def _differ(first: Any, second: Any) -> bool:
 
 
 def _rows(infos: Infos, n: int, columns: dict[str, list[Any]] | None = None) -> list[Infos]:
-    """One dict per environment from Gymnasium's vector infos: the entries whose mask is set."""
+    """One dict per environment from Gymnasium's vector infos: the entries whose mask is set.
+
+    Args:
+        infos: Of the vector environment.
+        n: Number of environments.
+        columns: What they get besides, each its own; infos of the same name give way.
+    """
     columns = dict(columns or {})
-    partial: list[str] = []
+    given, partial = frozenset(columns), list[str]()
     for name in info_names(infos):
         values = infos[name]
+        if name in given:
+            continue
         if isinstance(values, dict) or not infos["_" + name].all():
             partial.append(name)
         elif values.ndim == 1:

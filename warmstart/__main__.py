@@ -2,6 +2,7 @@
 
 import ctypes
 import errno
+import logging
 import os
 import signal
 import sys
@@ -55,8 +56,15 @@ def _prepare() -> None:
     MuJoCo loads the library that the variable names when it is imported, and fails without it; what doesn't
     draw must not depend on that. The renderer tries every backend by itself.
     """
-    from warmstart.core.errors import unknown_name
+    from warmstart.core.errors import readable, unknown_name
     from warmstart.core.threads import decide_threads
+
+    class Readable(logging.Formatter):
+        def format(self, record: logging.LogRecord) -> str:
+            return readable(super().format(record))
+
+    if logging.lastResort is not None:  # what tells warnings where nobody has set up logging
+        logging.lastResort.setFormatter(Readable())
 
     decide_threads(int(os.environ.get("OMP_NUM_THREADS") or 1))
     os.environ.setdefault("LP_NUM_THREADS", "0")
@@ -93,7 +101,9 @@ def _report(error: Exception, debug: bool) -> int:
 def _say(message: str, status: int, debug: bool) -> int:
     if debug:
         traceback.print_exc()
-    print(f"warmstart: {message}", file=sys.stderr)
+    from warmstart.core.errors import readable
+
+    print(f"warmstart: {readable(message)}", file=sys.stderr)
     return status
 
 

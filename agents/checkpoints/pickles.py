@@ -267,15 +267,15 @@ def named_class(content: bytes) -> str:
         Such as ``stable_baselines3.common.policies.ActorCriticPolicy``; empty where it is something else.
     """
     found = read_pickle(content)
-    if not isinstance(found, Called):
-        return ""
-    if found.name.endswith("._make_skeleton_class") or found.name.endswith("._class_setstate"):
-        return _skeleton(found)
-    return found.name
+    return class_name(found) if isinstance(found, Called) else ""
 
 
-def _skeleton(called: Called) -> str:
-    """Name of a class that is pickled by value: the skeleton's second argument, in its module."""
+def class_name(called: Called) -> str:
+    """Full name of a class or function: by value, it is the skeleton's second argument, in its module."""
+    if called.name.endswith("._make_function") or called.name.endswith("._function_setstate"):
+        return "a function of its own"
+    if not called.name.endswith(("._make_skeleton_class", "._class_setstate")):
+        return called.name
     while called.name.endswith("._class_setstate") and called.args and isinstance(called.args[0], Called):
         called = called.args[0]
     name = str(called.args[1]) if len(called.args) > 1 else ""

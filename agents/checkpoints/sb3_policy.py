@@ -13,10 +13,12 @@ from warmstart.agents.checkpoints.architecture import (
     POLICIES,
     kwargs_from_json,
 )
-from warmstart.agents.checkpoints.pickles import Called, read_pickle
+from warmstart.agents.checkpoints.pickles import Called, class_name, read_pickle
 from warmstart.core.errors import WarmstartError
 
 Tensors = dict[str, torch.Tensor]
+
+_LIBRARIES = frozenset({"stable_baselines3", "sb3_contrib", "torch", "warmstart"})
 
 SHARED = "mlp_extractor.shared_net."
 """Layers that actor and critic shared, in SB3 before 1.8."""
@@ -47,9 +49,9 @@ def architecture(
     notes: list[str] = []
     for name, value in _policy_kwargs(data).items():
         if name == "activation_fn":
-            out["activation"] = _key_of("activation function", value, ACTIVATIONS)
+            out["activation"] = _key_of("activation function", value, ACTIVATIONS, "ACTIVATIONS")
         elif name == "features_extractor_class":
-            out["features_extractor"] = _key_of("features extractor", value, EXTRACTORS)
+            out["features_extractor"] = _key_of("features extractor", value, EXTRACTORS, "EXTRACTORS")
         elif name in ("optimizer_class", "optimizer_kwargs"):
             if name == "optimizer_class" and _name(value) != "torch.optim.adam.Adam":
                 notes.append(f"Its optimizer {_name(value)} isn't carried over; the target trains with Adam.")
@@ -70,12 +72,13 @@ def _policy_class(algorithm: str, policy: str) -> str:
     """The policy's class in the table, of the library that the zip names."""
     module, _, name = policy.rpartition(".")
     known = POLICIES[algorithm].get(name)
-    if known is not None and known.__module__.partition(".")[0] == module.partition(".")[0]:
+    if known is not None and _same_home(known, module):
         return name
     raise WarmstartError(
         f"the policy is of the class {policy or 'without a name'}, which may compute something else "
         f"from the same tensors; expected {', '.join(sorted(POLICIES[algorithm]))}. If it is your own, add "
-        "it under its name to warmstart.agents.checkpoints.architecture.POLICIES, in a plugin."
+        "it under its name to warmstart.agents.checkpoints.architecture.POLICIES, in a plugin "
+        "(--plugin FILE.py)."
     )
 
 
@@ -98,20 +101,35 @@ def _policy_kwargs(data: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _name(value: Any) -> str:
-    return value.name if isinstance(value, Called) else str(value)
+    return class_name(value) if isinstance(value, Called) else str(value)
 
 
-def _key_of(kind: str, value: Any, table: Mapping[str, type]) -> str:
+def _key_of(kind: str, value: Any, table: Mapping[str, type], place: str) -> str:
     """Key of a class that the zip names."""
     for key, cls in table.items():
         if _name(value) == f"{cls.__module__}.{cls.__qualname__}":
             return key
     name = _name(value)
+    module, _, last = name.rpartition(".")
     for key, cls in table.items():
-        ours = cls.__module__.startswith("warmstart.") and name.startswith("warmstart.")
-        if ours and name.rpartition(".")[2] == cls.__qualname__:
+        theirs = cls.__module__.partition(".")[0] in _LIBRARIES and not cls.__module__.startswith(
+            "warmstart."
+        )
+        if last == cls.__qualname__ and not theirs and _same_home(cls, module):
             return key
-    raise WarmstartError(f"the {kind} {name} can't be built again; known: {', '.join(table)}.")
+    raise WarmstartError(
+        f"the {kind} {name} can't be built again; known: {', '.join(table)}. If it is your own, add it under "
+        f"its name to warmstart.agents.checkpoints.architecture.{place}, in a plugin (--plugin FILE.py)."
+    )
+
+
+def _same_home(cls: type, module: str) -> bool:
+    """Whether a class may be the one of its name in a zip's module: of the same library, or both of users.
+
+    A user's class had another module where the zip was written: that of a script, or of its notebook.
+    """
+    own, written = cls.__module__.partition(".")[0], module.partition(".")[0]
+    return own == written or (own not in _LIBRARIES and written not in _LIBRARIES)
 
 
 def _plain(name: str, value: Any) -> Any:

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 Array = NDArray[Any]
 EACH = "warmstart.each"
 """Key of a reset's options under which each environment has its own."""
+_INT64 = np.iinfo(np.int64)
 Infos = dict[str, Any]
 """Infos by name, of one environment or, as arrays with their masks, of all."""
 
@@ -109,6 +110,9 @@ class _AnyInfos:
                 for env in np.flatnonzero(mask).tolist():
                     held[env] = entry(vector_infos[key], env)
                 vector_infos[key] = held
+            if held is None and isinstance(value, int) and not _INT64.min <= value <= _INT64.max:
+                held = vector_infos[key] = np.full(self.num_envs, None, dtype=object)  # type: ignore[attr-defined]
+                vector_infos[f"_{key}"] = np.zeros(len(held), dtype=bool)
             if held is None or isinstance(held, dict):
                 super()._add_info(vector_infos, {key: value}, env_num)  # type: ignore[misc]
             else:

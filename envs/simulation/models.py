@@ -45,7 +45,11 @@ def load_model(xml_file: str | Path, without: Sequence[str] = ()) -> mujoco.MjMo
     send_engine_messages_to_logging()
     path = model_path(xml_file)
     if not path.is_file():
-        raise WarmstartError(f"Expected a MuJoCo model file, found nothing at {path}.")
+        where = "" if path.is_absolute() else f" in {Path.cwd()}"
+        raise WarmstartError(
+            f"Expected a MuJoCo model file, found nothing at {path}{where}. A plugin finds a file beside "
+            "itself by Path(__file__).parent, wherever it is run."
+        )
     try:
         if not without:
             return mujoco.MjModel.from_xml_path(str(path))

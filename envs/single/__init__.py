@@ -1,4 +1,4 @@
 """Single Gymnasium environments of any kind, with a physical context, draws and frames.
 
-May import: core, and the rest of envs but for vector environments.
+May import: core, envs.simulation, envs.tasks, envs.physics, envs.frames.
 """

@@ -2,11 +2,13 @@
 
 import copy
 import logging
+from collections.abc import Mapping
 from typing import Any
 
 import gymnasium
 import mujoco
 import numpy as np
+from gymnasium import spaces
 from numpy.typing import NDArray
 
 from warmstart.core.bounds import State
@@ -62,6 +64,7 @@ class SingleEnv(gymnasium.Wrapper[Any, Any, Any, Any]):
             self._drawn = self.source.draw(self.env_ids, np.array([self._episode]))[0]
             self._put(self._drawn)
         observation, info = self.env.reset(seed=seed, options=options)
+        self._check_observation(observation)
         self._keep_in_force()
         self._warned = self._warnings()
         info = self._without_reserved(info)
@@ -95,6 +98,24 @@ class SingleEnv(gymnasium.Wrapper[Any, Any, Any, Any]):
                 f"{name} writes {', '.join(lost)} itself in reset: what was asked for is put into force "
                 "after it, when the reset has computed its observation."
             )
+
+    def _check_observation(self, observation: Any) -> None:
+        """See that an observation has the shape that its space has."""
+        found = misshapen(self.env.observation_space, observation)
+        if found is not None:
+            where, expected, shape = found
+            raise WarmstartError(
+                f"{type(self.unwrapped).__name__}: observation{where} has the shape {shape} in step "
+                f"{self._elapsed}; its observation_space says {expected}. Give both the same shape."
+            )
+
+    def _one_number(self, reward: Any) -> float:
+        """The number that a reward of an array is."""
+        name, shape = type(self.unwrapped).__name__, np.shape(reward)
+        if np.size(reward) != 1:
+            raise WarmstartError(f"{name}: the reward has the shape {shape}; expected one number.")
+        self._tell_once(f"{name}: the reward has the shape {shape}; its number is taken.")
+        return float(np.asarray(reward).item())
 
     def _tell_once(self, message: str) -> None:
         if message not in self._told:
@@ -191,6 +212,9 @@ class SingleEnv(gymnasium.Wrapper[Any, Any, Any, Any]):
         self._elapsed += 1
         times = self._times()
         observation, reward, terminated, truncated, info = self.env.step(action)
+        self._check_observation(observation)
+        if isinstance(reward, np.ndarray | list | tuple):
+            reward = self._one_number(reward)
         info = self._without_reserved(info)
         if self._changed:
             self._check_force(times)
@@ -243,6 +267,45 @@ class SingleEnv(gymnasium.Wrapper[Any, Any, Any, Any]):
             env = getattr(env, "env", env)
         if isinstance(self.physics, ModelPhysics) and state["data"] is not None:
             mujoco.mj_copyData(self.physics.held.data, self.physics.held.model, state["data"])
+
+
+def misshapen(space: Any, value: Any, where: str = "") -> tuple[str, Any, Any] | None:
+    """The first part of an observation whose shape isn't its space's.
+
+    Args:
+        space: Its space.
+        value: The observation.
+        where: What leads to it, for messages.
+
+    Returns:
+        What leads to the part, the shape expected and the one found; None where all is well.
+    """
+    if isinstance(space, spaces.Dict):
+        if not isinstance(value, Mapping) or value.keys() != space.spaces.keys():
+            return (
+                where,
+                sorted(space.spaces),
+                sorted(value) if isinstance(value, Mapping) else np.shape(value),
+            )
+        parts = ((f"{where}[{key!r}]", each, value[key]) for key, each in space.spaces.items())
+    elif isinstance(space, spaces.Tuple):
+        if not isinstance(value, tuple | list) or len(value) != len(space.spaces):
+            return where, f"{len(space.spaces)} parts", type(value).__name__
+        parts = ((f"{where}[{i}]", *both) for i, both in enumerate(zip(space.spaces, value, strict=True)))
+    elif isinstance(space, spaces.Box | spaces.MultiDiscrete | spaces.MultiBinary | spaces.Discrete):
+        shape = getattr(value, "shape", None)
+        shape = _shape(value) if shape is None else shape
+        return None if shape == space.shape else (where, space.shape, shape)
+    else:
+        return None
+    return next((found for name, each, part in parts if (found := misshapen(each, part, name))), None)
+
+
+def _shape(value: Any) -> Any:
+    try:
+        return np.shape(value)
+    except ValueError:
+        return "of lists of different lengths"
 
 
 def _plain_attributes(env: Any) -> dict[str, Any]:

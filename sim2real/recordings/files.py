@@ -6,6 +6,7 @@ import zipfile
 import zlib
 from collections.abc import Mapping
 from dataclasses import replace
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -61,22 +62,24 @@ def read_recordings(
         WarmstartError: It can't be read, it doesn't fit the task, or its angles look like degrees.
     """
     text = str(path)
+    kind = Path(text).suffix.lower()
     model = robot_of(task).model()
     if text.startswith("minari:"):
         found = read_minari(text.removeprefix("minari:"), control_period(task), model)
     elif not Path(text).exists():
         raise WarmstartError(f"Expected recorded trajectories at {text}, found nothing there.")
-    elif Path(text).is_dir() or text.endswith(".parquet"):
+    elif Path(text).is_dir() or kind == ".parquet":
         found = read_lerobot(text, model, names)
-    elif text.endswith(".csv"):
+    elif kind in (".csv", ".tsv", ".txt"):
         found = read_csv(text, model, names)
-    elif text.endswith(".npz"):
+    elif kind == ".npz":
         found = read_npz(text, model)
     else:
         raise WarmstartError(
-            f"Expected a .npz, .csv or .parquet file, a LeRobot dataset's folder or minari:ID, found {text}."
+            "Expected a .npz, .csv, .tsv or .parquet file, a LeRobot dataset's folder or minari:ID, found "
+            f"{text}."
         )
-    if names and (text.startswith("minari:") or text.endswith(".npz")):
+    if names and (text.startswith("minari:") or kind == ".npz"):
         raise WarmstartError(f"Columns are renamed in CSV and LeRobot recordings; {text} has none.")
     return replace(found, angles=angles).prepare(task)
 
@@ -105,7 +108,9 @@ def read_npz(path: str | Path, model: mujoco.MjModel) -> Trajectories:
 def read_csv(path: str | Path, model: mujoco.MjModel, names: Mapping[str, str] | None = None) -> Trajectories:
     """Read a table with a column ``time``, one for each of `columns`, and perhaps ``episode``.
 
-    Commas, semicolons or tabs separate cells; beside the latter two, numbers may have a decimal comma.
+    Lines before the names that begin with ``#`` are comments (one that names the columns is taken for the
+    names). Commas, semicolons or tabs separate cells; beside the latter two, numbers may have a decimal
+    comma.
     ``JOINT.position`` may stand for ``JOINT.angle`` and the other way round, an action's name in the task's
     layout (``JOINT.torque``) for ``ACTUATOR.ctrl``; ``timestamp``, ``header.stamp`` and the like for
     ``time``, ``episode_index`` for ``episode``. Velocities may be missing.
@@ -118,8 +123,10 @@ def read_csv(path: str | Path, model: mujoco.MjModel, names: Mapping[str, str] |
     Raises:
         WarmstartError: A column is missing (the nearest are named) or a cell that is needed is no number.
     """
-    text = read_text(Path(path))
-    delimiter = max(",;\t", key=text.partition("\n")[0].count)  # the first of those that are as frequent
+    text = _without_comments(read_text(Path(path)))
+    delimiter = max(
+        ",;\t", key=text.strip().partition("\n")[0].count
+    )  # the first of those that are as frequent
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter)
     try:
         lines = [(reader.line_num, row) for row in reader if any(cell.strip() for cell in row)]
@@ -211,10 +218,10 @@ def read_lerobot(
             if values > MOST_VALUES:
                 raise WarmstartError(f"{file} holds {values:,} values; expected at most {MOST_VALUES:,}.")
             kinds = {field.name: field.type for field in parquet.read_schema(file)}
-            wanted = [key for key, kind in kinds.items() if _numeric(kind)]
+            wanted = [key for key, kind in kinds.items() if _numeric(kind) or _written(kind)]
             others |= dict.fromkeys(kinds.keys() - wanted)
             read = parquet.read_table(file, columns=wanted).to_pydict()
-            tables.append({key: np.array(read[key], dtype=float) for key in wanted})
+            tables.append({key: _cells(read[key], _numeric(kinds[key])) for key in wanted})
         except WarmstartError:
             raise
         except (ArrowException, OSError, MemoryError, OverflowError) as error:
@@ -238,10 +245,38 @@ def read_lerobot(
             shared = part in numbers or f"{key}/{part}" in mapping
             numbers[f"{key}/{part}" if shared else part] = data[key][:, i]
     order = [numbers[key] for key in ("frame_index", "timestamp", "episode_index") if key in numbers]
-    if "episode_index" in numbers:
+    if "episode_index" in numbers and all(key.dtype != object for key in order):
         rows = np.lexsort(order)
         numbers = {key: values[rows] for key, values in numbers.items()}
     return read_table(Table(str(path), numbers, others=tuple(sorted(others))), model, mapping, folder.stem)
+
+
+def _without_comments(text: str) -> str:
+    """A table's text with its first lines empty as far as they begin with ``#``.
+
+    The last of them stays, without its mark, where it has a name for each number below it, as
+    `numpy.savetxt` writes it.
+    """
+    lines = text.split("\n")
+    first = next((i for i, line in enumerate(lines) if line.strip() and not line.startswith("#")), len(lines))
+    comments, below = lines[:first], (lines[first] if first < len(lines) else "")
+    lines[:first] = [""] * first
+    written = [comment.lstrip("# ") for comment in comments if comment.strip()]
+    named = not all(map(_is_number, _split(below)))
+    if written and not named and len(_split(written[-1])) == len(_split(below)):
+        lines[first - 1] = written[-1]
+    return "\n".join(lines)
+
+
+def _split(line: str) -> list[str]:
+    return line.split(max(",;\t", key=line.count))
+
+
+def _is_number(cell: str) -> bool:
+    try:
+        return bool(cell.strip()) and not np.isinf(float(cell.replace(",", ".")))
+    except ValueError:
+        return False
 
 
 def _arrays(path: str | Path) -> dict[str, NDArray[Any]]:
@@ -289,6 +324,21 @@ def _numeric(kind: Any) -> bool:
     if types.is_list(kind) or types.is_large_list(kind) or types.is_fixed_size_list(kind):
         kind = kind.value_type
     return bool(types.is_integer(kind) or types.is_floating(kind) or types.is_boolean(kind))
+
+
+def _written(kind: Any) -> bool:
+    """Whether a Parquet column holds text or points in time."""
+    from pyarrow import types
+
+    return bool(types.is_string(kind) or types.is_large_string(kind) or types.is_timestamp(kind))
+
+
+def _cells(values: list[Any], numeric: bool) -> NDArray[Any]:
+    """A Parquet column's values: numbers, or text as in a CSV file, points in time as ISO 8601."""
+    if numeric:
+        return np.array(values, dtype=float)
+    text = ("" if v is None else v.isoformat() if isinstance(v, datetime) else str(v) for v in values)
+    return np.array(list(text), dtype=object)
 
 
 def _described(folder: Path) -> Mapping[str, Any]:

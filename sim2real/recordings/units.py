@@ -13,8 +13,19 @@ from warmstart.sim2real.recordings.positions import Floats, columns
 DEGREES = 180 / np.pi
 BEYOND = 3.0
 """How many times beyond a joint's or servo's range an angle must go to look like degrees."""
+TOGETHER = 0.9
+"""Correlation from which on a velocity and its position's change tell their ratio."""
+SAME = (0.6, 1.7)
+"""Between which that ratio may lie: differences of noisy or fast motion are no exact velocities."""
+UNITS = {
+    DEGREES: "{v} looks like degrees per second beside {q} in radians",
+    1 / DEGREES: "{q} looks like degrees beside {v} in radians per second",
+    30 / np.pi: "{v} looks like revolutions per minute",
+    1 / (2 * np.pi): "{v} looks like revolutions per second",
+}
+"""What a hinge's ratio tells."""
 CLOSE = 0.2
-"""By which share a velocity's ratio to its position's change may miss 57.3."""
+"""By which share the ratio may miss one of these."""
 WAY_OUT = (
     "Degrees become radians with angles='degrees' (--angles degrees); with angles='radians' they are taken "
     "as they are."
@@ -65,7 +76,7 @@ def check_units(
     ctrl: Floats,
     told: bool = False,
 ) -> None:
-    """See that angles aren't degrees, as far as ranges and velocities tell.
+    """See that angles aren't degrees and velocities fit positions, as far as ranges and velocities tell.
 
     Args:
         model: The robot's model.
@@ -78,24 +89,29 @@ def check_units(
 
     Raises:
         WarmstartError: An angle or a servo's target goes far beyond its range, as degrees do, or a velocity
-            is 57.3 times what its position says, or the other way round.
+            is a multiple of what its position says, or its opposite.
     """
     turns, names = turning(model), columns(model)
-    for joint, (q, v) in enumerate(zip(model.jnt_qposadr, model.jnt_dofadr, strict=True)):
+    plain = (int(mujoco.mjtJoint.mjJNT_HINGE), int(mujoco.mjtJoint.mjJNT_SLIDE))
+    for q, v, kind in zip(model.jnt_qposadr, model.jnt_dofadr, model.jnt_type, strict=True):
         change = np.gradient(qpos[:, q], time)
-        if int(model.jnt_type[joint]) != int(mujoco.mjtJoint.mjJNT_HINGE) or not (
-            change.std() and qvel[:, v].std()
-        ):
+        if kind not in plain or not (change.std() and qvel[:, v].std()):
             continue
         ratio = qvel[:, v].std() / change.std()
-        together = np.corrcoef(change, qvel[:, v])[0, 1] > 0.8
-        for factor, (degrees, radians) in ((DEGREES, ("qvel", "qpos")), (1 / DEGREES, ("qpos", "qvel"))):
-            if together and abs(ratio / factor - 1) < CLOSE:
-                own = {"qpos": names["qpos"][q], "qvel": names["qvel"][v]}
-                raise WarmstartError(
-                    f"{name}: {own['qvel']} is {ratio:.3g} times what {own['qpos']} changes by: "
-                    f"{own[degrees]} is in degrees, {own[radians]} in radians. Convert one of them."
-                )
+        together = np.corrcoef(change, qvel[:, v])[0, 1]
+        if abs(together) < TOGETHER or (together > 0 and SAME[0] < ratio < SAME[1]):
+            continue
+        own = {"q": names["qpos"][q], "v": names["qvel"][v]}
+        known = [
+            text for factor, text in UNITS.items() if abs(ratio / factor - 1) < CLOSE and turns["qvel"][v]
+        ]
+        guess = known[0] if known else "one of them, or the time, has another unit"
+        if together < 0 and SAME[0] < ratio < SAME[1]:
+            guess = "one of them has the other sign"
+        raise WarmstartError(
+            f"{name}: {own['v']} is {np.copysign(ratio, together):.3g} times what {own['q']} changes by in a "
+            f"second: {guess.format(**own)}. Convert one of them."
+        )
     ranges = [
         (names["qpos"][q], qpos[:, q], model.jnt_range[joint])
         for joint, q in enumerate(model.jnt_qposadr)

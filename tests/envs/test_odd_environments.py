@@ -130,3 +130,79 @@ def test_an_episode_without_an_end_is_noticed():
         evaluate(lambda observations: np.zeros((2, 1)), "odd/Endless-v0", episodes=2)
     found = evaluate(lambda observations: np.zeros((2, 1)), "odd/Endless-v0:time_limit=7", episodes=2)
     assert found.lengths.tolist() == [7, 7]
+
+
+def _steps(kind, n=4):
+    env = as_sb3(make_vec(_shaped(kind), n_envs=2))
+    env.reset()
+    return [env.step(np.zeros((2, 1), np.float32)) for _ in range(n)]
+
+
+def _shaped(kind):
+    name = f"Odd/{kind.replace(' ', '-')}-v0"
+    if name not in gymnasium.registry:
+        gymnasium.register(name, entry_point=lambda **_: Shaped(kind), max_episode_steps=3)
+    return name
+
+
+class Shaped(Odd):
+    """Gives rewards, observations or infos of another form than Gymnasium's."""
+
+    def __init__(self, kind):
+        super().__init__("plain")
+        self.form = kind
+        if kind == "nested":
+            self.observation_space = spaces.Dict({"arm": spaces.Box(-1, 1, (2,), np.float64)})
+
+    def observation(self):
+        found = super().observation()
+        return {
+            "column": np.zeros((2, 1)), "short": np.zeros(1), "ragged": [[1.0], [1.0, 2.0]],
+            "nested": {"arm": np.zeros(3 if self.t else 2)},
+        }.get(self.form, found)  # fmt: skip
+
+    def step(self, action):
+        observation, reward, *rest, info = super().step(action)
+        reward = {"reward of one": np.array([2.5]), "rewards": [1.0, 2.0]}.get(self.form, reward)
+        if self.form == "large":
+            info = {"large": 2**63 + self.t, "inside": {"larger": 2**70}}
+        if self.form == "text":
+            info = {"TimeLimit.truncated": "never"}
+        return observation, reward, *rest, info
+
+
+@pytest.mark.filterwarnings("ignore:.*reward returned by")
+def test_a_reward_in_an_array_is_taken_and_said(caplog):
+    assert [step[1].tolist() for step in _steps("reward of one")] == [[2.5, 2.5]] * 4
+    assert "Shaped: the reward has the shape (1,); its number is taken." in caplog.text
+
+
+def test_whole_numbers_of_any_size_pass_as_infos():
+    steps = _steps("large")
+    assert steps[0][3][1]["large"] == 2**63 + 1
+    assert steps[0][3][0]["inside"] == {"larger": 2**70}
+    assert steps[2][3][0]["large"] == 2**63 + 3  # of the episode's last step
+
+
+def test_who_counts_the_time_says_when_it_is_over():
+    steps = _steps("text")
+    assert [step[3][0]["TimeLimit.truncated"] for step in steps] == [False, False, True, False]
+
+
+@pytest.mark.parametrize(
+    ("kind", "said"),
+    [
+        (
+            "column",
+            r"Shaped: observation has the shape \(2, 1\) in step 0; its observation_space says \(2,\)",
+        ),
+        ("short", r"observation has the shape \(1,\) in step 0"),
+        ("ragged", "observation has the shape of lists of different lengths in step 0"),
+        ("nested", r"observation\['arm'\] has the shape \(3,\) in step 1"),
+        ("rewards", r"the reward has the shape \(2,\); expected one number"),
+    ],
+)
+@pytest.mark.filterwarnings("ignore")  # Gymnasium's checker warns of the same first
+def test_other_shapes_are_refused(kind, said):
+    with pytest.raises(WarmstartError, match=said):
+        _steps(kind)

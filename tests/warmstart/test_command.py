@@ -15,6 +15,7 @@ from stable_baselines3.common.vec_env import DummyVecEnv, VecNormalize
 
 from warmstart.__main__ import main
 from warmstart.agents.build import build_agent, make_training_env
+from warmstart.agents.checkpoints.architecture import POLICIES
 from warmstart.agents.checkpoints.checkpoint import save_checkpoint
 from warmstart.agents.settings.config import PPOConfig
 
@@ -314,3 +315,39 @@ def test_a_policy_of_another_robot_is_refused_though_its_shapes_fit(tmp_path, mo
     status, _, err = _run(capsys, "evaluate", "checkpoint", "Walker2d-v5")
     assert status == 2
     assert "bthigh.angle where the task has thigh_joint.angle" in err
+
+
+def test_what_a_checkpoint_holds_does_not_command_the_terminal(tmp_path, capsys):
+    config = PPOConfig(n_envs=1, n_steps=8, batch_size=8)
+    env = make_training_env(config, "InvertedPendulum-v5", 0)
+    save_checkpoint(build_agent(config, env, 0), tmp_path / "c")
+    meta = tmp_path / "c" / "checkpoint.json"
+    held = json.loads(meta.read_text())
+    held["provenance"] = {"note": "\x1b]0;owned\x07"}
+    meta.write_text(json.dumps(held))
+    _, out, err = _run(capsys, "inspect", str(tmp_path / "c"))
+    assert "\x1b" not in out + err
+
+
+def test_inspect_takes_a_plugin_for_a_policy_of_its_own(tmp_path, capsys):
+    script = """
+import stable_baselines3 as sb3
+from stable_baselines3.common.policies import ActorCriticPolicy
+class Own(ActorCriticPolicy): pass
+sb3.PPO(Own, "InvertedPendulum-v5", n_steps=8, batch_size=8, device="cpu").save("own")
+"""
+    subprocess.run([sys.executable, "-c", script], cwd=tmp_path, check=True, timeout=120)
+    plugin = tmp_path / "own_policy.py"
+    plugin.write_text("""
+from stable_baselines3.common.policies import ActorCriticPolicy
+from warmstart.agents.checkpoints.architecture import POLICIES
+class Own(ActorCriticPolicy): pass
+POLICIES["ppo"]["Own"] = Own
+""")
+    status, _, err = _run(capsys, "inspect", str(tmp_path / "own.zip"))
+    assert status == 2
+    assert "of the class __main__.Own" in err
+    try:
+        assert _run(capsys, "inspect", str(tmp_path / "own.zip"), "--plugin", str(plugin))[0] == 0
+    finally:
+        POLICIES["ppo"].pop("Own", None)

@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.table import Table
 
 from warmstart.core.bounds import Settings
-from warmstart.core.errors import WarmstartError
+from warmstart.core.errors import WarmstartError, readable
 from warmstart.core.files import finite_json
 from warmstart.core.progress import Progress, make_progress
 
@@ -81,7 +81,7 @@ def print_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[obje
     """Print a table for people."""
     table = Table(*columns, title=title, title_justify="left", box=None, header_style="bold", pad_edge=False)
     for row in rows:
-        table.add_row(*(str(cell) for cell in row))
+        table.add_row(*(readable(str(cell)) for cell in row))
     console().print(table)
 
 
@@ -92,7 +92,7 @@ def console() -> Console:
 
 def note(message: str) -> None:
     """Tell something beside the result: standard error."""
-    print(message, file=sys.stderr)
+    print(readable(message), file=sys.stderr)
 
 
 def pairs(flag: str, written: Sequence[str]) -> dict[str, str]:

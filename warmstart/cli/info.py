@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 
 import tyro
 
-from warmstart.cli.console import CheckpointPath, Printing, console, print_json, print_table
+from warmstart.cli.console import CheckpointPath, Extensible, Printing, console, print_json, print_table
 from warmstart.core.bounds import Settings
 from warmstart.core.errors import WarmstartError
 
@@ -40,7 +40,7 @@ class List(Printing):
 
 
 @dataclass(frozen=True)
-class Inspect(Printing):
+class Inspect(Extensible, Printing):
     """What a checkpoint (our directory, or a stable-baselines3 zip) holds. Nothing is unpickled."""
 
     path: CheckpointPath
@@ -52,6 +52,7 @@ class Inspect(Printing):
         from warmstart.agents.checkpoints.loading import load_checkpoint
         from warmstart.experiments.run.reading import find_checkpoints
 
+        self.load_plugins(self.path)
         if (self.path / "trials").is_dir():
             found = [str(path) for path in find_checkpoints(self.path)]
             if not found:

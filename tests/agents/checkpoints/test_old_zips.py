@@ -8,6 +8,8 @@ import base64
 import io
 import json
 import pickle
+import subprocess
+import sys
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -19,8 +21,9 @@ import stable_baselines3 as sb3
 import torch
 from gymnasium import spaces
 from stable_baselines3.common.policies import ActorCriticPolicy
+from stable_baselines3.common.torch_layers import FlattenExtractor
 
-from warmstart.agents.checkpoints.architecture import POLICIES
+from warmstart.agents.checkpoints.architecture import EXTRACTORS, POLICIES
 from warmstart.agents.checkpoints.loading import load_checkpoint
 from warmstart.agents.checkpoints.pickles import Called, named_class, read_pickle
 from warmstart.agents.checkpoints.sb3_normalizer import read_trusted_normalizer
@@ -218,3 +221,33 @@ def test_a_pickle_can_not_ask_for_memory_by_a_number() -> None:
 def test_pickles_whose_stack_is_wrong_are_refused(content: bytes) -> None:
     with pytest.raises(WarmstartError, match="not a whole pickle"):
         read_pickle(content)
+
+
+def test_own_classes_of_scripts_are_called_by_their_names(tmp_path: Path) -> None:
+    """Cloudpickle writes what a script or notebook defines by value, behind names of its own."""
+    script = """
+import torch, stable_baselines3 as sb3
+from stable_baselines3.common.torch_layers import FlattenExtractor
+class Mine(FlattenExtractor): pass
+class Bent(torch.nn.Tanh): pass
+for name, kwargs in (("extractor", {"features_extractor_class": Mine}), ("bent", {"activation_fn": Bent}),
+                     ("function", {"activation_fn": lambda: torch.nn.Tanh()})):
+    model = sb3.PPO("MlpPolicy", "InvertedPendulum-v5", n_steps=8, batch_size=8, policy_kwargs=kwargs)
+    model.save(name)
+"""
+    subprocess.run([sys.executable, "-c", script], cwd=tmp_path, check=True, timeout=120)
+    for name, said in (
+        (
+            "extractor",
+            r"the features extractor __main__\.Mine can't be built again; .*EXTRACTORS, in a plugin",
+        ),
+        ("bent", r"the activation function __main__\.Bent can't .*ACTIVATIONS, in a plugin"),
+        ("function", "the activation function a function of its own can't be built again"),
+    ):
+        with pytest.raises(WarmstartError, match=said):
+            load_checkpoint(tmp_path / f"{name}.zip")
+    with pytest.MonkeyPatch.context() as patch:  # what the message advises: the class of its name, elsewhere
+        patch.setitem(
+            EXTRACTORS, "Mine", type("Mine", (FlattenExtractor,), {"__module__": "warmstart_plugin_1"})
+        )
+        load_checkpoint(tmp_path / "extractor.zip").policy()

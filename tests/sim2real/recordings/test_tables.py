@@ -235,13 +235,35 @@ def test_degrees_are_noticed_by_the_joints_range_and_by_velocities(item):
     ):
         Trajectories((degrees(far, "qpos", "qvel"),)).prepare(TASK)
     with pytest.raises(
-        WarmstartError, match=r"hinge\.velocity is 5\d\.\d times .* hinge\.velocity is in degrees"
+        WarmstartError, match=r"hinge\.velocity is 5\d\.\d times .* hinge\.velocity looks like degrees"
     ):
         Trajectories((degrees(item, "qvel"),)).prepare(TASK)
     with pytest.raises(
-        WarmstartError, match=r"hinge\.velocity is 0\.017\d times .* hinge\.angle is in degrees"
+        WarmstartError, match=r"hinge\.velocity is 0\.017\d times .* hinge\.angle looks like degrees"
     ):
         Trajectories((degrees(item, "qpos"),), angles="degrees").prepare(TASK)
+
+
+@pytest.mark.parametrize(
+    ("column", "factor", "said"),
+    [
+        (1, 30 / np.pi, r"hinge\.velocity is 9\.\d+ times .* looks like revolutions per minute"),
+        (1, 0.5 / np.pi, r"hinge\.velocity is 0\.1\d+ times .* looks like revolutions per second"),
+        (
+            1,
+            -1.0,
+            r"hinge\.velocity is -\S+ times what hinge\.angle changes .* one of them has the other sign",
+        ),
+        (0, 1000.0, r"slider\.velocity is \S+ times .* one of them, or the time, has another unit"),
+        (0, -1.0, r"slider\.velocity is -\S+ times .* the other sign"),
+    ],
+)
+def test_velocities_of_another_unit_or_sign_are_noticed(item, column, factor, said):
+    velocities = item.qvel.copy()
+    velocities[:, column] *= factor
+    moved = Trajectory("run", item.time, item.qpos, velocities, item.ctrl)
+    with pytest.raises(WarmstartError, match=said):
+        Trajectories((moved,)).prepare(TASK)
 
 
 def test_degrees_become_radians_where_they_are_told(item):
@@ -361,3 +383,40 @@ def test_controls_beyond_their_range_are_told(tmp_path):
     assert told.startswith(
         "slide.ctrl goes beyond its range, -3 to 3, in 4 of 10 samples (up to 4.5): the sim"
     )
+
+
+@pytest.mark.parametrize("kind", ["text", "date", "timestamp", "nanoseconds"])
+def test_parquet_times_of_any_type(tmp_path, item, kind):
+    pa = pytest.importorskip("pyarrow")
+    parquet = pytest.importorskip("pyarrow.parquet")
+    whole = np.array(nanoseconds(item), dtype="datetime64[ns]")
+    clock = {
+        "text": [str(t) for t in item.time],
+        "date": [str(t)[:26] for t in whole],
+        "timestamp": pa.array(whole.astype("datetime64[us]")),
+        "nanoseconds": pa.array(whole),
+    }[kind]
+    data = dict(zip(NAMES, np.column_stack([item.qpos, item.qvel, item.ctrl]).T, strict=True))
+    parquet.write_table(pa.table({"timestamp": clock, **data}), tmp_path / "x.parquet")
+    check_same(read_recordings(tmp_path / "x.parquet", TASK), item)
+
+
+@pytest.mark.parametrize("name", ["x.CSV", "x.tsv", "x.txt"])
+def test_other_endings_of_tables(tmp_path, item, name):
+    check_same(read_recordings(table(tmp_path / name, item, separator="\t"), TASK), item)
+
+
+@pytest.mark.parametrize("header", ["# made by hand, or not\n", "# a\n#\n\n"])
+def test_comments_before_the_names(tmp_path, item, header):
+    path = table(tmp_path / "x.csv", item)
+    path.write_text(header + path.read_text())
+    check_same(read_recordings(path, TASK), item)
+    path.write_text(path.read_text().replace("\n0.04,", "\nsoon,", 1))
+    with pytest.raises(WarmstartError, match=rf"found 'soon' in line {header.count(chr(10)) + 3}"):
+        read_recordings(path, TASK)
+
+
+def test_names_in_a_comment_as_numpy_writes_them(tmp_path, item):
+    rows = np.column_stack([item.time, item.qpos, item.qvel, item.ctrl])
+    np.savetxt(tmp_path / "x.csv", rows, delimiter=",", header=",".join(["time", *NAMES]), fmt="%.17g")
+    check_same(read_recordings(tmp_path / "x.csv", TASK), item)
