@@ -153,8 +153,12 @@ class PPO(SeamAgent, stable_baselines3.PPO):
         self._update_learning_rate(self.policy.optimizer)
         clip_range = self.clip_range(self._current_progress_remaining)  # type: ignore[operator]
         self._update = None if self.seams.loss_terms else fast_update(self, self._update)
+        clip_range_vf = None
+        if self.clip_range_vf is not None:
+            clip_range_vf = self.clip_range_vf(self._current_progress_remaining)  # type: ignore[operator]
+            self.logger.record("train/clip_range_vf", clip_range_vf)
         update = self._update_by_autograd if self._update is None else self._update.run
-        self._log_means(update(clip_range))
+        self._log_means(update(clip_range, clip_range_vf))
         buffer = self.rollout_buffer
         explained = explained_variance(buffer.values.flatten(), buffer.returns.flatten())
         self.logger.record("train/explained_variance", explained)
@@ -163,12 +167,8 @@ class PPO(SeamAgent, stable_baselines3.PPO):
         self.logger.record("train/n_updates", self._n_updates, exclude="tensorboard")
         self.logger.record("train/clip_range", clip_range)
 
-    def _update_by_autograd(self, clip_range: float) -> Log:
+    def _update_by_autograd(self, clip_range: float, clip_range_vf: float | None) -> Log:
         """Pass over the rollout in minibatches, for any policy and with the loss seam's terms."""
-        clip_range_vf = None
-        if self.clip_range_vf is not None:
-            clip_range_vf = self.clip_range_vf(self._current_progress_remaining)  # type: ignore[operator]
-            self.logger.record("train/clip_range_vf", clip_range_vf)
         log: Log = {}
         stop = False
         for _ in range(self.n_epochs):
