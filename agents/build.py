@@ -144,6 +144,7 @@ def build_agent(
         if isinstance(env.action_space, spaces.Box):
             kwargs["log_std_init"] = config.log_std_init
         clip_range = schedule(config.clip_range, config.clip_range_decay)
+        common["recompute_advantages"] = config.recompute_advantages
         return PPO(**common | {"clip_range": clip_range, "policy_kwargs": kwargs})
     common["random_steps"] = config.random_steps
     kwargs["n_critics"] = config.n_critics

@@ -1,5 +1,6 @@
 """Proximal policy optimisation from rollout to update: SB3's, with seams, and the same results sooner."""
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -23,13 +24,23 @@ from warmstart.agents.fast.update import MlpUpdate, fast_actor, fast_update
 class PPO(SeamAgent, stable_baselines3.PPO):
     """SB3's PPO (Schulman et al. 2017, 1707.06347) whose seams a transfer method can use.
 
-    The constructor takes what SB3's takes, and ``seams``. Results are SB3's bit for bit where no seam is
-    used. Two functions of `warmstart.agents.fast` give the same bits sooner for the usual policy; without
-    them and the lines that call them here, everything works.
+    The constructor takes what SB3's takes, ``seams``, and ``recompute_advantages``: values and advantages are
+    computed anew before each pass but the first (Andrychowicz et al. 2020, 2006.05990). Results are SB3's bit
+    for bit where neither is used. Two functions of `warmstart.agents.fast` give the same bits sooner for the
+    usual policy; without them and the lines that call them here, everything works.
     """
 
-    def __init__(self, policy: Any, env: Any, *args: Any, seams: Seams | None = None, **kwargs: Any) -> None:
+    def __init__(
+        self,
+        policy: Any,
+        env: Any,
+        *args: Any,
+        seams: Seams | None = None,
+        recompute_advantages: bool = False,
+        **kwargs: Any,
+    ) -> None:
         self._update: MlpUpdate | None = None
+        self.recompute_advantages = recompute_advantages
         super().__init__(policy, env, *args, seams=seams, **kwargs)
 
     def collect_rollouts(
@@ -158,7 +169,8 @@ class PPO(SeamAgent, stable_baselines3.PPO):
             clip_range_vf = self.clip_range_vf(self._current_progress_remaining)  # type: ignore[operator]
             self.logger.record("train/clip_range_vf", clip_range_vf)
         update = self._update_by_autograd if self._update is None else self._update.run
-        self._log_means(update(clip_range, clip_range_vf))
+        again = self._recompute if self.recompute_advantages else None
+        self._log_means(update(clip_range, clip_range_vf, again))
         buffer = self.rollout_buffer
         explained = explained_variance(buffer.values.flatten(), buffer.returns.flatten())
         self.logger.record("train/explained_variance", explained)
@@ -167,12 +179,34 @@ class PPO(SeamAgent, stable_baselines3.PPO):
         self.logger.record("train/n_updates", self._n_updates, exclude="tensorboard")
         self.logger.record("train/clip_range", clip_range)
 
-    def _update_by_autograd(self, clip_range: float, clip_range_vf: float | None) -> Log:
+    def _recompute(self) -> None:
+        """Compute values, advantages and returns of the rollout, which a pass has flattened, anew."""
+        buffer = self.rollout_buffer
+        assert buffer.generator_ready
+        shape = (buffer.n_envs, buffer.buffer_size)
+        with torch.no_grad():
+            stored, latest = (
+                obs_as_tensor(each, self.device)  # type: ignore[arg-type]
+                for each in (buffer.observations, self._last_obs)
+            )
+            values, last = self.policy.predict_values(stored), self.policy.predict_values(latest)
+        buffer.values = values.cpu().numpy().reshape(shape).T
+        buffer.advantages = np.empty_like(buffer.values)
+        dones: Any = self._last_episode_starts
+        buffer.compute_returns_and_advantage(last_values=last, dones=dones)
+        for name in ("values", "advantages", "returns"):
+            setattr(buffer, name, buffer.swap_and_flatten(getattr(buffer, name)))
+
+    def _update_by_autograd(
+        self, clip_range: float, clip_range_vf: float | None, again: Callable[[], None] | None
+    ) -> Log:
         """Pass over the rollout in minibatches, for any policy and with the loss seam's terms."""
         log: Log = {}
         stop = False
-        for _ in range(self.n_epochs):
+        for epoch in range(self.n_epochs):
             log["approx_kl"] = []
+            if epoch and again is not None:
+                again()
             for data in self.rollout_buffer.get(self.batch_size):
                 loss, divergence = self._loss(data, clip_range, clip_range_vf, log)
                 loss = self._with_terms(loss, None, data, log)

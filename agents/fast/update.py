@@ -1,6 +1,7 @@
 """PPO's update for the policies that ``warmstart.agents.fast.mlp`` computes."""
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -60,12 +61,18 @@ class MlpUpdate:
         same = self.adam.holds(policy.optimizer, list(policy.parameters()))
         return same and self._rows == self.model.batch_size
 
-    def run(self, clip_range: float, clip_range_vf: float | None = None) -> dict[str, list[float]]:
+    def run(
+        self,
+        clip_range: float,
+        clip_range_vf: float | None = None,
+        again: Callable[[], None] | None = None,
+    ) -> dict[str, list[float]]:
         """Pass over the rollout ``n_epochs`` times.
 
         Args:
             clip_range: How far the probability ratio may leave 1.
             clip_range_vf: How far values may leave the old ones; None for any.
+            again: Called before each pass but the first, to change what the rollout holds.
 
         Returns:
             What SB3 logs the means of: a number for each minibatch, of the KL divergence for those of the
@@ -84,7 +91,10 @@ class MlpUpdate:
         passes: list[torch.Tensor] = []
         done, stop = 0, False
         with torch.no_grad():
-            for _ in range(model.n_epochs):
+            for epoch in range(model.n_epochs):
+                if epoch and again is not None:
+                    again()
+                    data = flattened(model.rollout_buffer)
                 order = torch.from_numpy(np.random.permutation(len(data.returns)))  # noqa: NPY002
                 statistics, steps, stop = one_pass(
                     data,

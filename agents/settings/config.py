@@ -78,8 +78,9 @@ class AgentConfig:
     def to_json(self) -> State:
         """Plain values of every field, with the algorithm's name under ``algorithm``."""
         plain = to_plain(self)
-        if not self.policy_kwargs:
-            del plain["policy_kwargs"]
+        for name in ("policy_kwargs", "recompute_advantages"):  # left out, as before there were such
+            if not plain.get(name, True):
+                del plain[name]
         return {"algorithm": type(self).algorithm, **plain}
 
 
@@ -111,6 +112,9 @@ class PPOConfig(AgentConfig):
     """Weight of the value loss."""
     max_grad_norm: AtLeastZero = 0.5
     """Bound on the gradient's norm."""
+    recompute_advantages: bool = False
+    """Compute values and advantages anew before each pass over a rollout but the first, by the critic of that
+    moment (Andrychowicz et al. 2020, 2006.05990)."""
     target_kl: float | None = None
     """End an update early once the KL divergence exceeds 1.5 times this; ``None`` never does."""
     normalize_obs: bool = True

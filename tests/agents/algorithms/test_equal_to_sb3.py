@@ -80,6 +80,42 @@ def test_ppo_without_its_fast_path(monkeypatch: pytest.MonkeyPatch) -> None:
     assert_same(later, sooner)
 
 
+def test_recomputed_advantages(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Before each pass values and advantages are those that the critic of the moment gives."""
+    settings = {"n_steps": 32, "batch_size": 32, "n_epochs": 3, "seed": 0, "device": "cpu", "gamma": 0.9}
+    model = PPO("MlpPolicy", gym_env("Hopper-v5"), recompute_advantages=True, **settings)
+    seen: list[tuple[Any, Any]] = []
+    original = PPO._recompute
+
+    def recompute(self: PPO) -> None:
+        original(self)
+        buffer = self.rollout_buffer
+        n, steps = buffer.n_envs, buffer.buffer_size
+        with torch.no_grad():
+            values = self.policy.predict_values(torch.as_tensor(buffer.observations))
+            last = self.policy.predict_values(torch.as_tensor(self._last_obs)).numpy()
+        values = values.numpy().reshape(n, steps)
+        expected = np.zeros((n, steps))
+        for env in range(n):
+            after, alive, advantage = last[env, 0], not self._last_episode_starts[env], 0.0
+            for step in range(steps - 1, -1, -1):
+                target = buffer.rewards[step, env] + 0.9 * after * alive
+                advantage = target - values[env, step] + 0.9 * 0.95 * alive * advantage
+                expected[env, step] = advantage
+                after, alive = values[env, step], not buffer.episode_starts[step, env]
+        seen.append((buffer.advantages.reshape(n, steps), expected))
+        np.testing.assert_allclose(buffer.returns, buffer.advantages + buffer.values, rtol=1e-6)
+
+    monkeypatch.setattr(PPO, "_recompute", recompute)
+    model.learn(128)
+    assert len(seen) == 2 * 128 // (32 * model.n_envs)
+    for found, expected in seen:
+        np.testing.assert_allclose(found, expected, rtol=2e-4, atol=2e-4)
+    monkeypatch.setattr(ppo, "fast_update", lambda model, last: None)
+    later = PPO("MlpPolicy", gym_env("Hopper-v5"), recompute_advantages=True, **settings).learn(128)
+    assert_same(later, model)
+
+
 def test_ppo_with_timeouts_and_raw_observations() -> None:
     models = [
         cls("MlpPolicy", gym_env("Hopper-v5", max_episode_steps=7), n_steps=32, seed=1, device="cpu").learn(
