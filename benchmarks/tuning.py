@@ -66,7 +66,7 @@ START: dict[str, Any] = {
     "normalize_advantage": True,
     "target_kl": None,
 }
-"""Stable-baselines3's own values at 16 environments, with a learning rate that falls: where the search begins."""
+"""SB3's own values at 16 environments, with a learning rate that falls: where the search begins."""
 TIANSHOU = START | {
     "n_envs": 8,
     "vf_coef": 0.25,
@@ -74,7 +74,7 @@ TIANSHOU = START | {
     "clip_range_vf": 0.2,
     "normalize_advantage": False,
 }
-"""Tianshou's values for MuJoCo (thu-ml/tianshou, ``examples/mujoco/mujoco_ppo.py``), but for its initial log σ."""
+"""Tianshou's values for MuJoCo (thu-ml/tianshou, ``mujoco_ppo.py``), but for its initial log σ."""
 
 
 def settings(chosen: dict[str, Any]) -> dict[str, Any]:

@@ -22,6 +22,7 @@ from typing_extensions import Unpack
 
 from warmstart.agents.checkpoints.architecture import algorithm_name, build_policy, policy_kwargs_of
 from warmstart.agents.checkpoints.normalization import NormalizerState, read_normalizer
+from warmstart.agents.checkpoints.places import METADATA
 from warmstart.agents.checkpoints.policy import Policy, load_tensors
 from warmstart.agents.checkpoints.spaces import space_from_json, space_to_json
 from warmstart.agents.encoders.tensors import tensors_digest
@@ -38,7 +39,7 @@ if TYPE_CHECKING:
     from warmstart.envs.tasks.task import Task
 
 FORMAT = 1
-TENSORS, METADATA = "policy.safetensors", "checkpoint.json"
+TENSORS = "policy.safetensors"
 EXTRA = "extra."
 LIBRARIES = ("warmstart", "torch", "stable_baselines3", "gymnasium", "mujoco", "numpy")
 log = logging.getLogger(__name__)
@@ -69,6 +70,9 @@ class Checkpoint:
     """Text form of the task it was trained in."""
     steps: int = 0
     """Environment steps it was trained for."""
+    evaluation: dict[str, float] | None = None
+    """Its last evaluation: ``step`` of training, mean ``return``, number of ``episodes``; ``None`` for
+    none."""
     hyperparameters: dict[str, Any] = field(default_factory=dict)
     """Plain numbers of the training algorithm (``gamma``, ``learning_rate``, …)."""
     trainability: list[dict[str, Any]] | None = None
@@ -121,6 +125,8 @@ class Known(TypedDict, total=False):
     """The task it was trained in."""
     steps: int | None
     """Environment steps of training."""
+    evaluation: dict[str, float] | None
+    """Its last evaluation, as in `Checkpoint`."""
     observation_layout: Layout | None
     """Names of the observation's dimensions."""
     action_layout: Layout | None
@@ -151,6 +157,7 @@ def checkpoint_of(model: BaseAlgorithm, **known: Unpack[Known]) -> Checkpoint:
         normalizer=None if env is None else read_normalizer(env),
         task=None if told["task"] is None else str(told["task"]),
         steps=told["steps"],
+        evaluation=told.get("evaluation"),
         hyperparameters=hyperparameters_of(model),
         trainability=None if rules is None else to_plain(rules.rules),
         versions=library_versions(),
@@ -226,6 +233,7 @@ RECORDED: dict[str, Codec] = {
     "algorithm": _plain(Literal["ppo", "sac", "td3"]),
     "task": _plain(str | None),
     "steps": _plain(Annotated[int, Bounds(0, 1 << 62)]),
+    "evaluation": _plain(dict[str, float] | None),
     "observation_space": (Settings, space_to_json, space_from_json),
     "action_space": (Settings, space_to_json, space_from_json),
     "observation_layout": (list[Settings] | None, Layout.to_json, Layout.from_json),
@@ -237,6 +245,8 @@ RECORDED: dict[str, Codec] = {
     "normalizer": (Settings | None, NormalizerState.to_json, NormalizerState.from_json),
 }
 """Fields of a checkpoint in its metadata: what they are there, to plain values, and back. ``None`` stays."""
+SINCE = frozenset({"evaluation"})
+"""Those of them that earlier versions didn't write."""
 
 
 def plain_fields(checkpoint: Checkpoint) -> State:

@@ -7,9 +7,10 @@ from pathlib import Path
 from gymnasium.spaces.utils import flatdim
 
 from warmstart.agents.checkpoints.architecture import check_size
-from warmstart.agents.checkpoints.checkpoint import FORMAT, METADATA, RECORDED, TENSORS, Checkpoint
-from warmstart.agents.checkpoints.sb3_normalizer import read_trusted_normalizer
-from warmstart.agents.checkpoints.sb3_zip import read_sb3_zip
+from warmstart.agents.checkpoints.checkpoint import FORMAT, RECORDED, SINCE, TENSORS, Checkpoint
+from warmstart.agents.checkpoints.places import METADATA, find_checkpoint
+from warmstart.agents.checkpoints.sb3.normalizer import read_trusted_normalizer
+from warmstart.agents.checkpoints.sb3.zip import read_sb3_zip
 from warmstart.agents.encoders.tensors import MOST_BYTES, read_safetensors
 from warmstart.agents.observing.table import read_observing
 from warmstart.core.bounds import SettingError, Settings, State, show
@@ -25,13 +26,14 @@ def load_checkpoint(path: str | Path, *, trust_normalizer: Path | str | None = N
     """Read a checkpoint directory, or a stable-baselines3 zip; nothing is unpickled.
 
     Args:
-        path: A directory that ``save_checkpoint`` wrote, or a zip that SB3's ``model.save`` wrote.
+        path: A directory that ``save_checkpoint`` wrote, a zip that SB3's ``model.save`` wrote, or a trial's
+            or run's folder, with ``:best`` or ``:last`` where it shall be one of them; see `find_checkpoint`.
         trust_normalizer: A file that SB3's ``VecNormalize.save`` wrote: a pickle, of which nothing is run.
 
     Raises:
         WarmstartError: If there is nothing, or the files are truncated, edited or foreign.
     """
-    target = Path(path)
+    target = find_checkpoint(path)
     previous = target.parent / f".{target.name}.previous"
     if not target.exists() and (previous / METADATA).is_file():
         log.warning("%s is missing; reading %s, which an interrupted save left.", target, previous)
@@ -90,6 +92,8 @@ def _read_recorded(values: Settings) -> State:
     """
     found: State = {}
     for name, (kind, _, decode) in RECORDED.items():
+        if name not in values and name in SINCE:
+            continue
         if name not in values:
             raise SettingError((name,), "missing.")
         plain = read(kind, values[name], (name,))

@@ -8,7 +8,7 @@ import numpy as np
 from gymnasium import spaces
 from numpy.typing import NDArray
 
-from warmstart.agents.checkpoints.pickles import Called
+from warmstart.agents.checkpoints.sb3.pickles import Called
 from warmstart.core.bounds import Bounds, SettingError, Settings, State, show
 from warmstart.core.errors import WarmstartError
 from warmstart.core.plain import read

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from warmstart.agents.checkpoints.places import TRIALS_FILE
 from warmstart.core.errors import WarmstartError, unknown_name
 from warmstart.experiments.analysis.curves import Curve, RunData
 from warmstart.experiments.foreign.evaluations import read_evaluations
@@ -19,7 +20,7 @@ from warmstart.experiments.foreign.naming import name_arms
 from warmstart.experiments.foreign.recording import Recording
 from warmstart.experiments.report.canvas import check_formats
 from warmstart.experiments.report.results import Results, write_results
-from warmstart.experiments.run.reading import TRIALS_FILE, load_run
+from warmstart.experiments.run.reading import load_run
 
 _NUMBERED_NOTE = "Where paths name no seed, curves are numbered in the order given, and paired by it."
 

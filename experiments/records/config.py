@@ -17,8 +17,6 @@ from warmstart.core.plain import to_plain
 from warmstart.experiments.records.records import CONFIG
 from warmstart.experiments.records.schema import Kind, Step
 
-TRIALS = "trials"
-"""Folder of a run directory that holds its trials."""
 MOST_POINTS = 1_000_000
 """Most evaluations of a trial."""
 SOURCE_ARM = "source"

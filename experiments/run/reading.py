@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from warmstart.agents.checkpoints.places import LAST, TRIALS, TRIALS_FILE
 from warmstart.core.bounds import SettingError, Settings, State, show
 from warmstart.core.documents import Document, read_yaml
 from warmstart.core.errors import WarmstartError
@@ -14,9 +15,8 @@ from warmstart.core.files import check_file
 from warmstart.experiments.analysis.curves import Curve, Failure, RunData
 from warmstart.experiments.records import schema
 from warmstart.experiments.records.claims import holder
-from warmstart.experiments.records.config import TRIALS, TrialConfig
+from warmstart.experiments.records.config import TrialConfig
 from warmstart.experiments.records.records import (
-    CHECKPOINT,
     ERROR,
     FILM,
     GAP,
@@ -39,7 +39,6 @@ from warmstart.experiments.records.schema import (
 from warmstart.experiments.records.status import Status, read_status
 
 STUDY_FILE = "study.yaml"
-TRIALS_FILE = "trials.json"
 _HASH = re.compile(r"[0-9a-f]{16}")
 
 
@@ -167,36 +166,8 @@ def find_checkpoints(directory: Path) -> tuple[Path, ...]:
     Raises:
         WarmstartError: The directory is not a run.
     """
-    folders = (state.directory / CHECKPOINT for state in statuses(directory))
+    folders = (state.directory / LAST for state in statuses(directory))
     return tuple(folder for folder in folders if folder.is_dir())
-
-
-def resolve_checkpoint(path: str | Path) -> Path:
-    """A checkpoint's path from its own, a trial's, or a run's that holds exactly one.
-
-    Raises:
-        WarmstartError: The run holds none, or several to choose from.
-    """
-    path = Path(path).expanduser()
-    if (path / CHECKPOINT).is_dir():
-        return path / CHECKPOINT
-    if not (path / TRIALS_FILE).is_file():
-        return path
-    found = find_checkpoints(path)
-    if len(found) == 1:
-        return found[0]
-    if not found:
-        raise WarmstartError(f"{path} holds no checkpoint: none of its trials has finished.")
-    states = {state.directory: state for state in statuses(path)}
-    lines = []
-    for checkpoint in found:
-        state = states[checkpoint.parent]
-        last = state.status.last_return
-        told = "" if last is None else f", return {last:,.0f}"
-        where = f"{state.arm}, seed {state.seed}, {state.status.step:,} steps"
-        lines.append(f"  {checkpoint}  ({where}{told})")
-    listed = "\n".join(lines)
-    raise WarmstartError(f"{path} holds {len(found)} checkpoints; name one of them:\n{listed}")
 
 
 def _entries(directory: Path) -> list[State]:

@@ -5,17 +5,18 @@ import shutil
 from collections.abc import Iterable
 from pathlib import Path
 
+from warmstart.agents.checkpoints.places import TRIALS, TRIALS_FILE
 from warmstart.core.errors import WarmstartError
 from warmstart.core.files import DiskFullError, is_disk_full, read_json, write_json, write_text
 from warmstart.core.plain import read
 from warmstart.core.plugins import load_plugins, store_plugins
 from warmstart.core.progress import Mode, Progress, make_progress
 from warmstart.experiments.analysis.curves import Failure
-from warmstart.experiments.records.config import TRIALS, PlannedTrial
+from warmstart.experiments.records.config import PlannedTrial
 from warmstart.experiments.records.records import CONFIG
 from warmstart.experiments.records.tensorboard import link_runs
 from warmstart.experiments.report.results import Results, write_results
-from warmstart.experiments.run.reading import STUDY_FILE, TRIALS_FILE, load_run, shown_study
+from warmstart.experiments.run.reading import STUDY_FILE, load_run, shown_study
 from warmstart.experiments.run.scheduler import Scheduler, StudyInterruptedError
 from warmstart.experiments.study.checks import check_buildable
 from warmstart.experiments.study.loading import study_document

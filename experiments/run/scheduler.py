@@ -12,11 +12,12 @@ from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
+from warmstart.agents.checkpoints.places import TRIALS
 from warmstart.core.files import DiskFullError, write_text
 from warmstart.core.progress import Progress, Work
 from warmstart.core.threads import available_cores, signals_as_interrupt
 from warmstart.experiments.records.claims import holder
-from warmstart.experiments.records.config import TRIALS, PlannedTrial
+from warmstart.experiments.records.config import PlannedTrial
 from warmstart.experiments.records.records import ERROR, LOG, text_of
 from warmstart.experiments.records.status import (
     EXIT_CLAIMED,

@@ -9,11 +9,19 @@ from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
+from warmstart.agents.checkpoints.places import (
+    BEST,
+    LAST,
+    METADATA,
+    TRIALS_FILE,
+    find_checkpoint,
+    split_choice,
+)
 from warmstart.agents.settings.encoder_training import EncoderTraining
 from warmstart.core.bounds import Before, Bounds, Count, Natural, SettingError, Settings, show
 from warmstart.core.documents import Document, dump_yaml
 from warmstart.core.errors import WarmstartError
-from warmstart.core.plain import check, read, setting_names, to_plain
+from warmstart.core.plain import check, placed, read, setting_names, to_plain
 from warmstart.sim2real.world_config import WorldConfig
 
 WORLD_KEYS = setting_names(WorldConfig)
@@ -103,9 +111,9 @@ class Study:
     target_steps: Count
     """Environment steps that every arm may take in the target, critic fitting included."""
     source: str | None = None
-    """Task text of the source, on which one agent per seed is trained; or the path of a checkpoint, which
-    then serves every seed (this understates the variance: the report says so). None where no arm needs
-    one."""
+    """Task text of the source, on which one agent per seed is trained; or the path of a checkpoint, a trial
+    or a run (`PATH`, `PATH:best`), which then serves every seed (this understates the variance: the report
+    says so). None where no arm needs one."""
     source_steps: Natural = 0
     """Environment steps that a source agent is trained for; 0 where `source` is a checkpoint."""
     algorithm: str | Settings = "ppo"
@@ -169,7 +177,10 @@ class Study:
         if self.source is None and self.source_steps:
             raise SettingError(("source_steps",), "there is no `source` to train for these steps.")
         if self.source and self.source_steps < 1 and self.source_checkpoint is None:
-            raise SettingError(("source_steps",), "missing: for how many steps is a source agent trained?")
+            what = "missing: for how many steps is a source agent trained?"
+            if Path(self.source).exists():
+                what = f"missing; {self.source} exists, but it is no checkpoint and holds none."
+            raise SettingError(("source_steps",), what)
         for key in ("source_task", "source_normalizer"):
             if getattr(self, key) is not None and self.source_checkpoint is None:
                 raise SettingError((key,), "describes a checkpoint, but `source` is not the path of one.")
@@ -209,12 +220,20 @@ class Study:
 
     @property
     def source_checkpoint(self) -> Path | None:
-        """Path of the checkpoint where the source is one rather than a task."""
+        """Path of the checkpoint where the source is one, or the folder of a trial or run that holds it.
+
+        Raises:
+            WarmstartError: The folder holds none, or several.
+        """
         if not self.source:
             return None
-        path = Path(self.source).expanduser()
-        looks_like_one = path.suffix == ".zip" or self.source.startswith(("./", "../", "/", "~"))
-        return path if looks_like_one or (path / "checkpoint.json").is_file() else None
+        path, word = split_choice(self.source)
+        inside = (METADATA, f"{LAST}/{METADATA}", f"{BEST}/{METADATA}", TRIALS_FILE)
+        held = word is not None or any((path / name).is_file() for name in inside)
+        if not held and path.suffix != ".zip" and not self.source.startswith(("./", "../", "/", "~")):
+            return None
+        found: Path = placed(("source",), find_checkpoint, self.source)
+        return found
 
     def with_steps(self, target_steps: int) -> "Study":
         """The same study with other steps in the target, evaluated as often, the same share in a reality.

@@ -11,6 +11,7 @@ from stable_baselines3.common.base_class import BaseAlgorithm
 
 from warmstart.agents.algorithms.seams import Seams
 from warmstart.agents.checkpoints.checkpoint import Checkpoint
+from warmstart.agents.checkpoints.places import TRIALS
 from warmstart.agents.encoders.config import EncoderConfig
 from warmstart.agents.encoders.encoder import Encoder, load_encoder
 from warmstart.agents.extractors.seams import encoder_seams
@@ -22,7 +23,7 @@ from warmstart.core.plain import setting_names
 from warmstart.envs.sb3 import env_attribute
 from warmstart.envs.tasks.hooks import ContextSource
 from warmstart.envs.tasks.task import Task
-from warmstart.experiments.records.config import TRIALS, TrialConfig
+from warmstart.experiments.records.config import TrialConfig
 from warmstart.transfer.encoders.pretrained import pretrained_encoder
 from warmstart.transfer.encoders.proof import FreezeProof, precision_note
 from warmstart.transfer.frames.acting import frame_size, source_frames

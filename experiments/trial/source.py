@@ -6,11 +6,11 @@ from pathlib import Path
 import numpy as np
 
 from warmstart.agents.checkpoints.checkpoint import Checkpoint
+from warmstart.agents.checkpoints.places import LAST
 from warmstart.core.errors import WarmstartError
 from warmstart.core.files import file_hash
 from warmstart.envs.simulation.layouts import Layout
 from warmstart.experiments.records.config import TrialConfig
-from warmstart.experiments.records.records import CHECKPOINT
 from warmstart.transfer.carry.carrying import TransferContext
 from warmstart.transfer.carry.matching import Kind, named
 from warmstart.transfer.carry.source import read_source
@@ -30,7 +30,7 @@ def load_source(config: TrialConfig, directory: Path) -> Checkpoint | None:
     if not config.source:
         return None
     run = directory.parent.parent
-    trial = directory.parent / config.source / CHECKPOINT
+    trial = directory.parent / config.source / LAST
     given = run / CHECKPOINTS / config.source
     path = next((path for path in (trial, given) if path.exists()), None)
     if path is None:

@@ -3,6 +3,7 @@
 Training and evaluation share nothing but the policy: the same bits come out with and without evaluation.
 """
 
+import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from stable_baselines3.common.callbacks import BaseCallback, CallbackList
 from warmstart.agents.algorithms.seams import EvaluationResult, Seams
 from warmstart.agents.build import build_agent, make_training_env
 from warmstart.agents.checkpoints.checkpoint import save_checkpoint
+from warmstart.agents.checkpoints.places import BEST, LAST
 from warmstart.agents.checkpoints.policy import Policy
 from warmstart.agents.evaluation import EvaluationCallback, evaluate
 from warmstart.agents.extractors.seams import merge
@@ -20,7 +22,7 @@ from warmstart.core.files import without_numpy, write_json
 from warmstart.experiments.records.claims import Claim, ClaimedError
 from warmstart.experiments.records.config import TrialConfig
 from warmstart.experiments.records.recorder import Recorder
-from warmstart.experiments.records.records import CHECKPOINT, CURRICULUM, TRANSFER
+from warmstart.experiments.records.records import CURRICULUM, TRANSFER
 from warmstart.experiments.records.status import StatusWriter
 from warmstart.experiments.trial.drawn import DrawnRecorder
 from warmstart.experiments.trial.identifying import identification_notes, identify_physics
@@ -76,6 +78,8 @@ class _Training:
         self.algorithm = config_from_json(config.algorithm)
         self.method, note = fit_within(make_method(dict(config.method)), config.steps, self.algorithm)
         self.source = load_source(config, directory)
+        self.evaluated: dict[str, float] | None = None
+        self.best = -math.inf
         self.recorder.start(self.source.steps if self.source is not None else 0)
         self.encoder = encoder_setup(config, directory, self.source)
         identified = identification_notes(self.world.identified)
@@ -152,28 +156,43 @@ class _Training:
         if config.evaluation_episodes == 0:
             return []
         every = config.evaluation_every or config.steps
-        protocol = {"episodes": config.evaluation_episodes, "seed": config.evaluation_seed}
-        return [
-            EvaluationCallback(
-                self.world.played, every, total=config.steps, **protocol, on_result=self._on_result
-            )
-        ]
+        evaluation = EvaluationCallback(
+            self.world.played,
+            every,
+            total=config.steps,
+            episodes=config.evaluation_episodes,
+            seed=config.evaluation_seed,
+        )
+        evaluation.on_result = lambda result, seconds: self._on_result(evaluation.model, result, seconds)
+        return [evaluation]
 
     def _evaluate_once(self, model: BaseAlgorithm) -> None:
         episodes, seed = self.config.evaluation_episodes, self.config.evaluation_seed
         if episodes:
             played = evaluate(Policy.from_model(model), self.world.played, episodes=episodes, seed=seed)
-            self._on_result(played, 0.0)
+            self._on_result(model, played, 0.0)
 
-    def _on_result(self, result: EvaluationResult, training_seconds: float) -> None:
+    def _on_result(self, model: BaseAlgorithm, result: EvaluationResult, training_seconds: float) -> None:
+        """Record an evaluation, and keep the agent if it was the best so far."""
         if not self.claim.is_ours():
             raise ClaimedError(f"another process has taken over {self.directory}")
         self.world.count(result)
         self.recorder.evaluation(result, training_seconds)
+        mean = float(result.returns.mean())
+        told = {"step": int(result.step), "return": mean, "episodes": len(result.returns)}
+        self.evaluated = told if math.isfinite(mean) else None
+        if mean > self.best:
+            self.best = mean
+            self._write(model, BEST)
+
+    def _write(self, model: BaseAlgorithm, name: str) -> None:
+        """Write a checkpoint of the agent as it is, with its last evaluation."""
+        task, steps, path = self.world.task, model.num_timesteps, self.directory / name
+        save_checkpoint(model, path, task=task, steps=steps, evaluation=self.evaluated)
 
     def _save(self, model: BaseAlgorithm) -> Sequence[str]:
         """Write the checkpoint, and how far a curriculum got."""
-        save_checkpoint(model, self.directory / CHECKPOINT, task=self.world.task, steps=model.num_timesteps)
+        self._write(model, LAST)
         curriculum = self.world.training.curriculum
         if curriculum is not None:
             write_json(self.directory / CURRICULUM, without_numpy(curriculum.state_dict()), durable=True)

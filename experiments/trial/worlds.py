@@ -11,6 +11,7 @@ from warmstart.agents.algorithms.seams import EvaluationResult
 from warmstart.agents.build import make_training_env
 from warmstart.agents.checkpoints.checkpoint import checkpoint_of
 from warmstart.agents.checkpoints.normalization import read_normalizer, write_normalizer
+from warmstart.agents.checkpoints.places import LAST, TRIALS
 from warmstart.agents.settings.config import AlgorithmConfig
 from warmstart.core.bounds import Settings, State
 from warmstart.core.documents import Document, dump_yaml
@@ -20,8 +21,8 @@ from warmstart.core.plain import placed, read
 from warmstart.envs.sb3 import env_attribute
 from warmstart.envs.tasks.task import Task
 from warmstart.experiments.records import schema
-from warmstart.experiments.records.config import TRIALS, TrialConfig
-from warmstart.experiments.records.records import CHECKPOINT, CONFIG, CURRICULUM, GAP, MAP
+from warmstart.experiments.records.config import TrialConfig
+from warmstart.experiments.records.records import CONFIG, CURRICULUM, GAP, MAP
 from warmstart.experiments.records.schema import read_file
 from warmstart.sim2real.world import TrainingWorld, training_world, with_identified, world_vision
 from warmstart.sim2real.world_config import around_identified
@@ -203,7 +204,7 @@ class TrialWorld:
         if written:
             sweeps = [Sweep.parse(text) for text in written]
             found = robustness_map("", checkpoint, task, sweeps, episodes=MAPPED, seed=seed, n_threads=1)
-            trained = trained_on(sweeps, terms_of(self.directory / CHECKPOINT), task)
+            trained = trained_on(sweeps, terms_of(self.directory / LAST), task)
             plain = found.to_json(usual_threshold(gap.to_json()["nominal"]))
             write_json(self.directory / MAP, {**plain, "sweeps": written, "trained": trained})
         return ()

@@ -60,29 +60,33 @@ def named_checkpoints(paths: Sequence[Path], task: "Task") -> list[Named]:
     if not paths:
         raise WarmstartError("Expected at least one CHECKPOINT, found none.")
     from warmstart.agents.checkpoints.loading import load_checkpoint
-    from warmstart.experiments.records.records import CHECKPOINT
-    from warmstart.experiments.run.reading import TRIALS_FILE, statuses
+    from warmstart.agents.checkpoints.places import CHOICES, TRIALS_FILE, find_checkpoint, split_choice
+    from warmstart.experiments.run.reading import statuses
 
     found: list[tuple[Path, str, Path]] = []  # what was given, the arm if there are several, the checkpoint
-    for place, path in {given.expanduser().resolve(): given.expanduser() for given in paths}.items():
-        if not (path / TRIALS_FILE).is_file() or (path / CHECKPOINT).is_dir():
-            found.append((place.parent if place.name == CHECKPOINT else place, "", path))
+    for place, given in {path.expanduser().resolve(): path.expanduser() for path in paths}.items():
+        path, word = split_choice(given)
+        folder = CHOICES[word or "last"]
+        if not (path / TRIALS_FILE).is_file() or (path / folder).is_dir():
+            found.append(
+                (place.parent if place.name in CHOICES.values() else place, "", find_checkpoint(given))
+            )
             continue
         targets = [
-            (state.arm, state.directory / CHECKPOINT)
+            (state.arm, state.directory / folder)
             for state in statuses(path)
-            if state.kind == "target" and (state.directory / CHECKPOINT).is_dir()
+            if state.kind == "target" and (state.directory / folder).is_dir()
         ]
         if not targets:
-            raise WarmstartError(f"{path} holds no checkpoint: none of its trials has finished.")
+            find_checkpoint(given)  # says why there is none
+            raise WarmstartError(f"{path} holds no checkpoint of a target arm.")
         several = len({arm for arm, _ in targets}) > 1
         found += [(place, arm if several else "", where) for arm, where in targets]
     names = _names({(place, arm) for place, arm, _ in found})
     checkpoints = []
     for place, arm, where in found:
-        direct = where / CHECKPOINT if (where / CHECKPOINT).is_dir() else where
-        checkpoint = load_checkpoint(direct)
-        check_fit(direct, checkpoint, task)
+        checkpoint = load_checkpoint(where)
+        check_fit(where, checkpoint, task)
         checkpoints.append(Named(names[place, arm], checkpoint))
     return checkpoints
 
@@ -101,9 +105,8 @@ def load_policy(path: Path, task: "Task", device: str, trust_normalizer: Path | 
     """The policy of a checkpoint (of a run: its only one), checked to fit the task."""
     from warmstart.agents.build import choose_device
     from warmstart.agents.checkpoints.loading import load_checkpoint
-    from warmstart.experiments.run.reading import resolve_checkpoint
 
-    checkpoint = load_checkpoint(resolve_checkpoint(path), trust_normalizer=trust_normalizer)
+    checkpoint = load_checkpoint(path, trust_normalizer=trust_normalizer)
     for remark in checkpoint.notes:
         note(remark)
     if checkpoint.format == "sb3" and checkpoint.normalizer is None:

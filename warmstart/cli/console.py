@@ -67,7 +67,9 @@ class Extensible(Command):
 
 def _runs_of(path: Path) -> list[Path]:
     """The run that a path is or lies in, if it does."""
-    place = path.expanduser().absolute()
+    from warmstart.agents.checkpoints.places import split_choice
+
+    place = split_choice(path)[0].absolute()
     return [folder for folder in (place, *place.parents[:4]) if (folder / "trials.json").is_file()][:1]
 
 

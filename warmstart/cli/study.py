@@ -120,13 +120,13 @@ class Transfer(_Single):
     def run(self) -> int:
         """Transfer and train."""
         from warmstart.agents.checkpoints.loading import load_checkpoint
-        from warmstart.experiments.run.reading import resolve_checkpoint
+        from warmstart.agents.checkpoints.places import find_checkpoint
         from warmstart.experiments.study.study import Study
 
         self.load_plugins(self.checkpoint)
         if self.trust_normalizer is not None:
             trust(self.trust_normalizer)
-        path = resolve_checkpoint(self.checkpoint)
+        path = find_checkpoint(self.checkpoint)
         found = load_checkpoint(path, trust_normalizer=self.trust_normalizer)
         observations, actions = (
             {name: source or None for name, source in pairs(flag, words).items()}

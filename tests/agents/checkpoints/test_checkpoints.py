@@ -33,8 +33,8 @@ from warmstart.agents.checkpoints.checkpoint import (
 )
 from warmstart.agents.checkpoints.loading import load_checkpoint
 from warmstart.agents.checkpoints.normalization import read_normalizer
-from warmstart.agents.checkpoints.pickles import read_pickle
-from warmstart.agents.checkpoints.sb3_written import write_sb3_zip
+from warmstart.agents.checkpoints.sb3.pickles import read_pickle
+from warmstart.agents.checkpoints.sb3.written import write_sb3_zip
 from warmstart.agents.checkpoints.spaces import space_from_json, space_of, space_to_json
 from warmstart.core import files
 from warmstart.core.errors import WarmstartError

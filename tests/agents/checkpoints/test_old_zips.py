@@ -25,8 +25,8 @@ from stable_baselines3.common.torch_layers import FlattenExtractor
 
 from warmstart.agents.checkpoints.architecture import EXTRACTORS, POLICIES
 from warmstart.agents.checkpoints.loading import load_checkpoint
-from warmstart.agents.checkpoints.pickles import Called, named_class, read_pickle
-from warmstart.agents.checkpoints.sb3_normalizer import read_trusted_normalizer
+from warmstart.agents.checkpoints.sb3.normalizer import read_trusted_normalizer
+from warmstart.agents.checkpoints.sb3.pickles import Called, named_class, read_pickle
 from warmstart.core.errors import WarmstartError
 
 FOLDER = Path(__file__).parents[2] / "data" / "old_sb3"

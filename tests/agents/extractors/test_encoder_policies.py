@@ -22,7 +22,7 @@ from warmstart.agents.algorithms.trainability import Rule, Trainability
 from warmstart.agents.checkpoints.checkpoint import save_checkpoint
 from warmstart.agents.checkpoints.loading import load_checkpoint
 from warmstart.agents.checkpoints.normalization import vec_normalize
-from warmstart.agents.checkpoints.sb3_written import write_sb3_zip
+from warmstart.agents.checkpoints.sb3.written import write_sb3_zip
 from warmstart.agents.extractors.extractor import EncoderExtractor
 from warmstart.agents.extractors.policies import SACEncoderPolicy, TD3EncoderPolicy
 from warmstart.core.errors import WarmstartError

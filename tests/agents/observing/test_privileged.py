@@ -14,7 +14,7 @@ from warmstart.agents.build import build_agent, make_training_env
 from warmstart.agents.checkpoints.checkpoint import checkpoint_of, save_checkpoint
 from warmstart.agents.checkpoints.loading import load_checkpoint
 from warmstart.agents.checkpoints.policy import Policy
-from warmstart.agents.checkpoints.sb3_written import write_sb3_zip
+from warmstart.agents.checkpoints.sb3.written import write_sb3_zip
 from warmstart.agents.evaluation import evaluate
 from warmstart.agents.observing.asymmetric import ASYMMETRIC_POLICIES, AsymmetricActorCriticPolicy
 from warmstart.agents.observing.base import StackedFrames
