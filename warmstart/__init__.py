@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from warmstart.agents.build import make_training_env as make_training_env
     from warmstart.agents.checkpoints.checkpoint import Checkpoint as Checkpoint
     from warmstart.agents.checkpoints.checkpoint import save_checkpoint as save_checkpoint
-    from warmstart.agents.checkpoints.loading import load_checkpoint as _load
     from warmstart.agents.evaluation import evaluate as evaluate
+    from warmstart.agents.loading import load_checkpoint as _load
     from warmstart.core.errors import WarmstartError as WarmstartError
     from warmstart.core.trust import trust as trust
     from warmstart.envs.describe import describe as describe
@@ -54,7 +54,7 @@ _HOME = {
     "Seams": "agents.algorithms.seams",
     "Checkpoint": "agents.checkpoints.checkpoint",
     "save_checkpoint": "agents.checkpoints.checkpoint",
-    "load": "agents.checkpoints.loading:load_checkpoint",
+    "load": "agents.loading:load_checkpoint",
     "build_agent": "agents.build",
     "make_training_env": "agents.build",
     "evaluate": "agents.evaluation",

@@ -1,4 +1,4 @@
-"""Spaces as plain values, and out of the pickles that any version of stable-baselines3 wrote."""
+"""Spaces as plain values."""
 
 import math
 from collections.abc import Callable, Mapping
@@ -8,7 +8,6 @@ import numpy as np
 from gymnasium import spaces
 from numpy.typing import NDArray
 
-from warmstart.agents.checkpoints.sb3.pickles import Called
 from warmstart.core.bounds import Bounds, SettingError, Settings, State, show
 from warmstart.core.errors import WarmstartError
 from warmstart.core.plain import read
@@ -17,6 +16,10 @@ MOST_NUMBERS, MOST_AXES = 1 << 24, 8
 """Largest observation or action that is read, and most of its axes."""
 Choices = Annotated[int, Bounds(1, MOST_NUMBERS)]
 Start = Annotated[int, Bounds(-MOST_NUMBERS, MOST_NUMBERS)]
+INCONSISTENT = (KeyError, TypeError, ValueError, AssertionError, OverflowError, AttributeError, SettingError)
+"""What building a space raises where its parts don't go together."""
+
+KINDS = ("Box", "Discrete", "MultiDiscrete", "MultiBinary", "Dict")
 
 
 def space_to_json(space: spaces.Space[Any]) -> State:
@@ -74,7 +77,7 @@ def space_from_json(values: Settings, *, inside: str = "") -> spaces.Space[Any]:
 
 def _json_box(values: Settings) -> spaces.Space[Any]:
     dtype: Any = np.dtype(str(values["dtype"]))
-    shape = _counts(values["shape"], 0)
+    shape = counts(values["shape"], 0)
     if dtype.kind not in "biuf" or dtype.shape:
         raise ValueError(f"the type {dtype}")
     low, high = (bound_from_json(values[name], shape, dtype) for name in ("low", "high"))
@@ -84,13 +87,13 @@ def _json_box(values: Settings) -> spaces.Space[Any]:
 
 
 def _json_multi_binary(values: Settings) -> spaces.Space[Any]:
-    n = _counts(values["n"])
+    n = counts(values["n"])
     return spaces.MultiBinary(n if len(n) > 1 else n[0])
 
 
 def _json_multi_discrete(values: Settings) -> spaces.Space[Any]:
     nvec = np.asarray(values["nvec"], np.int64)
-    _counts(nvec.ravel().tolist())
+    counts(nvec.ravel().tolist())
     return spaces.MultiDiscrete(nvec)
 
 
@@ -98,7 +101,7 @@ def _json_dict(values: Settings) -> spaces.Space[Any]:
     return spaces.Dict({str(k): space_from_json(s, inside=str(k)) for k, s in values["spaces"].items()})
 
 
-def _counts(value: Any, least: int = 1) -> tuple[int, ...]:
+def counts(value: Any, least: int = 1) -> tuple[int, ...]:
     """Whole numbers of which there aren't too many."""
     found: tuple[int, ...] = read(tuple[int, ...], value)
     if any(n < least for n in found) or len(found) > MOST_AXES or math.prod(found) > MOST_NUMBERS:
@@ -141,95 +144,3 @@ def bound_from_json(value: Any, shape: tuple[int, ...], dtype: Any) -> NDArray[A
     if (np.isfinite(numbers.reshape(shape)) & ~np.isfinite(bound)).any():
         raise ValueError(f"bounds that {dtype} can't hold")
     return bound
-
-
-INCONSISTENT = (KeyError, TypeError, ValueError, AssertionError, OverflowError, AttributeError, SettingError)
-"""What building a space raises where its parts don't go together."""
-
-KINDS = ("Box", "Discrete", "MultiDiscrete", "MultiBinary", "Dict")
-
-ATTRIBUTES = {"shape": ("_shape", "shape"), "n": ("n",), "start": ("start",), "nvec": ("nvec",)}
-"""What an attribute is called, the newest first: ``_shape`` since gym 0.21."""
-
-
-def space_of(value: Any, *, inside: str = "") -> spaces.Space[Any]:
-    """Build a space.
-
-    Args:
-        value: What `read_pickle` gave for it.
-        inside: Name of the Dict's member that it is, for messages.
-
-    Raises:
-        WarmstartError: It is no space, of another kind, nested, or inconsistent.
-    """
-    where = f" under {inside!r}" if inside else ""
-    name = value.name if isinstance(value, Called) else type(value).__name__
-    library, _, kind = name.partition(".")[0], *name.rpartition(".")[1:]
-    if library not in ("gym", "gymnasium") or ".spaces." not in name or kind not in KINDS:
-        raise WarmstartError(f"it has a space of the class {name}{where}; expected {', '.join(KINDS)}")
-    if kind == "Dict" and inside:
-        raise WarmstartError(f"it has a Dict space{where}; expected a flat Dict")
-    attributes = value.attributes()
-    try:
-        return _BUILDERS[kind](attributes)
-    except WarmstartError:
-        raise
-    except INCONSISTENT as error:
-        raise WarmstartError(
-            f"its {kind} space{where} is incomplete or contradicts itself ({error})"
-        ) from error
-
-
-def _first(attributes: Settings, name: str) -> Any:
-    for known in ATTRIBUTES[name]:
-        if attributes.get(known) is not None:
-            return attributes[known]
-    raise KeyError(name)
-
-
-def _dtype(value: Any) -> Any:
-    """A NumPy type: old versions of gym kept the class ``numpy.float32``."""
-    return np.dtype(value.name.rpartition(".")[2] if isinstance(value, Called) else value).type
-
-
-def _box(attributes: Settings) -> spaces.Space[Any]:
-    low, high = (np.asarray(attributes[name]) for name in ("low", "high"))
-    shape = tuple(int(n) for n in _first(attributes, "shape"))
-    if not shape == low.shape == high.shape or low.dtype.kind not in "biuf":
-        raise ValueError(f"the shape {shape} with bounds of {low.shape} and {high.shape}")
-    dtype = _dtype(attributes["dtype"])
-    return spaces.Box(low.astype(dtype), high.astype(dtype), shape, dtype)
-
-
-def _discrete(attributes: Settings) -> spaces.Space[Any]:
-    return spaces.Discrete(int(_first(attributes, "n")), start=int(attributes.get("start") or 0))
-
-
-def _multi_discrete(attributes: Settings) -> spaces.Space[Any]:
-    start = attributes.get("start")
-    return spaces.MultiDiscrete(np.asarray(_first(attributes, "nvec"), np.int64), start=start)
-
-
-def _multi_binary(attributes: Settings) -> spaces.Space[Any]:
-    n = np.asarray(_first(attributes, "n"), np.int64)
-    _counts(np.atleast_1d(n).ravel().tolist())
-    return spaces.MultiBinary(int(n) if n.ndim == 0 else n.tolist())
-
-
-def _dict(attributes: Settings) -> spaces.Space[Any]:
-    members = attributes["spaces"]
-    pairs = members.items if isinstance(members, Called) else members.items()
-    if (
-        isinstance(members, Called) and members.args
-    ):  # an OrderedDict of old protocols: its pairs are arguments
-        pairs = members.args[0]
-    return spaces.Dict({str(key): space_of(member, inside=str(key)) for key, member in pairs})
-
-
-_BUILDERS = {
-    "Box": _box,
-    "Discrete": _discrete,
-    "MultiDiscrete": _multi_discrete,
-    "MultiBinary": _multi_binary,
-    "Dict": _dict,
-}

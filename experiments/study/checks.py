@@ -8,9 +8,9 @@ from typing import Any
 from gymnasium.spaces import Box
 from gymnasium.spaces.utils import flatdim
 
-from warmstart.agents.checkpoints.loading import load_checkpoint
 from warmstart.agents.encoders.config import EncoderConfig
 from warmstart.agents.encoders.encoder import make_encoder
+from warmstart.agents.loading import load_checkpoint
 from warmstart.agents.observing.frames import frame_space
 from warmstart.agents.settings.config import AlgorithmConfig
 from warmstart.agents.settings.encoder_training import EncoderTraining

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from itertools import product
 from pathlib import Path
 
-from warmstart.agents.checkpoints.loading import load_checkpoint
+from warmstart.agents.loading import load_checkpoint
 from warmstart.agents.settings.config import ALGORITHMS, AlgorithmConfig
 from warmstart.core.bounds import SettingError, Settings, State
 from warmstart.core.files import content_hash

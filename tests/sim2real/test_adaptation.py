@@ -9,9 +9,9 @@ from gymnasium import spaces
 
 from warmstart.agents.build import build_agent, make_training_env
 from warmstart.agents.checkpoints.checkpoint import checkpoint_of, save_checkpoint
-from warmstart.agents.checkpoints.loading import load_checkpoint
 from warmstart.agents.checkpoints.normalization import NormalizerState
 from warmstart.agents.evaluation import evaluate
+from warmstart.agents.loading import load_checkpoint
 from warmstart.agents.observing.history import ObservationHistory
 from warmstart.agents.observing.privileged import PrivilegedObservation
 from warmstart.agents.settings.config import PPOConfig

@@ -5,8 +5,8 @@ import pytest
 
 from warmstart.agents.algorithms.ppo import PPO
 from warmstart.agents.checkpoints.checkpoint import save_checkpoint
-from warmstart.agents.checkpoints.loading import load_checkpoint
 from warmstart.agents.evaluation import evaluate
+from warmstart.agents.loading import load_checkpoint
 from warmstart.core.errors import WarmstartError
 from warmstart.envs.sb3 import as_sb3
 from warmstart.envs.tasks.task import Task

@@ -18,9 +18,9 @@ from warmstart.__main__ import main
 from warmstart.agents.build import build_agent, make_training_env
 from warmstart.agents.checkpoints.architecture import POLICIES
 from warmstart.agents.checkpoints.checkpoint import save_checkpoint
-from warmstart.agents.checkpoints.loading import load_checkpoint
 from warmstart.agents.checkpoints.places import find_checkpoint
 from warmstart.agents.evaluation import evaluate
+from warmstart.agents.loading import load_checkpoint
 from warmstart.agents.settings.config import PPOConfig
 
 STUDY = """name: tiny
@@ -361,7 +361,7 @@ def test_the_best_checkpoint_and_the_last(tmp_path, monkeypatch, capsys):
     """Every place that takes a checkpoint takes a run's or trial's folder, `best` or `last`."""
     monkeypatch.chdir(tmp_path)
     (tmp_path / "study.yaml").write_text(
-        "name: r\ntarget: InvertedPendulum-v5\nalgorithm: {name: ppo, n_envs: 4, n_steps: 64, batch_size: 64}\n"
+        "name: r\ntarget: InvertedPendulum-v5\nalgorithm: {name: ppo, n_envs: 4, n_steps: 64}\n"
         "target_steps: 2048\nseeds: 1\narms: [scratch]\nevaluation: {every: 256, episodes: 2}\n"
     )
     assert _run(capsys, "compare", "study.yaml")[0] == 0
@@ -380,7 +380,7 @@ def test_the_best_checkpoint_and_the_last(tmp_path, monkeypatch, capsys):
         assert json.loads(out)["evaluation"]["step"] == step
         for words in (
             ("evaluate", f"runs/r:{word}", "InvertedPendulum-v5", "--episodes", "1"),
-            ("video", f"{trial}:{word}", "InvertedPendulum-v5", "--out", f"{word}.mp4", "--seconds", "0.2"),
+            ("video", f"{trial}:{word}", held.task, "--out", f"{word}.mp4", "--seconds", "0.2"),
             (
                 "robustness",
                 f"runs/r:{word}",

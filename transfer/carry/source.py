@@ -12,7 +12,7 @@ from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.vec_env import VecEnv
 
 from warmstart.agents.checkpoints.checkpoint import Checkpoint, checkpoint_of
-from warmstart.agents.checkpoints.loading import load_checkpoint
+from warmstart.agents.loading import load_checkpoint
 from warmstart.core.errors import WarmstartError
 from warmstart.envs.describe import describe
 from warmstart.envs.robots.table import observation_layout

@@ -15,7 +15,6 @@ import torch
 from torch import nn
 
 from warmstart.agents.checkpoints.checkpoint import Checkpoint
-from warmstart.agents.checkpoints.loading import load_checkpoint
 from warmstart.agents.encoders.backbones import (
     BACKBONES,
     Backbone,
@@ -27,6 +26,7 @@ from warmstart.agents.encoders.backbones import (
 from warmstart.agents.encoders.config import EncoderConfig
 from warmstart.agents.encoders.encoder import Encoder, assemble, configured, make_encoder
 from warmstart.agents.encoders.preprocessing import Preprocessing
+from warmstart.agents.loading import load_checkpoint
 from warmstart.agents.observing.base import EncodedFrames
 from warmstart.core.errors import WarmstartError
 from warmstart.core.files import content_hash

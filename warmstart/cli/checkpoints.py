@@ -59,8 +59,8 @@ def named_checkpoints(paths: Sequence[Path], task: "Task") -> list[Named]:
     """
     if not paths:
         raise WarmstartError("Expected at least one CHECKPOINT, found none.")
-    from warmstart.agents.checkpoints.loading import load_checkpoint
     from warmstart.agents.checkpoints.places import CHOICES, TRIALS_FILE, find_checkpoint, split_choice
+    from warmstart.agents.loading import load_checkpoint
     from warmstart.experiments.run.reading import statuses
 
     found: list[tuple[Path, str, Path]] = []  # what was given, the arm if there are several, the checkpoint
@@ -104,7 +104,7 @@ def _names(places: Collection[tuple[Path, str]]) -> dict[tuple[Path, str], str]:
 def load_policy(path: Path, task: "Task", device: str, trust_normalizer: Path | None) -> "Policy":
     """The policy of a checkpoint (of a run: its only one), checked to fit the task."""
     from warmstart.agents.build import choose_device
-    from warmstart.agents.checkpoints.loading import load_checkpoint
+    from warmstart.agents.loading import load_checkpoint
 
     checkpoint = load_checkpoint(path, trust_normalizer=trust_normalizer)
     for remark in checkpoint.notes:

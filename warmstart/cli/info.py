@@ -49,7 +49,7 @@ class Inspect(Extensible, Printing):
     def run(self) -> int:
         """Show it."""
         from warmstart.agents.checkpoints.checkpoint import checkpoint_facts
-        from warmstart.agents.checkpoints.loading import load_checkpoint
+        from warmstart.agents.loading import load_checkpoint
         from warmstart.experiments.run.reading import find_checkpoints
 
         self.load_plugins(self.path)

@@ -113,8 +113,8 @@ class Pretrain(Extensible, Printing):
         """Everything between the checks and the report; the file is written last."""
         import torch
 
-        from warmstart.agents.checkpoints.loading import load_checkpoint
         from warmstart.agents.encoders.config import EncoderConfig
+        from warmstart.agents.loading import load_checkpoint
         from warmstart.core.threads import available_cores
         from warmstart.envs.tasks.task import Task
         from warmstart.transfer.encoders.pretrained import pretrained_encoder

@@ -119,8 +119,8 @@ class Transfer(_Single):
 
     def run(self) -> int:
         """Transfer and train."""
-        from warmstart.agents.checkpoints.loading import load_checkpoint
         from warmstart.agents.checkpoints.places import find_checkpoint
+        from warmstart.agents.loading import load_checkpoint
         from warmstart.experiments.study.study import Study
 
         self.load_plugins(self.checkpoint)

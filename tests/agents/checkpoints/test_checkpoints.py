@@ -31,11 +31,12 @@ from warmstart.agents.checkpoints.checkpoint import (
     checkpoint_of,
     save_checkpoint,
 )
-from warmstart.agents.checkpoints.loading import load_checkpoint
 from warmstart.agents.checkpoints.normalization import read_normalizer
-from warmstart.agents.checkpoints.sb3.pickles import read_pickle
-from warmstart.agents.checkpoints.sb3.written import write_sb3_zip
-from warmstart.agents.checkpoints.spaces import space_from_json, space_of, space_to_json
+from warmstart.agents.checkpoints.spaces import space_from_json, space_to_json
+from warmstart.agents.loading import load_checkpoint
+from warmstart.agents.sb3_files.pickles import read_pickle
+from warmstart.agents.sb3_files.spaces import space_of
+from warmstart.agents.sb3_files.written import write_sb3_zip
 from warmstart.core import files
 from warmstart.core.errors import WarmstartError
 from warmstart.core.plain import to_plain

@@ -12,7 +12,7 @@ import torch
 from tests.hostile import FILES, ends_in_a_message, json_variants, write_json
 from warmstart.agents.build import build_agent, make_training_env
 from warmstart.agents.checkpoints.checkpoint import METADATA, TENSORS, save_checkpoint
-from warmstart.agents.checkpoints.loading import load_checkpoint
+from warmstart.agents.loading import load_checkpoint
 from warmstart.agents.settings.config import PPOConfig, SACConfig
 from warmstart.core.errors import WarmstartError
 from warmstart.core.files import file_hash

@@ -24,9 +24,9 @@ from stable_baselines3.common.policies import ActorCriticPolicy
 from stable_baselines3.common.torch_layers import FlattenExtractor
 
 from warmstart.agents.checkpoints.architecture import EXTRACTORS, POLICIES
-from warmstart.agents.checkpoints.loading import load_checkpoint
-from warmstart.agents.checkpoints.sb3.normalizer import read_trusted_normalizer
-from warmstart.agents.checkpoints.sb3.pickles import Called, named_class, read_pickle
+from warmstart.agents.loading import load_checkpoint
+from warmstart.agents.sb3_files.normalizer import read_trusted_normalizer
+from warmstart.agents.sb3_files.pickles import Called, named_class, read_pickle
 from warmstart.core.errors import WarmstartError
 
 FOLDER = Path(__file__).parents[2] / "data" / "old_sb3"

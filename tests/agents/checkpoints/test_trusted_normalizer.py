@@ -7,7 +7,7 @@ import pytest
 
 from tests.agents.conftest import gym_env
 from warmstart.agents.checkpoints.normalization import read_normalizer, vec_normalize
-from warmstart.agents.checkpoints.sb3.normalizer import read_trusted_normalizer
+from warmstart.agents.sb3_files.normalizer import read_trusted_normalizer
 from warmstart.core.errors import WarmstartError
 
 

@@ -20,11 +20,11 @@ from tests.agents.pixel_task import (
 from warmstart.agents.algorithms.seams import Seams
 from warmstart.agents.algorithms.trainability import Rule, Trainability
 from warmstart.agents.checkpoints.checkpoint import save_checkpoint
-from warmstart.agents.checkpoints.loading import load_checkpoint
 from warmstart.agents.checkpoints.normalization import vec_normalize
-from warmstart.agents.checkpoints.sb3.written import write_sb3_zip
 from warmstart.agents.extractors.extractor import EncoderExtractor
 from warmstart.agents.extractors.policies import SACEncoderPolicy, TD3EncoderPolicy
+from warmstart.agents.loading import load_checkpoint
+from warmstart.agents.sb3_files.written import write_sb3_zip
 from warmstart.core.errors import WarmstartError
 
 

@@ -9,9 +9,9 @@ from gymnasium.vector import AutoresetMode, SyncVectorEnv
 
 from warmstart.agents.build import build_agent, make_training_env
 from warmstart.agents.checkpoints.checkpoint import save_checkpoint
-from warmstart.agents.checkpoints.loading import load_checkpoint
 from warmstart.agents.checkpoints.policy import Policy
 from warmstart.agents.evaluation import evaluate
+from warmstart.agents.loading import load_checkpoint
 from warmstart.agents.observing.history import AdaptationExtractor, ObservationHistory
 from warmstart.agents.observing.table import read_observing
 from warmstart.agents.settings.config import PPOConfig, SACConfig

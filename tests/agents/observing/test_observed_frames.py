@@ -8,11 +8,11 @@ import torch
 
 from warmstart.agents.build import build_agent, make_training_env
 from warmstart.agents.checkpoints.checkpoint import save_checkpoint
-from warmstart.agents.checkpoints.loading import load_checkpoint
 from warmstart.agents.checkpoints.policy import Policy
 from warmstart.agents.encoders.encoder import EncoderConfig, make_encoder
 from warmstart.agents.evaluation import evaluate
 from warmstart.agents.extractors.seams import encoder_seams
+from warmstart.agents.loading import load_checkpoint
 from warmstart.agents.observing.base import ENCODER_FILE, EncodedFrames, StackedFrames
 from warmstart.agents.settings.config import PPOConfig, SACConfig
 from warmstart.agents.settings.encoder_training import EncoderTraining

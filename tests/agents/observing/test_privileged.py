@@ -12,14 +12,14 @@ from warmstart.agents.algorithms.seams import Seams
 from warmstart.agents.algorithms.trainability import Trainability
 from warmstart.agents.build import build_agent, make_training_env
 from warmstart.agents.checkpoints.checkpoint import checkpoint_of, save_checkpoint
-from warmstart.agents.checkpoints.loading import load_checkpoint
 from warmstart.agents.checkpoints.policy import Policy
-from warmstart.agents.checkpoints.sb3.written import write_sb3_zip
 from warmstart.agents.evaluation import evaluate
+from warmstart.agents.loading import load_checkpoint
 from warmstart.agents.observing.asymmetric import ASYMMETRIC_POLICIES, AsymmetricActorCriticPolicy
 from warmstart.agents.observing.base import StackedFrames
 from warmstart.agents.observing.privileged import ContextExtractor, PrivilegedEnv, PrivilegedObservation
 from warmstart.agents.observing.table import read_observing
+from warmstart.agents.sb3_files.written import write_sb3_zip
 from warmstart.agents.settings.config import PPOConfig, SACConfig, TD3Config
 from warmstart.core.errors import WarmstartError
 from warmstart.envs.sb3 import as_sb3

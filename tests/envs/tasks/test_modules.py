@@ -5,7 +5,7 @@ import sys
 import pytest
 
 from warmstart.agents.checkpoints.checkpoint import Checkpoint, save_checkpoint
-from warmstart.agents.checkpoints.loading import load_checkpoint
+from warmstart.agents.loading import load_checkpoint
 from warmstart.core.documents import parse_yaml
 from warmstart.core.errors import WarmstartError
 from warmstart.core.plugins import load_plugin

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from stable_baselines3.common.vec_env import VecNormalize
 
-from warmstart.agents.checkpoints.loading import load_checkpoint
-from warmstart.agents.checkpoints.sb3.written import write_sb3_zip
+from warmstart.agents.loading import load_checkpoint
+from warmstart.agents.sb3_files.written import write_sb3_zip
 from warmstart.core.bounds import SettingError
 from warmstart.core.errors import WarmstartError
 from warmstart.core.progress import Lines, LiveTable, make_progress

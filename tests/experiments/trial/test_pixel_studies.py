@@ -6,9 +6,9 @@ import imageio.v2 as imageio
 import pytest
 from imageio_ffmpeg import count_frames_and_secs
 
-from warmstart.agents.checkpoints.loading import load_checkpoint
 from warmstart.agents.encoders.encoder import load_encoder
 from warmstart.agents.evaluation import evaluate
+from warmstart.agents.loading import load_checkpoint
 from warmstart.agents.observing.base import ENCODER_FILE, EncodedFrames, StackedFrames
 from warmstart.core.documents import parse_yaml
 from warmstart.core.errors import WarmstartError

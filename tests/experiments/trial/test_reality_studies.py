@@ -5,8 +5,8 @@ import json
 import numpy as np
 import pytest
 
-from warmstart.agents.checkpoints.loading import load_checkpoint
 from warmstart.agents.evaluation import evaluate
+from warmstart.agents.loading import load_checkpoint
 from warmstart.core.bounds import SettingError
 from warmstart.core.documents import parse_yaml
 from warmstart.core.errors import WarmstartError

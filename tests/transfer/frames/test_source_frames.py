@@ -6,9 +6,9 @@ from gymnasium import spaces
 from stable_baselines3 import PPO
 
 from warmstart.agents.checkpoints.checkpoint import save_checkpoint
-from warmstart.agents.checkpoints.loading import load_checkpoint
 from warmstart.agents.encoders.config import EncoderConfig
 from warmstart.agents.encoders.encoder import make_encoder
+from warmstart.agents.loading import load_checkpoint
 from warmstart.agents.observing.base import EncodedFrames, StackedFrames
 from warmstart.core.errors import WarmstartError
 from warmstart.envs.sb3 import as_sb3

@@ -14,10 +14,10 @@ import torch
 
 from warmstart.agents.checkpoints.architecture import POLICIES, check_size
 from warmstart.agents.checkpoints.checkpoint import EXTRA, Checkpoint
-from warmstart.agents.checkpoints.sb3.pickles import named_class, read_pickle
-from warmstart.agents.checkpoints.sb3.policy import architecture
-from warmstart.agents.checkpoints.spaces import space_of
 from warmstart.agents.encoders.tensors import MOST_BYTES, check_tensors
+from warmstart.agents.sb3_files.pickles import named_class, read_pickle
+from warmstart.agents.sb3_files.policy import architecture
+from warmstart.agents.sb3_files.spaces import space_of
 from warmstart.core.errors import WarmstartError
 from warmstart.core.files import check_file, is_writable
 
@@ -49,7 +49,7 @@ def read_sb3_zip(path: Path) -> Checkpoint:
     """Read a zip that SB3's ``PPO``, ``SAC``, ``TD3`` or ``DDPG.save`` wrote.
 
     Tensors are read by torch's restricted loader, spaces and classes out of their pickles as data
-    (`warmstart.agents.checkpoints.sb3.pickles`). What can't be built again exactly is refused by its name.
+    (`warmstart.agents.sb3_files.pickles`). What can't be built again exactly is refused by its name.
 
     Raises:
         WarmstartError: It is damaged, not SB3's, of another algorithm, or of a policy of the user's own.

@@ -9,10 +9,10 @@ from gymnasium.spaces.utils import flatdim
 from warmstart.agents.checkpoints.architecture import check_size
 from warmstart.agents.checkpoints.checkpoint import FORMAT, RECORDED, SINCE, TENSORS, Checkpoint
 from warmstart.agents.checkpoints.places import METADATA, find_checkpoint
-from warmstart.agents.checkpoints.sb3.normalizer import read_trusted_normalizer
-from warmstart.agents.checkpoints.sb3.zip import read_sb3_zip
 from warmstart.agents.encoders.tensors import MOST_BYTES, read_safetensors
 from warmstart.agents.observing.table import read_observing
+from warmstart.agents.sb3_files.normalizer import read_trusted_normalizer
+from warmstart.agents.sb3_files.zip import read_sb3_zip
 from warmstart.core.bounds import SettingError, Settings, State, show
 from warmstart.core.documents import Document
 from warmstart.core.errors import WarmstartError

@@ -13,7 +13,7 @@ from warmstart.agents.checkpoints.architecture import (
     POLICIES,
     kwargs_from_json,
 )
-from warmstart.agents.checkpoints.sb3.pickles import Called, class_name, read_pickle
+from warmstart.agents.sb3_files.pickles import Called, class_name, read_pickle
 from warmstart.core.errors import WarmstartError
 
 Tensors = dict[str, torch.Tensor]
