@@ -396,10 +396,11 @@ def test_the_best_checkpoint_and_the_last(tmp_path, monkeypatch, capsys):
     assert load_checkpoint("runs/r").evaluation["step"] == 2048
     for source in ("runs/r", "runs/r:best", str(trial)):
         text = f"name: warm\nsource: {source}\ntarget: InvertedPendulum-v5\ntarget_steps: 256\nseeds: 1\n"
-        (tmp_path / "warm.yaml").write_text(text + "arms: [fine_tune]\n")
-        assert _run(capsys, "compare", "warm.yaml", "--dry-run")[0] == 0
+        (tmp_path / "warm.yaml").write_text(text + "arms: [scratch, fine_tune]\n")
+        status, _, err = _run(capsys, "compare", "warm.yaml", "--dry-run")
+        assert (status, err) == (0, "")
     (tmp_path / "empty").mkdir()
-    (tmp_path / "warm.yaml").write_text(text.replace(str(trial), "empty") + "arms: [fine_tune]\n")
+    (tmp_path / "warm.yaml").write_text(text.replace(str(trial), "empty") + "arms: [scratch, fine_tune]\n")
     status, _, err = _run(capsys, "compare", "warm.yaml", "--dry-run")
     assert status == 2
     assert "source_steps: missing; empty exists, but it is no checkpoint" in err
