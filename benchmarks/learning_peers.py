@@ -1,0 +1,270 @@
+"""Plain stable-baselines3, trained and evaluated as `learning.py` does ours, and published figures."""
+
+import json
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+BIG = {"log_std_init": -2, "ortho_init": False, "activation_fn": "relu", "net_arch": [256, 256]}
+ZOO: dict[str, dict[str, Any]] = {
+    "HalfCheetah-v5": {
+        "n_steps": 512,
+        "batch_size": 64,
+        "gamma": 0.98,
+        "learning_rate": 2.0633e-05,
+        "ent_coef": 0.000401762,
+        "clip_range": 0.1,
+        "n_epochs": 20,
+        "gae_lambda": 0.92,
+        "max_grad_norm": 0.8,
+        "vf_coef": 0.58096,
+        "policy_kwargs": BIG,
+    },
+    "Hopper-v5": {
+        "n_steps": 512,
+        "batch_size": 32,
+        "gamma": 0.999,
+        "learning_rate": 9.80828e-05,
+        "ent_coef": 0.00229519,
+        "clip_range": 0.2,
+        "n_epochs": 5,
+        "gae_lambda": 0.99,
+        "max_grad_norm": 0.7,
+        "vf_coef": 0.835671,
+        "policy_kwargs": BIG,
+    },
+    "Walker2d-v5": {
+        "n_steps": 512,
+        "batch_size": 32,
+        "gamma": 0.99,
+        "learning_rate": 5.05041e-05,
+        "ent_coef": 0.000585045,
+        "clip_range": 0.1,
+        "n_epochs": 20,
+        "gae_lambda": 0.95,
+        "max_grad_norm": 1,
+        "vf_coef": 0.871923,
+    },
+    "Ant-v5": {},
+    "Humanoid-v5": {
+        "n_steps": 512,
+        "batch_size": 256,
+        "gamma": 0.95,
+        "learning_rate": 3.56987e-05,
+        "ent_coef": 0.00238306,
+        "clip_range": 0.3,
+        "n_epochs": 5,
+        "gae_lambda": 0.9,
+        "max_grad_norm": 2,
+        "vf_coef": 0.431892,
+        "policy_kwargs": BIG,
+    },
+    "HumanoidStandup-v5": {
+        "n_steps": 512,
+        "batch_size": 32,
+        "gamma": 0.99,
+        "learning_rate": 2.55673e-05,
+        "ent_coef": 3.62109e-06,
+        "clip_range": 0.3,
+        "n_epochs": 20,
+        "gae_lambda": 0.9,
+        "max_grad_norm": 0.7,
+        "vf_coef": 0.430793,
+        "policy_kwargs": BIG,
+    },
+    "Swimmer-v5": {"gamma": 0.9999},
+    "InvertedPendulum-v5": {
+        "n_steps": 32,
+        "batch_size": 64,
+        "gamma": 0.999,
+        "learning_rate": 0.000222425,
+        "ent_coef": 1.37976e-07,
+        "clip_range": 0.4,
+        "n_epochs": 5,
+        "gae_lambda": 0.9,
+        "max_grad_norm": 0.3,
+        "vf_coef": 0.19816,
+    },
+    "InvertedDoublePendulum-v5": {
+        "n_steps": 128,
+        "batch_size": 512,
+        "gamma": 0.98,
+        "learning_rate": 0.000155454,
+        "ent_coef": 1.05057e-06,
+        "clip_range": 0.4,
+        "n_epochs": 10,
+        "gae_lambda": 0.8,
+        "max_grad_norm": 0.5,
+        "vf_coef": 0.695929,
+    },
+    "Reacher-v5": {
+        "n_steps": 512,
+        "batch_size": 32,
+        "gamma": 0.9,
+        "learning_rate": 0.000104019,
+        "ent_coef": 7.52585e-08,
+        "clip_range": 0.3,
+        "n_epochs": 5,
+        "gae_lambda": 1.0,
+        "max_grad_norm": 0.9,
+        "vf_coef": 0.950368,
+    },
+    "Pusher-v5": {},
+}
+"""RL Zoo's PPO (DLR-RM/rl-baselines3-zoo, ``hyperparams/ppo.yml`` at 00128b5), one environment, all with
+``normalize: true``; those of Ant, Swimmer and Pusher are its ``mujoco-defaults``."""
+
+PUBLISHED: dict[str, dict[str, tuple[int, dict[str, float]]]] = {
+    "ppo": {
+        "Tianshou v3, n=10": (
+            1_000_000,
+            {
+                "HalfCheetah-v5": 5650,
+                "Hopper-v5": 2483,
+                "Walker2d-v5": 3410,
+                "Ant-v5": 3141,
+                "Humanoid-v5": 732,
+                "Swimmer-v5": 65,
+                "Reacher-v5": -5,
+                "InvertedPendulum-v5": 792,
+                "InvertedDoublePendulum-v5": 7770,
+            },
+        ),
+        "RL Zoo v3, n=1": (
+            1_000_000,
+            {
+                "HalfCheetah-v5": 5819,
+                "Hopper-v5": 2410,
+                "Walker2d-v5": 3479,
+                "Ant-v5": 1327,
+                "Swimmer-v5": 282,
+            },
+        ),
+        "FlashSAC's PPO, n=5": (
+            1_000_000,
+            {
+                "HalfCheetah-v5": 3517,
+                "Hopper-v5": 3392,
+                "Walker2d-v5": 1621,
+                "Ant-v5": 1033,
+                "Humanoid-v5": 793,
+            },
+        ),
+    },
+    "sac": {
+        "SAC, n=10": (
+            100_000,
+            {
+                "HalfCheetah-v5": 6156,
+                "Hopper-v5": 1103,
+                "Walker2d-v5": 689,
+                "Ant-v5": 747,
+                "Humanoid-v5": 632,
+            },
+        ),
+    },
+    "crossq": {
+        "CrossQ, n=10": (
+            100_000,
+            {
+                "HalfCheetah-v5": 8112,
+                "Hopper-v5": 2764,
+                "Walker2d-v5": 3913,
+                "Ant-v5": 2299,
+                "Humanoid-v5": 2602,
+            },
+        ),
+    },
+}
+"""By algorithm and who published it: the step, and the mean return there. Means at the step from public
+result files: thu-ml/tianshou's benchmark, DLR-RM/rl-baselines3-zoo's ``benchmark.md`` at 0088472,
+dojeon-ai/SimbaV2 at 14fafb2, Holiday-Robot/FlashSAC at 87edc90; their tasks are v3 and v4."""
+
+
+def peers_of(algorithm: str) -> tuple[str, ...]:
+    """Ways in which plain SB3 trains this algorithm here."""
+    return ("sb3", "zoo") if algorithm == "ppo" else ("sb3",) if algorithm in ("sac", "td3") else ()
+
+
+def settings_of(peer: str, algorithm: str, task: str) -> dict[str, Any]:
+    """What SB3's constructor gets."""
+    if peer != "zoo" or algorithm != "ppo":
+        return {}
+    import torch
+
+    found = dict(ZOO[task])
+    if "policy_kwargs" in found:
+        found["policy_kwargs"] = {**found["policy_kwargs"], "activation_fn": torch.nn.ReLU}
+    return found
+
+
+def train_peer(
+    peer: str, algorithm: str, task: str, seed: int, steps: int, every: int, episodes: int, path: Path
+) -> Path:
+    """Train plain SB3 and write its curve to a file; one that is there already is kept.
+
+    Args:
+        peer: ``sb3``: its own defaults; ``zoo``: RL Zoo's values, with VecNormalize.
+        algorithm: ``ppo``, ``sac`` or ``td3``.
+        task: Gymnasium's id.
+        seed: Of everything.
+        steps: Environment steps.
+        every: Steps between two evaluations.
+        episodes: Of an evaluation, whose time doesn't count.
+        path: JSON: ``steps``, ``returns``, ``seconds``, a number for each evaluation.
+    """
+    if path.is_file():
+        return path
+    import stable_baselines3
+    import torch
+    from stable_baselines3.common.callbacks import BaseCallback
+    from stable_baselines3.common.env_util import make_vec_env
+    from stable_baselines3.common.vec_env import VecNormalize
+
+    from warmstart.agents.checkpoints.policy import Policy
+    from warmstart.agents.evaluation import Evaluator
+    from warmstart.envs.tasks.task import Task
+
+    torch.set_num_threads(1)
+    env: Any = make_vec_env(task, n_envs=1, seed=seed)
+    if peer == "zoo":
+        env = VecNormalize(env, gamma=settings_of(peer, algorithm, task).get("gamma", 0.99))
+    cls = getattr(stable_baselines3, algorithm.upper())
+    model = cls("MlpPolicy", env, seed=seed, device="cpu", **settings_of(peer, algorithm, task))
+    evaluator = Evaluator(Task.parse(task), episodes, 10_000)
+    curve: dict[str, list[float]] = {"steps": [], "returns": [], "seconds": []}
+    start, evaluating = time.perf_counter(), 0.0
+
+    def look(step: int) -> None:
+        nonlocal evaluating
+        before = time.perf_counter()
+        curve["seconds"].append(before - start - evaluating)
+        curve["steps"].append(step)
+        curve["returns"].append(float(evaluator.run(Policy.from_model(model)).returns.mean()))
+        model.policy.set_training_mode(False)
+        evaluating += time.perf_counter() - before
+
+    class Look(BaseCallback):
+        def _on_step(self) -> bool:
+            if self.num_timesteps % every < self.training_env.num_envs and self.num_timesteps < steps:
+                look(self.num_timesteps // every * every)
+            return True
+
+    look(0)
+    model.learn(steps, callback=Look())
+    look(steps)
+    env.close()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(curve))
+    return path
+
+
+def jobs(
+    task: str, algorithm: str, peers: tuple[str, ...], seeds: int, steps: int, every: int, out: Path
+) -> Iterator[tuple[str, int, Path]]:
+    """Peer, seed and file of every training of plain SB3."""
+    for peer in peers:
+        for seed in range(seeds):
+            name = f"{task}-{algorithm}-{peer}-{steps}-{every}-seed{seed}.json".replace("/", "_")
+            yield peer, seed, out / "peers" / name
