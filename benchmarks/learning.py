@@ -83,7 +83,7 @@ def ours(task: str, algorithm: str, words: Any, every: int) -> Curves:
         algorithm=algorithm,
         seeds=list(range(words.seeds)),
         arms=["scratch"],
-        evaluation={"every": every, "episodes": EPISODES},
+        evaluation={"every": every, "episodes": EPISODES, "seed": 10_000},
     )
     run_study(study, folder, workers=words.workers)
     found = sorted((c for c in load_run(folder).curves if c.complete), key=lambda curve: curve.seed)

@@ -34,6 +34,10 @@ class Curve:
     """Mean length of the evaluation's episodes in steps. Shape: (points,), or (0,) where unknown."""
     constant: bool = False
     """Whether nothing trained: one evaluation, held over the grid (zero-shot)."""
+    stopped: str = ""
+    """Why training ended early; empty where it didn't. The last evaluation is held over the rest."""
+    stopped_at: int = 0
+    """Training steps that it took until then."""
     complete: bool = True
     """Whether the trial ended; False for one that still runs, was interrupted or failed."""
     path: Path | None = None

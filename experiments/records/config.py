@@ -24,7 +24,7 @@ RANDOM_ARM = "random"
 ENCODER_ARM = "encoder"
 IDENTIFY_ARM = "identify"
 _LEFT_OUT_IF_EMPTY = {"vision", "encoder", "world", "reality", "identification"}
-_LEFT_OUT_IF_EMPTY |= {"source_task", "source_normalizer"}
+_LEFT_OUT_IF_EMPTY |= {"source_task", "source_normalizer", "stopping"}
 """Fields that the JSON leaves out where they are empty: trials that don't need them keep their hashes."""
 ENGINES = ("gymnasium", "mujoco", "numpy", "stable-baselines3", "torch", "warmstart")
 
@@ -63,6 +63,9 @@ class TrialConfig:
     """Hash of the trial that identifies the task's physics in the reality; empty for none."""
     evaluation_every: Natural = 0
     """Training steps between two evaluations; 0 for none but the first and the last."""
+    stopping: Settings = field(default_factory=dict)
+    """When training ends early: `stop_at`, a return, and `patience`, evaluations without a better one; empty
+    for never."""
     evaluation_episodes: Natural = 0
     """Episodes of an evaluation; 0 for no evaluation at all."""
     evaluation_seed: Natural = 0

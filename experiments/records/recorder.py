@@ -87,12 +87,20 @@ class Recorder:
         if self.status.is_due():
             self.status.progress(timesteps)
 
-    def end(self, steps: int, timesteps: int, constant: bool = False) -> None:
-        """Record that the trial came to its end, and wait until the disk has everything."""
+    def end(self, steps: int, timesteps: int, constant: bool = False, stopped: str = "") -> None:
+        """Record that the trial came to its end, and wait until the disk has everything.
+
+        Args:
+            steps: Training steps that it was to take.
+            timesteps: Those that it took.
+            constant: Whether nothing trained.
+            stopped: Why it ended early; empty where it didn't.
+        """
         if self.mirror is not None and self._last_return is not None:
             self.mirror.write(steps, {FINAL_RETURN: self._last_return})
         self.records.append(
             {"event": "end", "steps": int(steps), "timesteps": int(timesteps), "constant": constant}
+            | ({"stopped": stopped} if stopped else {})
         )
         self.close()
 

@@ -32,7 +32,7 @@ EVENTS: dict[str, Fields] = {
         "quantiles": dict[str, list[Finite]],
         "curriculum?": dict[str, Number],
     },
-    "end": {"steps": Step, "timesteps": Step, "constant": bool},
+    "end": {"steps": Step, "timesteps": Step, "constant": bool, "stopped?": str},
 }
 """Records of `records.jsonl` by event."""
 TIMES: Fields = {"step": Step, "training_seconds": NonNegative}

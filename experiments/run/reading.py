@@ -118,6 +118,13 @@ def load_run(directory: str | Path) -> RunData:
         curves.setdefault(state.kind, []).append(_curve(state, config, records, directory))
         if state.kind == "target":
             _read_parts(run, state, records, directory)
+    stopped = [curve for curve in curves.get("target", ()) if curve.stopped]
+    if stopped:
+        told = "; ".join(
+            f"{c.arm}, seed {c.seed}, after {c.stopped_at:,} steps: {c.stopped}" for c in stopped
+        )
+        note = "Trials that ended early, whose last evaluation is held over the steps left: "
+        run = replace(run, notes=(*run.notes, f"{note}{told}."))
     targets, sources = (tuple(curves.get(kind, ())) for kind in ("target", "source"))
     return replace(run, curves=targets, source_curves=sources, failures=tuple(failures))
 
@@ -199,6 +206,14 @@ def _curve(state: TrialState, config: TrialConfig, records: list[State], directo
         raise WarmstartError(f"{state.directory / RECORDS}: expected evaluations at growing steps.")
     returns, lengths = _means(records, "returns"), _means(records, "lengths")
     seconds = np.array([times.get(int(step), np.nan) for step in steps], dtype=np.float64)
+    stopped = str(ends.get("end", {}).get("stopped", ""))
+    if stopped:  # its agent would be the same at the points of the grid that are left
+        left = [step for step in config.grid if step > steps[-1]]
+        steps = np.append(steps, np.array(left, dtype=np.int64))
+        held = [
+            np.append(values, np.repeat(values[-1:], len(left))) for values in (returns, lengths, seconds)
+        ]
+        returns, lengths, seconds = held
     constant = bool(ends.get("end", {}).get("constant"))
     if constant:
         steps = np.array(config.grid, dtype=np.int64)
@@ -214,6 +229,8 @@ def _curve(state: TrialState, config: TrialConfig, records: list[State], directo
         source_seconds=_source_seconds(state, config, directory),
         lengths=lengths,
         constant=constant,
+        stopped=stopped,
+        stopped_at=int(ends["end"]["timesteps"]) if stopped else 0,
         complete="end" in ends,
         path=state.directory,
     )

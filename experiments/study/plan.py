@@ -135,6 +135,11 @@ def make_plan(study: Study, plugins: tuple[Plugin, ...] = ()) -> Plan:
             reality={**judged, **mapped},
             identification=identification.hash if identification else "",
             evaluation_every=protocol.every,
+            stopping={
+                key: value
+                for key, value in (("stop_at", protocol.stop_at), ("patience", protocol.patience or None))
+                if value is not None
+            },
             **(given if warm else {}),
         )
         if source is not None:

@@ -47,6 +47,11 @@ class Evaluation:
     for every arm and every seed of the study."""
     source_every: Natural = 0
     """The same as `every` while the source agents train; 0 for `every`."""
+    stop_at: float | None = None
+    """Mean return of an evaluation at which training in the target ends early; None for never. Comparisons
+    hold the last evaluation over the steps that were left."""
+    patience: Natural = 0
+    """Evaluations in a row without a better one after which it ends; 0 for never."""
 
 
 def _written_vision(value: Any) -> Any:

@@ -80,6 +80,8 @@ class _Training:
         self.source = load_source(config, directory)
         self.evaluated: dict[str, float] | None = None
         self.best = -math.inf
+        self.without_better = 0
+        self.stopped = ""
         self.recorder.start(self.source.steps if self.source is not None else 0)
         self.encoder = encoder_setup(config, directory, self.source)
         identified = identification_notes(self.world.identified)
@@ -100,7 +102,8 @@ class _Training:
             for part in (*parts, self._film):
                 report.add_notes(part(model))
             write_json(self.directory / TRANSFER, report.to_json())
-            self.recorder.end(self.config.steps, model.num_timesteps, constant=not self.method.trains)
+            constant, stopped = not self.method.trains, self.stopped
+            self.recorder.end(self.config.steps, model.num_timesteps, constant=constant, stopped=stopped)
         finally:
             env = model.get_env()
             if env is not None:
@@ -131,7 +134,7 @@ class _Training:
         evaluations = self._evaluation()
         for evaluation in evaluations:
             evaluation.evaluate_start(model)
-        watching: list[BaseCallback] = [*evaluations, _Progress(self.recorder)]
+        watching: list[BaseCallback] = [*evaluations, _Progress(self.recorder, lambda: not self.stopped)]
         if self.world.training.terms:
             watching.append(DrawnRecorder(self.recorder, self.world.training))
         report.steps = self.method.prepare(model, CallbackList(watching), steps)
@@ -145,7 +148,7 @@ class _Training:
         if 0 < real < rest:
             model.learn(rest - real, callback=callbacks, reset_num_timesteps=False)
             rest = steps - model.num_timesteps
-        if rest > 0:
+        if rest > 0 and not self.stopped:
             if 0 < real < steps:
                 self.world.enter_reality(model, self.algorithm)
             model.learn(rest, callback=callbacks, reset_num_timesteps=False)
@@ -181,9 +184,15 @@ class _Training:
         mean = float(result.returns.mean())
         told = {"step": int(result.step), "return": mean, "episodes": len(result.returns)}
         self.evaluated = told if math.isfinite(mean) else None
+        self.without_better += 1
         if mean > self.best:
-            self.best = mean
+            self.best, self.without_better = mean, 0
             self._write(model, BEST)
+        stop_at, patience = self.config.stopping.get("stop_at"), self.config.stopping.get("patience")
+        if stop_at is not None and mean >= stop_at:
+            self.stopped = f"its return reached {stop_at:g}"
+        elif patience and self.without_better >= patience:
+            self.stopped = f"{patience} evaluations weren't better than {self.best:,.1f}"
 
     def _write(self, model: BaseAlgorithm, name: str) -> None:
         """Write a checkpoint of the agent as it is, with its last evaluation."""
@@ -206,12 +215,12 @@ class _Training:
 
 
 class _Progress(BaseCallback):
-    """Tells how far training is."""
+    """Tells how far training is, and ends it where it shall not go on."""
 
-    def __init__(self, recorder: Recorder) -> None:
+    def __init__(self, recorder: Recorder, goes_on: Callable[[], bool]) -> None:
         super().__init__()
-        self.recorder = recorder
+        self.recorder, self.goes_on = recorder, goes_on
 
     def _on_step(self) -> bool:
         self.recorder.progress(self.num_timesteps)
-        return True
+        return self.goes_on()

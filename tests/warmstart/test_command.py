@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -22,6 +23,7 @@ from warmstart.agents.checkpoints.places import find_checkpoint
 from warmstart.agents.evaluation import evaluate
 from warmstart.agents.loading import load_checkpoint
 from warmstart.agents.settings.config import PPOConfig
+from warmstart.experiments.run.reading import load_run
 
 STUDY = """name: tiny
 source: InvertedPendulum-v5
@@ -421,3 +423,41 @@ def test_a_best_checkpoint_that_is_not_there(tmp_path, monkeypatch, capsys):
     for path in ("runs/r:best", f"{best.parent}:best"):
         status, _, err = _run(capsys, "evaluate", path, "InvertedPendulum-v5")
         assert "holds no best checkpoint. It was trained without evaluations, or before" in err
+
+
+@pytest.mark.parametrize(
+    ("rule", "said"),
+    [("stop_at: 20", "its return reached 20"), ("patience: 2", r"2 evaluations weren't better than")],
+)
+def test_training_ends_early_where_asked(tmp_path, monkeypatch, capsys, rule, said):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "study.yaml").write_text(
+        "name: r\ntarget: InvertedPendulum-v5\n"
+        "algorithm: {name: ppo, n_envs: 4, n_steps: 64, batch_size: 64, learning_rate: 1.0e-3}\n"
+        "target_steps: 8192\nseeds: 2\narms: [scratch]\n"
+        f"evaluation: {{every: 512, episodes: 2, {rule}}}\n"
+    )
+    assert _run(capsys, "compare", "study.yaml")[0] == 0
+    run = load_run("runs/r")
+    shorter = [curve for curve in run.curves if curve.stopped]
+    assert shorter
+    for curve in shorter:
+        records = [json.loads(line) for line in (curve.path / "records.jsonl").read_text().splitlines()]
+        seen = [sum(r["returns"]) / 2 for r in records if r["event"] == "evaluation"]
+        if "stop_at" in rule:
+            assert [value >= 20 for value in seen] == [False] * (len(seen) - 1) + [True]
+        else:
+            assert max(seen[-2:]) <= max(seen[:-2])
+            assert max(seen[-3:]) == seen[-3]
+        assert curve.steps.tolist() == list(range(0, 8193, 512))
+        assert curve.returns[len(seen) - 1 :].tolist() == [seen[-1]] * (18 - len(seen))
+        assert records[-1]["timesteps"] == curve.stopped_at < 8192
+        assert load_checkpoint(f"{curve.path}:last").evaluation["return"] == seen[-1]
+        assert re.search(said, curve.stopped)
+    (note,) = [note for note in run.notes if "ended early" in note]
+    assert (
+        f"scratch, seed {shorter[0].seed}, after {shorter[0].stopped_at:,} steps: {shorter[0].stopped}"
+        in note
+    )
+    status, _, err = _run(capsys, "train", "InvertedPendulum-v5", "--patience", "-1")
+    assert (status, "--patience: expected" in err) == (2, True), err

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from warmstart.cli.console import note
+from warmstart.core.bounds import Settings
 from warmstart.core.errors import WarmstartError
 
 if TYPE_CHECKING:
@@ -154,3 +155,62 @@ def _check_fit(path: Path, checkpoint: "Checkpoint", task: "Task", kind: str, ow
 
 def _size(space: Any) -> str:
     return f"{type(space).__name__}({space.n})" if hasattr(space, "n") else f"of shape {space.shape}"
+
+
+def follow_source(source: "Checkpoint", task: str, algorithm: str) -> str | Settings:
+    """Give the target's algorithm the source's normalisation and networks, and say what that changes."""
+    from warmstart.agents.settings.config import POLICY_KWARGS, config_class
+    from warmstart.agents.settings.defaults import default_config
+    from warmstart.envs.tasks.task import Task
+
+    if algorithm != source.algorithm:
+        return algorithm
+    usual = default_config(config_class(algorithm).algorithm, Task.parse(task))
+    statistics = source.normalizer
+    settings = {
+        "normalize_obs": statistics is not None and statistics.normalize_obs,
+        "normalize_reward": statistics is not None and statistics.normalize_reward,
+        "activation": source.policy_kwargs.get("activation", "tanh" if algorithm == "ppo" else "relu"),
+        **_source_networks(source, usual),
+        "policy_kwargs": {k: v for k, v in source.policy_kwargs.items() if k in POLICY_KWARGS[algorithm]},
+    }
+    changed = {key: value for key, value in settings.items() if getattr(usual, key) != value}
+    if not changed:
+        return algorithm
+    text = f"The target is built as the source was: {', '.join(f'{k}={v}' for k, v in changed.items())}."
+    if statistics is None and "normalize_obs" in changed:
+        text += " If it was trained with VecNormalize, give that file: --trust-normalizer FILE."
+    note(text)
+    return {"name": algorithm, **changed}
+
+
+def _source_networks(source: "Checkpoint", usual: Any) -> Settings:
+    """Widths of a source's networks, and how it explores, as settings of the target."""
+    held = source.policy_kwargs
+    widths = held.get("net_arch", {"ppo": [64, 64], "sac": [256, 256], "td3": [400, 300]}[source.algorithm])
+    second = "vf" if source.algorithm == "ppo" else "qf"
+    of_each = isinstance(widths, dict)
+    own, critic = (widths.get("pi", []), widths.get(second, [])) if of_each else (widths, widths)
+    settings = dict[str, Any](net_arch=tuple(own), use_sde=bool(held.get("use_sde", False)))
+    if own != critic or usual.critic_net_arch is not None:
+        settings["critic_net_arch"] = tuple(critic)
+    if source.algorithm == "ppo" or settings["use_sde"]:
+        settings["log_std_init"] = float(held.get("log_std_init", 0.0 if source.algorithm == "ppo" else -3.0))
+    if source.algorithm != "ppo":
+        settings["n_critics"] = int(held.get("n_critics", 2))
+    return settings
+
+
+def source_vision(source: "Checkpoint") -> Settings | None:
+    """How a source's agent sees, as settings: the target's has to see alike."""
+    from warmstart.agents.observing.base import EncodedFrames, StackedFrames
+
+    if isinstance(source.vision, EncodedFrames):  # the encoder itself comes along with the checkpoint
+        return {"encoder": source.vision.encoder.backbone.name, "train": "frozen"}
+    if isinstance(source.vision, StackedFrames):
+        kwargs = source.policy_kwargs["features_extractor_kwargs"]
+        separator = "," if ":" in kwargs["encoder"] else ":"
+        text = f"{kwargs['encoder']}{separator}frames={source.vision.frames}"
+        own = {name: kwargs.get(name, 0) for name in ("random_shift", "adapter_rank")}
+        return {"encoder": text, "train": "fine_tuned", **own}
+    return None

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import tyro
 
+from warmstart.cli.checkpoints import follow_source, source_vision
 from warmstart.cli.console import (
     CheckpointPath,
     Command,
@@ -28,7 +29,6 @@ from warmstart.core.errors import WarmstartError
 from warmstart.core.trust import trust
 
 if TYPE_CHECKING:
-    from warmstart.agents.checkpoints.checkpoint import Checkpoint
     from warmstart.experiments.analysis.summary import Summary
     from warmstart.experiments.report.results import Results
     from warmstart.experiments.study.study import Study
@@ -52,6 +52,14 @@ class _Single(_Training):
     """Seed of every random draw."""
     device: str = "cpu"
     """cpu, cuda or auto; small state policies are fastest on the CPU."""
+    stop_at: float | None = None
+    """Return of an evaluation at which training ends early."""
+    patience: int = 0
+    """Evaluations in a row without a better one after which it ends; 0 for never."""
+
+    def protocol(self) -> Settings:
+        """The study's `evaluation`."""
+        return {"stop_at": self.stop_at, "patience": self.patience}
 
 
 @dataclass(frozen=True)
@@ -82,6 +90,7 @@ class Train(_Single):
                 vision=self.encoder,
                 seeds=[self.seed],
                 device=self.device,
+                evaluation=self.protocol(),
             ),
             self,
         )
@@ -145,12 +154,13 @@ class Transfer(_Single):
                 source=str(path.resolve()),
                 target=self.task,
                 target_steps=self.steps,
-                algorithm=_follow(found, self.task, self.algorithm or found.algorithm),
+                algorithm=follow_source(found, self.task, self.algorithm or found.algorithm),
                 arms=({**options, "method": self.method, "name": self.method},),
-                vision=_vision(found),
+                vision=source_vision(found),
                 baseline=self.method,
                 seeds=[self.seed],
                 device=self.device,
+                evaluation=self.protocol(),
                 source_task=self.source_task,
                 source_normalizer=None if self.trust_normalizer is None else str(self.trust_normalizer),
                 source_observation_names=self.source_observation_names or None,
@@ -302,65 +312,6 @@ def _show(result: "Results", as_json: bool) -> int:
     return 1 if result.run.failures else 0
 
 
-def _follow(source: "Checkpoint", task: str, algorithm: str) -> str | Settings:
-    """Give the target's algorithm the source's normalisation and networks, and say what that changes."""
-    from warmstart.agents.settings.config import POLICY_KWARGS, config_class
-    from warmstart.agents.settings.defaults import default_config
-    from warmstart.envs.tasks.task import Task
-
-    if algorithm != source.algorithm:
-        return algorithm
-    usual = default_config(config_class(algorithm).algorithm, Task.parse(task))
-    statistics = source.normalizer
-    settings = {
-        "normalize_obs": statistics is not None and statistics.normalize_obs,
-        "normalize_reward": statistics is not None and statistics.normalize_reward,
-        "activation": source.policy_kwargs.get("activation", "tanh" if algorithm == "ppo" else "relu"),
-        **_networks(source, usual),
-        "policy_kwargs": {k: v for k, v in source.policy_kwargs.items() if k in POLICY_KWARGS[algorithm]},
-    }
-    changed = {key: value for key, value in settings.items() if getattr(usual, key) != value}
-    if not changed:
-        return algorithm
-    text = f"The target is built as the source was: {', '.join(f'{k}={v}' for k, v in changed.items())}."
-    if statistics is None and "normalize_obs" in changed:
-        text += " If it was trained with VecNormalize, give that file: --trust-normalizer FILE."
-    note(text)
-    return {"name": algorithm, **changed}
-
-
-def _networks(source: "Checkpoint", usual: Any) -> Settings:
-    """Widths of a source's networks, and how it explores, as settings of the target."""
-    held = source.policy_kwargs
-    widths = held.get("net_arch", {"ppo": [64, 64], "sac": [256, 256], "td3": [400, 300]}[source.algorithm])
-    second = "vf" if source.algorithm == "ppo" else "qf"
-    of_each = isinstance(widths, dict)
-    own, critic = (widths.get("pi", []), widths.get(second, [])) if of_each else (widths, widths)
-    settings = dict[str, Any](net_arch=tuple(own), use_sde=bool(held.get("use_sde", False)))
-    if own != critic or usual.critic_net_arch is not None:
-        settings["critic_net_arch"] = tuple(critic)
-    if source.algorithm == "ppo" or settings["use_sde"]:
-        settings["log_std_init"] = float(held.get("log_std_init", 0.0 if source.algorithm == "ppo" else -3.0))
-    if source.algorithm != "ppo":
-        settings["n_critics"] = int(held.get("n_critics", 2))
-    return settings
-
-
-def _vision(source: "Checkpoint") -> Settings | None:
-    """How a source's agent sees, as settings: the target's has to see alike."""
-    from warmstart.agents.observing.base import EncodedFrames, StackedFrames
-
-    if isinstance(source.vision, EncodedFrames):  # the encoder itself comes along with the checkpoint
-        return {"encoder": source.vision.encoder.backbone.name, "train": "frozen"}
-    if isinstance(source.vision, StackedFrames):
-        kwargs = source.policy_kwargs["features_extractor_kwargs"]
-        separator = "," if ":" in kwargs["encoder"] else ":"
-        text = f"{kwargs['encoder']}{separator}frames={source.vision.frames}"
-        own = {name: kwargs.get(name, 0) for name in ("random_shift", "adapter_rank")}
-        return {"encoder": text, "train": "fine_tuned", **own}
-    return None
-
-
 _WORDS = {"target": "TASK", "target_steps": "--steps", "source": "CHECKPOINT", "vision": "--encoder"}
 _WORDS |= {"arms": "--method", "baseline": "--method", "seeds": "--seed"}
 _WORDS |= {"source_normalizer": "--trust-normalizer"}
@@ -376,6 +327,8 @@ def _in_words_of_the_command(wrong: Any) -> str:
     where = _WORDS.get(field, field)
     if field == "arms" and len(place) > 2 and place[2] != "method":
         where = f"--option {place[2]}"
+    elif field == "evaluation" and len(place) > 1:
+        where = f"--{place[1].replace('_', '-')}"
     elif field in ("observation_map", "action_map") and len(place) > 1:
         where = f"{where} {place[1]}"
     several = [key for key in _WORDS if "_" in key]
