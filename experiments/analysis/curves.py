@@ -34,6 +34,8 @@ class Curve:
     """Mean length of the evaluation's episodes in steps. Shape: (points,), or (0,) where unknown."""
     constant: bool = False
     """Whether nothing trained: one evaluation, held over the grid (zero-shot)."""
+    start_spread: float = float("nan")
+    """Standard deviation over the episodes of its first evaluation."""
     stopped: str = ""
     """Why training ended early; empty where it didn't. The last evaluation is held over the rest."""
     stopped_at: int = 0
@@ -80,6 +82,8 @@ class RunData:
     failures: tuple[Failure, ...] = ()
     random_return: float | None = None
     """Mean return of uniformly random actions where arms are evaluated, to normalise with."""
+    random_spread: float = float("nan")
+    """Its standard deviation over episodes."""
     versions: dict[str, str] = field(default_factory=dict)
     """Versions of the libraries that computed the records."""
     baseline: str = "scratch"

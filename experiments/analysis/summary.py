@@ -18,6 +18,7 @@ from warmstart.core.bounds import Settings, State
 from warmstart.core.files import finite_json, write_result
 from warmstart.experiments.analysis.curves import Curve, Failure, RunData
 from warmstart.experiments.analysis.grids import Gridded, GriddedArm, to_grid
+from warmstart.experiments.analysis.learnt import why_unlearnt
 from warmstart.experiments.analysis.metric_kinds import LAST_EVALUATIONS
 from warmstart.experiments.analysis.metrics import (
     Metric,
@@ -115,6 +116,8 @@ class Summary:
     curves: tuple[Curve, ...]
     source_curves: tuple[Curve, ...]
     failures: tuple[Failure, ...]
+    unlearnt: tuple[str, ...]
+    """Who hasn't learnt of the source agents and the cold arm, a sentence each; among the notes, too."""
     notes: tuple[str, ...]
     versions: Mapping[str, str]
 
@@ -176,12 +179,19 @@ def summarise(
     if cold and scale:
         others = ((name, arm) for name, arm in grid.arms.items() if arm is not cold)
         paired = {name: paired_metrics(grid, arm, cold, scale, theta) for name, arm in others}
+    unlearnt = _unlearnt(run)
+    sentences = tuple(unlearnt[name] for name in ("source", run.baseline) if name in unlearnt)
     differences = {
         name: paired[name]["area_difference"].values if paired.get(name) else ()
         for name in run.arms
         if name != run.baseline
     }
     verdicts = judge_arms(differences, generator)
+    for name in verdicts.keys() & unlearnt.keys() if run.baseline in unlearnt else ():
+        reason = f"Neither {name} nor {run.baseline} has learnt."
+        verdicts[name] = dataclasses.replace(
+            verdicts[name], outcome="not compared", provisional=False, reason=reason
+        )
     times = times_to_threshold(grid, theta) if grid.arms else {}
     budget = float(grid.steps[-1]) if len(grid.steps) else float("nan")
     arms = []
@@ -202,9 +212,25 @@ def summarise(
         normalisation=scale,
         alpha=ALPHA,
         arms=tuple(arms),
-        notes=tuple(dict.fromkeys(notes)),
+        notes=tuple(dict.fromkeys([*sentences, *notes])),
+        unlearnt=sentences,
         **{name: getattr(run, name) for name in taken},
     )
+
+
+def _unlearnt(run: RunData) -> dict[str, str]:
+    """Why arms and source agents (`source`) haven't learnt, of those that haven't."""
+    chance = (run.random_return if run.random_return is not None else float("nan"), run.random_spread)
+    target, source = (str(run.study.get(key) or "") for key in ("target", "source"))
+    found = {name: why_unlearnt(name, run.of(name), target, chance, "random actions'") for name in run.arms}
+    starts = [(curve.returns[0], curve.start_spread) for curve in run.source_curves if len(curve.steps)]
+    fresh = (
+        (float(np.mean([s[0] for s in starts])), float(np.mean([s[1] for s in starts]))) if starts else None
+    )
+    if fresh is not None:
+        whose = "those before training"
+        found["source"] = why_unlearnt("The source agent", run.source_curves, source, fresh, whose)
+    return {name: why for name, why in found.items() if why}
 
 
 def write_summary(summary: Summary, path: str | Path) -> Path:

@@ -111,7 +111,8 @@ def load_run(directory: str | Path) -> RunData:
         config = TrialConfig.read(folder)
         run.versions.update(config.versions)
         if state.kind == "random":
-            run = replace(run, random_return=float(_means(records, "returns")[0]))
+            spread = _spread(_evaluations(records)[0])
+            run = replace(run, random_return=float(_means(records, "returns")[0]), random_spread=spread)
             continue
         if (folder / FILM).is_file():
             run.media.setdefault(state.arm, folder)
@@ -229,6 +230,7 @@ def _curve(state: TrialState, config: TrialConfig, records: list[State], directo
         source_seconds=_source_seconds(state, config, directory),
         lengths=lengths,
         constant=constant,
+        start_spread=_spread(_evaluations(records)[0]),
         stopped=stopped,
         stopped_at=int(ends["end"]["timesteps"]) if stopped else 0,
         complete="end" in ends,
@@ -239,6 +241,11 @@ def _curve(state: TrialState, config: TrialConfig, records: list[State], directo
 def _means(records: list[State], key: str) -> NDArray[np.float64]:
     """Mean over episodes of each evaluation, NaN where a return wasn't finite. Shape: (points,)."""
     return np.array([np.mean(np.array(record[key], dtype=np.float64)) for record in _evaluations(records)])
+
+
+def _spread(record: State) -> float:
+    """Standard deviation over an evaluation's episodes; NaN where a return wasn't finite."""
+    return float(np.std(np.array(record["returns"], dtype=np.float64)))
 
 
 def _evaluations(records: list[State]) -> list[State]:

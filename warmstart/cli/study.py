@@ -345,6 +345,8 @@ def _in_words_of_the_command(wrong: Any) -> str:
 
 
 def _print_verdicts(summary: "Summary") -> None:
+    for sentence in summary.unlearnt:
+        console().print(sentence)
     for arm in summary.compared:
         console().print(str(arm.headline))
 
