@@ -169,7 +169,12 @@ def policy_kwargs(config: AlgorithmConfig) -> State:
     """SB3's ``policy_kwargs`` that all three algorithms take, and the configuration's own."""
     critic = config.net_arch if config.critic_net_arch is None else config.critic_net_arch
     second = "vf" if isinstance(config, PPOConfig) else "qf"
+    optimizer: State = {}
+    if config.adam_betas != (0.9, 0.999):
+        eps = 1e-5 if isinstance(config, PPOConfig) else 1e-8  # as SB3 has them
+        optimizer["optimizer_kwargs"] = {"betas": tuple(config.adam_betas), "eps": eps}
     return {
+        **optimizer,
         "net_arch": {"pi": list(config.net_arch), second: list(critic)},
         "activation_fn": ACTIVATIONS[config.activation],
         **config.policy_kwargs,

@@ -35,6 +35,9 @@ class AgentConfig:
     """Adam's step size, at the start of training."""
     learning_rate_decay: Decay = "constant"
     """``linear`` lets the learning rate fall to zero over training (RL Zoo's ``lin_``)."""
+    adam_betas: tuple[Fraction, Fraction] = (0.9, 0.999)
+    """Decay of Adam's averages of the gradient and of its square. Equal ones keep PPO from collapsing late in
+    training (Dohare et al. 2023, 2306.00187)."""
     batch_size: Count = 256
     """Transitions per gradient step."""
     gamma: Fraction = 0.99
@@ -78,8 +81,9 @@ class AgentConfig:
     def to_json(self) -> State:
         """Plain values of every field, with the algorithm's name under ``algorithm``."""
         plain = to_plain(self)
-        for name in ("policy_kwargs", "recompute_advantages"):  # left out, as before there were such
-            if not plain.get(name, True):
+        usual = {"policy_kwargs": {}, "recompute_advantages": False, "adam_betas": [0.9, 0.999]}
+        for name, value in usual.items():  # left out, as before there were such
+            if plain.get(name) == value:
                 del plain[name]
         return {"algorithm": type(self).algorithm, **plain}
 
