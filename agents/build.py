@@ -14,17 +14,26 @@ from stable_baselines3.common.preprocessing import is_image_space
 from stable_baselines3.common.utils import LinearSchedule
 from stable_baselines3.common.vec_env import VecEnv, unwrap_vec_normalize
 
+from warmstart.agents.algorithms.crossq import CrossQ
 from warmstart.agents.algorithms.ppo import PPO
 from warmstart.agents.algorithms.sac import SAC
 from warmstart.agents.algorithms.seams import Seams
 from warmstart.agents.algorithms.td3 import TD3
+from warmstart.agents.algorithms.tqc import TQC
 from warmstart.agents.checkpoints.architecture import ACTIVATIONS, SB3_ALGORITHMS
 from warmstart.agents.checkpoints.normalization import vec_normalize
 from warmstart.agents.extractors.extractor import EncoderExtractor
 from warmstart.agents.extractors.policies import ENCODER_POLICIES
 from warmstart.agents.observing.asymmetric import ASYMMETRIC_POLICIES, wants_asymmetric
 from warmstart.agents.observing.base import Observing
-from warmstart.agents.settings.config import AlgorithmConfig, PPOConfig, SACConfig, TD3Config
+from warmstart.agents.settings.config import (
+    AlgorithmConfig,
+    EntropyConfig,
+    OffPolicyConfig,
+    PPOConfig,
+    TD3Config,
+    TQCConfig,
+)
 from warmstart.core.bounds import State
 from warmstart.core.errors import WarmstartError
 from warmstart.envs.sb3 import as_sb3
@@ -33,7 +42,7 @@ from warmstart.envs.tasks.task import Task
 from warmstart.envs.vector import World, make_vec
 
 log = logging.getLogger(__name__)
-Agent = PPO | SAC | TD3
+Agent = PPO | SAC | TD3 | TQC | CrossQ
 
 
 def make_training_env(
@@ -148,11 +157,15 @@ def build_agent(
         return PPO(**common | {"clip_range": clip_range, "policy_kwargs": kwargs})
     common["random_steps"] = config.random_steps
     kwargs["n_critics"] = config.n_critics
-    if isinstance(config, SACConfig):
+    if isinstance(config, EntropyConfig):
         ent_coef = f"auto_{config.ent_coef_init}" if config.ent_coef == "auto" else config.ent_coef
         if config.use_sde:
             kwargs["log_std_init"] = config.log_std_init
-        return SAC(**common | {"ent_coef": ent_coef, "policy_kwargs": kwargs})
+        if isinstance(config, TQCConfig):
+            kwargs["n_quantiles"] = config.n_quantiles
+        classes: dict[str, type[SAC | TQC | CrossQ]] = {"sac": SAC, "tqc": TQC, "crossq": CrossQ}
+        return classes[config.algorithm](**common | {"ent_coef": ent_coef, "policy_kwargs": kwargs})
+    assert isinstance(config, TD3Config)
     n_actions = int(np.prod(env.action_space.shape or ()))
     noise = NormalActionNoise(np.zeros(n_actions), np.full(n_actions, config.action_noise))
     action_noise = noise if config.action_noise > 0 else None
@@ -170,7 +183,7 @@ def policy_kwargs(config: AlgorithmConfig) -> State:
     critic = config.net_arch if config.critic_net_arch is None else config.critic_net_arch
     second = "vf" if isinstance(config, PPOConfig) else "qf"
     optimizer: State = {}
-    if config.adam_betas != (0.9, 0.999):
+    if config.adam_betas != type(config).adam_betas:
         eps = 1e-5 if isinstance(config, PPOConfig) else 1e-8  # as SB3 has them
         optimizer["optimizer_kwargs"] = {"betas": tuple(config.adam_betas), "eps": eps}
     return {
@@ -189,7 +202,12 @@ def schedule(value: float, decay: str) -> Any:
 def check_spaces(config: AlgorithmConfig, env: VecEnv) -> None:
     """Raise where algorithm, configuration and spaces don't fit together."""
     space = env.action_space
-    if isinstance(config, SACConfig | TD3Config) and not isinstance(space, spaces.Box):
+    if config.algorithm == "crossq" and not _is_vector(env.observation_space):
+        raise WarmstartError(
+            f"crossq observes vectors (sb3-contrib has no other policy), the environment has "
+            f"{env.observation_space}: use sac or tqc."
+        )
+    if isinstance(config, OffPolicyConfig) and not isinstance(space, spaces.Box):
         raise WarmstartError(
             f"{config.algorithm.upper()} takes Box actions, the environment has {space}: use ppo."
         )
@@ -223,3 +241,7 @@ def choose_device(device: str | torch.device, observation_space: spaces.Space[An
         "Training on the CPU: a small policy of states gains nothing from a GPU (--device cuda to insist)."
     )
     return torch.device("cpu")
+
+
+def _is_vector(space: spaces.Space[Any]) -> bool:
+    return isinstance(space, spaces.Box) and not is_image_space(space)

@@ -168,23 +168,23 @@ def load_stored_plugins(recorded: Mapping[str, str], run: Path) -> None:
             load_plugin(path)
 
 
-def load_plugins_of(run: Path) -> tuple[str, ...]:
+def load_plugins_of(run: Path) -> tuple[Path, ...]:
     """Load the plugins that a run keeps, as far as their content was trusted before.
 
     Args:
         run: A run directory; anything else has none.
 
     Returns:
-        Names of the plugins.
+        The copies that it keeps.
 
     Raises:
         WarmstartError: One was never trusted here; the message says how to.
     """
-    names = []
+    paths = []
     for manifest in sorted((run / FOLDER).glob(f"*/{MANIFEST}")):
         held = read_json(manifest) or {}
         path, _ = _stored(manifest.parent, str(held.get("file", "")))
-        names.append(path.name)
+        paths.append(path)
         if _file_hash(path) in _loaded:  # named by the user, or another run's
             continue
         if not is_trusted(content_hash(manifest.parent)):
@@ -194,7 +194,7 @@ def load_plugins_of(run: Path) -> tuple[str, ...]:
             )
         _drop_caches(manifest.parent)
         load_plugin(path)
-    return tuple(names)
+    return tuple(paths)
 
 
 def _drop_caches(folder: Path) -> None:

@@ -1,6 +1,7 @@
 """`as_sb3`: a vector environment of ours as a stable-baselines3 `VecEnv`. Imports torch: import it late."""
 
 import copy
+import logging
 import time
 from collections.abc import Iterable, Sequence
 from typing import Any
@@ -14,7 +15,7 @@ from stable_baselines3.common.monitor import Monitor
 from stable_baselines3.common.vec_env import VecEnv
 from stable_baselines3.common.vec_env.base_vec_env import VecEnvIndices
 
-from warmstart.core.bounds import State
+from warmstart.core.bounds import State, show
 from warmstart.core.errors import WarmstartError
 from warmstart.envs.simulation.infos import EACH, Infos, entry, info_names
 
@@ -32,6 +33,9 @@ def as_sb3(env: VectorEnv[Any, Any, Any]) -> "SB3VecEnv":
         WarmstartError: The environment resets in another way.
     """
     return SB3VecEnv(env)
+
+
+_log = logging.getLogger(__name__)
 
 
 class SB3VecEnv(VecEnv):
@@ -53,6 +57,7 @@ class SB3VecEnv(VecEnv):
         self._returns = np.zeros(env.num_envs)
         self._lengths = np.zeros(env.num_envs, dtype=np.int64)
         self._start = time.time()
+        self._told: set[str] = set()
         super().__init__(env.num_envs, env.single_observation_space, env.single_action_space)
 
     @property
@@ -101,9 +106,29 @@ class SB3VecEnv(VecEnv):
             of_step = _with_final_infos(infos, infos["final_info"], ended, self.num_envs)
         truncated = (truncations & ~terminations).tolist()
         rows = _rows(of_step, self.num_envs, {"TimeLimit.truncated": truncated})
+        for name in ("episode", "is_success"):
+            if name in of_step:
+                self._drop_odd(name, rows)
         if ended.size:
             self._finish(ended, infos, rows)
         return observations, rewards.astype(np.float32), dones, rows
+
+    def _drop_odd(self, name: str, rows: list[Infos]) -> None:
+        """Leave out entries that SB3 would count as a Monitor's, and can't."""
+        for row in rows:
+            value = row.get(name)
+            if value is None:
+                row.pop(name, None)
+            elif not _is_counted(name, value):
+                del row[name]
+                if name not in self._told:
+                    self._told.add(name)
+                    _log.warning(
+                        "The info entry %r is left out, found %s: stable-baselines3 takes it for %s.",
+                        name,
+                        show(value),
+                        "a Monitor's statistics" if name == "episode" else "whether an episode succeeded",
+                    )
 
     def _finish(self, ended: NDArray[np.intp], infos: Infos, rows: list[Infos]) -> None:
         """Give ended episodes their final observation and statistics; keep the infos of their resets."""
@@ -322,6 +347,14 @@ def _rows(infos: Infos, n: int, columns: dict[str, list[Any]] | None = None) -> 
         for env in np.flatnonzero(infos["_" + name]).tolist():
             rows[env][name] = entry(infos[name], env)
     return rows
+
+
+def _is_counted(name: str, value: Any) -> bool:
+    """Whether an entry is what SB3 averages over episodes under its name."""
+    if name == "is_success":
+        return not isinstance(value, str) and np.size(value) == 1 and np.asarray(value).dtype.kind in "biuf"
+    kinds = (int, float, np.generic)
+    return isinstance(value, dict) and all(isinstance(value.get(key), kinds) for key in ("r", "l"))
 
 
 def env_attribute(env: Any, name: str) -> Any:

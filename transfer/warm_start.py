@@ -114,7 +114,10 @@ def install_seams(model: BaseAlgorithm, method: TransferMethod, seams: Seams) ->
     if not needed:
         return
     if not isinstance(model, SeamAgent):
-        ours = next((c.__name__ for c in type(model).__mro__ if c.__name__ in ("PPO", "SAC", "TD3")), "PPO")
+        ours = next(
+            (c.__name__ for c in type(model).__mro__ if c.__name__ in ("PPO", "SAC", "TD3", "TQC", "CrossQ")),
+            "PPO",
+        )
         raise WarmstartError(
             f"{method.name} needs more of the agent ({', '.join(needed)}) than stable_baselines3's {ours} "
             f"offers. Build the model with warmstart.{ours}, which takes the same arguments."

@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 from gymnasium import spaces
+from sb3_contrib import TQC, CrossQ
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.policies import BasePolicy
 from stable_baselines3.common.torch_layers import (
@@ -28,7 +29,14 @@ from warmstart.core.bounds import Settings, State, show
 from warmstart.core.errors import WarmstartError, unknown_name
 from warmstart.core.plain import placed, to_plain
 
-SB3_ALGORITHMS: dict[str, type[BaseAlgorithm]] = {"ppo": PPO, "sac": SAC, "td3": TD3}
+SB3_ALGORITHMS: dict[str, type[BaseAlgorithm]] = {
+    "ppo": PPO,
+    "sac": SAC,
+    "td3": TD3,
+    "tqc": TQC,
+    "crossq": CrossQ,
+}
+"""The classes of stable-baselines3 and sb3-contrib, by name."""
 
 ACTIVATIONS: dict[str, type[nn.Module]] = {
     "tanh": nn.Tanh,
@@ -68,6 +76,11 @@ PLAIN_KWARGS = frozenset(
         "squash_output",
         "clip_mean",
         "n_critics",
+        "n_quantiles",
+        "batch_norm",
+        "batch_norm_momentum",
+        "batch_norm_eps",
+        "renorm_warmup_steps",
         "share_features_extractor",
         "normalize_images",
         "features_extractor_kwargs",
@@ -99,7 +112,7 @@ UNRECORDED = ("optimizer_class", "optimizer_kwargs")
 
 
 def algorithm_name(model: BaseAlgorithm) -> str:
-    """``ppo``, ``sac`` or ``td3``.
+    """Its name in `SB3_ALGORITHMS`.
 
     Raises:
         WarmstartError: If the model is of another class.
@@ -108,7 +121,8 @@ def algorithm_name(model: BaseAlgorithm) -> str:
         if isinstance(model, cls):
             return name
     raise WarmstartError(
-        f"Expected a PPO, SAC or TD3 model (ours or stable-baselines3's), found {type(model).__name__}."
+        f"Expected a model of {', '.join(cls.__name__ for cls in SB3_ALGORITHMS.values())} (ours or SB3's), "
+        f"found {type(model).__name__}."
     )
 
 

@@ -230,7 +230,7 @@ def _plain(kind: Any) -> Codec:
 
 
 RECORDED: dict[str, Codec] = {
-    "algorithm": _plain(Literal["ppo", "sac", "td3"]),
+    "algorithm": _plain(Literal["ppo", "sac", "td3", "tqc", "crossq"]),
     "task": _plain(str | None),
     "steps": _plain(Annotated[int, Bounds(0, 1 << 62)]),
     "evaluation": _plain(dict[str, float] | None),

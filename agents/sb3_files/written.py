@@ -63,7 +63,7 @@ def build_model(checkpoint: Checkpoint) -> BaseAlgorithm:
     buffer_size = None
     if checkpoint.algorithm != "ppo":
         buffer_size, model.buffer_size = model.buffer_size, 1
-    if checkpoint.algorithm == "sac" and model.target_entropy == "auto":
+    if hasattr(model, "target_entropy") and model.target_entropy == "auto":
         model.target_entropy = -float(np.prod(checkpoint.action_space.shape or ()))
     with torch.random.fork_rng(devices=[]):
         model._setup_model()

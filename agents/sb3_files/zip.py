@@ -46,7 +46,7 @@ SIGNATURES: dict[str, tuple[frozenset[str], str]] = {
 
 
 def read_sb3_zip(path: Path) -> Checkpoint:
-    """Read a zip that SB3's ``PPO``, ``SAC``, ``TD3`` or ``DDPG.save`` wrote.
+    """Read a zip that SB3's ``PPO``, ``SAC``, ``TD3``, ``DDPG``, ``TQC`` or ``CrossQ.save`` wrote.
 
     Tensors are read by torch's restricted loader, spaces and classes out of their pickles as data
     (`warmstart.agents.sb3_files.pickles`). What can't be built again exactly is refused by its name.
@@ -208,7 +208,7 @@ def _count(data: Mapping[str, Any], name: str) -> int:
 
 
 def _algorithm(data: Mapping[str, Any], policy: str) -> str:
-    """Which algorithm wrote it: ``ppo``, ``sac`` or ``td3``.
+    """Which algorithm wrote it, as a name in ``ALGORITHMS``.
 
     Raises:
         WarmstartError: It is of another one, which is named.
@@ -224,4 +224,4 @@ def _algorithm(data: Mapping[str, Any], policy: str) -> str:
     if found.lower() in POLICIES:
         return found.lower()
     name = found or f"an unknown algorithm with the policy class {policy or 'unknown'}"
-    raise WarmstartError(f"a model of {name}; expected PPO, SAC, TD3 or DDPG.")
+    raise WarmstartError(f"a model of {name}; expected PPO, SAC, TD3, DDPG, TQC or CrossQ.")

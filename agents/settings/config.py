@@ -19,13 +19,24 @@ POLICY_KWARGS = {
     "ppo": ("squash_output", "full_std", "use_expln", "share_features_extractor"),
     "sac": ("use_expln", "clip_mean", "share_features_extractor"),
     "td3": ("share_features_extractor",),
+    "tqc": ("use_expln", "clip_mean", "share_features_extractor"),
+    "crossq": (
+        "use_expln",
+        "clip_mean",
+        "share_features_extractor",
+        "batch_norm",
+        "batch_norm_momentum",
+        "batch_norm_eps",
+        "renorm_warmup_steps",
+    ),
 }
-"""Arguments of SB3's policies that have no field of their own: how gSDE explores, and what shares layers."""
+"""Arguments of SB3's policies that have no field of their own: how gSDE explores, what shares layers, how
+CrossQ renormalises."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class AgentConfig:
-    """What the three algorithms have in common."""
+    """What all algorithms have in common."""
 
     algorithm: ClassVar[str]
 
@@ -81,7 +92,8 @@ class AgentConfig:
     def to_json(self) -> State:
         """Plain values of every field, with the algorithm's name under ``algorithm``."""
         plain = to_plain(self)
-        usual = {"policy_kwargs": {}, "recompute_advantages": False, "adam_betas": [0.9, 0.999]}
+        betas = to_plain(type(self).adam_betas)
+        usual = {"policy_kwargs": {}, "recompute_advantages": False, "adam_betas": betas}
         for name, value in usual.items():  # left out, as before there were such
             if plain.get(name) == value:
                 del plain[name]
@@ -141,7 +153,7 @@ class PPOConfig(AgentConfig):
 
 @dataclass(frozen=True, kw_only=True)
 class OffPolicyConfig(AgentConfig):
-    """What SAC and TD3 have in common."""
+    """What the off-policy algorithms have in common."""
 
     buffer_size: Count = 1_000_000
     """Transitions that the replay buffer holds."""
@@ -150,8 +162,6 @@ class OffPolicyConfig(AgentConfig):
     random_steps: int | None = None
     """Steps that act uniformly at random; ``None`` for ``learning_starts``, as SB3 does, 0 for a warm
     start."""
-    tau: Fraction = 0.005
-    """Weight of the new parameters in the target networks' moving average."""
     train_freq: Count = 1
     """Steps of each environment between updates."""
     gradient_steps: Annotated[int, Bounds(-1)] = 1
@@ -161,10 +171,8 @@ class OffPolicyConfig(AgentConfig):
 
 
 @dataclass(frozen=True, kw_only=True)
-class SACConfig(OffPolicyConfig):
-    """Soft actor-critic (Haarnoja et al. 2018, 1812.05905)."""
-
-    algorithm: ClassVar[str] = "sac"
+class EntropyConfig(OffPolicyConfig):
+    """What SAC, TQC and CrossQ have in common: they aim at an entropy of their actions."""
 
     ent_coef: float | Literal["auto"] = "auto"
     """Weight of the entropy; ``auto`` learns it."""
@@ -172,12 +180,52 @@ class SACConfig(OffPolicyConfig):
     """Where a learned entropy coefficient starts."""
     target_entropy: float | Literal["auto"] = "auto"
     """Entropy that a learned coefficient aims at; ``auto`` is minus the number of actions."""
-    target_update_interval: int = 1
-    """Gradient steps between updates of the target networks."""
     use_sde_at_warmup: bool = False
     """Act by gSDE, not uniformly, during the random steps."""
     log_std_init: float = -3.0
     """Initial logarithm of the standard deviation; only gSDE uses it."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SACConfig(EntropyConfig):
+    """Soft actor-critic (Haarnoja et al. 2018, 1812.05905)."""
+
+    algorithm: ClassVar[str] = "sac"
+    tau: Fraction = 0.005
+    """Weight of the new parameters in the target networks' moving average."""
+    target_update_interval: int = 1
+    """Gradient steps between updates of the target networks."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TQCConfig(SACConfig):
+    """Truncated quantile critics (Kuznetsov et al. 2020, 2005.04269)."""
+
+    algorithm: ClassVar[str] = "tqc"
+    n_quantiles: Count = 25
+    """Quantiles of each critic."""
+    top_quantiles_to_drop_per_net: Natural = 2
+    """Largest quantiles of each critic that the target leaves out, against overestimation."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.top_quantiles_to_drop_per_net >= self.n_quantiles:
+            raise WarmstartError(
+                f"tqc: expected top_quantiles_to_drop_per_net below n_quantiles ({self.n_quantiles}), found "
+                f"{self.top_quantiles_to_drop_per_net}."
+            )
+
+
+@dataclass(frozen=True, kw_only=True)
+class CrossQConfig(EntropyConfig):
+    """CrossQ (Bhatt et al. 2024, 1902.05605): batch renormalisation in place of target networks."""
+
+    algorithm: ClassVar[str] = "crossq"
+    learning_rate: AtLeastZero = 1e-3
+    adam_betas: tuple[Fraction, Fraction] = (0.5, 0.999)
+    critic_net_arch: tuple[Count, ...] | None = (1024, 1024)
+    policy_delay: Count = 3
+    """Critic updates per actor update."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -187,6 +235,8 @@ class TD3Config(OffPolicyConfig):
     algorithm: ClassVar[str] = "td3"
 
     learning_rate: AtLeastZero = 1e-3
+    tau: Fraction = 0.005
+    """Weight of the new parameters in the target networks' moving average."""
     net_arch: tuple[Count, ...] = (400, 300)
     policy_delay: int = 2
     """Critic updates per actor update."""
@@ -203,25 +253,26 @@ class TD3Config(OffPolicyConfig):
             raise WarmstartError("td3: use_sde needs a stochastic policy; use sac or ppo.")
 
 
-AlgorithmConfig = PPOConfig | SACConfig | TD3Config
-
-ALGORITHMS: dict[str, type[PPOConfig] | type[SACConfig] | type[TD3Config]] = {
+AlgorithmConfig = PPOConfig | SACConfig | TD3Config | TQCConfig | CrossQConfig
+ALGORITHMS: dict[str, type[AlgorithmConfig]] = {
     "ppo": PPOConfig,
     "sac": SACConfig,
     "td3": TD3Config,
+    "tqc": TQCConfig,
+    "crossq": CrossQConfig,
 }
 """Algorithms by name, with the class of their configuration."""
 
-REFUSED = frozenset({"a2c", "dqn", "ddpg", "her", "trpo", "tqc", "qrdqn", "ppo_lstm", "recurrentppo", "ars"})
-REFUSED |= {"crossq", "maskableppo"}
+REFUSED = frozenset({"a2c", "dqn", "ddpg", "her", "trpo", "qrdqn", "ppo_lstm", "recurrentppo", "ars"})
+REFUSED |= {"maskableppo"}
 """Algorithms of SB3 and sb3-contrib that this package doesn't train."""
 
 
-def config_class(algorithm: str) -> type[PPOConfig] | type[SACConfig] | type[TD3Config]:
+def config_class(algorithm: str) -> type[AlgorithmConfig]:
     """Configuration class of an algorithm.
 
     Args:
-        algorithm: ``ppo``, ``sac`` or ``td3``, in any case.
+        algorithm: One of `ALGORITHMS`, in any case.
 
     Raises:
         WarmstartError: If the algorithm is unknown, or known but not supported.
@@ -232,7 +283,7 @@ def config_class(algorithm: str) -> type[PPOConfig] | type[SACConfig] | type[TD3
     if name in REFUSED:
         raise WarmstartError(
             f"{algorithm} is not supported, only {', '.join(ALGORITHMS)} are. For discrete actions use "
-            "ppo; for continuous ones ppo, sac or td3."
+            f"ppo; for continuous ones {', '.join(ALGORITHMS)}."
         )
     raise unknown_name("algorithm", algorithm, ALGORITHMS)
 

@@ -4,9 +4,18 @@ The start is RL Zoo's published set (DLR-RM/rl-baselines3-zoo, ``hyperparams/{pp
 MuJoCo v2 to v4 with one environment). What differs says why.
 """
 
+from collections.abc import Mapping
 from dataclasses import replace
 
-from warmstart.agents.settings.config import AlgorithmConfig, PPOConfig, SACConfig, TD3Config, config_class
+from warmstart.agents.settings.config import (
+    AlgorithmConfig,
+    CrossQConfig,
+    PPOConfig,
+    SACConfig,
+    TD3Config,
+    TQCConfig,
+    config_class,
+)
 from warmstart.core.bounds import State
 from warmstart.envs.frames.options import sees_pixels
 from warmstart.envs.tasks.task import Task
@@ -141,15 +150,50 @@ a hundred times as many would fit."""
 TD3_PIXELS = TD3Config(learning_starts=1_000, buffer_size=30_000)
 """The same for TD3."""
 
+TQC_MUJOCO = TQCConfig(learning_starts=10_000)
+"""Zoo's set for all MuJoCo tasks."""
+
+TQC_TASKS: dict[str, TQCConfig] = {
+    "Swimmer-v5": replace(TQC_MUJOCO, gamma=0.9999),
+    **{name: replace(TQC_MUJOCO, **PENDULUM_OFF_POLICY) for name in PENDULUMS},
+}
+
+CROSSQ_MUJOCO = CrossQConfig(learning_starts=5_000)
+"""sb3-contrib's values with the warm-up of the paper's code (1902.05605)."""
+
+CROSSQ_TASKS: dict[str, CrossQConfig] = {
+    "Swimmer-v5": replace(CROSSQ_MUJOCO, gamma=0.9999),
+    **{name: replace(CROSSQ_MUJOCO, **PENDULUM_OFF_POLICY) for name in PENDULUMS},
+}
+
 PPO_TASKS["CartPole-v1"] = CARTPOLE
 PPO_TASKS["Acrobot-v1"] = PPOConfig(n_envs=16, n_steps=256, batch_size=64, gae_lambda=0.94, n_epochs=4)
+
+
+Table = tuple[AlgorithmConfig, Mapping[str, AlgorithmConfig]]
+"""What most tasks get, and what some get by name."""
+STATES: dict[str, Table] = {
+    "ppo": (PPO_MUJOCO, PPO_TASKS),
+    "sac": (SAC_MUJOCO, SAC_TASKS),
+    "td3": (TD3_MUJOCO, TD3_TASKS),
+    "tqc": (TQC_MUJOCO, TQC_TASKS),
+    "crossq": (CROSSQ_MUJOCO, CROSSQ_TASKS),
+}
+"""By algorithm, for tasks that are observed as states."""
+PIXELS: dict[str, Table] = {
+    "ppo": (PPO_PIXELS, PPO_PIXEL_TASKS),
+    "sac": (SAC_PIXELS, {}),
+    "td3": (TD3_PIXELS, {}),
+    "tqc": (TQCConfig(learning_starts=1_000, buffer_size=30_000), {}),
+}
+"""The same for tasks that are observed in frames."""
 
 
 def default_config(algorithm: str, task: Task | str) -> AlgorithmConfig:
     """The configuration that an agent gets unless told otherwise.
 
     Args:
-        algorithm: ``ppo``, ``sac`` or ``td3``.
+        algorithm: One of `ALGORITHMS`.
         task: What is trained in. Of its options only the kind of observation matters, its physical context
             doesn't: a cold and a warm arm train with the same values.
 
@@ -159,12 +203,8 @@ def default_config(algorithm: str, task: Task | str) -> AlgorithmConfig:
     task = Task.parse(task) if isinstance(task, str) else task
     name = task.id.removeprefix("warmstart/")
     cls = config_class(algorithm)
-    if sees_pixels(task):
-        if cls is PPOConfig:
-            return PPO_PIXEL_TASKS.get(name, PPO_PIXELS)
-        return SAC_PIXELS if cls is SACConfig else TD3_PIXELS
-    if cls is PPOConfig:
-        return PPO_TASKS.get(name, PPO_MUJOCO)
-    if cls is SACConfig:
-        return SAC_TASKS.get(name, SAC_MUJOCO)
-    return TD3_TASKS.get(name, TD3_MUJOCO)
+    if sees_pixels(task) and cls.algorithm in PIXELS:
+        usual, tasks = PIXELS[cls.algorithm]
+    else:
+        usual, tasks = STATES[cls.algorithm]
+    return tasks.get(name, usual)

@@ -3,6 +3,7 @@
 Values are always computed from the cached nominal, never from the current value, so nothing compounds.
 """
 
+import contextlib
 from collections.abc import Iterable, Mapping, Sequence
 
 import mujoco
@@ -239,21 +240,36 @@ class Parameters:
         Returns:
             The fields that had been overwritten.
         """
-        lost, derived = list[str](), False
+        return self._rewrite(model, values, back=False)
+
+    def revert(self, model: mujoco.MjModel, values: Floats) -> None:
+        """Give a model that was made of a changed one nominal values where it has what that was given.
+
+        Args:
+            model: The new model, in place; one of another structure stays as it is.
+            values: What the parameters of the old one were given. Shape: (total size,).
+        """
+        with contextlib.suppress(WarmstartError):
+            self._check_structure(model)
+            self._rewrite(model, values, back=True)
+
+    def _rewrite(self, model: mujoco.MjModel, values: Floats, back: bool) -> tuple[str, ...]:
+        """Write given values where they are missing, or nominal ones where given ones are; says where."""
+        written, derived = list[str](), False
         for write in self._all if (values != self.nominal).any() else ():
             given, nominal = write.values(np.stack([values, self.nominal]))
             field = read_field(model, write.field).copy()
             flat = field.reshape(-1)
-            given, changed = given.astype(field.dtype), given != nominal
-            changed &= flat[write.targets] != given
-            if changed.any():
-                flat[write.targets[changed]] = given[changed]
+            given, nominal = given.astype(field.dtype), nominal.astype(field.dtype)
+            chosen = (given != nominal) & ((flat[write.targets] == given) == back)
+            if chosen.any():
+                flat[write.targets[chosen]] = (nominal if back else given)[chosen]
                 write_field(model, write.field, field)
-                lost.append(write.field)
+                written.append(write.field)
                 derived |= write.derived
         if derived:
             mujoco.mj_setConst(model, mujoco.MjData(model))
-        return tuple(lost)
+        return tuple(written)
 
     def _check_structure(self, model: mujoco.MjModel) -> None:
         for size in ("nbody", "ngeom", "njnt", "nq", "nv", "nu", "npair"):

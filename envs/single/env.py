@@ -45,6 +45,7 @@ class SingleEnv(gymnasium.Wrapper[Any, Any, Any, Any]):
         self._warned = 0
         self._told: set[str] = set()
         self._remade_in_steps = 0
+        self._begun = False
         self.next_context: Context = ()
         self.context: Context = ()
         self.source = source
@@ -56,6 +57,12 @@ class SingleEnv(gymnasium.Wrapper[Any, Any, Any, Any]):
         """Begin an episode with the context asked for; a seed starts the count of episodes anew."""
         if options and EACH in options:
             options = options[EACH][int(self.env_ids[0])] or None
+        if not self._begun and (self.next_context or self.source is not None):
+            # what it keeps of its first reset, a copy of its model perhaps, shall be nominal
+            inner: Any = self.unwrapped
+            inner.reset()
+            self._follow()
+        self._begun = True
         if self.next_context != self.context or self.source is not None:
             self.physics.apply(self.next_context)
             self.context = self.next_context

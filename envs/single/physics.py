@@ -51,6 +51,7 @@ class ModelPhysics(Physics):
     def __init__(self, env: Any, held: HeldModel) -> None:
         self._env = env
         self.held = held
+        self.parameters: Parameters
         self._frame_skip: int | None = getattr(env, "frame_skip", None)
         self.follow()
 
@@ -60,8 +61,14 @@ class ModelPhysics(Physics):
         return self.held.model is not self._model
 
     def follow(self) -> None:
-        """Turn to the model that the environment has now; its values are the nominal ones."""
+        """Turn to the model that the environment has now; its values are the nominal ones.
+
+        One that was made of the changed model before gets that one's nominal values first.
+        """
+        before = getattr(self, "_batch", None)
         self._model = self.held.model
+        if before is not None:
+            self.parameters.revert(self._model, before.current(0))
         self.parameters = Parameters(self._model)
         self._batch = BatchParameters(self.parameters, ModelFields([self._model]))
 

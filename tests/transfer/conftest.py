@@ -6,6 +6,7 @@ import gymnasium
 import numpy as np
 import pytest
 import torch
+from sb3_contrib import TQC, CrossQ
 from stable_baselines3 import PPO, SAC, TD3
 from stable_baselines3.common.vec_env import DummyVecEnv, VecNormalize
 
@@ -15,7 +16,7 @@ from warmstart.envs.sb3 import as_sb3
 from warmstart.envs.vector import make_vec
 from warmstart.transfer.carry.source import environment_layouts
 
-ALGORITHMS = {"ppo": PPO, "sac": SAC, "td3": TD3}
+ALGORITHMS = {"ppo": PPO, "sac": SAC, "td3": TD3, "tqc": TQC, "crossq": CrossQ}
 
 
 @pytest.fixture(autouse=True)
@@ -61,7 +62,7 @@ def disturb(model, seed=0, size=0.3):
             scale = 0.02 if name.startswith(("action_net", "actor.mu")) else size
             parameter.add_(scale * torch.randn(parameter.shape, generator=generator))
         if not hasattr(model.policy, "mlp_extractor"):
-            last = model.actor.mu if algorithm_name(model) == "sac" else model.actor.mu[-2]
+            last = model.actor.mu[-2] if algorithm_name(model) == "td3" else model.actor.mu
             last.weight.mul_(0.05)  # gentle actions: tanh is nearly straight there
             last.bias.mul_(0.05)
     for target in ("critic", "actor"):

@@ -96,6 +96,11 @@ def align(
     if not same_names:
         aligner.check_depths()
         aligner.check_names()
+    if not direct and alignment.algorithm == "crossq":
+        raise WarmstartError(
+            "CrossQ's networks can't be aligned across spaces or widened: their batch renormalisation has "
+            "statistics of each input. Use equal spaces and the same architecture, or tqc."
+        )
     if not direct:
         for network in networks(alignment.algorithm, target):
             aligner.carry(network)
@@ -158,7 +163,7 @@ class _Aligner:
             elif shared:
                 why.append("inputs shared among copied units")
             if prefix in network.heads and network.role == "actor":
-                log_std = self.alignment.algorithm == "sac" and prefix.endswith("log_std")
+                log_std = self.alignment.algorithm in ("sac", "tqc") and prefix.endswith("log_std")
                 weight, bias = self._action_rows(weight, bias, log_std, why)
             self._record_layer(prefix, (weight, bias), action, why)
         for name in network.vectors:

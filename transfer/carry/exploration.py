@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+from sb3_contrib import TQC, CrossQ
 from stable_baselines3 import PPO, SAC
 from stable_baselines3.common.base_class import BaseAlgorithm
 
@@ -95,7 +96,7 @@ def set_exploration(
     Raises:
         WarmstartError: The agent has no such number, or a coefficient isn't positive.
     """
-    if isinstance(model, SAC):
+    if isinstance(model, SAC | TQC | CrossQ):
         report.entries += (_set_entropy_coefficient(model, source, exploration),)
     elif exploration is None or isinstance(exploration, Keep):
         return
@@ -125,7 +126,7 @@ def _set_log_std(model: PPO, exploration: Reset | Floor, report: TransferReport)
 
 
 def _set_entropy_coefficient(
-    model: SAC, source: Checkpoint, exploration: Exploration | None
+    model: SAC | TQC | CrossQ, source: Checkpoint, exploration: Exploration | None
 ) -> TransferEntry:
     logarithm = source.tensors.get("extra.log_ent_coef")
     carried: float | None = None

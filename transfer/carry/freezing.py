@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+from sb3_contrib.common.torch_layers import BatchRenorm
 from stable_baselines3.common.base_class import BaseAlgorithm
 from torch.nn.modules.batchnorm import _BatchNorm
 
@@ -48,7 +49,7 @@ def freeze(model: BaseAlgorithm, names: Collection[str]) -> None:
     An agent of warmstart's gets a rule for it (its third seam), a plain SB3 model a ``FreezingOptimizer``.
 
     Args:
-        model: PPO, SAC or TD3, plain or warmstart's own.
+        model: PPO, SAC, TD3, TQC or CrossQ, plain or warmstart's own.
         names: Names of parameters in ``model.policy.named_parameters()``.
 
     Raises:
@@ -66,7 +67,9 @@ def freeze(model: BaseAlgorithm, names: Collection[str]) -> None:
         model.set_trainability(rules if model.trainability is None else model.trainability.then(rules))
         return
     for path, module in model.policy.named_modules():
-        if isinstance(module, _BatchNorm) and any(name.startswith(f"{path}.") for name in names):
+        if isinstance(module, _BatchNorm | BatchRenorm) and any(
+            name.startswith(f"{path}.") for name in names
+        ):
             raise WarmstartError(
                 f"{path} is a batch norm: its statistics would change although its parameters are frozen. "
                 f"Use warmstart.{type(model).__name__}, which holds them still, or a network without batch "

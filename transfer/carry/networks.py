@@ -45,7 +45,7 @@ def networks(algorithm: str, names: Iterable[str]) -> tuple[Network, ...]:
     """Find the networks of a policy, its actor and critics, without the target networks, which follow these.
 
     Args:
-        algorithm: ``ppo``, ``sac`` or ``td3``.
+        algorithm: ``ppo``, ``sac``, ``td3``, ``tqc`` or ``crossq``.
         names: Names in the policy's ``state_dict``.
 
     Raises:
@@ -66,13 +66,15 @@ def networks(algorithm: str, names: Iterable[str]) -> tuple[Network, ...]:
             Network("actor", "actor", hidden, ("action_net",), vectors=vectors),
             Network("value", "critic", linear("mlp_extractor.value_net"), ("value_net",)),
         ]
-    elif algorithm == "sac":
+    elif algorithm in ("sac", "tqc", "crossq"):
         found = [Network("actor", "actor", linear("actor.latent_pi"), ("actor.mu", "actor.log_std"))]
     elif algorithm == "td3":
         layers = linear("actor.mu")
         found = [Network("actor", "actor", layers[:-1], layers[-1:])]
     else:
-        raise WarmstartError(f"The networks of {algorithm!r} aren't known. Expected ppo, sac or td3.")
+        raise WarmstartError(
+            f"The networks of {algorithm!r} aren't known. Expected ppo, sac, td3, tqc or crossq."
+        )
     for number in sorted({int(m[1]) for name in known if (m := re.match(r"critic\.qf(\d+)\.", name))}):
         layers = linear(f"critic.qf{number}")
         found.append(Network(f"qf{number}", "critic", layers[:-1], layers[-1:], takes_actions=True))

@@ -41,7 +41,7 @@ class TransferMethod:
     needs_source: ClassVar[bool] = True
     """Whether it starts from a checkpoint."""
 
-    algorithms: ClassVar[tuple[str, ...]] = ("ppo", "sac", "td3")
+    algorithms: ClassVar[tuple[str, ...]] = ("ppo", "sac", "td3", "tqc", "crossq")
     """Algorithms it makes sense for."""
 
     needs_seed: ClassVar[bool] = False

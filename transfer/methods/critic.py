@@ -1,7 +1,7 @@
 """Fit the critic to the frozen policy in the target before the actor may move.
 
 A fresh or stale critic ruins a good actor in the first updates (Actor-Critic Pretraining, 2602.23804). PPO's
-value function is regressed on the policy's returns; SAC and TD3 first collect steps of the frozen policy
+value function is regressed on the policy's returns; the others first collect steps of the frozen policy
 (WSRL, 2412.07762) and then update only their critics.
 """
 
@@ -9,6 +9,7 @@ import math
 from typing import Any
 
 import torch
+from sb3_contrib import TQC, CrossQ
 from stable_baselines3 import PPO, SAC, TD3, HerReplayBuffer
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.callbacks import BaseCallback
@@ -16,10 +17,14 @@ from stable_baselines3.common.type_aliases import MaybeCallback, TrainFreq, Trai
 from stable_baselines3.common.utils import polyak_update
 from torch.nn import functional
 
+from warmstart.agents.algorithms.crossq import joint_loss, next_actions
+from warmstart.agents.algorithms.tqc import quantile_loss, target_quantiles
 from warmstart.agents.algorithms.trainability import named_entries
 from warmstart.agents.evaluation import LONGEST
 from warmstart.agents.extractors.policies import ENCODER_POLICIES
 from warmstart.core.errors import WarmstartError
+
+OffPolicy = SAC | TD3 | TQC | CrossQ
 
 
 def fit_critic(
@@ -38,11 +43,11 @@ def fit_critic(
     progress that it is asked with.
 
     Args:
-        model: PPO, SAC or TD3, plain or warmstart's own, with its environment.
+        model: PPO, SAC, TD3, TQC or CrossQ, plain or warmstart's own, with its environment.
         steps: Environment steps. PPO rounds up to whole rollouts (``n_steps × n_envs``).
         callback: Called as in ``learn``, but for the end of training, which is still to come; ends the fit
             early by returning ``False``.
-        updates: Gradient steps on the critics after the collection (SAC, TD3).
+        updates: Gradient steps on the critics after the collection (off policy).
         learning_rate: Of the fit; ``None`` takes the model's current one.
         max_steps: Budget that mustn't be exceeded; PPO rounds it down to whole rollouts.
 
@@ -51,15 +56,15 @@ def fit_critic(
         episodes only, needs more for its first.
 
     Raises:
-        WarmstartError: If the model isn't PPO, SAC or TD3, or the buffer's first episode doesn't end.
+        WarmstartError: If the model is of another class, or the buffer's first episode doesn't end.
     """
     if steps < 0 or updates < 0:
         raise WarmstartError(
             f"Fitting the critic takes 0 steps and updates or more, not {steps} and {updates}."
         )
-    if not isinstance(model, PPO | SAC | TD3):
+    if not isinstance(model, PPO | SAC | TD3 | TQC | CrossQ):
         raise WarmstartError(
-            f"The critic of {type(model).__name__} can't be fitted. Expected PPO, SAC or TD3."
+            f"The critic of {type(model).__name__} can't be fitted. Expected PPO, SAC, TD3, TQC or CrossQ."
         )
     limit = steps if max_steps is None else min(steps, max_steps)
     if isinstance(model, PPO):
@@ -137,17 +142,17 @@ def _log(model: BaseAlgorithm, name: str, losses: list[float]) -> None:
 
 def needs_an_episode(model: BaseAlgorithm) -> bool:
     """Whether learning would draw from a HerReplayBuffer at once, and none of its episodes has ended yet."""
-    if not isinstance(model, SAC | TD3) or model.learning_starts > model.num_timesteps:
+    if not isinstance(model, SAC | TD3 | TQC | CrossQ) or model.learning_starts > model.num_timesteps:
         return False
     return not _can_draw(model)
 
 
-def _can_draw(model: SAC | TD3) -> bool:
+def _can_draw(model: OffPolicy) -> bool:
     buffer = model.replay_buffer
     return not isinstance(buffer, HerReplayBuffer) or bool((buffer.ep_length > 0).any())
 
 
-def _collect(model: SAC | TD3, steps: int, budget: int | None, callback: BaseCallback) -> bool:
+def _collect(model: OffPolicy, steps: int, budget: int | None, callback: BaseCallback) -> bool:
     """Let the frozen policy act until the buffer can be drawn from; False if the callback ended it."""
     assert model.env is not None
     assert model.replay_buffer is not None
@@ -169,7 +174,7 @@ def _collect(model: SAC | TD3, steps: int, budget: int | None, callback: BaseCal
             )
 
 
-def _fit_q(model: SAC | TD3, updates: int, learning_rate: float) -> None:
+def _fit_q(model: OffPolicy, updates: int, learning_rate: float) -> None:
     """Update the critics and their targets towards the frozen policy's Q-values."""
     assert model.replay_buffer is not None
     parameters = [p for p in _own_parameters(model) if p.requires_grad]
@@ -180,18 +185,34 @@ def _fit_q(model: SAC | TD3, updates: int, learning_rate: float) -> None:
     losses = []
     for _ in range(updates):
         batch = model.replay_buffer.sample(model.batch_size, env=model._vec_normalize_env)
-        discounts = batch.discounts if batch.discounts is not None else model.gamma
-        with torch.no_grad():
-            targets = batch.rewards + (1 - batch.dones) * discounts * _next_values(model, batch)
-        found = model.critic(batch.observations, batch.actions)
-        loss = torch.stack([functional.mse_loss(q, targets) for q in found]).sum()
-        losses.append(_descend(optimizer, parameters, loss))
-        polyak_update(model.critic.parameters(), model.critic_target.parameters(), model.tau)
+        losses.append(_descend(optimizer, parameters, _loss(model, batch)))
+        if not isinstance(model, CrossQ):
+            polyak_update(model.critic.parameters(), model.critic_target.parameters(), model.tau)
     model.critic.set_training_mode(False)
     _log(model, "fit/critic_loss", losses)
 
 
-def _own_parameters(model: SAC | TD3) -> list[torch.nn.Parameter]:
+def _loss(model: OffPolicy, batch: Any) -> torch.Tensor:
+    """Loss of the critics against what the frozen policy earns."""
+    if isinstance(model, TQC | CrossQ) and model.use_sde:
+        model.actor.reset_noise()
+    if isinstance(model, TQC):
+        return quantile_loss(model, batch, target_quantiles(model, batch, _coefficient(model)))
+    if isinstance(model, CrossQ):
+        return joint_loss(model, batch, _coefficient(model), *next_actions(model, batch))
+    discounts = batch.discounts if batch.discounts is not None else model.gamma
+    with torch.no_grad():
+        targets = batch.rewards + (1 - batch.dones) * discounts * _next_values(model, batch)
+    found = model.critic(batch.observations, batch.actions)
+    return torch.stack([functional.mse_loss(q, targets) for q in found]).sum()
+
+
+def _coefficient(model: SAC | TQC | CrossQ) -> torch.Tensor:
+    """The entropy coefficient, which is held."""
+    return model.ent_coef_tensor if model.log_ent_coef is None else model.log_ent_coef.detach().exp()
+
+
+def _own_parameters(model: OffPolicy) -> list[torch.nn.Parameter]:
     """The critics' parameters but for an encoder that the frozen actor shares with them."""
     shared = isinstance(model.policy, tuple(ENCODER_POLICIES.values()))
     return [
@@ -208,7 +229,7 @@ def _next_values(model: SAC | TD3, batch: Any) -> torch.Tensor:
     (Fujimoto et al. 1802.09477).
     """
     if isinstance(model, SAC):
-        alpha = model.ent_coef_tensor if model.log_ent_coef is None else model.log_ent_coef.detach().exp()
+        alpha = _coefficient(model)
         if model.use_sde:
             model.actor.reset_noise()
         actions, log_prob = model.actor.action_log_prob(batch.next_observations)

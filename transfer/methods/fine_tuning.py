@@ -20,10 +20,11 @@ from warmstart.transfer.methods.base import CarryingMethod, TransferMethod, regi
 from warmstart.transfer.methods.critic import critic_steps, fit_critic
 from warmstart.transfer.methods.schedules import LearningRateWarmUp
 
-CRITIC_FIT_STEPS = {"ppo": 16_384, "sac": 5_000, "td3": 5_000}
-"""Environment steps of the critic's fit; for SAC and TD3 those of WSRL (2412.07762)."""
+_OFF_POLICY = ("sac", "td3", "tqc", "crossq")
+CRITIC_FIT_STEPS = {"ppo": 16_384, **dict.fromkeys(_OFF_POLICY, 5_000)}
+"""Environment steps of the critic's fit; off policy those of WSRL (2412.07762)."""
 
-WARM_UP_STEPS = {"ppo": 16_384, "sac": 1_000, "td3": 1_000}
+WARM_UP_STEPS = {"ppo": 16_384, **dict.fromkeys(_OFF_POLICY, 1_000)}
 """Environment steps over which the learning rate rises."""
 
 LOG_STD_FLOOR = -1.0

@@ -56,13 +56,20 @@ class Extensible(Command):
     """Python files that register methods, tasks, encoders or objectives of your own; what is trained records
     their hashes, and a run keeps copies, which are found again."""
 
-    def load_plugins(self, *paths: Path) -> None:
-        """Load the plugins that were named, and those of the runs that paths lie in."""
+    def load_plugins(self, *paths: Path) -> tuple[Path, ...]:
+        """Load the plugins that were named, and those of the runs that paths lie in.
+
+        Returns:
+            Their files; of a run's, its copies of those whose names weren't given.
+        """
         from warmstart.core.plugins import load_plugins, load_plugins_of
 
         load_plugins(self.plugin)
+        found: tuple[Path, ...] = ()
         for run in dict.fromkeys(run for path in paths for run in _runs_of(path)):
-            load_plugins_of(run)
+            found += load_plugins_of(run)
+        given = {path.name for path in self.plugin}
+        return (*self.plugin, *(path for path in dict.fromkeys(found) if path.name not in given))
 
 
 def _runs_of(path: Path) -> list[Path]:

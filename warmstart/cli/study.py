@@ -169,6 +169,7 @@ class Transfer(_Single):
                 action_map=actions,
             ),
             self,
+            self.checkpoint,
         )
 
 
@@ -276,14 +277,14 @@ class Report(Command):
         return 0
 
 
-def _run_single(make_study: "Callable[[], Study]", options: _Single) -> int:
+def _run_single(make_study: "Callable[[], Study]", options: _Single, *sources: Path) -> int:
     from warmstart.core.bounds import SettingError
     from warmstart.experiments.run.reading import find_checkpoints
     from warmstart.experiments.run.run import run_study
 
-    options.load_plugins()
+    plugins = options.load_plugins(*sources)
     try:
-        result = run_study(make_study(), options.out, workers=options.workers, plugins=options.plugin)
+        result = run_study(make_study(), options.out, workers=options.workers, plugins=plugins)
     except SettingError as wrong:
         raise WarmstartError(_in_words_of_the_command(wrong)) from None
     status = _show(result, options.json)

@@ -5,6 +5,7 @@ from typing import Any
 import gymnasium
 import numpy as np
 import pytest
+import sb3_contrib
 import stable_baselines3 as sb3
 import torch
 from stable_baselines3.common.noise import NormalActionNoise
@@ -13,9 +14,13 @@ from stable_baselines3.common.vec_env import VecNormalize
 
 from tests.agents.conftest import DictTask, assert_same, gym_env, vectorise
 from warmstart.agents.algorithms import ppo
+from warmstart.agents.algorithms.crossq import CrossQ
 from warmstart.agents.algorithms.ppo import PPO
 from warmstart.agents.algorithms.sac import SAC
+from warmstart.agents.algorithms.seams import Seams
 from warmstart.agents.algorithms.td3 import TD3
+from warmstart.agents.algorithms.tqc import TQC
+from warmstart.agents.algorithms.trainability import Rule, Trainability
 from warmstart.agents.checkpoints.normalization import vec_normalize
 
 RELU = {"activation_fn": torch.nn.ReLU, "net_arch": {"pi": [37], "vf": [50, 20]}, "log_std_init": -1.0}
@@ -191,12 +196,37 @@ def test_td3() -> None:
     assert_same(*models)
 
 
+@pytest.mark.parametrize("normalised", [False, True])
+@pytest.mark.parametrize("settings", [{}, {"ent_coef": 0.1, "use_sde": True}])
+@pytest.mark.parametrize("pair", [(TQC, sb3_contrib.TQC), (CrossQ, sb3_contrib.CrossQ)])
+def test_contrib(pair: tuple[Any, Any], normalised: bool, settings: dict[str, Any]) -> None:
+    models = []
+    for cls in pair:
+        env: Any = gym_env("Hopper-v5", 2)
+        env = VecNormalize(env) if normalised else env
+        common = {"learning_starts": 40, "buffer_size": 1000, "batch_size": 32, "seed": 0, "device": "cpu"}
+        kwargs = {"net_arch": [32, 32]}
+        model = cls("MlpPolicy", env, policy_kwargs=kwargs, gradient_steps=2, **common, **settings)
+        models.append(model.learn(120))
+    assert_same(*models)
+
+
+@pytest.mark.parametrize("part", ["actor", "critic"])
+def test_a_frozen_network_of_crossq_keeps_its_statistics(part: str) -> None:
+    seams = Seams(trainability=Trainability((Rule(f"{part}.*", 0.0),)))
+    model = CrossQ(
+        "MlpPolicy", gym_env("Hopper-v5", 1), seams=seams, learning_starts=20, batch_size=16, device="cpu"
+    )
+    before = {name: value.clone() for name, value in model.policy.state_dict().items()}
+    model.learn(60)
+    for name, value in model.policy.state_dict().items():
+        assert torch.equal(value, before[name]) == name.startswith(part) or "num_batches" in name, name
+
+
 def test_seams_that_do_nothing_leave_sac_as_it_is() -> None:
     """The update with seams does SB3's arithmetic: an empty set of rules changes no bit."""
-    from warmstart.agents.algorithms.seams import Seams
-    from warmstart.agents.algorithms.trainability import Trainability
-
-    for cls, theirs in ((SAC, sb3.SAC), (TD3, sb3.TD3)):
+    pairs = ((SAC, sb3.SAC), (TD3, sb3.TD3), (TQC, sb3_contrib.TQC), (CrossQ, sb3_contrib.CrossQ))
+    for cls, theirs in pairs:
         common: dict[str, Any] = {"learning_starts": 20, "buffer_size": 500, "batch_size": 16, "seed": 0}
         seams = Seams(trainability=Trainability(()))
         a = cls("MlpPolicy", gym_env("Hopper-v5", 1), seams=seams, **common).learn(60)

@@ -13,12 +13,12 @@ from tests.agents.conftest import DictTask, gym_env, vectorise
 from warmstart.agents.build import build_agent, make_training_env
 from warmstart.agents.checkpoints.normalization import FastVecNormalize
 from warmstart.agents.settings.config import ALGORITHMS, PPOConfig, SACConfig, TD3Config, config_from_json
-from warmstart.agents.settings.defaults import PPO_TASKS, SAC_TASKS, TD3_TASKS, default_config
+from warmstart.agents.settings.defaults import STATES, default_config
 from warmstart.core.bounds import SettingError
 from warmstart.core.errors import WarmstartError
 from warmstart.core.plain import replaced
 
-TABLES: dict[str, Any] = {"ppo": PPO_TASKS, "sac": SAC_TASKS, "td3": TD3_TASKS}
+TABLES: dict[str, Any] = {name: tasks for name, (_, tasks) in STATES.items()}
 CASES = [(name, task) for name, table in TABLES.items() for task in table]
 
 
@@ -41,7 +41,7 @@ def test_the_context_does_not_change_the_defaults() -> None:
     assert default_config("ppo", "HalfCheetah-v5@gravity=x0.5") == default_config("PPO", "HalfCheetah-v5")
 
 
-@pytest.mark.parametrize("name", ["a2c", "DQN", "trpo", "ddpg", "TQC"])
+@pytest.mark.parametrize("name", ["a2c", "DQN", "trpo", "ddpg", "MaskablePPO"])
 def test_other_algorithms_are_refused_by_name(name: str) -> None:
     with pytest.raises(WarmstartError, match=f"{name} is not supported, only ppo, sac, td3"):
         default_config(name, "CartPole-v1")
