@@ -118,7 +118,7 @@ def measure_gap(
         try:
             returns, more = play_episodes(policy, env, range(seed, seed + env.num_envs))
         except WarmstartError as error:
-            raise WarmstartError(f"{name} doesn't fit {reality.task}: {error}") from None
+            raise WarmstartError(f"{name} in {reality.task}: {error}") from None
         diverged += more
         return returns
 

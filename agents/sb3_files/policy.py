@@ -74,8 +74,9 @@ def _policy_class(algorithm: str, policy: str) -> str:
     known = POLICIES[algorithm].get(name)
     if known is not None and _same_home(known, module):
         return name
+    named = f"the class {policy}" if policy else "a class that the file doesn't name"
     raise WarmstartError(
-        f"the policy is of the class {policy or 'without a name'}, which may compute something else "
+        f"the policy is of {named}, which may compute something else "
         f"from the same tensors; expected {', '.join(sorted(POLICIES[algorithm]))}. If it is your own, add "
         "it under its name to warmstart.agents.checkpoints.architecture.POLICIES, in a plugin "
         "(--plugin FILE.py)."

@@ -106,8 +106,9 @@ def in_sequence(
         )
     if left_out:
         notes.append(
-            f"{where}: its steps go back, as in a run continued from an earlier checkpoint; what was "
-            f"recorded beyond that is left out ({left_out} evaluations)."
+            f"{where}: its steps go back. That is taken for one run continued from an earlier checkpoint; "
+            f"what was recorded beyond that is left out ({left_out} evaluations); if they are several runs, "
+            "give each file by itself, as ARM=PATH."
         )
     if repeated:
         notes.append(f"{where}: {repeated} steps were evaluated twice; the later evaluation counts.")

@@ -109,7 +109,7 @@ def identify(
     names = coarse.names
     share = min(MOST, train.samples) / coarse.windows.samples
     judged = Excitation.of(names, nominal_information(coarse) * share)
-    _check_identifiable(judged)
+    _check_identifiable(judged, trajectories, settings)
     free = judged.identifiable
     delays = dict[int, Fit]()
     for coarse.delay in range(low, high + 1):
@@ -137,7 +137,7 @@ def identify(
         if again.identifiable.all():
             break
         judged = judged.updated(again)
-        _check_identifiable(judged)
+        _check_identifiable(judged, trajectories, settings)
         free, normalised = judged.identifiable, np.where(judged.identifiable, fitted.normalised, full.nominal)
     telling = replay_of(train.spread(TELLING))
     telling.noise = coarse.noise = full.noise
@@ -224,11 +224,17 @@ def _delay_range(replay: Replay, normalised: Floats, chosen: int, delays: range)
     return min(often), max(often)
 
 
-def _check_identifiable(judged: Excitation) -> None:
+def _check_identifiable(judged: Excitation, trajectories: Trajectories, settings: FitSettings) -> None:
     if not judged.identifiable.any():
         reasons = "; ".join(f"{row.name}: {row.verdict}" for row in judged.rows)
+        advice = ""
+        if trajectories.differenced:
+            advice = (
+                "The recordings hold no velocities, so that where a window starts is estimated: a longer one "
+                f"than {settings.window:g} s may tell (--window 0.5). "
+            )
         raise WarmstartError(
-            f"Too little excitation: the recordings determine none of the parameters. {reasons}. "
+            f"Too little excitation: the recordings determine none of the parameters. {reasons}. {advice}"
             "Record motion that moves every joint and touches what the robot touches, or leave out one of "
             "those that only matter together."
         )

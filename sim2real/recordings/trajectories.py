@@ -195,7 +195,7 @@ def robot_of(task: Task) -> MujocoTask:
         )
     task_id = task.id.removeprefix("warmstart/")
     if task_id not in robots():
-        raise unknown_name("MuJoCo task", task.id, robots())
+        raise unknown_name("robot (a MuJoCo task that is simulated in batches)", task.id, robots())
     return robots()[task_id].with_options(task.id, dict(task.options))
 
 

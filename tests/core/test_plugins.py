@@ -102,7 +102,7 @@ def test_what_lies_beside_a_plugin_is_found_and_kept(tmp_path: Path) -> None:
     (tmp_path / "mine" / "data" / "text.txt").unlink()
     code = (
         "from pathlib import Path; from warmstart.core import plugins\n"
-        f"assert plugins.load_plugins_of(Path({str(tmp_path / 'run')!r})) == ('plugin.py',)\n"
+        f"assert [p.name for p in plugins.load_plugins_of(Path({str(tmp_path / 'run')!r}))] == ['plugin.py']\n"
         "import sys; (module,) = (m for n, m in sys.modules.items() if n.startswith('warmstart_plugin_'))\n"
         "print(module.VALUE)"
     )
@@ -138,7 +138,7 @@ def test_a_trusted_plugin_vouches_for_nothing_that_a_stranger_put_beside_it(tmp_
     cache.parent.mkdir()
     code = marshal.dumps(compile("raise AssertionError('from the cache')", "x", "exec"))
     cache.write_bytes(importlib.util.MAGIC_NUMBER + b"\1\0\0\0" + bytes(8) + code)  # by a hash, unchecked
-    assert plugins.load_plugins_of(tmp_path / "run") == (plugin.name,)
+    assert [path.name for path in plugins.load_plugins_of(tmp_path / "run")] == [plugin.name]
 
 
 @pytest.mark.parametrize("modules", [None, 5, "x", [1]])

@@ -1,9 +1,13 @@
 """Environments as people have them: infos of any form, NaN, episodes without an end."""
 
+import copy
+import re
+
 import gymnasium
 import numpy as np
 import pytest
 from gymnasium import spaces
+from stable_baselines3 import PPO
 
 from warmstart.agents.evaluation import evaluate
 from warmstart.core.errors import WarmstartError
@@ -206,3 +210,40 @@ def test_who_counts_the_time_says_when_it_is_over():
 def test_other_shapes_are_refused(kind, said):
     with pytest.raises(WarmstartError, match=said):
         _steps(kind)
+
+
+class Counting(Odd):
+    """Has entries of its own under names that SB3 takes for a Monitor's."""
+
+    def __init__(self, value):
+        super().__init__("plain")
+        self.value = value
+
+    def info(self):
+        return copy.deepcopy(self.value)
+
+
+@pytest.mark.parametrize(
+    ("value", "said"),
+    [
+        ({"episode": None}, ""),
+        ({"episode": 3}, "'episode' is left out, found 3: stable-baselines3 takes it for a Monitor's"),
+        ({"episode": "train"}, "'episode' is left out, found 'train'"),
+        ({"episode": {"r": 5.0}}, "'episode' is left out, found {'r': 5.0}"),
+        ({"is_success": "yes"}, "'is_success' is left out, found 'yes': .* whether an episode succeeded"),
+        ({"is_success": True}, ""),
+    ],
+)
+def test_entries_that_sb3_would_count_are_counted_or_left_out(value, said, caplog):
+    name = "odd/Counting-v0"
+    gymnasium.register(name, entry_point=lambda **_: Counting(value), max_episode_steps=5)
+    env = as_sb3(make_vec(name, 2, 0))
+    try:
+        model = PPO("MlpPolicy", env, n_steps=16, batch_size=32, n_epochs=1, device="cpu").learn(64)
+    finally:
+        del gymnasium.registry[name]
+    assert [episode["r"] for episode in model.ep_info_buffer] == [5.0] * 12
+    assert list(model.ep_success_buffer) == ([True] * 12 if value.get("is_success") is True else [])
+    assert bool(caplog.text) == bool(said)
+    assert re.search(said, caplog.text)
+    assert len(caplog.records) <= 1

@@ -1,5 +1,6 @@
 """Environments of users: models made anew or under other names, whole numbers, bad steps."""
 
+import copy
 import logging
 from types import SimpleNamespace
 from typing import Any
@@ -339,3 +340,41 @@ def test_the_mass_of_motion_capture_does_nothing() -> None:
     parameters = Parameters(mujoco.MjModel.from_xml_string(QUADROTOR))
     with pytest.raises(WarmstartError, match="moved as motion capture, whatever its mass"):
         parameters.check(parse_context("hand.mass=x2"))
+
+
+class Copier(Ball):
+    """Makes each episode's model of another: of the last one, or of what it kept at its first reset."""
+
+    def __init__(self, how: str) -> None:
+        self.how = how
+        super().__init__()
+
+    def reset(self, **options: Any) -> Any:
+        """Begin an episode."""
+        if self.how == "copy":
+            self.model = copy.deepcopy(self.model)
+        elif self.how == "first copy":
+            self.kept = getattr(self, "kept", None) or copy.deepcopy(self.model)
+            self.model = copy.deepcopy(self.kept)
+        else:
+            mass = self.__dict__.setdefault("mass", float(self.model.body_mass[1]))
+            self.make(1.0)
+            self.model.body_mass[1] = mass
+        self.data = mujoco.MjData(self.model)
+        return super().reset(**options)
+
+
+@pytest.mark.parametrize("how", ["copy", "first copy", "first value"])
+def test_changes_do_not_pile_up_in_models_made_of_changed_ones(how: str) -> None:
+    env = SingleEnv(Copier(how))
+    env.next_context = parse_context("ball.mass=x4")
+    for _ in range(3):
+        assert velocity(env) == pytest.approx(0.05)
+        assert env.unwrapped.model.body_mass[1] == 4  # type: ignore[attr-defined]
+    env.next_context = ()
+    for _ in range(2):
+        assert velocity(env) == pytest.approx(0.2)
+    drawn = RandomizedEnv(Copier(how), {"ball.mass": "x0.2:x5"}, seed=0)
+    for _ in range(4):
+        mass = drawn.reset()[1]["drawn"][0]
+        assert drawn.unwrapped.model.body_mass[1] == pytest.approx(mass)  # type: ignore[attr-defined]

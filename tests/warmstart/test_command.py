@@ -461,3 +461,22 @@ def test_training_ends_early_where_asked(tmp_path, monkeypatch, capsys, rule, sa
     )
     status, _, err = _run(capsys, "train", "InvertedPendulum-v5", "--patience", "-1")
     assert (status, "--patience: expected" in err) == (2, True), err
+
+
+def test_transfer_finds_the_plugins_of_the_run_that_it_starts_from(tmp_path, monkeypatch, capsys):
+    (tmp_path / "mine.py").write_text("""
+import gymnasium
+from gymnasium.envs.classic_control import PendulumEnv
+gymnasium.register("mine/Swing-v0", entry_point=PendulumEnv, max_episode_steps=20)
+""")
+    monkeypatch.chdir(tmp_path)
+    words = ("--steps", "256", "--workers", "1")
+    try:
+        assert main(("train", "mine/Swing-v0", "--plugin", "mine.py", "--out", "first", *words)) == 0
+        (tmp_path / "mine.py").unlink()
+        assert main(("transfer", "first", "mine/Swing-v0@m=x2", "--out", "second", *words)) == 0
+        (trial,) = [p for p in (tmp_path / "second/trials").glob("*/trial.json") if "m=x2" in p.read_text()
+                    and '"kind": "target"' in p.read_text()]  # fmt: skip
+        assert list(json.loads(trial.read_text())["plugins"]) == ["mine.py"]
+    finally:
+        gymnasium.registry.pop("mine/Swing-v0", None)

@@ -270,7 +270,7 @@ class Report(Command):
             return 0
         _print_verdicts(written.summary)
         if not written.run.study:
-            for remark in written.run.notes:
+            for remark in written.summary.notes:
                 note(remark)
         for path in written.paths:
             note(str(path))
