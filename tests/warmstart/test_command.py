@@ -473,7 +473,6 @@ gymnasium.register("mine/Swing-v0", entry_point=PendulumEnv, max_episode_steps=2
     words = ("--steps", "256", "--workers", "1")
     try:
         assert main(("train", "mine/Swing-v0", "--plugin", "mine.py", "--out", "first", *words)) == 0
-        (tmp_path / "mine.py").unlink()
         assert main(("transfer", "first", "mine/Swing-v0@m=x2", "--out", "second", *words)) == 0
         (trial,) = [p for p in (tmp_path / "second/trials").glob("*/trial.json") if "m=x2" in p.read_text()
                     and '"kind": "target"' in p.read_text()]  # fmt: skip
