@@ -17,6 +17,7 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 import pytest
+import sb3_contrib
 import stable_baselines3 as sb3
 import torch
 from gymnasium import spaces
@@ -24,9 +25,11 @@ from stable_baselines3.common.policies import ActorCriticPolicy
 from stable_baselines3.common.torch_layers import FlattenExtractor
 
 from warmstart.agents.checkpoints.architecture import EXTRACTORS, POLICIES
+from warmstart.agents.checkpoints.checkpoint import save_checkpoint
 from warmstart.agents.loading import load_checkpoint
 from warmstart.agents.sb3_files.normalizer import read_trusted_normalizer
 from warmstart.agents.sb3_files.pickles import Called, named_class, read_pickle
+from warmstart.agents.sb3_files.written import write_sb3_zip
 from warmstart.core.errors import WarmstartError
 
 FOLDER = Path(__file__).parents[2] / "data" / "old_sb3"
@@ -114,8 +117,6 @@ def test_own_policy_classes_are_refused_by_name(tmp_path: Path) -> None:
         ("MaskablePPO", "sb3_contrib.common.maskable.policies MaskableActorCriticPolicy", {}),
         ("RecurrentPPO", "sb3_contrib.common.recurrent.policies RecurrentActorCriticPolicy", {}),
         ("TRPO", "", {"line_search_max_iter": 10}),
-        ("TQC", "", {"top_quantiles_to_drop_per_net": 2}),
-        ("CrossQ", "sb3_contrib.crossq.policies CrossQPolicy", {"ent_coef": "auto", "policy_delay": 3}),
     ],
 )
 def test_algorithms_of_others_are_refused_by_name(
@@ -125,16 +126,45 @@ def test_algorithms_of_others_are_refused_by_name(
     model.save(tmp_path / "plain.zip")
 
     def edit(data: dict[str, Any]) -> None:
-        if algorithm == "CrossQ":
-            del data["n_epochs"]
         data.update(fields)
         if policy:
             pickled = f"c{policy.replace(' ', chr(10))}\n.".encode()
             data["policy_class"][":serialized:"] = base64.b64encode(pickled).decode()
 
     _edited(tmp_path / "plain.zip", tmp_path / "foreign.zip", edit)
-    with pytest.raises(WarmstartError, match=f"a model of {algorithm}; expected PPO, SAC, TD3 or DDPG"):
+    with pytest.raises(
+        WarmstartError, match=f"a model of {algorithm}; expected PPO, SAC, TD3, DDPG, TQC or CrossQ"
+    ):
         load_checkpoint(tmp_path / "foreign.zip")
+
+
+@pytest.mark.parametrize(
+    ("cls", "kwargs"),
+    [
+        (sb3_contrib.TQC, {"n_quantiles": 11, "n_critics": 3}),
+        (sb3_contrib.CrossQ, {"batch_norm_momentum": 0.05, "renorm_warmup_steps": 10}),
+    ],
+)
+def test_zips_of_tqc_and_crossq_act_as_they_did(cls: Any, kwargs: dict[str, Any], tmp_path: Path) -> None:
+    settings = {"learning_starts": 10, "buffer_size": 100, "batch_size": 8, "device": "cpu"}
+    model = cls("MlpPolicy", "Pendulum-v1", policy_kwargs={"net_arch": [16, 16], **kwargs}, **settings)
+    model.learn(40)
+    model.save(tmp_path / "model.zip")
+    found = load_checkpoint(tmp_path / "model.zip")
+    assert found.algorithm == cls.__name__.lower()
+    for name, value in kwargs.items():
+        assert found.policy_kwargs[name] == value
+    observations = np.random.default_rng(0).normal(size=(20, 3)).astype(np.float32)
+    expected = model.predict(observations, deterministic=True)[0]
+    np.testing.assert_array_equal(found.policy().predict(observations), expected)
+    save_checkpoint(found, tmp_path / "ours")
+    again = load_checkpoint(tmp_path / "ours")
+    np.testing.assert_array_equal(again.policy().predict(observations), expected)
+    assert again.fingerprint() == found.fingerprint()
+    zipped = write_sb3_zip(again, tmp_path / "written.zip")
+    np.testing.assert_array_equal(
+        cls.load(zipped, device="cpu").predict(observations, deterministic=True)[0], expected
+    )
 
 
 def test_a2c_and_saved_policies_are_refused_by_name(tmp_path: Path) -> None:
