@@ -24,6 +24,7 @@ from warmstart.transfer.carry.networks import (
     widen_rows,
 )
 from warmstart.transfer.carry.normalizer import StatisticsTransfer
+from warmstart.transfer.carry.renormalisation import VECTORS, at_its_mean, norms_of, of_inputs, of_units
 from warmstart.transfer.carry.report import Action, TransferEntry, shape_text
 from warmstart.transfer.carry.scaling import ActionScaling, Affine
 
@@ -96,11 +97,6 @@ def align(
     if not same_names:
         aligner.check_depths()
         aligner.check_names()
-    if not direct and alignment.algorithm == "crossq":
-        raise WarmstartError(
-            "CrossQ's networks can't be aligned across spaces or widened: their batch renormalisation has "
-            "statistics of each input. Use equal spaces and the same architecture, or tqc."
-        )
     if not direct:
         for network in networks(alignment.algorithm, target):
             aligner.carry(network)
@@ -134,6 +130,11 @@ class _Aligner:
     def carry(self, network: Network) -> None:
         """Carry one network, layer by layer."""
         before: Widening | None = None
+        norms = norms_of(network, self.source)
+        if norms:
+            how: Action = "folded" if self.alignment.statistics.folded else "aligned"
+            self._record_norm(norms[0], of_inputs(self._norm(norms[0]), self._parts(network)), how)
+            dropped = at_its_mean(self._norm(norms[0]), self._parts(network))
         for prefix in (*network.hidden, *network.heads):
             weight, bias = self.source[f"{prefix}.weight"], self.source[f"{prefix}.bias"]
             where = f"Hidden layer {prefix} of the {network.name} network"
@@ -150,11 +151,15 @@ class _Aligner:
             if before is not None:
                 weight = widen_columns(weight, before)
             else:
-                weight, bias = self._inputs(network, prefix, (weight, bias), why)
-                action = "folded" if self.alignment.statistics.folded else action
+                bias = bias + weight @ dropped if norms else bias
+                weight, bias = self._inputs(network, prefix, (weight, bias), why, bool(norms))
+                action = "folded" if self.alignment.statistics.folded and not norms else action
             if prefix in network.hidden:
                 generator, units = self.alignment.generator, len(self.target[f"{prefix}.bias"])
                 before = widen(len(bias), units, generator, where)
+                if norms:
+                    norm = norms[1 + network.hidden.index(prefix)]
+                    self._record_norm(norm, of_units(self._norm(norm), before), "widened")
             if prefix in network.hidden and before is not None and not before.trivial:
                 why.append(f"{len(bias)} → {units} units, copies share their outgoing weights")
                 weight = add_noise(widen_rows(weight, before), before, self.alignment.noise, generator)
@@ -182,10 +187,31 @@ class _Aligner:
         for part, tensor in zip(("weight", "bias"), layer, strict=True):
             self.record(f"{prefix}.{part}", tensor, action, why)
 
-    def _inputs(self, network: Network, prefix: str, layer: Layer, why: list[str]) -> Layer:
-        """Move the columns of a first layer to their dimensions; new ones are zero."""
+    def _norm(self, prefix: str) -> dict[str, torch.Tensor]:
+        return {name: self.source[f"{prefix}.{name}"] for name in VECTORS}
+
+    def _record_norm(self, prefix: str, vectors: dict[str, torch.Tensor], action: Action) -> None:
+        for name, vector in vectors.items():
+            self.record(f"{prefix}.{name}", vector, action, ["statistics of the inputs that match"])
+        self.record(f"{prefix}.steps", self.source[f"{prefix}.steps"], "copied", [])
+
+    def _parts(self, network: Network) -> list[tuple[Matching, Affine]]:
+        """What a network reads, and the source's numbers as functions of the target's."""
+        alignment = self.alignment
+        parts = [(alignment.observations, alignment.statistics.inputs)]
+        return [*parts, (alignment.actions, alignment.scaling.inputs)] if network.takes_actions else parts
+
+    def _inputs(
+        self, network: Network, prefix: str, layer: Layer, why: list[str], renormalised: bool
+    ) -> Layer:
+        """Move the columns of a first layer to their dimensions; new ones are zero.
+
+        What a renormalised network reads is the same number in both already.
+        """
         (weight, bias), alignment = layer, self.alignment
         observations, actions = alignment.observations, alignment.actions
+        affines = [Affine.identity(len(each.indices)) if renormalised else affine
+                   for each, affine in self._parts(network)]  # fmt: skip
         theirs = len(observations.source)
         if weight.shape[1] != theirs + network.takes_actions * len(actions.source):
             besides = f" and {len(actions.source)} actions" if network.takes_actions else ""
@@ -193,12 +219,12 @@ class _Aligner:
                 f"The {network.name} network reads {weight.shape[1]} inputs; expected the {theirs} "
                 f"observations{besides} of the source. {_FLAT}"
             )
-        columns, shift = _columns(weight[:, :theirs], observations, alignment.statistics.inputs)
+        columns, shift = _columns(weight[:, :theirs], observations, affines[0])
         why.append(_counted(observations, "observations", "zero columns"))
         if alignment.statistics.folded:
             why.append("the source's normaliser folded in")
         if network.takes_actions:
-            more, further = _columns(weight[:, theirs:], actions, alignment.scaling.inputs)
+            more, further = _columns(weight[:, theirs:], actions, affines[1])
             columns, shift = torch.cat([columns, more], dim=1), shift + further
             why.append(_counted(actions, "actions", "zero columns"))
             if not alignment.scaling.inputs.trivial:

@@ -23,7 +23,7 @@ PAIRS = {
 
 
 @pytest.mark.parametrize("pair", PAIRS)
-@pytest.mark.parametrize("algorithm", ["ppo", "sac", "td3", "tqc"])
+@pytest.mark.parametrize("algorithm", ["ppo", "sac", "td3", "tqc", "crossq"])
 def test_step_0_acts_alike(pair, algorithm, envs):
     task, target_task, mapping, n_observations, n_actions, new_observations, new_actions = PAIRS[pair]
     normalize = algorithm == "ppo"
@@ -65,6 +65,7 @@ def test_step_0_acts_alike(pair, algorithm, envs):
         assert np.abs(found[name]).max() < 0.1 * limits[name]
 
     observed = {"ppo": "mlp_extractor.policy_net.0.weight", "td3": "actor.mu.0.weight"}
+    observed["crossq"] = "actor.latent_pi.1.weight"
     first = observed.get(algorithm, "actor.latent_pi.0.weight")
     reason = report.entry(first).reason
     assert f"{n_observations} of {n_observations + new_observations} observations by name" in reason or (
