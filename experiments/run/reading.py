@@ -245,7 +245,8 @@ def _means(records: list[State], key: str) -> NDArray[np.float64]:
 
 def _spread(record: State) -> float:
     """Standard deviation over an evaluation's episodes; NaN where a return wasn't finite."""
-    return float(np.std(np.array(record["returns"], dtype=np.float64)))
+    with np.errstate(over="ignore"):
+        return float(np.std(np.array(record["returns"], dtype=np.float64)))
 
 
 def _evaluations(records: list[State]) -> list[State]:

@@ -15,8 +15,10 @@ BEYOND = 3.0
 """How many times beyond a joint's or servo's range an angle must go to look like degrees."""
 TOGETHER = 0.9
 """Correlation from which on a velocity and its position's change tell their ratio."""
-SAME = (0.6, 1.7)
-"""Between which that ratio may lie: differences of noisy or fast motion are no exact velocities."""
+SAME = (0.25, 4.0)
+"""Between which that ratio may lie: differences of noisy, fast or short motion are no exact velocities."""
+FEWEST = 10
+"""Samples that it takes to tell."""
 UNITS = {
     DEGREES: "{v} looks like degrees per second beside {q} in radians",
     1 / DEGREES: "{q} looks like degrees beside {v} in radians per second",
@@ -95,7 +97,7 @@ def check_units(
     plain = (int(mujoco.mjtJoint.mjJNT_HINGE), int(mujoco.mjtJoint.mjJNT_SLIDE))
     for q, v, kind in zip(model.jnt_qposadr, model.jnt_dofadr, model.jnt_type, strict=True):
         change = np.gradient(qpos[:, q], time)
-        if kind not in plain or not (change.std() and qvel[:, v].std()):
+        if kind not in plain or len(time) < FEWEST or not (change.std() and qvel[:, v].std()):
             continue
         ratio = qvel[:, v].std() / change.std()
         together = np.corrcoef(change, qvel[:, v])[0, 1]

@@ -40,7 +40,7 @@ def test_it_is_reported_with_the_same_numbers(run: Path, capsys: pytest.CaptureF
     after = json.loads((run / "summary.json").read_text())
     assert [arm["name"] for arm in after["arms"]] == [arm["name"] for arm in before["arms"]]
     assert after["arms"] == before["arms"]
-    assert after["notes"] == before["notes"]
+    assert after["notes"] == [*after["unlearnt"], *before["notes"]]
 
 
 @pytest.mark.parametrize("trial", RETURNS)
