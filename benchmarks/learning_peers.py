@@ -206,7 +206,7 @@ def train_peer(
 
     Args:
         peer: ``sb3``: its own defaults; ``zoo``: RL Zoo's values, with VecNormalize.
-        algorithm: ``ppo``, ``sac`` or ``td3``.
+        algorithm: ``ppo``, ``sac``, ``td3``, ``tqc`` or ``crossq``.
         task: Gymnasium's id.
         seed: Of everything.
         steps: Environment steps.

@@ -185,7 +185,7 @@ def build_policy(
     The global torch generator is left as it was.
 
     Args:
-        algorithm: ``ppo``, ``sac`` or ``td3``.
+        algorithm: ``ppo``, ``sac``, ``td3``, ``tqc`` or ``crossq``.
         observation_space: What the policy takes.
         action_space: What it gives.
         policy_kwargs: Plain values, as a checkpoint records them.

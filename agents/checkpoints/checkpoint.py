@@ -50,7 +50,7 @@ class Checkpoint:
     """A policy, what it takes and gives, and where it comes from."""
 
     algorithm: str
-    """``ppo``, ``sac`` or ``td3``."""
+    """``ppo``, ``sac``, ``td3``, ``tqc`` or ``crossq``."""
     tensors: dict[str, torch.Tensor]
     """Parameters by SB3's names, in SB3's shapes; what isn't the policy's own is named ``extra.…``
     (``extra.log_ent_coef``)."""

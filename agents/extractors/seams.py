@@ -30,7 +30,7 @@ def encoder_seams(
     Args:
         config: The encoder and what becomes of it.
         encoder: The weights it starts from; ``None`` draws those of ``config.encoder`` from its seed.
-        algorithm: ``ppo``, ``sac`` or ``td3``.
+        algorithm: ``ppo``, ``sac``, ``td3``, ``tqc`` or ``crossq``.
         observation_space: What `StackedFrames` makes of the task's observations.
 
     Raises:

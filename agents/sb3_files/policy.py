@@ -33,7 +33,7 @@ def architecture(
     """What it takes to build a zip's policy again.
 
     Args:
-        algorithm: ``ppo``, ``sac`` or ``td3``.
+        algorithm: ``ppo``, ``sac``, ``td3``, ``tqc`` or ``crossq``.
         data: The zip's ``data``.
         policy: Full name of the policy's class.
         tensors: Parameters by their names in the zip, in the shapes they have there.

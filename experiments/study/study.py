@@ -122,8 +122,8 @@ class Study:
     source_steps: Natural = 0
     """Environment steps that a source agent is trained for; 0 where `source` is a checkpoint."""
     algorithm: str | Settings = "ppo"
-    """`ppo`, `sac` or `td3`; or a mapping of its `name` and the settings that differ from the task's
-    defaults."""
+    """`ppo`, `sac`, `td3`, `tqc` or `crossq`; or a mapping of its `name` and the settings that differ from
+    the task's defaults."""
     source_algorithm: str | Settings | None = None
     """The same for the source agents, where they shall differ; None for the target's settings."""
     arms: Sequence[str | Settings | Arm] = ("scratch", "fine_tune")
@@ -177,7 +177,7 @@ class Study:
         for key in ("algorithm", "source_algorithm"):
             value = getattr(self, key)
             if isinstance(value, Mapping) and not isinstance(value.get("name"), str):
-                message = "expected the algorithm's name under the key `name`: ppo, sac or td3."
+                message = "expected the algorithm's name under the key `name`: ppo, sac, td3, tqc or crossq."
                 raise SettingError((key,), message)
         if self.source is None and self.source_steps:
             raise SettingError(("source_steps",), "there is no `source` to train for these steps.")

@@ -42,7 +42,7 @@ class Alignment:
     """Everything that says where a number of the target comes from."""
 
     algorithm: str
-    """``ppo``, ``sac`` or ``td3``."""
+    """``ppo``, ``sac``, ``td3``, ``tqc`` or ``crossq``."""
 
     observations: Matching
     """Matched observations."""

@@ -69,7 +69,7 @@ class TransferReport:
     """Name of the transfer method."""
 
     algorithm: str
-    """``ppo``, ``sac`` or ``td3``."""
+    """``ppo``, ``sac``, ``td3``, ``tqc`` or ``crossq``."""
 
     source: str
     """Where the weights came from; ``none`` for a cold start."""

@@ -69,7 +69,7 @@ class Train(_Single):
     task: TaskText
     """For example HalfCheetah-v5 or Hopper-v5@torso.mass=x1.5."""
     algorithm: str = "ppo"
-    """ppo, sac or td3."""
+    """ppo, sac, td3, tqc or crossq."""
     encoder: str | None = None
     """Frozen encoder for a task with obs=pixels, such as squeezenet1_1:weights=imagenet or the file that
     `warmstart pretrain` wrote; NatureCNN, trained from scratch, by default."""
@@ -109,7 +109,7 @@ class Transfer(_Single):
     option: OptionWords = ()
     """Options of the method, such as critic_fit_steps=0 exploration={floor: -0.5}."""
     algorithm: str | None = None
-    """ppo, sac or td3; the checkpoint's own by default."""
+    """ppo, sac, td3, tqc or crossq; the checkpoint's own by default."""
     steps: int = 250_000
     """Environment steps in the target, the fitting of the critic included."""
     trust_normalizer: Path | None = None
