@@ -131,6 +131,13 @@ def check_units(
                 f"{name}: {column} goes to {furthest:.4g}, where its range ends at {end:.4g} rad: it looks "
                 f"like degrees. {WAY_OUT}"
             )
+    for joint, q in enumerate(model.jnt_qposadr):
+        furthest, end = np.abs(qpos[:, q]).max(), np.abs(model.jnt_range[joint]).max()
+        if model.jnt_type[joint] == plain[1] and model.jnt_limited[joint] and furthest > BEYOND * end:
+            raise WarmstartError(
+                f"{name}: {names['qpos'][q]} goes to {furthest:.4g}, where its range ends at {end:.4g} m: it "
+                "looks like another unit, such as mm or cm. Convert it."
+            )
 
 
 def clamped(model: mujoco.MjModel, controls: Sequence[Floats]) -> list[str]:

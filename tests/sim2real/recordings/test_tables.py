@@ -266,6 +266,15 @@ def test_velocities_of_another_unit_or_sign_are_noticed(item, column, factor, sa
         Trajectories((moved,)).prepare(TASK)
 
 
+def test_millimetres_are_noticed_by_the_joints_range(item):
+    factors = np.array([1000.0, 1.0])
+    moved = Trajectory("run", item.time, item.qpos * factors, item.qvel * factors, item.ctrl)
+    with pytest.raises(
+        WarmstartError, match=r"slider\.position goes to \S+, where its range ends at 1 m: it looks"
+    ):
+        Trajectories((moved,)).prepare(TASK)
+
+
 def test_degrees_become_radians_where_they_are_told(item):
     found = Trajectories((degrees(item, "qpos", "qvel"),), angles="degrees").prepare(TASK)
     assert found.angles == "radians"
