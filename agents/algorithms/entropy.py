@@ -36,3 +36,13 @@ class EntropySeams(OffPolicySeams):
             loss = -(self.log_ent_coef * (log_prob + self.target_entropy).detach()).mean()
             log.setdefault("ent_coef_loss", []).append(loss.item())
             descend(self.ent_coef_optimizer, loss)
+
+    def _acted(self, data: Any, log: Log) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Actions in a minibatch's states, their log-probabilities (n, 1), and the coefficient."""
+        if self.use_sde:
+            self.policy.actor.reset_noise()
+        actions, log_prob = self.policy.actor.action_log_prob(data.observations)
+        log_prob = log_prob.reshape(-1, 1)
+        ent_coef = self._coefficient(log)
+        self._step_coefficient(log_prob, log)
+        return actions, log_prob, ent_coef

@@ -18,12 +18,7 @@ class SAC(EntropySeams, stable_baselines3.SAC):
 
     @override
     def _update_networks(self, data: Any, gradient_step: int, log: Log) -> None:
-        if self.use_sde:
-            self.actor.reset_noise()
-        actions, log_prob = self.actor.action_log_prob(data.observations)
-        log_prob = log_prob.reshape(-1, 1)
-        ent_coef = self._coefficient(log)
-        self._step_coefficient(log_prob, log)
+        actions, log_prob, ent_coef = self._acted(data, log)
         with torch.no_grad():
             next_actions, next_log_prob = self.actor.action_log_prob(data.next_observations)
             next_q = torch.cat(self.critic_target(data.next_observations, next_actions), dim=1)

@@ -19,12 +19,7 @@ class TQC(EntropySeams, sb3_contrib.TQC):
 
     @override
     def _update_networks(self, data: Any, gradient_step: int, log: Log) -> None:
-        if self.use_sde:
-            self.actor.reset_noise()
-        actions, log_prob = self.actor.action_log_prob(data.observations)
-        log_prob = log_prob.reshape(-1, 1)
-        ent_coef = self._coefficient(log)
-        self._step_coefficient(log_prob, log)
+        actions, log_prob, ent_coef = self._acted(data, log)
         target = target_quantiles(self, data, ent_coef)
 
         def actor_loss() -> torch.Tensor:

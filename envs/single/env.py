@@ -60,7 +60,7 @@ class SingleEnv(gymnasium.Wrapper[Any, Any, Any, Any]):
         if not self._begun and (self.next_context or self.source is not None):
             # what it keeps of its first reset, a copy of its model perhaps, shall be nominal
             inner: Any = self.unwrapped
-            inner.reset()
+            inner.reset(seed=seed, options=options)
             self._follow()
         self._begun = True
         if self.next_context != self.context or self.source is not None:
