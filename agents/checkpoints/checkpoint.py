@@ -233,7 +233,7 @@ RECORDED: dict[str, Codec] = {
     "algorithm": _plain(Literal["ppo", "sac", "td3", "tqc", "crossq"]),
     "task": _plain(str | None),
     "steps": _plain(Annotated[int, Bounds(0, 1 << 62)]),
-    "evaluation": _plain(dict[str, float] | None),
+    "evaluation": _plain(dict[str, int | float] | None),
     "observation_space": (Settings, space_to_json, space_from_json),
     "action_space": (Settings, space_to_json, space_from_json),
     "observation_layout": (list[Settings] | None, Layout.to_json, Layout.from_json),
