@@ -18,6 +18,7 @@ from warmstart.agents.algorithms.crossq import CrossQ
 from warmstart.agents.algorithms.ppo import PPO
 from warmstart.agents.algorithms.sac import SAC
 from warmstart.agents.algorithms.seams import Seams
+from warmstart.agents.algorithms.simba import SIMBA_POLICIES
 from warmstart.agents.algorithms.td3 import TD3
 from warmstart.agents.algorithms.tqc import TQC
 from warmstart.agents.checkpoints.architecture import ACTIVATIONS, SB3_ALGORITHMS
@@ -138,6 +139,13 @@ def build_agent(
         policy = ASYMMETRIC_POLICIES[config.algorithm]
     if seams is not None and seams.policy_kwargs.get("features_extractor_class") is EncoderExtractor:
         policy = ENCODER_POLICIES.get(config.algorithm, policy)
+    if isinstance(config, OffPolicyConfig) and config.network == "simba":
+        if policy != "MlpPolicy" or "features_extractor_class" in (seams.policy_kwargs if seams else {}):
+            raise WarmstartError(
+                f"The simba network reads vectors, the environment has {env.observation_space}: leave "
+                "network at plain."
+            )
+        policy = SIMBA_POLICIES[config.algorithm]
     common: State = {
         "policy": policy,
         "env": env,
@@ -186,6 +194,12 @@ def policy_kwargs(config: AlgorithmConfig) -> State:
     if config.adam_betas != type(config).adam_betas:
         eps = 1e-5 if isinstance(config, PPOConfig) else 1e-8  # as SB3 has them
         optimizer["optimizer_kwargs"] = {"betas": tuple(config.adam_betas), "eps": eps}
+    if isinstance(config, OffPolicyConfig) and config.weight_decay > 0:
+        optimizer["optimizer_class"] = torch.optim.AdamW
+        optimizer["optimizer_kwargs"] = {
+            "betas": tuple(config.adam_betas),
+            "weight_decay": config.weight_decay,
+        }
     return {
         **optimizer,
         "net_arch": {"pi": list(config.net_arch), second: list(critic)},

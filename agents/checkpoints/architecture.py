@@ -20,6 +20,7 @@ from stable_baselines3.sac import SAC
 from stable_baselines3.td3 import TD3
 from torch import nn
 
+from warmstart.agents.algorithms.simba import SIMBA_POLICIES
 from warmstart.agents.extractors.extractor import EncoderExtractor
 from warmstart.agents.extractors.policies import ENCODER_POLICIES
 from warmstart.agents.observing.asymmetric import ASYMMETRIC_POLICIES
@@ -62,7 +63,11 @@ POLICIES: dict[str, dict[str, type[BasePolicy]]] = {
     for name, algorithm in SB3_ALGORITHMS.items()
 }
 """Policy classes that a checkpoint may name, by algorithm; a plugin adds its own under its class's name."""
-for _algorithm, _policy in (*ENCODER_POLICIES.items(), *ASYMMETRIC_POLICIES.items()):
+for _algorithm, _policy in (
+    *ENCODER_POLICIES.items(),
+    *ASYMMETRIC_POLICIES.items(),
+    *SIMBA_POLICIES.items(),
+):
     POLICIES[_algorithm][_policy.__name__] = _policy
 
 PLAIN_KWARGS = frozenset(

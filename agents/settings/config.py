@@ -12,6 +12,7 @@ from warmstart.core.plain import check, read, to_plain
 
 Activation = Literal["tanh", "relu", "elu", "leaky_relu", "gelu", "silu"]
 Decay = Literal["constant", "linear"]
+Network = Literal["plain", "simba"]
 AtLeastZero = Annotated[float, Bounds(0)]
 """A number of at least 0, infinity among them: a bound that never bites."""
 
@@ -93,7 +94,13 @@ class AgentConfig:
         """Plain values of every field, with the algorithm's name under ``algorithm``."""
         plain = to_plain(self)
         betas = to_plain(type(self).adam_betas)
-        usual = {"policy_kwargs": {}, "recompute_advantages": False, "adam_betas": betas}
+        usual = {
+            "policy_kwargs": {},
+            "recompute_advantages": False,
+            "adam_betas": betas,
+            "network": "plain",
+            "weight_decay": 0.0,
+        }
         for name, value in usual.items():  # left out, as before there were such
             if plain.get(name) == value:
                 del plain[name]
@@ -168,6 +175,27 @@ class OffPolicyConfig(AgentConfig):
     """Gradient steps per update; -1 for as many as there were environment steps."""
     n_critics: Count = 2
     """Critics whose minimum is taken."""
+    network: Network = "plain"
+    """``simba`` has residual blocks, one for each entry of ``net_arch``, all of one width; observations are
+    standardised (Lee et al. 2024, 2410.09754)."""
+    weight_decay: AtLeastZero = 0.0
+    """Weight decay of actor and critics, by AdamW; 0 is Adam."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.network == "plain":
+            return
+        if not self.normalize_obs:
+            raise WarmstartError(
+                f"{self.algorithm}: the simba network reads standardised observations: set normalize_obs "
+                "to true."
+            )
+        for widths in (self.net_arch, self.critic_net_arch or self.net_arch):
+            if len(set(widths)) != 1:
+                raise WarmstartError(
+                    f"{self.algorithm}: the simba network's blocks have one width, expected (128,) or "
+                    f"(512, 512), found {tuple(widths)}."
+                )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -10,6 +10,7 @@ from dataclasses import replace
 from warmstart.agents.settings.config import (
     AlgorithmConfig,
     CrossQConfig,
+    OffPolicyConfig,
     PPOConfig,
     SACConfig,
     TD3Config,
@@ -196,13 +197,24 @@ PIXELS: dict[str, Table] = {
 """The same for tasks that are observed in frames."""
 
 
-def default_config(algorithm: str, task: Task | str) -> AlgorithmConfig:
+SIMBA: State = {
+    "network": "simba",
+    "normalize_obs": True,
+    "net_arch": (128,),
+    "critic_net_arch": (256, 256),
+    "weight_decay": 0.01,
+}
+"""What the simba network changes."""
+
+
+def default_config(algorithm: str, task: Task | str, network: str = "plain") -> AlgorithmConfig:
     """The configuration that an agent gets unless told otherwise.
 
     Args:
         algorithm: One of `ALGORITHMS`.
         task: What is trained in. Of its options only the kind of observation matters, its physical context
             doesn't: a cold and a warm arm train with the same values.
+        network: ``simba`` for values that go with its networks; off-policy algorithms only.
 
     Raises:
         WarmstartError: If the algorithm is unknown or not supported.
@@ -214,4 +226,5 @@ def default_config(algorithm: str, task: Task | str) -> AlgorithmConfig:
         usual, tasks = PIXELS[cls.algorithm]
     else:
         usual, tasks = STATES[cls.algorithm]
-    return tasks.get(name, usual)
+    config = tasks.get(name, usual)
+    return replace(config, **SIMBA) if network == "simba" and isinstance(config, OffPolicyConfig) else config

@@ -127,11 +127,14 @@ def resolve_algorithms(
         name = written if named else settings.pop("name")
         kind = placed((key,) if named else (key, "name"), config_class, name)
         known = {name: value for name, value in usual.items() if name in setting_names(kind)}
-        config = replaced(default_config(kind.algorithm, task), {**known, **settings}, (key,))
+        given = {**known, **settings}
+        network = of_arm.get("network", given.get("network", "plain"))
+        config = replaced(default_config(kind.algorithm, task, network), given, (key,))
         return replaced(config, of_arm, (*place, "algorithm"))
 
     ours = resolved("algorithm", target, {})
-    networks = {key: getattr(ours, key) for key in ("net_arch", "critic_net_arch", "activation")}
+    shared = ("net_arch", "critic_net_arch", "activation", "network")
+    networks = {key: getattr(ours, key) for key in shared if hasattr(ours, key)}
     key = "algorithm" if study.source_algorithm is None else "source_algorithm"
     return ours, resolved(key, target if source is None else source, networks)
 

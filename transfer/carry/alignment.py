@@ -157,6 +157,11 @@ class _Aligner:
             if prefix in network.hidden:
                 generator, units = self.alignment.generator, len(self.target[f"{prefix}.bias"])
                 before = widen(len(bias), units, generator, where)
+                if network.inside and not before.trivial:
+                    raise WarmstartError(
+                        f"The {network.name} network has residual blocks, which can't be widened: build the "
+                        f"target with the source's width in net_arch, {len(bias)}."
+                    )
                 if norms:
                     norm = norms[1 + network.hidden.index(prefix)]
                     self._record_norm(norm, of_units(self._norm(norm), before), "widened")
@@ -173,6 +178,8 @@ class _Aligner:
             self._record_layer(prefix, (weight, bias), action, why)
         for name in network.vectors:
             self._action_vector(name)
+        for name in network.inside:
+            self.record(name, self.source[name], "copied", [])
 
     def record(self, name: str, tensor: torch.Tensor, action: Action, why: list[str]) -> None:
         """Keep a tensor and its entry; one that equals the source's counts as copied."""

@@ -8,7 +8,7 @@ the outgoing weights of a unit are divided by the number of its copies.
 
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -20,7 +20,7 @@ from warmstart.core.errors import WarmstartError
 
 @dataclass(frozen=True)
 class Network:
-    """One multilayer perceptron: hidden layers in a row, then output layers that all read the last."""
+    """One network: hidden layers in a row, perhaps with blocks between them, then output layers."""
 
     name: str
     """``actor``, ``value``, ``qf0`` …"""
@@ -39,6 +39,9 @@ class Network:
 
     vectors: tuple[str, ...] = ()
     """Parameters with one entry per action that belong to the network (``log_std`` of PPO)."""
+
+    inside: tuple[str, ...] = ()
+    """Names of the tensors inside residual blocks, which lie between the first hidden layer and the last."""
 
 
 def networks(algorithm: str, names: Iterable[str]) -> tuple[Network, ...]:
@@ -78,6 +81,7 @@ def networks(algorithm: str, names: Iterable[str]) -> tuple[Network, ...]:
     for number in sorted({int(m[1]) for name in known if (m := re.match(r"critic\.qf(\d+)\.", name))}):
         layers = linear(f"critic.qf{number}")
         found.append(Network(f"qf{number}", "critic", layers[:-1], layers[-1:], takes_actions=True))
+    found = [_with_blocks(network, known) for network in found]
     for network in found:
         missing = [f"{head}.weight" for head in network.heads if f"{head}.weight" not in known]
         if missing or not network.heads:
@@ -87,6 +91,14 @@ def networks(algorithm: str, names: Iterable[str]) -> tuple[Network, ...]:
                 "policies need equal spaces and equal architectures."
             )
     return tuple(found)
+
+
+def _with_blocks(network: Network, known: set[str]) -> Network:
+    if not network.hidden:
+        return network
+    base = re.escape(network.hidden[0].rpartition(".")[0])
+    inside = (name for name in known if re.fullmatch(rf"{base}\.\d+\.(norm|up|down)\.\w+", name))
+    return replace(network, inside=tuple(sorted(inside)))
 
 
 def target_of(name: str) -> str | None:

@@ -1,6 +1,7 @@
 """Feature extraction: the source's hidden layers stay as they are, new last layers learn to use them."""
 
 import math
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
@@ -56,6 +57,11 @@ class FeatureExtraction(CarryingMethod):
                     f"The {network.name} network has no hidden layer: there are no features to extract."
                 )
             new = network.role == "critic" and self.critic_trunk == "new"
+            if new and not _is_linear(network, own):
+                for name in _trunk_names(network, own):
+                    fresh[name] = own[name]
+                    report.change(name, action="reinitialised", reason="new layer (the target's own)")
+                new = False
             for prefix in (*(network.hidden if new else ()), *network.heads):
                 layer, how = _drawn(policy, network, prefix, context.generator)
                 fresh |= layer
@@ -75,6 +81,22 @@ class FeatureExtraction(CarryingMethod):
             entries = [entry for entry in entries if entry.role != "critic"]
         freeze(model, [entry.names[0] for entry in entries if fresh.keys().isdisjoint(entry.names)])
         return self.finish(model, report)
+
+
+def _trunk_names(network: Network, names: Iterable[str]) -> list[str]:
+    """Every tensor of a network's hidden layers, blocks and normalisations."""
+    base = network.hidden[0].rpartition(".")[0] + "."
+    heads = tuple(f"{head}." for head in network.heads)
+    return [name for name in names if name.startswith(base) and not name.startswith(heads)]
+
+
+def _is_linear(network: Network, tensors: Mapping[str, torch.Tensor]) -> bool:
+    """Whether all its hidden layers are linear ones, without normalisation or blocks."""
+    names = {f"{prefix}.{part}" for prefix in network.hidden for part in ("weight", "bias")}
+    return all(
+        name in names and not (name.endswith("weight") and tensors[name].ndim == 1)
+        for name in _trunk_names(network, tensors)
+    )
 
 
 def _drawn(

@@ -187,7 +187,7 @@ def follow_source(source: "Checkpoint", task: str, algorithm: str) -> str | Sett
 def _source_networks(source: "Checkpoint", usual: Any) -> Settings:
     """Widths of a source's networks, and how it explores, as settings of the target."""
     held = source.policy_kwargs
-    widths = held.get("net_arch", {"ppo": [64, 64], "sac": [256, 256], "td3": [400, 300]}[source.algorithm])
+    widths = held.get("net_arch", SB3_WIDTHS[source.algorithm])
     second = "vf" if source.algorithm == "ppo" else "qf"
     of_each = isinstance(widths, dict)
     own, critic = (widths.get("pi", []), widths.get(second, [])) if of_each else (widths, widths)
@@ -198,7 +198,20 @@ def _source_networks(source: "Checkpoint", usual: Any) -> Settings:
         settings["log_std_init"] = float(held.get("log_std_init", 0.0 if source.algorithm == "ppo" else -3.0))
     if source.algorithm != "ppo":
         settings["n_critics"] = int(held.get("n_critics", 2))
+        settings["network"] = "simba" if held.get("policy_class", "").startswith("Simba") else "plain"
+    if source.algorithm == "tqc":
+        settings["n_quantiles"] = int(held.get("n_quantiles", 25))
     return settings
+
+
+SB3_WIDTHS: dict[str, Any] = {
+    "ppo": [64, 64],
+    "sac": [256, 256],
+    "td3": [400, 300],
+    "tqc": [256, 256],
+    "crossq": {"pi": [256, 256], "qf": [1024, 1024]},
+}
+"""What SB3 and sb3-contrib build where a model's ``policy_kwargs`` name no widths."""
 
 
 def source_vision(source: "Checkpoint") -> Settings | None:

@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from tests.transfer.conftest import build, corresponding, disturb, torques
+from warmstart.agents.algorithms.simba import SIMBA_POLICIES
 from warmstart.transfer.carry.report import TransferReport
 from warmstart.transfer.carry.source import environment_layouts
 from warmstart.transfer.warm_start import warm_start
@@ -22,13 +23,20 @@ PAIRS = {
 }
 
 
+KINDS = [(algorithm, "plain") for algorithm in ("ppo", "sac", "td3", "tqc", "crossq")]
+KINDS += [(algorithm, "simba") for algorithm in SIMBA_POLICIES]
+
+
 @pytest.mark.parametrize("pair", PAIRS)
-@pytest.mark.parametrize("algorithm", ["ppo", "sac", "td3", "tqc", "crossq"])
-def test_step_0_acts_alike(pair, algorithm, envs):
+@pytest.mark.parametrize(("algorithm", "network"), KINDS)
+def test_step_0_acts_alike(pair, algorithm, network, envs):
     task, target_task, mapping, n_observations, n_actions, new_observations, new_actions = PAIRS[pair]
-    normalize = algorithm == "ppo"
-    source = disturb(build(algorithm, envs(task, normalize=normalize), seed=1))
-    target = build(algorithm, envs(target_task, normalize=normalize), seed=2)
+    normalize, settings = algorithm == "ppo" or network == "simba", {}
+    if network == "simba":
+        settings = {"policy": SIMBA_POLICIES[algorithm], "widths": (16,)}
+    size = 0.1 if network == "simba" else 0.3
+    source = disturb(build(algorithm, envs(task, normalize=normalize), seed=1, **settings), size=size)
+    target = build(algorithm, envs(target_task, normalize=normalize), seed=2, **settings)
     report = warm_start(target, source, critic_fit_steps=0, observation_map=mapping)
 
     draws = np.random.default_rng(3)

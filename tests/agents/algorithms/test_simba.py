@@ -1,0 +1,145 @@
+"""SimBa's networks: the block by hand, agents that train, are kept, carried and refused."""
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from tests.agents.pixel_task import pixel_env
+from warmstart.agents.algorithms.simba import SIMBA_POLICIES, ResidualBlock, trunk
+from warmstart.agents.build import build_agent, make_training_env
+from warmstart.agents.checkpoints.checkpoint import checkpoint_of, save_checkpoint
+from warmstart.agents.checkpoints.normalization import vec_normalize
+from warmstart.agents.loading import load_checkpoint
+from warmstart.agents.settings.config import OffPolicyConfig, SACConfig, config_class, config_from_json
+from warmstart.agents.settings.defaults import SIMBA, default_config
+from warmstart.core.errors import WarmstartError
+from warmstart.transfer.carry.carrying import TransferContext
+from warmstart.transfer.methods.feature_extraction import FeatureExtraction
+from warmstart.transfer.methods.table import make_method
+from warmstart.transfer.warm_start import warm_start
+
+SMALL = {"net_arch": (8,), "critic_net_arch": (16, 16), "learning_starts": 40, "batch_size": 16}
+
+
+def agent(algorithm, task="Hopper-v5", seed=0, **changes):
+    config = config_class(algorithm)(**{**SIMBA, **SMALL, "buffer_size": 1_000, **changes})
+    env = make_training_env(config, task, seed)
+    return build_agent(config, env, seed, device="cpu"), env
+
+
+def test_a_block_adds_two_layers_of_what_is_normalised():
+    block = ResidualBlock(2)
+    with torch.no_grad():
+        for layer in (block.up, block.down):
+            layer.weight.zero_(), layer.bias.zero_()
+        block.up.weight[0] = torch.tensor([1.0, 0.0])
+        block.up.weight[1] = torch.tensor([0.0, 1.0])
+        block.down.weight[:, :2] = torch.tensor([[3.0, 5.0], [7.0, 11.0]])
+        block.down.bias[1] = 0.5
+    # (2, 6) is normalised to (-1, 1), of which ReLU leaves (0, 1): 5 and 11 are added.
+    torch.testing.assert_close(
+        block(torch.tensor([[2.0, 6.0]])), torch.tensor([[7.0, 17.5]]), atol=1e-4, rtol=0
+    )
+
+
+def test_a_trunk_is_a_layer_the_blocks_and_a_normalisation():
+    first, *blocks, last = trunk(3, (8, 8))
+    assert (first.in_features, first.out_features, len(blocks)) == (3, 8, 2)
+    assert isinstance(last, nn.LayerNorm)
+    torch.testing.assert_close(first.weight.T @ first.weight, torch.eye(3), atol=1e-5, rtol=0)
+    assert blocks[0].up.out_features == 32
+
+
+@pytest.mark.parametrize("algorithm", SIMBA_POLICIES)
+def test_an_agent_learns_and_its_checkpoint_acts_alike(algorithm, tmp_path):
+    model, env = agent(algorithm)
+    assert type(model.policy) is SIMBA_POLICIES[algorithm]
+    optimizer = model.policy.critic.optimizer
+    assert isinstance(optimizer, torch.optim.AdamW)
+    assert optimizer.param_groups[0]["weight_decay"] == 0.01
+    before = {name: value.clone() for name, value in model.policy.named_parameters()}
+    model.learn(60)
+    still = [
+        name
+        for name, value in model.policy.named_parameters()
+        if torch.equal(value, before[name]) and not name.split(".")[0].endswith("_target")
+    ]
+    assert still == []
+    kept = load_checkpoint(save_checkpoint(model, tmp_path / "kept"))
+    assert kept.policy_kwargs["policy_class"] == SIMBA_POLICIES[algorithm].__name__
+    observations = np.random.default_rng(0).normal(size=(5, 11))
+    normal = model.get_vec_normalize_env().normalize_obs(observations)
+    expected = model.predict(normal, deterministic=True)[0]
+    np.testing.assert_allclose(kept.policy().predict(observations), expected, atol=1e-5)
+    env.close()
+
+
+@pytest.mark.parametrize("algorithm", SIMBA_POLICIES)
+@pytest.mark.parametrize("name", ["fine_tune", "feature_extraction"])
+def test_methods_carry_blocks(algorithm, name):
+    source, env = agent(algorithm)
+    source.learn(60)
+    target, other = agent(algorithm, "Walker2d-v5", seed=1)
+    report = make_method(name).initialise(
+        target, checkpoint_of(source), TransferContext(np.random.default_rng(0))
+    )
+    names = [entry.name for entry in report.entries if ".up." in entry.name and "_target." not in entry.name]
+    assert len(names) >= 6
+    ours, theirs = target.policy.state_dict(), source.policy.state_dict()
+    assert all(torch.equal(ours[each], theirs[each]) for each in names)
+    frozen = [each for each, value in target.policy.actor.named_parameters() if not value.requires_grad]
+    assert (frozen != []) == (name == "feature_extraction")
+    env.close()
+    other.close()
+
+
+@pytest.mark.parametrize("algorithm", SIMBA_POLICIES)
+def test_a_new_critic_trunk_is_the_targets_own(algorithm):
+    source, env = agent(algorithm)
+    target, other = agent(algorithm, "Walker2d-v5", seed=1)
+    own = {name: value.clone() for name, value in target.policy.critic.state_dict().items()}
+    FeatureExtraction(critic_trunk="new").initialise(
+        target, checkpoint_of(source), TransferContext(np.random.default_rng(0))
+    )
+    found = target.policy.critic.state_dict()
+    heads = {f"qf{n}.{len(target.policy.critic.q_networks[n]) - 1}" for n in (0, 1)}
+    for name, value in own.items():
+        if name.rpartition(".")[0] not in heads:
+            assert torch.equal(found[name], value), name
+    env.close()
+    other.close()
+
+
+def test_a_wider_target_is_refused():
+    source, env = agent("sac")
+    target, other = agent("sac", "Walker2d-v5", net_arch=(16,))
+    with pytest.raises(
+        WarmstartError, match="has residual blocks, which can't be widened: build the target with"
+    ):
+        warm_start(target, source, critic_fit_steps=0)
+    env.close()
+    other.close()
+
+
+def test_what_the_network_needs_is_said():
+    with pytest.raises(WarmstartError, match="simba network reads standardised observations"):
+        SACConfig(network="simba")
+    with pytest.raises(WarmstartError, match=r"blocks have one width, expected .* found \(128, 64\)"):
+        SACConfig(network="simba", normalize_obs=True, net_arch=(128, 64))
+    with pytest.raises(WarmstartError, match="network: expected one of 'plain', 'simba', found 'simbaa'"):
+        SACConfig(network="simbaa")
+    config = default_config("sac", "Pendulum-v1", "simba")
+    env = vec_normalize(pixel_env(), norm_obs=False)
+    with pytest.raises(WarmstartError, match="The simba network reads vectors"):
+        build_agent(config, env, 0)
+    env.close()
+
+
+@pytest.mark.parametrize("algorithm", SIMBA_POLICIES)
+def test_defaults_have_values_for_it(algorithm):
+    config = default_config(algorithm, "Hopper-v5", "simba")
+    assert isinstance(config, OffPolicyConfig)
+    assert (config.network, config.normalize_obs, config.net_arch) == ("simba", True, SIMBA["net_arch"])
+    assert config_from_json(config.to_json()) == config
+    assert "network" not in default_config(algorithm, "Hopper-v5").to_json()
