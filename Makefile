@@ -16,7 +16,7 @@ export LP_NUM_THREADS := 0
 .PHONY: demo demo-pixels test lint bench slow rendering clean
 
 demo: .venv/installed
-	$(PY) -m warmstart compare cheetah-gravity
+	$(PY) -m warmstart compare cheetah-friction
 
 demo-pixels: .venv/installed rendering
 	$(PY) -m warmstart compare pixels-demo

@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 from gymnasium import spaces
-from sb3_contrib import TQC, CrossQ
+from sb3_contrib import TQC, CrossQ, RecurrentPPO
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.policies import BasePolicy
 from stable_baselines3.common.torch_layers import (
@@ -21,6 +21,7 @@ from stable_baselines3.td3 import TD3
 from torch import nn
 
 from warmstart.agents.algorithms.simba import SIMBA_POLICIES
+from warmstart.agents.checkpoints.recurrent import RECURRENT, RECURRENT_POLICIES
 from warmstart.agents.extractors.extractor import EncoderExtractor
 from warmstart.agents.extractors.policies import ENCODER_POLICIES
 from warmstart.agents.observing.asymmetric import ASYMMETRIC_POLICIES
@@ -69,9 +70,15 @@ for _algorithm, _policy in (
     *SIMBA_POLICIES.items(),
 ):
     POLICIES[_algorithm][_policy.__name__] = _policy
+POLICIES[RECURRENT] = dict(RECURRENT_POLICIES)
 
 PLAIN_KWARGS = frozenset(
     {
+        "lstm_hidden_size",
+        "n_lstm_layers",
+        "shared_lstm",
+        "enable_critic_lstm",
+        "lstm_kwargs",
         "net_arch",
         "ortho_init",
         "use_sde",
@@ -190,7 +197,7 @@ def build_policy(
     The global torch generator is left as it was.
 
     Args:
-        algorithm: ``ppo``, ``sac``, ``td3``, ``tqc`` or ``crossq``.
+        algorithm: ``ppo``, ``sac``, ``td3``, ``tqc``, ``crossq`` or ``recurrent_ppo``.
         observation_space: What the policy takes.
         action_space: What it gives.
         policy_kwargs: Plain values, as a checkpoint records them.
@@ -227,7 +234,8 @@ def check_size(policy_kwargs: Settings, tensors: Mapping[str, torch.Tensor]) -> 
         raise WarmstartError(f"{told}: expected whole numbers from 1 in net_arch.")
     sizes = [a * b for units in networks for a, b in itertools.pairwise([1, *units])]
     sizes += [n for name, n in extractor.items() if name in EXTRACTOR_SIZES and isinstance(n, int)]
-    many = [policy_kwargs.get("n_critics", 0), len(every)]
+    many = [policy_kwargs.get("n_critics", 0), policy_kwargs.get("n_lstm_layers", 0), len(every)]
+    sizes += [n for n in (policy_kwargs.get("lstm_hidden_size"),) if isinstance(n, int)]
     if max(sizes, default=0) > largest or any(isinstance(n, int) and n > len(tensors) for n in many):
         raise WarmstartError(
             f"{told}: a larger network than its {len(tensors)} tensors, the largest of which has {largest:,} "
@@ -239,6 +247,8 @@ def policy_class(algorithm: str, observation_space: spaces.Space[Any], policy_kw
     """The class of a policy: the one that is recorded, or SB3's usual one for such observations."""
     default = "MultiInputPolicy" if isinstance(observation_space, spaces.Dict) else "MlpPolicy"
     if "policy_class" not in policy_kwargs:
+        if algorithm == RECURRENT:
+            return RecurrentPPO.policy_aliases[default.replace("MlpPolicy", "MlpLstmPolicy")]
         return SB3_ALGORITHMS[algorithm].policy_aliases[default]
     return _lookup("policy class", policy_kwargs["policy_class"], POLICIES[algorithm])
 

@@ -24,6 +24,7 @@ from warmstart.agents.checkpoints.architecture import algorithm_name, build_poli
 from warmstart.agents.checkpoints.normalization import NormalizerState, read_normalizer
 from warmstart.agents.checkpoints.places import METADATA
 from warmstart.agents.checkpoints.policy import Policy, load_tensors
+from warmstart.agents.checkpoints.recurrent import RECURRENT, RecurrentPolicy
 from warmstart.agents.checkpoints.spaces import space_from_json, space_to_json
 from warmstart.agents.encoders.tensors import tensors_digest
 from warmstart.agents.observing.base import ENCODER_FILE, EncodedFrames, Observing
@@ -50,7 +51,7 @@ class Checkpoint:
     """A policy, what it takes and gives, and where it comes from."""
 
     algorithm: str
-    """``ppo``, ``sac``, ``td3``, ``tqc`` or ``crossq``."""
+    """``ppo``, ``sac``, ``td3``, ``tqc``, ``crossq``, or ``recurrent_ppo``, which isn't trained."""
     tensors: dict[str, torch.Tensor]
     """Parameters by SB3's names, in SB3's shapes; what isn't the policy's own is named ``extra.…``
     (``extra.log_ent_coef``)."""
@@ -108,7 +109,8 @@ class Checkpoint:
             raise WarmstartError(f"{self.path or 'The checkpoint'}: {error}") from error
         module.to(device)
         module.set_training_mode(False)
-        return Policy(module, self.normalizer, self.vision)
+        kind = RecurrentPolicy if self.algorithm == RECURRENT else Policy
+        return kind(module, self.normalizer, self.vision)
 
     def fingerprint(self) -> str:
         """sha256 over the tensors and the normaliser: the same for the same policy, wherever it lies."""
@@ -230,7 +232,7 @@ def _plain(kind: Any) -> Codec:
 
 
 RECORDED: dict[str, Codec] = {
-    "algorithm": _plain(Literal["ppo", "sac", "td3", "tqc", "crossq"]),
+    "algorithm": _plain(Literal["ppo", "sac", "td3", "tqc", "crossq", "recurrent_ppo"]),
     "task": _plain(str | None),
     "steps": _plain(Annotated[int, Bounds(0, 1 << 62)]),
     "evaluation": _plain(dict[str, int | float] | None),

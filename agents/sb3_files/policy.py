@@ -13,6 +13,7 @@ from warmstart.agents.checkpoints.architecture import (
     POLICIES,
     kwargs_from_json,
 )
+from warmstart.agents.checkpoints.recurrent import RECURRENT
 from warmstart.agents.sb3_files.pickles import Called, class_name, read_pickle
 from warmstart.core.errors import WarmstartError
 
@@ -61,7 +62,7 @@ def architecture(
             out[name] = _plain(name, value)
     if out.get("use_sde") is False:
         del out["use_sde"]
-    if algorithm == "ppo" and data.get("use_sde"):
+    if algorithm in ("ppo", RECURRENT) and data.get("use_sde"):
         out["use_sde"] = True
     tensors, changed = _without_shared_layers(out, tensors)
     kwargs_from_json(out)
@@ -181,7 +182,7 @@ def _without_shared_layers(kwargs: dict[str, Any], tensors: Tensors) -> tuple[Te
 def _split_extractor(algorithm: str, tensors: Tensors) -> Tensors:
     """Name a shared features extractor's parameters also for actor and critic, as PPO has since SB3 1.7."""
     prefix = "features_extractor."
-    if algorithm != "ppo" or any(name.startswith(f"pi_{prefix}") for name in tensors):
+    if algorithm not in ("ppo", RECURRENT) or any(name.startswith(f"pi_{prefix}") for name in tensors):
         return tensors
     held = {name: value for name, value in tensors.items() if name.startswith(prefix)}
     return tensors | {f"{part}_{name}": value for part in ("pi", "vf") for name, value in held.items()}

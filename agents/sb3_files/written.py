@@ -50,6 +50,8 @@ def write_sb3_zip(checkpoint: Checkpoint, path: str | Path) -> Path:
 
 def build_model(checkpoint: Checkpoint) -> BaseAlgorithm:
     """A plain SB3 model of a checkpoint, without an environment."""
+    if checkpoint.algorithm not in SB3_ALGORITHMS:
+        raise WarmstartError(f"A checkpoint of {checkpoint.algorithm} can be read, not written as a zip.")
     cls: Any = SB3_ALGORITHMS[checkpoint.algorithm]
     kwargs = kwargs_from_json(checkpoint.policy_kwargs)
     policy = policy_class(checkpoint.algorithm, checkpoint.observation_space, checkpoint.policy_kwargs)

@@ -14,6 +14,7 @@ import torch
 
 from warmstart.agents.checkpoints.architecture import POLICIES, check_size
 from warmstart.agents.checkpoints.checkpoint import EXTRA, Checkpoint
+from warmstart.agents.checkpoints.recurrent import RECURRENT
 from warmstart.agents.encoders.tensors import MOST_BYTES, check_tensors
 from warmstart.agents.sb3_files.pickles import named_class, read_pickle
 from warmstart.agents.sb3_files.policy import architecture
@@ -46,7 +47,7 @@ SIGNATURES: dict[str, tuple[frozenset[str], str]] = {
 
 
 def read_sb3_zip(path: Path) -> Checkpoint:
-    """Read a zip that SB3's ``PPO``, ``SAC``, ``TD3``, ``DDPG``, ``TQC`` or ``CrossQ.save`` wrote.
+    """Read a zip that ``save`` of PPO, SAC, TD3, DDPG, TQC, CrossQ or RecurrentPPO wrote.
 
     Tensors are read by torch's restricted loader, spaces and classes out of their pickles as data
     (`warmstart.agents.sb3_files.pickles`). What can't be built again exactly is refused by its name.
@@ -221,7 +222,9 @@ def _algorithm(data: Mapping[str, Any], policy: str) -> str:
         ),
         "",
     )
+    if found == "RecurrentPPO":
+        return RECURRENT
     if found.lower() in POLICIES:
         return found.lower()
     name = found or f"an unknown algorithm with the policy class {policy or 'unknown'}"
-    raise WarmstartError(f"a model of {name}; expected PPO, SAC, TD3, DDPG, TQC or CrossQ.")
+    raise WarmstartError(f"a model of {name}; expected PPO, SAC, TD3, DDPG, TQC, CrossQ or RecurrentPPO.")

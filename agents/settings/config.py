@@ -291,8 +291,8 @@ ALGORITHMS: dict[str, type[AlgorithmConfig]] = {
 }
 """Algorithms by name, with the class of their configuration."""
 
-REFUSED = frozenset({"a2c", "dqn", "ddpg", "her", "trpo", "qrdqn", "ppo_lstm", "recurrentppo", "ars"})
-REFUSED |= {"maskableppo"}
+REFUSED = frozenset({"a2c", "dqn", "ddpg", "her", "trpo", "qrdqn", "ppo_lstm", "ars", "maskableppo"})
+REFUSED |= {"recurrentppo", "recurrent_ppo"}
 """Algorithms of SB3 and sb3-contrib that this package doesn't train."""
 
 

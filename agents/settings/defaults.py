@@ -21,7 +21,9 @@ from warmstart.core.bounds import State
 from warmstart.envs.frames.options import sees_pixels
 from warmstart.envs.tasks.task import Task
 
-PPO_MUJOCO = PPOConfig(n_envs=64, n_steps=32, batch_size=512, n_epochs=10, learning_rate=6e-4)
+PPO_MUJOCO = PPOConfig(
+    n_envs=64, n_steps=32, batch_size=512, n_epochs=10, learning_rate=6e-4, learning_rate_decay="linear"
+)
 """For MuJoCo tasks that Zoo trains with SB3's defaults (Ant, Pusher).
 
 Zoo has one environment, 512 or 2048 steps and batches of 32 to 64. Simulation and update cost several times

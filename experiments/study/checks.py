@@ -8,6 +8,7 @@ from typing import Any
 from gymnasium.spaces import Box
 from gymnasium.spaces.utils import flatdim
 
+from warmstart.agents.checkpoints.recurrent import refuse_recurrent
 from warmstart.agents.encoders.config import EncoderConfig
 from warmstart.agents.encoders.encoder import make_encoder
 from warmstart.agents.loading import load_checkpoint
@@ -106,6 +107,7 @@ def _check_pair(study: Study, source: _Side, target: _Side, arm: ResolvedArm) ->
     """
     assert isinstance(arm.method, CarryingMethod)
     needs_normalizer = arm.method.missing_normalizer == "error"
+    placed(("algorithm",), refuse_recurrent, source.algorithm)
     if source.algorithm != target.algorithm:
         raise SettingError(
             ("algorithm",),

@@ -49,7 +49,7 @@ def run(**arms: list[list[float]]) -> RunData:
     return RunData(name="hand", curves=curves, random_return=0.0)
 
 
-def realistic(seeds: int = 3, *, name: str = "cheetah-gravity", failures: bool = True) -> RunData:
+def realistic(seeds: int = 3, *, name: str = "cheetah-friction", failures: bool = True) -> RunData:
     """A study like the demo: five arms, noisy curves, source agents, transfer reports, a failure."""
     rng = np.random.default_rng(7)
     budget, source_budget, points = 250_000, 600_000, 21
@@ -93,7 +93,7 @@ def realistic(seeds: int = 3, *, name: str = "cheetah-gravity", failures: bool =
 
 def study(seeds: int) -> dict[str, Any]:
     return {
-        "name": "cheetah-gravity",
+        "name": "cheetah-friction",
         "source": "HalfCheetah-v5",
         "target": "HalfCheetah-v5@gravity=x0.5",
         "source_steps": 600_000,

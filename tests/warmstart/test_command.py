@@ -73,7 +73,7 @@ def test_train_transfer_evaluate_inspect_status(tmp_path, monkeypatch, capsys):
         (("train", "Hopper-v5", "--algorithm", "dqn"), "dqn is not supported"),
         (("train", "Hopper-v5", "--steps", "0"), "--steps: expected a number at least 1"),
         (("train", "Hoper-v5"), "warmstart: TASK: Unknown"),
-        (("compare", "cheetah-gravty"), "Did you mean 'cheetah-gravity'"),
+        (("compare", "cheetah-fricton"), "Did you mean 'cheetah-friction'"),
         (("compare", "nowhere.yaml"), "nowhere.yaml"),
         (("report", "nowhere"), "nowhere"),
         (("status", "nowhere"), "nowhere"),
@@ -216,7 +216,7 @@ def test_list_is_json_for_programs(capsys):
     listed = json.loads(out)
     assert status == 0
     assert "fine_tune" in [row["name"] for row in listed["methods"]]
-    assert "cheetah-gravity" in [row["name"] for row in listed["presets"]]
+    assert "cheetah-friction" in [row["name"] for row in listed["presets"]]
     assert len(listed["tasks"]) > 50
 
 

@@ -13,6 +13,7 @@ from warmstart.agents.checkpoints.architecture import ACTIVATIONS, algorithm_nam
 from warmstart.agents.checkpoints.checkpoint import Checkpoint
 from warmstart.agents.checkpoints.normalization import read_normalizer, write_normalizer
 from warmstart.agents.checkpoints.policy import load_tensors
+from warmstart.agents.checkpoints.recurrent import refuse_recurrent
 from warmstart.core.bounds import Count, NonNegative
 from warmstart.core.errors import WarmstartError
 from warmstart.envs.simulation.layouts import Layout
@@ -156,6 +157,7 @@ def act_from_first_step(model: BaseAlgorithm, collected: int) -> tuple[str, ...]
 
 def _check_networks(model: BaseAlgorithm, source: Checkpoint, algorithm: str) -> None:
     """Refuse a source whose networks mean something else than the model's."""
+    refuse_recurrent(source.algorithm)
     if source.algorithm != algorithm:
         raise WarmstartError(
             f"The source was trained by {source.algorithm.upper()}, the target is {algorithm.upper()}: "

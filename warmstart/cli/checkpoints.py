@@ -159,10 +159,12 @@ def _size(space: Any) -> str:
 
 def follow_source(source: "Checkpoint", task: str, algorithm: str) -> str | Settings:
     """Give the target's algorithm the source's normalisation and networks, and say what that changes."""
+    from warmstart.agents.checkpoints.recurrent import refuse_recurrent
     from warmstart.agents.settings.config import POLICY_KWARGS, config_class
     from warmstart.agents.settings.defaults import default_config
     from warmstart.envs.tasks.task import Task
 
+    refuse_recurrent(source.algorithm)
     if algorithm != source.algorithm:
         return algorithm
     usual = default_config(config_class(algorithm).algorithm, Task.parse(task))

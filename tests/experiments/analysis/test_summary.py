@@ -16,7 +16,7 @@ def finite_json(summary):
 
 def test_a_study_as_a_whole():
     summary = summarise(realistic(3))
-    assert summary.name == "cheetah-gravity"
+    assert summary.name == "cheetah-friction"
     assert [arm.name for arm in summary.arms] == [
         "scratch",
         "fine_tune",
