@@ -2,7 +2,7 @@
 
     python benchmarks/learning.py --tasks Hopper-v5 --steps 600000 --seeds 3
     python benchmarks/learning.py --tasks mujoco --steps 1000000 --seeds 10 --peer-seeds 3
-    python benchmarks/learning.py --tasks HalfCheetah-v5 Ant-v5 --algorithms sac --steps 100000 --seeds 5
+    python benchmarks/learning.py --tasks Ant-v5 --algorithms sac sac+simba --steps 100000 --seeds 5
 
 Every task and algorithm is a study of one cold arm in ``--out``, plain SB3 (its own defaults, and RL Zoo's
 values) a training of the same length, evaluated in the same way; the same command continues after an
@@ -70,17 +70,18 @@ class Curves:
 
 
 def ours(task: str, algorithm: str, words: Any, every: int) -> Curves:
-    """Train our default, or read what a run has already."""
+    """Train our default, or read what a run has already; ``sac+simba`` is SAC with the simba network."""
     from warmstart.experiments.run.reading import load_run
     from warmstart.experiments.run.run import run_study
     from warmstart.experiments.study.study import Study
 
     folder = words.out / f"{task}-{algorithm}-{words.steps}".replace("/", "_")
+    name, _, network = algorithm.partition("+")
     study = Study(
         name=folder.name,
         target=task,
         target_steps=words.steps,
-        algorithm=algorithm,
+        algorithm={"name": name, "network": network} if network else name,
         seeds=list(range(words.seeds)),
         arms=["scratch"],
         evaluation={"every": every, "episodes": EPISODES, "seed": 10_000},
@@ -93,7 +94,9 @@ def ours(task: str, algorithm: str, words: Any, every: int) -> Curves:
 
 def theirs(task: str, algorithm: str, words: Any, every: int) -> list[Curves]:
     """Train plain SB3 as often as asked."""
-    peers = tuple(peer for peer in words.peers if peer in peers_of(algorithm))
+    peers = tuple(peer for peer in words.peers if peer in peers_of(algorithm, task))
+    if not peers:
+        return []
     listed = list(jobs(task, algorithm, peers, words.peer_seeds, words.steps, every, words.out))
     with ProcessPoolExecutor(words.workers, mp_context=get_context("spawn")) as pool:
         asked = [
@@ -113,7 +116,7 @@ def theirs(task: str, algorithm: str, words: Any, every: int) -> list[Curves]:
 
 def rows(task: str, algorithm: str, found: list[Curves], points: list[int]) -> list[str]:
     """Lines of the table for one task."""
-    published = PUBLISHED.get(algorithm, {})
+    published = PUBLISHED.get(algorithm.partition("+")[0], {})
     bar = next((values[task] for _, values in published.values() if task in values), float("nan"))
     lines = []
     for each in found:

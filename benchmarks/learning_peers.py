@@ -182,9 +182,11 @@ result files: thu-ml/tianshou's benchmark, DLR-RM/rl-baselines3-zoo's ``benchmar
 dojeon-ai/SimbaV2 at 14fafb2, Holiday-Robot/FlashSAC at 87edc90; their tasks are v3 and v4."""
 
 
-def peers_of(algorithm: str) -> tuple[str, ...]:
-    """Ways in which plain SB3 trains this algorithm here."""
-    return ("sb3", "zoo") if algorithm == "ppo" else ("sb3",) if algorithm in ("sac", "td3") else ()
+def peers_of(algorithm: str, task: str) -> tuple[str, ...]:
+    """Ways in which plain SB3 trains it here: its own defaults, and RL Zoo's values where known."""
+    if algorithm == "ppo":
+        return ("sb3", "zoo") if task in ZOO else ("sb3",)
+    return ("sb3",) if algorithm in ("sac", "td3") else ()
 
 
 def settings_of(peer: str, algorithm: str, task: str) -> dict[str, Any]:

@@ -1,9 +1,9 @@
-"""Training speed and memory of PPO against stable-baselines3's, at one fixed setting.
+"""Training speed and memory of PPO against stable-baselines3's, at two fixed settings.
 
-64 environments, VecNormalize, 128 steps, batch 1024, 10 epochs, 64×64, one torch thread, two simulation
-threads. The peer is SB3's PPO with its VecNormalize on the same Gymnasium task, in DummyVecEnv and
-SubprocVecEnv; its faster one counts. All agents live in one process and take turns, rollout by rollout;
-medians are compared.
+64 environments with minibatches of 1024, and the defaults of Hopper and Walker2d, 16 with 64; VecNormalize,
+128 steps, 10 epochs, 64×64, one torch thread, two simulation threads. The peer is SB3's PPO with its
+VecNormalize on the same Gymnasium task, in DummyVecEnv and SubprocVecEnv; its faster one counts. All agents
+live in one process and take turns, rollout by rollout; medians are compared.
 """
 
 import argparse
@@ -19,15 +19,35 @@ from typing import Any
 
 from warmstart.core.threads import decide_threads
 
-N_ENVS, N_STEPS, BATCH, EPOCHS, SIM_THREADS = 64, 128, 1024, 10, 2
-STEPS = N_ENVS * N_STEPS
-SETTING: dict[str, Any] = {
-    "n_steps": N_STEPS,
-    "batch_size": BATCH,
-    "n_epochs": EPOCHS,
-    "seed": 0,
-    "device": "cpu",
-}
+EPOCHS, SIM_THREADS = 10, 2
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What a round is."""
+
+    n_envs: int = 64
+    n_steps: int = 128
+    batch: int = 1024
+
+    @property
+    def steps(self) -> int:
+        """Environment steps of a round."""
+        return self.n_envs * self.n_steps
+
+    @property
+    def kwargs(self) -> dict[str, Any]:
+        """Arguments of PPO."""
+        return {
+            "n_steps": self.n_steps,
+            "batch_size": self.batch,
+            "n_epochs": EPOCHS,
+            "seed": 0,
+            "device": "cpu",
+        }
+
+
+LARGE, SMALL = Setting(), Setting(n_envs=16, batch=64)
 
 
 @dataclass
@@ -36,6 +56,7 @@ class Contender:
 
     name: str
     model: Any
+    setting: Setting
     simulate: list[float] = field(default_factory=list)
     collect: list[float] = field(default_factory=list)
     update: list[float] = field(default_factory=list)
@@ -59,9 +80,9 @@ class Contender:
 
         inner.step_wait, inner.step_async = timed(step_wait), timed(step_async)
         start = time.perf_counter()
-        _, callback = model._setup_learn(STEPS, None, reset_num_timesteps=False)
+        _, callback = model._setup_learn(self.setting.steps, None, reset_num_timesteps=False)
         callback.on_training_start({}, {})
-        model.collect_rollouts(env, callback, model.rollout_buffer, n_rollout_steps=N_STEPS)
+        model.collect_rollouts(env, callback, model.rollout_buffer, n_rollout_steps=self.setting.n_steps)
         middle = time.perf_counter()
         model.train()
         self.update.append(time.perf_counter() - middle)
@@ -76,13 +97,15 @@ class Contender:
 
     def row(self, best_peer: float) -> str:
         """Microseconds per environment step by phase, steps per second, ratio to the peer."""
-        parts = [median(values) / STEPS * 1e6 for values in (self.simulate, self.collect, self.update)]
-        speed = STEPS / self.seconds
+        parts = [
+            median(values) / self.setting.steps * 1e6 for values in (self.simulate, self.collect, self.update)
+        ]
+        speed = self.setting.steps / self.seconds
         columns = "".join(f"{part:10.1f}" for part in parts)
         return f"  {self.name:28s}{columns}{speed:12,.0f}{best_peer / self.seconds:8.2f}"
 
 
-def build(task: str, peers: bool) -> list[Contender]:
+def build(task: str, setting: Setting, peers: bool) -> list[Contender]:
     import gymnasium
     import stable_baselines3
     from stable_baselines3.common.monitor import Monitor
@@ -94,7 +117,7 @@ def build(task: str, peers: bool) -> list[Contender]:
     from warmstart.envs.vector import make_vec
 
     def ours() -> Any:
-        return vec_normalize(as_sb3(make_vec(task, N_ENVS, 0, n_threads=SIM_THREADS)))
+        return vec_normalize(as_sb3(make_vec(task, setting.n_envs, 0, n_threads=SIM_THREADS)))
 
     def make() -> Any:
         from warmstart.envs.simulation.models import send_engine_messages_to_logging
@@ -102,19 +125,19 @@ def build(task: str, peers: bool) -> list[Contender]:
         send_engine_messages_to_logging()
         return Monitor(gymnasium.make(task))
 
-    contenders = [Contender("warmstart", PPO("MlpPolicy", ours(), **SETTING))]
+    contenders = [Contender("warmstart", PPO("MlpPolicy", ours(), **setting.kwargs), setting)]
     if peers:
         kinds: list[tuple[str, Callable[[], Any]]] = [
-            ("SB3, DummyVecEnv", lambda: DummyVecEnv([make] * N_ENVS)),
-            ("SB3, SubprocVecEnv", lambda: SubprocVecEnv([make] * N_ENVS)),
+            ("SB3, DummyVecEnv", lambda: DummyVecEnv([make] * setting.n_envs)),
+            ("SB3, SubprocVecEnv", lambda: SubprocVecEnv([make] * setting.n_envs)),
         ]
         for name, env in kinds:
-            model = stable_baselines3.PPO("MlpPolicy", VecNormalize(env()), **SETTING)
-            contenders.append(Contender(name, model))
+            model = stable_baselines3.PPO("MlpPolicy", VecNormalize(env()), **setting.kwargs)
+            contenders.append(Contender(name, model, setting))
     return contenders
 
 
-def limit(task: str, n_inputs: int, n_actions: int) -> Callable[[], tuple[float, float]]:
+def limit(task: str, setting: Setting, n_inputs: int, n_actions: int) -> Callable[[], tuple[float, float]]:
     """A function that measures the seconds of a round's bare simulation and bare arithmetic.
 
     Simulation: the same stepper with zero actions and nothing else. Arithmetic: the matrix products and
@@ -125,12 +148,16 @@ def limit(task: str, n_inputs: int, n_actions: int) -> Callable[[], tuple[float,
 
     from warmstart.envs.vector import make_vec
 
-    env = make_vec(task, N_ENVS, 0, n_threads=SIM_THREADS)
+    env = make_vec(task, setting.n_envs, 0, n_threads=SIM_THREADS)
     env.reset(seed=0)
-    actions = np.random.default_rng(0).uniform(-1, 1, (N_STEPS, N_ENVS, n_actions)).astype(np.float32)
+    actions = (
+        np.random.default_rng(0)
+        .uniform(-1, 1, (setting.n_steps, setting.n_envs, n_actions))
+        .astype(np.float32)
+    )
 
     def simulate() -> None:
-        for t in range(N_STEPS):
+        for t in range(setting.n_steps):
             env.step(actions[t])
 
     def products(rows: int, backward: bool) -> Callable[[], None]:
@@ -157,12 +184,12 @@ def limit(task: str, n_inputs: int, n_actions: int) -> Callable[[], tuple[float,
 
         return run
 
-    infer, update = products(N_ENVS, False), products(BATCH, True)
+    infer, update = products(setting.n_envs, False), products(setting.batch, True)
 
     def compute() -> None:
-        for _ in range(N_STEPS):
+        for _ in range(setting.n_steps):
             infer()
-        for _ in range(EPOCHS * STEPS // BATCH):
+        for _ in range(EPOCHS * setting.steps // setting.batch):
             update()
 
     def measure() -> tuple[float, float]:
@@ -175,8 +202,8 @@ def limit(task: str, n_inputs: int, n_actions: int) -> Callable[[], tuple[float,
     return measure
 
 
-def compare(task: str, rounds: int) -> None:
-    contenders = build(task, True)
+def compare(task: str, rounds: int, setting: Setting) -> None:
+    contenders = build(task, setting, True)
     start = time.perf_counter()
     for contender in contenders:
         contender.round()
@@ -184,7 +211,7 @@ def compare(task: str, rounds: int) -> None:
         for times in (contender.simulate, contender.collect, contender.update):
             times.clear()
     env = contenders[0].model.env
-    measure = limit(task, env.observation_space.shape[0], env.action_space.shape[0])
+    measure = limit(task, setting, env.observation_space.shape[0], env.action_space.shape[0])
     limits = []
     for _ in range(rounds):
         for contender in contenders:
@@ -192,15 +219,19 @@ def compare(task: str, rounds: int) -> None:
         limits.append(measure())
     peers = [c for c in contenders if c.name.startswith("SB3")]
     best = min(c.seconds for c in peers)
-    print(f"\n{task}: {rounds} alternating rounds of {STEPS} steps ({time.perf_counter() - start:.0f} s)")
+    took = time.perf_counter() - start
+    print(
+        f"\n{task}, {setting.n_envs} environments, batch {setting.batch}: {rounds} alternating rounds of "
+        f"{setting.steps} steps ({took:.0f} s)"
+    )
     print(f"  {'µs per step':28s}{'simulate':>10s}{'infer':>10s}{'update':>10s}{'steps/s':>12s}{'ratio':>8s}")
     for contender in contenders:
         print(contender.row(best))
     simulation, arithmetic = (median(seconds) for seconds in zip(*limits, strict=True))
-    bare = simulation + arithmetic
+    bare, steps = simulation + arithmetic, setting.steps
     print(
-        f"  limit: {STEPS / bare:,.0f} steps/s (simulation {simulation / STEPS * 1e6:.1f} µs, arithmetic "
-        f"{arithmetic / STEPS * 1e6:.1f} µs); reached: {bare / contenders[0].seconds:.0%}"
+        f"  limit: {steps / bare:,.0f} steps/s (simulation {simulation / steps * 1e6:.1f} µs, arithmetic "
+        f"{arithmetic / steps * 1e6:.1f} µs); reached: {bare / contenders[0].seconds:.0%}"
     )
     for contender in contenders:
         contender.model.env.close()
@@ -208,7 +239,7 @@ def compare(task: str, rounds: int) -> None:
 
 def memory() -> None:
     """Resident memory of a process of its own that trains on 64 HalfCheetahs."""
-    [contender] = build("HalfCheetah-v5", False)
+    [contender] = build("HalfCheetah-v5", LARGE, False)
     contender.round()
     contender.round()
     fields = dict(
@@ -233,7 +264,8 @@ def main() -> None:
         memory()
         return
     for task in arguments.tasks:
-        compare(task, arguments.rounds)
+        for setting in (LARGE, SMALL):
+            compare(task, arguments.rounds, setting)
     subprocess.run([sys.executable, __file__, "--memory"], check=True)
 
 

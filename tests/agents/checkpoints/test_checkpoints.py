@@ -239,7 +239,7 @@ def test_damage_is_noticed(model: Any, tmp_path: Path) -> None:
     with pytest.raises(WarmstartError, match=r"found archive/0, .*archive/4, … \(19 in all\)\.$"):
         load_checkpoint(tmp_path / "many.zip")
     sb3.DQN("MlpPolicy", gym_env("CartPole-v1", 1), buffer_size=10).save(tmp_path / "dqn.zip")
-    with pytest.raises(WarmstartError, match="a model of DQN; expected PPO, SAC, TD3, DDPG, TQC, CrossQ or RecurrentPPO"):
+    with pytest.raises(WarmstartError, match=r"a model of DQN; expected PPO, .* CrossQ or RecurrentPPO"):
         load_checkpoint(tmp_path / "dqn.zip")
 
 
