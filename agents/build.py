@@ -82,11 +82,9 @@ def make_training_env(
     if not config.normalize:
         return env
     keys, space = standardised(env.observation_space), env.observation_space
-    if config.normalize_obs and not all(isinstance(part, spaces.Box) for part in parts(space)):
-        env.close()
-        raise WarmstartError(
-            f"Observations of {task} can't be standardised ({space}): set normalize_obs=False."
-        )
+    kept = [part for part in parts(space) if not isinstance(part, spaces.Box)]
+    if config.normalize_obs and kept:
+        log.info(f"{', '.join(map(str, kept))} of {task} isn't standardised: it holds no numbers on a scale.")
     return vec_normalize(
         env,
         norm_obs=config.normalize_obs and keys != [],
@@ -104,11 +102,11 @@ def parts(space: spaces.Space[Any]) -> list[spaces.Space[Any]]:
 
 
 def standardised(space: spaces.Space[Any]) -> list[str] | None:
-    """Which observations can be standardised: the keys that aren't images, none, or None for all."""
+    """Which observations can be standardised: the keys of Box that aren't images, none, or None for all."""
     if isinstance(space, spaces.Dict):
-        keys = [key for key, part in space.spaces.items() if not is_image_space(part)]
+        keys = [key for key, part in space.spaces.items() if _is_vector(part)]
         return None if len(keys) == len(space.spaces) else keys
-    return [] if is_image_space(space) else None
+    return None if _is_vector(space) else []
 
 
 def build_agent(

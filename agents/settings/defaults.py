@@ -107,12 +107,27 @@ def default_config(algorithm: str, task: Task | str, network: str = "plain") -> 
     Raises:
         WarmstartError: If the algorithm is unknown or not supported.
     """
-    task = Task.parse(task) if isinstance(task, str) else task
-    name = task.id.removeprefix("warmstart/")
-    cls = config_class(algorithm)
-    if sees_pixels(task) and cls.algorithm in PIXELS:
-        usual, tasks = PIXELS[cls.algorithm]
-    else:
-        usual, tasks = STATES[cls.algorithm]
+    usual, tasks, name = _table(algorithm, task)
     config = tasks.get(name, usual)
     return replace(config, **SIMBA) if network == "simba" and isinstance(config, OffPolicyConfig) else config
+
+
+def untuned(algorithm: str, task: Task | str) -> str:
+    """Say that no values were tuned for a task, or nothing where some were.
+
+    Raises:
+        WarmstartError: If the algorithm is unknown or not supported.
+    """
+    _, tasks, name = _table(algorithm, task)
+    mujoco = config_class(algorithm).algorithm != "ppo" and name in PPO_TASKS and name.endswith("-v5")
+    if name in tasks or mujoco:  # the usual off-policy values are those for MuJoCo
+        return ""
+    return f"No values were tuned for {name} with {algorithm.lower()}: its usual ones are taken."
+
+
+def _table(algorithm: str, task: Task | str) -> tuple[AlgorithmConfig, Mapping[str, AlgorithmConfig], str]:
+    """The usual values, those of tasks, and under which name a task's stand."""
+    task = Task.parse(task) if isinstance(task, str) else task
+    cls = config_class(algorithm)
+    tables = PIXELS if sees_pixels(task) and cls.algorithm in PIXELS else STATES
+    return *tables[cls.algorithm], task.id.removeprefix("warmstart/")

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from warmstart.agents.loading import load_checkpoint
 from warmstart.agents.settings.config import ALGORITHMS, AlgorithmConfig
+from warmstart.agents.settings.defaults import untuned
 from warmstart.core.bounds import SettingError, Settings, State
 from warmstart.core.files import content_hash
 from warmstart.core.plain import placed, to_plain
@@ -82,7 +83,7 @@ def make_plan(study: Study, plugins: tuple[Plugin, ...] = ()) -> Plan:
     Raises:
         SettingError: An unknown task, algorithm, setting, method or option, or a source that can't be read.
     """
-    study, arms, left_out = resolve(study)
+    study, arms, notes = resolve(study)
     reality = _given_reality(study)
     files: dict[str, Path] = {}
     given = _given_source(study, files)
@@ -149,7 +150,7 @@ def make_plan(study: Study, plugins: tuple[Plugin, ...] = ()) -> Plan:
     order = {ENCODER_ARM: 0, IDENTIFY_ARM: 0, SOURCE_ARM: 1}
     once = sorted({trial.hash: trial for trial in before}.values(), key=lambda trial: order[trial.arm])
     planned = (PlannedTrial(chance, RANDOM_ARM, trains=False), *once, *targets)
-    return Plan(study, planned, arms, files, reality, (*left_out, *licence_notes(arms)))
+    return Plan(study, planned, arms, files, reality, (*notes, *licence_notes(arms)))
 
 
 def _given_reality(study: Study) -> Reality | None:
@@ -190,7 +191,8 @@ def resolve(study: Study) -> tuple[Study, tuple[ResolvedArm, ...], tuple[str, ..
     """Write out what a study leaves to defaults, and check every name in it.
 
     Returns:
-        The study with all settings explicit, its arms, and why optional ones are left out.
+        The study with all settings explicit, its arms, and notes: why optional ones are left out, and what
+        has no tuned values.
 
     Raises:
         SettingError: An unknown task, algorithm, setting, method or option.
@@ -235,7 +237,16 @@ def resolve(study: Study) -> tuple[Study, tuple[ResolvedArm, ...], tuple[str, ..
         source_normalizer=None if normalizer is None else str(Path(normalizer).expanduser().resolve()),
         reality=_located(study.reality),
     )
-    return explicit, tuple(arms), tuple(left_out)
+    return explicit, tuple(arms), (*left_out, *_untuned(study, target, source))
+
+
+def _untuned(study: Study, *tasks: Task | None) -> tuple[str, ...]:
+    """What trains with values that nobody tuned for it, where the study leaves them to defaults."""
+    named = study.algorithm
+    if not isinstance(named, str):
+        return ()
+    found = [untuned(named, task) for task in tasks if task is not None]
+    return tuple(dict.fromkeys(text for text in found if text))
 
 
 def _located(reality: str | None) -> str | None:

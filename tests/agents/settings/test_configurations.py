@@ -13,17 +13,23 @@ from tests.agents.conftest import DictTask, gym_env, vectorise
 from warmstart.agents.build import build_agent, make_training_env
 from warmstart.agents.checkpoints.normalization import FastVecNormalize
 from warmstart.agents.settings.config import ALGORITHMS, PPOConfig, SACConfig, TD3Config, config_from_json
-from warmstart.agents.settings.defaults import STATES, default_config
+from warmstart.agents.settings.defaults import STATES, default_config, untuned
 from warmstart.core.bounds import SettingError
 from warmstart.core.errors import WarmstartError
 from warmstart.core.plain import replaced
+from warmstart.experiments.study.plan import make_plan
+from warmstart.experiments.study.study import Study
 
 TABLES: dict[str, Any] = {name: tasks for name, (_, tasks) in STATES.items()}
 CASES = [(name, task) for name, table in TABLES.items() for task in table]
 
 
 @pytest.mark.parametrize(("algorithm", "task"), CASES)
-def test_every_tuned_default_builds_an_agent(algorithm: str, task: str) -> None:
+def test_every_tuned_default_builds_an_agent(
+    algorithm: str, task: str, request: pytest.FixtureRequest
+) -> None:
+    if task.startswith(("LunarLander", "BipedalWalker")):
+        request.getfixturevalue("box2d")
     config = default_config(algorithm, task)
     assert config_from_json(json.loads(json.dumps(config.to_json()))) == config
     small = {"n_envs": 2} | ({} if algorithm == "ppo" else {"buffer_size": 10})
@@ -146,3 +152,23 @@ def test_a_configuration_without_further_arguments_is_written_as_before() -> Non
     assert "policy_kwargs" not in PPOConfig().to_json()
     more = PPOConfig(use_sde=True, policy_kwargs={"full_std": False})
     assert more.to_json()["policy_kwargs"] == {"full_std": False}
+
+
+def test_what_has_no_tuned_values_is_said() -> None:
+    assert untuned("ppo", "Taxi-v3") == "No values were tuned for Taxi-v3 with ppo: its usual ones are taken."
+    assert untuned("sac", "Ant-v5@gravity=x0.5") == untuned("ppo", "CartPole-v1") == ""
+    assert "InvertedPendulum" not in untuned("sac", "InvertedPendulum-v5")
+    assert untuned("sac", "BipedalWalker-v3").startswith("No values were tuned for BipedalWalker-v3 with sac")
+    made = make_plan(Study(name="ice", target="FrozenLake-v1", target_steps=64, seeds=1, arms=["scratch"]))
+    assert any("No values were tuned for FrozenLake-v1" in note for note in made.notes)
+
+
+def test_what_is_no_number_on_a_scale_isnt_standardised(caplog: pytest.LogCaptureFixture) -> None:
+    config = dataclasses.replace(default_config("ppo", "FrozenLake-v1"), n_envs=2, n_steps=8, batch_size=8)
+    with caplog.at_level(logging.INFO, "warmstart"):
+        env = make_training_env(config, "FrozenLake-v1", 0)
+    assert "Discrete(16) of FrozenLake-v1 isn't standardised" in caplog.text
+    assert isinstance(env, VecNormalize)
+    assert not env.norm_obs
+    build_agent(config, env, 0).learn(16)
+    env.close()
