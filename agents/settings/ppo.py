@@ -50,7 +50,7 @@ PPO_TASKS: dict[str, PPOConfig] = {
     "HalfCheetah-v5":      row(64, 32,  512,  10,  6e-4,  0.98,   0.92, -1.0),
     "Hopper-v5":           row(16, 128,  64,  10,  3e-4,  0.99,   0.95,  0.0, target_kl=0.03),
     "Walker2d-v5":         row(16, 128,  64,  10,  3e-4,  0.99,   0.95,  0.0, adam_betas=(0.99, 0.99)),
-    "Ant-v5":              row(64, 32,  512,  10,  3e-4,  0.99,   0.95, -1.0),
+    "Ant-v5":              row(64, 32,  256,  10,  3e-4,  0.99,   0.95, -1.0),
     "Humanoid-v5":         row(64, 32,  256,  10,  3e-4,  0.99,   0.95, -1.0),
     "HumanoidStandup-v5":  row(64, 32,  512,  10,  3e-4,  0.99,   0.90, -2.0, ent_coef=3.6e-6, vf_coef=0.43,
                                max_grad_norm=0.7, clip_range=0.3, ortho_init=False, activation="relu",
