@@ -18,13 +18,13 @@ from warmstart.agents.algorithms.crossq import CrossQ
 from warmstart.agents.algorithms.ppo import PPO
 from warmstart.agents.algorithms.sac import SAC
 from warmstart.agents.algorithms.seams import Seams
-from warmstart.agents.algorithms.simba import SIMBA_POLICIES
 from warmstart.agents.algorithms.td3 import TD3
 from warmstart.agents.algorithms.tqc import TQC
 from warmstart.agents.checkpoints.architecture import ACTIVATIONS, SB3_ALGORITHMS
 from warmstart.agents.checkpoints.normalization import vec_normalize
 from warmstart.agents.extractors.extractor import EncoderExtractor
 from warmstart.agents.extractors.policies import ENCODER_POLICIES
+from warmstart.agents.extractors.simba import SIMBA_POLICIES
 from warmstart.agents.observing.asymmetric import ASYMMETRIC_POLICIES, wants_asymmetric
 from warmstart.agents.observing.base import Observing
 from warmstart.agents.settings.config import (

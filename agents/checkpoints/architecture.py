@@ -20,10 +20,10 @@ from stable_baselines3.sac import SAC
 from stable_baselines3.td3 import TD3
 from torch import nn
 
-from warmstart.agents.algorithms.simba import SIMBA_POLICIES
 from warmstart.agents.checkpoints.recurrent import RECURRENT, RECURRENT_POLICIES
 from warmstart.agents.extractors.extractor import EncoderExtractor
 from warmstart.agents.extractors.policies import ENCODER_POLICIES
+from warmstart.agents.extractors.simba import SIMBA_POLICIES
 from warmstart.agents.observing.asymmetric import ASYMMETRIC_POLICIES
 from warmstart.agents.observing.history import AdaptationExtractor
 from warmstart.agents.observing.privileged import ContextExtractor

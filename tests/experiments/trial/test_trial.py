@@ -23,7 +23,15 @@ from warmstart.experiments.study.plan import make_plan
 from warmstart.experiments.study.study import Study
 from warmstart.experiments.trial.trial import main, run_trial
 
-PPO = {"name": "ppo", "n_envs": 4, "n_steps": 16, "batch_size": 32, "n_epochs": 2, "net_arch": [8]}
+PPO = {
+    "learning_rate_decay": "constant",
+    "name": "ppo",
+    "n_envs": 4,
+    "n_steps": 16,
+    "batch_size": 32,
+    "n_epochs": 2,
+    "net_arch": [8],
+}
 SAC = {
     "name": "sac",
     "n_envs": 2,

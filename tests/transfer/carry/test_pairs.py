@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from tests.transfer.conftest import build, corresponding, disturb, torques
-from warmstart.agents.algorithms.simba import SIMBA_POLICIES
+from warmstart.agents.extractors.simba import SIMBA_POLICIES
 from warmstart.transfer.carry.report import TransferReport
 from warmstart.transfer.carry.source import environment_layouts
 from warmstart.transfer.warm_start import warm_start

@@ -6,10 +6,10 @@ import torch
 from torch import nn
 
 from tests.agents.pixel_task import pixel_env
-from warmstart.agents.algorithms.simba import SIMBA_POLICIES, ResidualBlock, trunk
 from warmstart.agents.build import build_agent, make_training_env
 from warmstart.agents.checkpoints.checkpoint import checkpoint_of, save_checkpoint
 from warmstart.agents.checkpoints.normalization import vec_normalize
+from warmstart.agents.extractors.simba import SIMBA_POLICIES, ResidualBlock, trunk
 from warmstart.agents.loading import load_checkpoint
 from warmstart.agents.settings.config import OffPolicyConfig, SACConfig, config_class, config_from_json
 from warmstart.agents.settings.defaults import SIMBA, default_config
