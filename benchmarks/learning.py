@@ -205,4 +205,8 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    try:
+        sys.exit(main())
+    except KeyboardInterrupt:
+        print("learning.py: interrupted. The same command goes on where it was.", file=sys.stderr)
+        sys.exit(130)

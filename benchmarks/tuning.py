@@ -1,4 +1,4 @@
-"""Search for PPO's hyperparameters on a task: what `warmstart.agents.settings.defaults` holds was found so.
+"""Search for PPO's hyperparameters on a task: what `warmstart.agents.settings.ppo` holds was found so.
 
     python benchmarks/tuning.py Hopper-v5 --trials 40 --steps 600000 --out runs/tuning
 
@@ -11,6 +11,7 @@ share the search. Needs the extra ``tune``.
 """
 
 import argparse
+import hashlib
 import json
 import logging
 import os
@@ -85,6 +86,11 @@ def settings(chosen: dict[str, Any]) -> dict[str, Any]:
     return {"name": "ppo", **found}
 
 
+def digest(chosen: dict[str, Any], steps: int) -> str:
+    """Name of a candidate's folder: the same values go on where they were."""
+    return hashlib.sha256(json.dumps([chosen, steps], sort_keys=True).encode()).hexdigest()[:12]
+
+
 def returns(folder: Path, task: str, algorithm: dict[str, Any], steps: int, seeds: list[int]) -> list[float]:
     """Mean evaluation over the last third of training, for each seed."""
     from warmstart.experiments.run.reading import load_run
@@ -136,7 +142,7 @@ def main() -> int:
     from optuna.storages.journal import JournalFileBackend
 
     decide_threads(1)
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    optuna.logging.set_verbosity(optuna.logging.CRITICAL)
     logging.getLogger("warmstart").setLevel(logging.ERROR)
     start = dict(START)
     for word in words.start:
@@ -171,8 +177,12 @@ def main() -> int:
         found: list[float] = []
         for count in range(1, words.seeds + 1):
             seeds = list(SEEDS[:count])
-            where = folder / f"candidate-{trial.number}"
-            found = returns(where, words.task, settings(chosen), words.steps, seeds)
+            where = folder / f"candidate-{digest(chosen, words.steps)}"
+            try:
+                found = returns(where, words.task, settings(chosen), words.steps, seeds)
+            except KeyboardInterrupt:
+                study.enqueue_trial(trial.params)
+                raise
             trial.report(fmean(found), count)
             if count < words.seeds and trial.should_prune():
                 break
@@ -189,7 +199,14 @@ def main() -> int:
             study.stop()
 
     if len(study.get_trials(deepcopy=False, states=states)) < words.trials:
-        study.optimize(objective, callbacks=[enough])
+        try:
+            study.optimize(objective, callbacks=[enough])
+        except KeyboardInterrupt:
+            print(
+                f"tuning.py: interrupted. The same command goes on where it was, in {folder}.",
+                file=sys.stderr,
+            )
+            return 130
     done = [t for t in study.trials if t.state == optuna.trial.TrialState.COMPLETE]
     for trial in sorted(done, key=lambda t: -(t.value or 0.0))[:10]:
         print(f"{trial.value:9.1f} {[round(r) for r in trial.user_attrs['returns']]} {trial.params}")
