@@ -70,6 +70,9 @@ class Train(_Single):
     """For example HalfCheetah-v5 or Hopper-v5@torso.mass=x1.5."""
     algorithm: str = "ppo"
     """ppo, sac, td3, tqc or crossq."""
+    network: str | None = None
+    """plain, or simba (not for ppo): residual blocks, which learn from fewer steps and take longer for
+    each."""
     encoder: str | None = None
     """Frozen encoder for a task with obs=pixels, such as squeezenet1_1:weights=imagenet or the file that
     `warmstart pretrain` wrote; NatureCNN, trained from scratch, by default."""
@@ -85,7 +88,9 @@ class Train(_Single):
                 name=folder_name(self.task),
                 target=self.task,
                 target_steps=self.steps,
-                algorithm=self.algorithm,
+                algorithm=self.algorithm
+                if self.network is None
+                else {"name": self.algorithm, "network": self.network},
                 arms=("scratch",),
                 vision=self.encoder,
                 seeds=[self.seed],
