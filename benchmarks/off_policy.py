@@ -53,6 +53,7 @@ def peer(case: str, task: str, started: int) -> Any:
         "crossq": sb3_contrib.CrossQ,
     }
     settings = shared_settings(config) | {"policy_kwargs": policy_kwargs(config), "seed": 0, "device": "cpu"}
+    settings.pop("action_noise", None)  # of TD3, a number in ours; it costs nothing
     return classes[name]("MlpPolicy", task, **settings)
 
 

@@ -68,8 +68,7 @@ PPO_TASKS: dict[str, PPOConfig] = {
     "Acrobot-v1":          row(16, 256,  64,   4,  3e-4,  0.99,   0.94),
     "MountainCar-v0":      row(16, 16,   64,   4,  3e-4,  0.99,   0.98),
     "MountainCarContinuous-v0":
-                           row(1,  8,     8,  10,  7.8e-5, 0.9999, 0.9, -3.3, ent_coef=0.00429, vf_coef=0.19,
-                               max_grad_norm=5.0, clip_range=0.1, use_sde=True, ortho_init=False),
+                           row(16, 64,  64,  10,  3e-4,  0.9999, 0.9,  -1.0, use_sde=True),
     "Pendulum-v1":         row(4,  1024, 64,  10,  1e-3,  0.9,    0.95,  0.0, use_sde=True,
                                sde_sample_freq=4, **RAW),
     "LunarLander-v3":      row(16, 1024, 64,   4,  3e-4,  0.999,  0.98,  0.0, ent_coef=0.01, **RAW),
