@@ -134,6 +134,11 @@ def build_agent(
     if isinstance(env.observation_space, spaces.Box) and is_image_space(env.observation_space):
         policy = "CnnPolicy"
     if wants_asymmetric(env):
+        if config.algorithm not in ASYMMETRIC_POLICIES:
+            raise WarmstartError(
+                f"{config.algorithm} has no critic that reads what its actor may not: use "
+                f"{', '.join(ASYMMETRIC_POLICIES)}."
+            )
         policy = ASYMMETRIC_POLICIES[config.algorithm]
     if seams is not None and seams.policy_kwargs.get("features_extractor_class") is EncoderExtractor:
         policy = ENCODER_POLICIES.get(config.algorithm, policy)
@@ -217,7 +222,7 @@ def check_spaces(config: AlgorithmConfig, env: VecEnv) -> None:
     if config.algorithm == "crossq" and not _is_vector(env.observation_space):
         raise WarmstartError(
             f"crossq observes vectors (sb3-contrib has no other policy), the environment has "
-            f"{env.observation_space}: use sac or tqc."
+            f"{env.observation_space}: use sac."
         )
     if isinstance(config, OffPolicyConfig) and not isinstance(space, spaces.Box):
         raise WarmstartError(

@@ -55,10 +55,12 @@ class Evaluator:
             torch.manual_seed(self.seed)
             if self._env is None:
                 env = make_env(self.task, self.episodes, self.seed, n_threads=self.n_threads)
-                self._env = policy.wrap(env) if isinstance(policy, Policy) else env
+                seen = policy.vision if isinstance(policy, Policy) else None
+                self._env = env if seen is None else seen.wrap(env)
             before = getattr(self._env, "n_diverged", 0)
             seeds = range(self.seed, self.seed + self.episodes)
-            returns, lengths = play_once(policy, self._env, seeds, deterministic)
+            played = policy.told(self._env) if isinstance(policy, Policy) else self._env
+            returns, lengths = play_once(policy, played, seeds, deterministic)
         took, diverged = time.perf_counter() - start, getattr(self._env, "n_diverged", 0) - before
         return EvaluationResult(returns, lengths, seconds=took, diverged=int(diverged))
 

@@ -51,6 +51,8 @@ _HOME = {
     "PPO": "agents.algorithms.ppo",
     "SAC": "agents.algorithms.sac",
     "TD3": "agents.algorithms.td3",
+    "TQC": "agents.algorithms.tqc",
+    "CrossQ": "agents.algorithms.crossq",
     "Seams": "agents.algorithms.seams",
     "Checkpoint": "agents.checkpoints.checkpoint",
     "save_checkpoint": "agents.checkpoints.checkpoint",

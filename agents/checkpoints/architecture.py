@@ -23,7 +23,7 @@ from torch import nn
 from warmstart.agents.checkpoints.recurrent import RECURRENT, RECURRENT_POLICIES
 from warmstart.agents.extractors.extractor import EncoderExtractor
 from warmstart.agents.extractors.policies import ENCODER_POLICIES
-from warmstart.agents.extractors.simba import SIMBA_POLICIES
+from warmstart.agents.extractors.simba import EXPANSION, SIMBA_POLICIES
 from warmstart.agents.observing.asymmetric import ASYMMETRIC_POLICIES
 from warmstart.agents.observing.history import AdaptationExtractor
 from warmstart.agents.observing.privileged import ContextExtractor
@@ -121,6 +121,11 @@ UNBUILDABLE = (
 )
 """What SB3 and torch raise at arguments that make no policy."""
 UNRECORDED = ("optimizer_class", "optimizer_kwargs")
+
+
+def is_simba(policy_kwargs: Settings) -> bool:
+    """Whether a recorded policy has SimBa's networks."""
+    return policy_kwargs.get("policy_class") in {cls.__name__ for cls in SIMBA_POLICIES.values()}
 
 
 def algorithm_name(model: BaseAlgorithm) -> str:
@@ -235,7 +240,10 @@ def check_size(policy_kwargs: Settings, tensors: Mapping[str, torch.Tensor]) -> 
     sizes = [a * b for units in networks for a, b in itertools.pairwise([1, *units])]
     sizes += [n for name, n in extractor.items() if name in EXTRACTOR_SIZES and isinstance(n, int)]
     many = [policy_kwargs.get("n_critics", 0), policy_kwargs.get("n_lstm_layers", 0), len(every)]
-    sizes += [n for n in (policy_kwargs.get("lstm_hidden_size"),) if isinstance(n, int)]
+    if is_simba(policy_kwargs):
+        sizes += [EXPANSION * unit * unit for unit in every]
+    lstm = policy_kwargs.get("lstm_hidden_size")
+    sizes += [4 * lstm * lstm] if isinstance(lstm, int) else []
     if max(sizes, default=0) > largest or any(isinstance(n, int) and n > len(tensors) for n in many):
         raise WarmstartError(
             f"{told}: a larger network than its {len(tensors)} tensors, the largest of which has {largest:,} "

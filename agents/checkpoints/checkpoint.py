@@ -23,8 +23,8 @@ from typing_extensions import Unpack
 from warmstart.agents.checkpoints.architecture import algorithm_name, build_policy, policy_kwargs_of
 from warmstart.agents.checkpoints.normalization import NormalizerState, read_normalizer
 from warmstart.agents.checkpoints.places import METADATA
-from warmstart.agents.checkpoints.policy import Policy, load_tensors
-from warmstart.agents.checkpoints.recurrent import RECURRENT, RecurrentPolicy
+from warmstart.agents.checkpoints.policy import Policy, RecurrentPolicy, load_tensors
+from warmstart.agents.checkpoints.recurrent import RECURRENT
 from warmstart.agents.checkpoints.spaces import space_from_json, space_to_json
 from warmstart.agents.encoders.tensors import tensors_digest
 from warmstart.agents.observing.base import ENCODER_FILE, EncodedFrames, Observing

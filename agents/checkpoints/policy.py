@@ -10,11 +10,13 @@ from gymnasium.vector import VectorEnv
 from numpy.typing import NDArray
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.policies import BasePolicy
+from typing_extensions import override
 
 from warmstart.agents.checkpoints.normalization import NormalizerState, read_normalizer
 from warmstart.agents.observing.base import Observing
 from warmstart.core.errors import WarmstartError
 from warmstart.envs.sb3 import env_attribute
+from warmstart.envs.wrappers import PassingWrapper
 
 Observation = NDArray[Any] | dict[str, NDArray[Any]]
 
@@ -39,11 +41,16 @@ class Policy:
         The networks are shared with the model, not copied.
         """
         env = model.get_env()
-        return cls(model.policy, None if env is None else read_normalizer(env), env_attribute(env, "vision"))
+        kind = RecurrentPolicy if hasattr(model.policy, "lstm_actor") else cls
+        return kind(model.policy, None if env is None else read_normalizer(env), env_attribute(env, "vision"))
 
     def wrap(self, env: VectorEnv[Any, Any, Any]) -> VectorEnv[Any, Any, Any]:
         """A task's environments as this policy observes them: frames become features, or stacks of frames."""
-        return env if self.vision is None else self.vision.wrap(env)
+        return self.told(env if self.vision is None else self.vision.wrap(env))
+
+    def told(self, env: VectorEnv[Any, Any, Any]) -> VectorEnv[Any, Any, Any]:
+        """Environments, as the policy observes them, that tell it when episodes begin, if it has to know."""
+        return env
 
     @property
     def observation_space(self) -> spaces.Space[Any]:
@@ -92,6 +99,65 @@ class Policy:
             raise WarmstartError(
                 f"Expected observations of shape {('n', *shape)} or {shape}, found {found}.".replace("'", "")
             )
+
+
+class RecurrentPolicy(Policy):
+    """A policy with an LSTM, whose state begins anew with every episode.
+
+    `wrap` tells it when episodes begin. In a loop of one's own `reset` does; a batch of another size begins
+    anew, too.
+    """
+
+    _state: tuple[NDArray[Any], ...] | None = None
+    _starts: NDArray[np.bool_] | None = None
+
+    def reset(self, starts: NDArray[np.bool_] | None = None) -> None:
+        """Begin anew.
+
+        Args:
+            starts: Which environments begin an episode; ``None`` for all. Shape: (n,).
+        """
+        self._starts = starts
+        if starts is None:
+            self._state = None
+
+    @override
+    def told(self, env: VectorEnv[Any, Any, Any]) -> VectorEnv[Any, Any, Any]:
+        return _TellsStarts(env, self)
+
+    @override
+    def predict(self, observations: Observation, deterministic: bool = True) -> NDArray[Any]:
+        self._check(observations)
+        if self.normalizer is not None:
+            observations = self.normalizer.apply(observations)
+        _, batched = self.module.obs_to_tensor(observations)
+        first = next(iter(observations.values())) if isinstance(observations, dict) else observations
+        n = len(first) if batched else 1
+        if self._state is not None and self._state[0].shape[1] != n:
+            self.reset()
+        starts = np.zeros(n, bool) if self._starts is None else self._starts
+        actions, self._state = self.module.predict(observations, self._state, starts, deterministic)
+        self._starts = None
+        return actions
+
+
+class _TellsStarts(PassingWrapper):
+    """Tells a recurrent policy which environments begin an episode."""
+
+    def __init__(self, env: VectorEnv[Any, Any, Any], policy: RecurrentPolicy) -> None:
+        super().__init__(env)
+        self._policy = policy
+
+    @override
+    def reset(self, **kwargs: Any) -> Any:
+        self._policy.reset()
+        return super().reset(**kwargs)
+
+    @override
+    def step(self, actions: Any) -> Any:
+        stepped = super().step(actions)
+        self._policy.reset(np.asarray(stepped[2]) | np.asarray(stepped[3]))
+        return stepped
 
 
 def load_tensors(module: BasePolicy, tensors: Mapping[str, torch.Tensor]) -> None:

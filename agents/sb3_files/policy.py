@@ -11,6 +11,7 @@ from warmstart.agents.checkpoints.architecture import (
     ACTIVATIONS,
     EXTRACTORS,
     POLICIES,
+    is_simba,
     kwargs_from_json,
 )
 from warmstart.agents.checkpoints.recurrent import RECURRENT
@@ -54,7 +55,8 @@ def architecture(
         elif name == "features_extractor_class":
             out["features_extractor"] = _key_of("features extractor", value, EXTRACTORS, "EXTRACTORS")
         elif name in ("optimizer_class", "optimizer_kwargs"):
-            if name == "optimizer_class" and _name(value) != "torch.optim.adam.Adam":
+            usual = ("torch.optim.adam.Adam", "torch.optim.adamw.AdamW" if is_simba(out) else "")
+            if name == "optimizer_class" and _name(value) not in usual:
                 notes.append(f"Its optimizer {_name(value)} isn't carried over; the target trains with Adam.")
         elif name in RETIRED and value == RETIRED[name]:
             continue

@@ -20,7 +20,7 @@ from warmstart.core.files import replace_file
 
 
 def write_sb3_zip(checkpoint: Checkpoint, path: str | Path) -> Path:
-    """Write a zip that plain ``PPO.load``, ``SAC.load`` or ``TD3.load`` opens, with fresh optimizers.
+    """Write a zip that the plain class's ``load`` opens, with fresh optimizers of SB3's usual kind.
 
     Where the checkpoint has a normaliser, SB3's ``VecNormalize.load`` opens ``NAME.vecnormalize.pkl``
     beside it.

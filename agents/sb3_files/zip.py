@@ -34,7 +34,7 @@ SIGNATURES: dict[str, tuple[frozenset[str], str]] = {
     "MaskablePPO": (frozenset({"n_epochs", "clip_range"}), "sb3_contrib.common.maskable."),
     "TRPO": (frozenset({"line_search_max_iter"}), ""),
     "TQC": (frozenset({"top_quantiles_to_drop_per_net"}), ""),
-    "CrossQ": (frozenset({"ent_coef", "policy_delay"}), "sb3_contrib.crossq."),
+    "CrossQ": (frozenset({"ent_coef", "policy_delay"}), ""),
     "QRDQN": (frozenset({"exploration_fraction"}), "sb3_contrib.qrdqn."),
     "DQN": (frozenset({"exploration_fraction"}), ""),
     "ARS": (frozenset({"n_delta"}), ""),

@@ -1,6 +1,6 @@
 """What an agent is trained with: one frozen dataclass per algorithm, in SB3's own names. Imports no torch.
 
-The values tuned for a task are in ``warmstart.agents.settings.defaults``.
+The values tuned for a task are in ``warmstart.agents.settings.ppo`` and ``…defaults``.
 """
 
 from dataclasses import dataclass, field
@@ -89,6 +89,11 @@ class AgentConfig:
     def normalize(self) -> bool:
         """Whether a ``VecNormalize`` stands between the environment and the agent."""
         return self.normalize_obs or self.normalize_reward
+
+    def written(self) -> State:
+        """Plain values for a study's document, by whose values the network's are chosen: both are in it."""
+        own = {key: getattr(self, key) for key in ("network", "weight_decay") if hasattr(self, key)}
+        return self.to_json() | own
 
     def to_json(self) -> State:
         """Plain values of every field, with the algorithm's name under ``algorithm``."""
@@ -190,7 +195,12 @@ class OffPolicyConfig(AgentConfig):
                 f"{self.algorithm}: the simba network reads standardised observations: set normalize_obs "
                 "to true."
             )
-        for widths in (self.net_arch, self.critic_net_arch or self.net_arch):
+        if self.activation != "relu":
+            raise WarmstartError(f"{self.algorithm}: the simba network has relu, found {self.activation}.")
+        for widths in (
+            self.net_arch,
+            self.net_arch if self.critic_net_arch is None else self.critic_net_arch,
+        ):
             if len(set(widths)) != 1:
                 raise WarmstartError(
                     f"{self.algorithm}: the simba network's blocks have one width, expected (128,) or "

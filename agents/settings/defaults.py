@@ -122,7 +122,9 @@ def untuned(algorithm: str, task: Task | str) -> str:
     mujoco = config_class(algorithm).algorithm != "ppo" and name in PPO_TASKS and name.endswith("-v5")
     if name in tasks or mujoco:  # the usual off-policy values are those for MuJoCo
         return ""
-    return f"No values were tuned for {name} with {algorithm.lower()}: its usual ones are taken."
+    parsed = Task.parse(task) if isinstance(task, str) else task
+    seen = " in frames" if sees_pixels(parsed) else ""
+    return f"No values were tuned for {name}{seen} with {algorithm.lower()}: its usual ones are taken."
 
 
 def _table(algorithm: str, task: Task | str) -> tuple[AlgorithmConfig, Mapping[str, AlgorithmConfig], str]:

@@ -44,7 +44,7 @@ class ResolvedArm:
 
     def explicit(self, usual: AlgorithmConfig) -> Arm:
         """The arm with every setting written out, those of its algorithm where they aren't the usual ones."""
-        own, shared = self.algorithm.to_json(), usual.to_json()
+        own, shared = self.algorithm.written(), usual.written()
         options = self.method.to_json()
         return replace(
             self.written,
@@ -129,6 +129,7 @@ def resolve_algorithms(
         known = {name: value for name, value in usual.items() if name in setting_names(kind)}
         given = {**known, **settings}
         network = of_arm.get("network", given.get("network", "plain"))
+        given = {name: value for name, value in given.items() if name not in of_arm}
         config = replaced(default_config(kind.algorithm, task, network), given, (key,))
         return replaced(config, of_arm, (*place, "algorithm"))
 

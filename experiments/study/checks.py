@@ -8,10 +8,11 @@ from typing import Any
 from gymnasium.spaces import Box
 from gymnasium.spaces.utils import flatdim
 
-from warmstart.agents.checkpoints.recurrent import refuse_recurrent
+from warmstart.agents.checkpoints.architecture import is_simba
 from warmstart.agents.encoders.config import EncoderConfig
 from warmstart.agents.encoders.encoder import make_encoder
 from warmstart.agents.loading import load_checkpoint
+from warmstart.agents.observing.asymmetric import ASYMMETRIC_POLICIES
 from warmstart.agents.observing.frames import frame_space
 from warmstart.agents.settings.config import AlgorithmConfig
 from warmstart.agents.settings.encoder_training import EncoderTraining
@@ -41,6 +42,7 @@ class _Side:
     text: str
     algorithm: str
     activation: str
+    network: str
     standardises: bool
     spaces: tuple[Any, Any]
     layouts: tuple[Layout | None, Layout | None]
@@ -71,6 +73,13 @@ def _check_training(arm: ResolvedArm, target: _Side) -> None:
     """See that the simulation that an arm trains in can be made, and that its encoder takes the frames."""
     place: Place = ("arms", arm.name)
     world = placed(place, resolved, arm.world, arm.target)
+    special = "frames" if arm.vision is not None else "privileged values" if arm.world.privileged else ""
+    if special and (target.network == "simba" or target.algorithm == "crossq"):
+        what = "the simba network" if target.network == "simba" else "crossq"
+        raise SettingError(place, f"{what} reads vectors alone, and this arm's agents see {special}.")
+    if arm.world.privileged and target.algorithm not in ASYMMETRIC_POLICIES:
+        known = ", ".join(ASYMMETRIC_POLICIES)
+        raise SettingError(place, f"{target.algorithm} takes no privileged values; use {known}.")
     varied: Settings = {}
     if arm.vision is not None:
         varied = arm.vision.randomize
@@ -107,7 +116,6 @@ def _check_pair(study: Study, source: _Side, target: _Side, arm: ResolvedArm) ->
     """
     assert isinstance(arm.method, CarryingMethod)
     needs_normalizer = arm.method.missing_normalizer == "error"
-    placed(("algorithm",), refuse_recurrent, source.algorithm)
     if source.algorithm != target.algorithm:
         raise SettingError(
             ("algorithm",),
@@ -141,6 +149,12 @@ def _check_pair(study: Study, source: _Side, target: _Side, arm: ResolvedArm) ->
     if type(source.spaces[1]) is not type(target.spaces[1]):
         message = f"its actions are {source.spaces[1]}, the target's {target.spaces[1]}."
         raise SettingError(("source",), message)
+    if source.network != target.network:
+        raise SettingError(
+            ("algorithm",),
+            f"the source's networks are {source.network}, the target's {target.network}: set "
+            f"`network: {source.network}` under `algorithm`.",
+        )
     if source.activation != target.activation:
         raise SettingError(
             ("algorithm",),
@@ -177,7 +191,8 @@ def _built_side(text: str, place: Place, config: AlgorithmConfig) -> _Side:
     if config.algorithm != "ppo" and not isinstance(spaces[1], Box):
         message = f"{config.algorithm} acts in continuous spaces, but {text} has {spaces[1]}; use ppo."
         raise SettingError(("algorithm",), message)
-    return _Side(text, config.algorithm, config.activation, config.normalize_obs, spaces, layouts)
+    network = getattr(config, "network", "plain")
+    return _Side(text, config.algorithm, config.activation, network, config.normalize_obs, spaces, layouts)
 
 
 def _draw(task: Task) -> None:
@@ -203,6 +218,7 @@ def _given_side(path: Path, study: Study) -> _Side:
         str(path),
         found.algorithm,
         str(found.policy_kwargs.get("activation", usual)),
+        "simba" if is_simba(found.policy_kwargs) else "plain",
         found.normalizer is not None and found.normalizer.normalize_obs,
         (found.observation_space, found.action_space),
         (found.observation_layout, found.action_layout),

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from itertools import product
 from pathlib import Path
 
+from warmstart.agents.checkpoints.recurrent import refuse_recurrent
 from warmstart.agents.loading import load_checkpoint
 from warmstart.agents.settings.config import ALGORITHMS, AlgorithmConfig
 from warmstart.agents.settings.defaults import untuned
@@ -240,12 +241,14 @@ def resolve(study: Study) -> tuple[Study, tuple[ResolvedArm, ...], tuple[str, ..
     return explicit, tuple(arms), (*left_out, *_untuned(study, target, source))
 
 
-def _untuned(study: Study, *tasks: Task | None) -> tuple[str, ...]:
+def _untuned(study: Study, target: Task, source: Task | None) -> tuple[str, ...]:
     """What trains with values that nobody tuned for it, where the study leaves them to defaults."""
-    named = study.algorithm
-    if not isinstance(named, str):
-        return ()
-    found = [untuned(named, task) for task in tasks if task is not None]
+    found = []
+    for written, task in ((study.algorithm, target), (study.source_algorithm or study.algorithm, source)):
+        settings = {} if isinstance(written, str) else written
+        name = written if isinstance(written, str) else written["name"]
+        if task is not None and "learning_rate" not in settings:
+            found.append(untuned(name, task))
     return tuple(dict.fromkeys(text for text in found if text))
 
 
@@ -257,7 +260,7 @@ def _located(reality: str | None) -> str | None:
 
 
 def _written(config: AlgorithmConfig) -> dict[str, object]:
-    settings = config.to_json()
+    settings = config.written()
     return {"name": settings.pop("algorithm"), **settings}
 
 
@@ -273,6 +276,7 @@ def _given_source(study: Study, files: dict[str, Path]) -> State:
     path = study.source_checkpoint
     if path is not None:
         loaded = placed(("source",), load_checkpoint, path)
+        placed(("source",), refuse_recurrent, loaded.algorithm)
         if loaded.algorithm not in ALGORITHMS:
             message = f"{path} holds an agent of {loaded.algorithm}, which isn't supported."
             raise SettingError(("source",), message)

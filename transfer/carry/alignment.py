@@ -156,12 +156,13 @@ class _Aligner:
                 action = "folded" if self.alignment.statistics.folded and not norms else action
             if prefix in network.hidden:
                 generator, units = self.alignment.generator, len(self.target[f"{prefix}.bias"])
-                before = widen(len(bias), units, generator, where)
-                if network.inside and not before.trivial:
+                if network.inside and units != len(bias):
                     raise WarmstartError(
-                        f"The {network.name} network has residual blocks, which can't be widened: build the "
-                        f"target with the source's width in net_arch, {len(bias)}."
+                        f"The {network.name} network has residual blocks of {len(bias)} units in the source "
+                        f"and of {units} in the target, which can't be widened or narrowed: build the target "
+                        "with the source's width in net_arch."
                     )
+                before = widen(len(bias), units, generator, where)
                 if norms:
                     norm = norms[1 + network.hidden.index(prefix)]
                     self._record_norm(norm, of_units(self._norm(norm), before), "widened")
@@ -173,7 +174,7 @@ class _Aligner:
             elif shared:
                 why.append("inputs shared among copied units")
             if prefix in network.heads and network.role == "actor":
-                log_std = self.alignment.algorithm in ("sac", "tqc") and prefix.endswith("log_std")
+                log_std = self.alignment.algorithm in ("sac", "tqc", "crossq") and prefix.endswith("log_std")
                 weight, bias = self._action_rows(weight, bias, log_std, why)
             self._record_layer(prefix, (weight, bias), action, why)
         for name in network.vectors:
@@ -295,14 +296,29 @@ class _Aligner:
         theirs = {network.name: network for network in networks(self.alignment.algorithm, self.source)}
         for network in networks(self.alignment.algorithm, self.target):
             other = theirs.get(network.name)
-            if other is not None and other.hidden != network.hidden:
-                found = [len(self.source[f"{prefix}.bias"]) for prefix in other.hidden]
-                expected = [len(self.target[f"{prefix}.bias"]) for prefix in network.hidden]
+            if other is None:
+                continue
+            found, expected = _widths(other, self.source), _widths(network, self.target)
+            if bool(other.inside) != bool(network.inside):
+                kind = "simba" if other.inside else "plain"
+                raise WarmstartError(
+                    f"The {network.name} network is {kind} in the source and not in the target: build the "
+                    f"target with network={kind}, net_arch={found}."
+                )
+            if len(found) != len(expected):
+                what = "Blocks can't be" if network.inside else "Layers can be widened, not"
                 raise WarmstartError(
                     f"The {network.name} network has hidden layers {found} in the source and {expected} in "
-                    "the target. Layers can be widened, not added or removed: build the target with "
-                    f"net_arch={found}."
+                    f"the target. {what} added or removed: build the target with net_arch={found}."
                 )
+
+
+def _widths(network: Network, tensors: Tensors) -> list[int]:
+    """Widths of its hidden layers, or of its blocks, as ``net_arch`` has them."""
+    layers = [prefix for prefix in network.hidden if tensors[f"{prefix}.weight"].ndim > 1]
+    widths = [len(tensors[f"{prefix}.bias"]) for prefix in layers]
+    blocks = sum(name.endswith(".up.weight") for name in network.inside)
+    return widths[:1] * blocks if network.inside else widths
 
 
 def _columns(weight: torch.Tensor, matching: Matching, affine: Affine) -> Layer:

@@ -53,7 +53,7 @@ def actor_in(checkpoint: Checkpoint, env: Env) -> tuple[Env, ActionPolicy]:
         and _alike(policy.observation_space, own["state"])
     ):
         _check_names(checkpoint, env)
-        return env, lambda observations: policy(observations["state"])
+        return policy.told(env), lambda observations: policy(observations["state"])
     if policy.vision is not None:
         for with_state in (False, True) if isinstance(own, spaces.Dict) else (False,):
             original = _Original(env, with_state)

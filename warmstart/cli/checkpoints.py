@@ -159,6 +159,7 @@ def _size(space: Any) -> str:
 
 def follow_source(source: "Checkpoint", task: str, algorithm: str) -> str | Settings:
     """Give the target's algorithm the source's normalisation and networks, and say what that changes."""
+    from warmstart.agents.checkpoints.architecture import is_simba
     from warmstart.agents.checkpoints.recurrent import refuse_recurrent
     from warmstart.agents.settings.config import POLICY_KWARGS, config_class
     from warmstart.agents.settings.defaults import default_config
@@ -167,7 +168,8 @@ def follow_source(source: "Checkpoint", task: str, algorithm: str) -> str | Sett
     refuse_recurrent(source.algorithm)
     if algorithm != source.algorithm:
         return algorithm
-    usual = default_config(config_class(algorithm).algorithm, Task.parse(task))
+    network = "simba" if is_simba(source.policy_kwargs) else "plain"
+    usual = default_config(config_class(algorithm).algorithm, Task.parse(task), network)
     statistics = source.normalizer
     settings = {
         "normalize_obs": statistics is not None and statistics.normalize_obs,
@@ -177,6 +179,8 @@ def follow_source(source: "Checkpoint", task: str, algorithm: str) -> str | Sett
         "policy_kwargs": {k: v for k, v in source.policy_kwargs.items() if k in POLICY_KWARGS[algorithm]},
     }
     changed = {key: value for key, value in settings.items() if getattr(usual, key) != value}
+    if network == "simba":
+        changed["network"] = network
     if not changed:
         return algorithm
     text = f"The target is built as the source was: {', '.join(f'{k}={v}' for k, v in changed.items())}."
@@ -200,7 +204,6 @@ def _source_networks(source: "Checkpoint", usual: Any) -> Settings:
         settings["log_std_init"] = float(held.get("log_std_init", 0.0 if source.algorithm == "ppo" else -3.0))
     if source.algorithm != "ppo":
         settings["n_critics"] = int(held.get("n_critics", 2))
-        settings["network"] = "simba" if held.get("policy_class", "").startswith("Simba") else "plain"
     if source.algorithm == "tqc":
         settings["n_quantiles"] = int(held.get("n_quantiles", 25))
     return settings

@@ -83,14 +83,17 @@ class Train(_Single):
         """Train."""
         from warmstart.experiments.study.study import Study
 
+        named: str | Settings = self.algorithm
+        if self.network not in (None, "plain"):
+            if self.algorithm.lower() == "ppo":
+                raise WarmstartError("--network: simba goes with sac, td3, tqc and crossq (--algorithm).")
+            named = {"name": self.algorithm, "network": self.network}
         return _run_single(
             lambda: Study(
                 name=folder_name(self.task),
                 target=self.task,
                 target_steps=self.steps,
-                algorithm=self.algorithm
-                if self.network is None
-                else {"name": self.algorithm, "network": self.network},
+                algorithm=named,
                 arms=("scratch",),
                 vision=self.encoder,
                 seeds=[self.seed],

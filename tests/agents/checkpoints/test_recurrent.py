@@ -1,5 +1,6 @@
 """Zips of RecurrentPPO: they act as sb3-contrib's do, and say why they start no other agent."""
 
+import contextlib
 from typing import Any
 
 import gymnasium
@@ -9,11 +10,14 @@ import sb3_contrib
 import stable_baselines3
 
 from warmstart.agents.checkpoints.checkpoint import save_checkpoint
-from warmstart.agents.checkpoints.recurrent import RecurrentPolicy
-from warmstart.agents.evaluation import evaluate
+from warmstart.agents.checkpoints.policy import Policy, RecurrentPolicy
+from warmstart.agents.evaluation import Evaluator, evaluate
 from warmstart.agents.loading import load_checkpoint
 from warmstart.agents.sb3_files.written import write_sb3_zip
 from warmstart.core.errors import WarmstartError
+from warmstart.envs.tasks.task import Task
+from warmstart.experiments.study.plan import make_plan
+from warmstart.experiments.study.study import Study
 from warmstart.transfer.warm_start import warm_start
 
 TASK = "InvertedPendulum-v5"
@@ -63,6 +67,18 @@ def test_it_remembers_within_an_episode_and_not_beyond(model: Any, tmp_path: Any
         assert result.lengths.tolist() == [length for _, length in expected]
 
 
+def test_a_model_evaluated_as_it_is_remembers_too(model: Any, tmp_path: Any) -> None:
+    model.save(tmp_path / "recurrent.zip")
+    expected = evaluate(
+        load_checkpoint(tmp_path / "recurrent.zip").policy(), TASK, episodes=3, seed=5
+    ).returns
+    policy = Policy.from_model(model)
+    with contextlib.closing(Evaluator(Task.parse(TASK), 3, 5)) as evaluator:
+        for _ in range(2):
+            np.testing.assert_allclose(evaluator.run(policy).returns, expected)
+            policy = load_checkpoint(tmp_path / "recurrent.zip").policy()
+
+
 def test_environments_begin_anew_one_by_one(model: Any, tmp_path: Any) -> None:
     model.save(tmp_path / "recurrent.zip")
     policy = load_checkpoint(tmp_path / "recurrent.zip").policy()
@@ -87,5 +103,8 @@ def test_what_cant_be_carried_is_said(model: Any, tmp_path: Any) -> None:
     target = stable_baselines3.PPO("MlpPolicy", TASK, n_steps=8, batch_size=8, device="cpu")
     with pytest.raises(WarmstartError, match="neither the LSTM nor what reads it can be carried over"):
         warm_start(target, tmp_path / "recurrent.zip", source_task=TASK)
+    study = Study(name="s", source=str(tmp_path / "recurrent.zip"), target=TASK, target_steps=64, seeds=1)
+    with pytest.raises(WarmstartError, match="source: The source is a policy of RecurrentPPO"):
+        make_plan(study)
     with pytest.raises(WarmstartError, match="recurrent_ppo can be read, not written"):
         write_sb3_zip(load_checkpoint(tmp_path / "recurrent.zip"), tmp_path / "out.zip")

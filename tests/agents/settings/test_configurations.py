@@ -161,6 +161,12 @@ def test_what_has_no_tuned_values_is_said() -> None:
     assert untuned("sac", "BipedalWalker-v3").startswith("No values were tuned for BipedalWalker-v3 with sac")
     made = make_plan(Study(name="ice", target="FrozenLake-v1", target_steps=64, seeds=1, arms=["scratch"]))
     assert any("No values were tuned for FrozenLake-v1" in note for note in made.notes)
+    assert "Hopper-v5 in frames with ppo" in untuned("ppo", "Hopper-v5:obs=pixels")
+    again = {"name": "sac"}
+    made = make_plan(
+        Study(name="w", target="BipedalWalker-v3", target_steps=64, algorithm=again, arms=["scratch"])
+    )
+    assert any("BipedalWalker-v3 with sac" in note for note in made.notes)
 
 
 def test_what_is_no_number_on_a_scale_isnt_standardised(caplog: pytest.LogCaptureFixture) -> None:

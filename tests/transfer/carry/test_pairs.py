@@ -152,3 +152,18 @@ def test_value_and_q_agree_where_both_do(envs):
                 torch.testing.assert_close(found, value, rtol=1e-4, atol=1e-4)
             for name, value in target.critic.state_dict().items():
                 assert torch.equal(value, target.critic_target.state_dict()[name])
+
+
+@pytest.mark.parametrize("algorithm", ["sac", "tqc", "crossq"])
+def test_exploration_is_shifted_by_the_log_of_the_strength(algorithm, envs):
+    source = disturb(build(algorithm, envs("InvertedPendulum-v5", normalize=False), seed=1))
+    target = build(algorithm, envs("InvertedDoublePendulum-v5", normalize=False), seed=2)
+    warm_start(target, source, critic_fit_steps=0, observation_map=PENDULUM)
+    ours, theirs = (dict(model.policy.actor.log_std.named_parameters()) for model in (target, source))
+    torch.testing.assert_close(ours["weight"], theirs["weight"])
+    strengths = [
+        environment_layouts(m.env)[1].dimensions[0].scale * m.action_space.high[0] for m in (source, target)
+    ]
+    factor = np.log(strengths[0] / strengths[1])
+    assert factor != 0
+    torch.testing.assert_close(ours["bias"], theirs["bias"] + float(factor))
