@@ -166,7 +166,7 @@ def build_agent(
         clip_range = schedule(config.clip_range, config.clip_range_decay)
         common["recompute_advantages"] = config.recompute_advantages
         return PPO(**common | {"clip_range": clip_range, "policy_kwargs": kwargs})
-    common["random_steps"] = config.random_steps
+    common |= {"random_steps": config.random_steps, "matmul_precision": config.matmul_precision}
     kwargs["n_critics"] = config.n_critics
     if isinstance(config, EntropyConfig):
         ent_coef = f"auto_{config.ent_coef_init}" if config.ent_coef == "auto" else config.ent_coef

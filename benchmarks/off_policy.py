@@ -4,6 +4,7 @@ The peer is plain SB3 or sb3-contrib with the same values, replay buffer and env
 turns; medians are compared. ``products`` is the share of matrix products in the time of a step, by torch's
 profiler: the bound that arithmetic sets. ``collection`` is the share of acting and simulating; 8 environments
 side by side and 8 gradient steps for each 8 steps make it small, at the same ratio of updates to data.
+``bfloat16`` is ``matmul_precision: medium``.
 """
 
 import argparse
@@ -27,6 +28,14 @@ def config_of(case: str, task: str, n_envs: int, started: int) -> Any:
     config: Any = default_config(name, task, network or "plain")
     steps = {"gradient_steps": -1} if n_envs > 1 else {}
     return replace(config, learning_starts=started, buffer_size=100_000, n_envs=n_envs, **steps)
+
+
+def in_bfloat16(case: str, task: str, started: int) -> Any:
+    """Our agent, its matrix products in bfloat16."""
+    from warmstart.agents.build import build_agent, make_training_env
+
+    config = replace(config_of(case, task, 1, started), matmul_precision="medium")
+    return build_agent(config, make_training_env(config, task, 0), 0, device="cpu")
 
 
 def ours(case: str, task: str, n_envs: int, started: int) -> Any:
@@ -108,6 +117,7 @@ def main() -> None:
     print(f"{'':24s}{'ms':>8s}{'peer ms':>9s}{'ratio':>7s}{'products':>10s}{'collection':>12s}")
     for case in words.cases:
         models = {"ours": ours(case, words.task, 1, started), "eight": ours(case, words.task, 8, started)}
+        models["bfloat16"] = in_bfloat16(case, words.task, started)
         if "+" not in case:
             models["peer"] = peer(case, words.task, started)
         for model in models.values():
@@ -118,7 +128,11 @@ def main() -> None:
                 times[name].append(milliseconds(model, words.steps))
         found = {name: median(values) for name, values in times.items()}
         theirs = found.get("peer", float("nan"))
-        for name, label in (("ours", case), ("eight", f"{case}, 8 environments")):
+        for name, label in (
+            ("ours", case),
+            ("eight", f"{case}, 8 environments"),
+            ("bfloat16", f"{case}, bfloat16"),
+        ):
             products, collection = shares(models[name], words.steps)
             print(
                 f"{label:24s}{found[name]:8.1f}{theirs:9.1f}{theirs / found[name]:7.2f}"

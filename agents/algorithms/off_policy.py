@@ -26,6 +26,7 @@ class OffPolicySeams(SeamAgent, OffPolicyAlgorithm):
     """
 
     random_steps: int | None
+    matmul_precision: str
     policy: Any
 
     def __init__(
@@ -35,12 +36,14 @@ class OffPolicySeams(SeamAgent, OffPolicyAlgorithm):
         *args: Any,
         seams: Seams | None = None,
         random_steps: int | None = None,
+        matmul_precision: str = "highest",
         **kwargs: Any,
     ) -> None:
         experience = seams.experience if seams is not None else None
         if experience is not None and experience.random_steps is not None:
             random_steps = experience.random_steps
         self.random_steps = random_steps
+        self.matmul_precision = matmul_precision
         self._buffer_seeded = False
         super().__init__(policy, env, *args, seams=seams, **kwargs)
 
@@ -76,9 +79,17 @@ class OffPolicySeams(SeamAgent, OffPolicyAlgorithm):
         SB3's own update, unless there are loss terms or rules of what trains: then the same arithmetic with
         the terms, and without the steps of what is frozen.
         """
-        if self.trainability is None and not self.seams.loss_terms:
-            super().train(gradient_steps, batch_size)
-            return
+        before = torch.get_float32_matmul_precision()
+        torch.set_float32_matmul_precision(self.matmul_precision)
+        try:
+            if self.trainability is None and not self.seams.loss_terms:
+                super().train(gradient_steps, batch_size)
+            else:
+                self._train(gradient_steps, batch_size)
+        finally:
+            torch.set_float32_matmul_precision(before)
+
+    def _train(self, gradient_steps: int, batch_size: int) -> None:
         self.policy.set_training_mode(True)
         found = (
             self.policy.actor.optimizer,

@@ -13,6 +13,7 @@ from warmstart.core.plain import check, read, to_plain
 Activation = Literal["tanh", "relu", "elu", "leaky_relu", "gelu", "silu"]
 Decay = Literal["constant", "linear"]
 Network = Literal["plain", "simba"]
+Precision = Literal["highest", "high", "medium"]
 AtLeastZero = Annotated[float, Bounds(0)]
 """A number of at least 0, infinity among them: a bound that never bites."""
 
@@ -105,6 +106,7 @@ class AgentConfig:
             "adam_betas": betas,
             "network": "plain",
             "weight_decay": 0.0,
+            "matmul_precision": "highest",
         }
         for name, value in usual.items():  # left out, as before there were such
             if plain.get(name) == value:
@@ -185,6 +187,9 @@ class OffPolicyConfig(AgentConfig):
     standardised (Lee et al. 2024, 2410.09754)."""
     weight_decay: AtLeastZero = 0.0
     """Weight decay of actor and critics, by AdamW; 0 is Adam."""
+    matmul_precision: Precision = "highest"
+    """Precision of matrix products in updates (``torch.set_float32_matmul_precision``); ``medium`` computes
+    them in bfloat16 where the processor can, which makes wide networks faster."""
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -22,6 +22,8 @@ from warmstart.agents.algorithms.td3 import TD3
 from warmstart.agents.algorithms.tqc import TQC
 from warmstart.agents.algorithms.trainability import Rule, Trainability
 from warmstart.agents.checkpoints.normalization import vec_normalize
+from warmstart.agents.settings.config import SACConfig
+from warmstart.core.errors import WarmstartError
 
 RELU = {"activation_fn": torch.nn.ReLU, "net_arch": {"pi": [37], "vf": [50, 20]}, "log_std_init": -1.0}
 PPO_CASES: dict[str, tuple[str, dict[str, Any], int]] = {
@@ -273,3 +275,20 @@ def test_actions_of_more_than_one_axis(name: str) -> None:
         parameters.append(model.policy.state_dict())
     for key, value in parameters[0].items():
         torch.testing.assert_close(value, parameters[1][key], rtol=0, atol=0)
+
+
+def test_matrix_products_in_bfloat16_are_those_of_updates_alone() -> None:
+    """Where the processor has no bfloat16 the two agree."""
+    found = {}
+    for precision in ("highest", "medium"):
+        env = gym_env("Pendulum-v1", 1)
+        settings: Any = {"learning_starts": 20, "buffer_size": 200, "batch_size": 64, "seed": 0}
+        model = SAC("MlpPolicy", env, matmul_precision=precision, device="cpu", **settings)
+        model.learn(60)
+        assert torch.get_float32_matmul_precision() == "highest"
+        found[precision] = model.policy.state_dict()
+        env.close()
+    for name, value in found["highest"].items():
+        torch.testing.assert_close(found["medium"][name], value, rtol=0.1, atol=0.05)
+    with pytest.raises(WarmstartError, match="matmul_precision: expected one of 'highest', 'high', 'medium'"):
+        SACConfig(matmul_precision="low")  # type: ignore[arg-type]
