@@ -125,7 +125,7 @@ UNRECORDED = ("optimizer_class", "optimizer_kwargs")
 
 def is_simba(policy_kwargs: Settings) -> bool:
     """Whether a recorded policy has SimBa's networks."""
-    return policy_kwargs.get("policy_class") in {cls.__name__ for cls in SIMBA_POLICIES.values()}
+    return policy_kwargs.get("policy_class") in [cls.__name__ for cls in SIMBA_POLICIES.values()]
 
 
 def algorithm_name(model: BaseAlgorithm) -> str:
