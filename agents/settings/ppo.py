@@ -61,8 +61,10 @@ PPO_TASKS: dict[str, PPOConfig] = {
     "Pusher-v5":           row(16, 128,  64,  10,  3e-4,  0.99,   0.95),
     "InvertedPendulum-v5": row(16, 32,  128,   5,  6e-4,  0.999,  0.9,   0.0, clip_range=0.4, vf_coef=0.2,
                                max_grad_norm=0.3),
-    "InvertedDoublePendulum-v5":  # balanced, it hardly moves: standardised, a start would lie beyond clip_obs
-                           row(16, 128, 64,  10,  3e-4,  0.99,   0.95,  0.0, target_kl=0.03, normalize_obs=False),
+    # Balanced, it hardly moves: standardised, a new start would lie beyond clip_obs.
+    "InvertedDoublePendulum-v5":
+                           row(16, 128, 64,  10,  3e-4,  0.99,   0.95,  0.0, target_kl=0.03,
+                               normalize_obs=False),
 
     "CartPole-v1":         row(8,  32,  256,  20,  1e-3,  0.98,   0.8, clip_range_decay="linear", **RAW),
     "Acrobot-v1":          row(16, 256,  64,   4,  3e-4,  0.99,   0.94),
