@@ -36,6 +36,7 @@ bench: .venv/installed
 	$(PY) -m pip install -q $(PIP_ARGS) -c constraints.txt -e '.[dev,bench]'
 	$(PY) benchmarks/simulation.py
 	$(PY) benchmarks/training.py
+	$(PY) benchmarks/off_policy.py
 	$(PY) benchmarks/randomization.py
 	$(PY) benchmarks/curricula.py
 	$(PY) benchmarks/identification.py

@@ -183,10 +183,10 @@ dojeon-ai/SimbaV2 at 14fafb2, Holiday-Robot/FlashSAC at 87edc90; their tasks are
 
 
 def peers_of(algorithm: str, task: str) -> tuple[str, ...]:
-    """Ways in which plain SB3 trains it here: its own defaults, and RL Zoo's values where known."""
+    """Ways in which plain SB3 or sb3-contrib trains it: its own defaults, and RL Zoo's values where known."""
     if algorithm == "ppo":
         return ("sb3", "zoo") if task in ZOO else ("sb3",)
-    return ("sb3",) if algorithm in ("sac", "td3") else ()
+    return () if "+" in algorithm else ("sb3",)  # it has no simba network
 
 
 def settings_of(peer: str, algorithm: str, task: str) -> dict[str, Any]:
@@ -218,12 +218,12 @@ def train_peer(
     """
     if path.is_file():
         return path
-    import stable_baselines3
     import torch
     from stable_baselines3.common.callbacks import BaseCallback
     from stable_baselines3.common.env_util import make_vec_env
     from stable_baselines3.common.vec_env import VecNormalize
 
+    from warmstart.agents.checkpoints.architecture import SB3_ALGORITHMS
     from warmstart.agents.checkpoints.policy import Policy
     from warmstart.agents.evaluation import Evaluator
     from warmstart.envs.tasks.task import Task
@@ -232,7 +232,7 @@ def train_peer(
     env: Any = make_vec_env(task, n_envs=1, seed=seed)
     if peer == "zoo":
         env = VecNormalize(env, gamma=settings_of(peer, algorithm, task).get("gamma", 0.99))
-    cls = getattr(stable_baselines3, algorithm.upper())
+    cls: Any = SB3_ALGORITHMS[algorithm]
     model = cls("MlpPolicy", env, seed=seed, device="cpu", **settings_of(peer, algorithm, task))
     evaluator = Evaluator(Task.parse(task), episodes, 10_000)
     curve: dict[str, list[float]] = {"steps": [], "returns": [], "seconds": []}

@@ -30,19 +30,11 @@ def config_of(case: str, task: str, n_envs: int, started: int) -> Any:
     return replace(config, learning_starts=started, buffer_size=100_000, n_envs=n_envs, **steps)
 
 
-def in_bfloat16(case: str, task: str, started: int) -> Any:
-    """Our agent, its matrix products in bfloat16."""
-    from warmstart.agents.build import build_agent, make_training_env
-
-    config = replace(config_of(case, task, 1, started), matmul_precision="medium")
-    return build_agent(config, make_training_env(config, task, 0), 0, device="cpu")
-
-
-def ours(case: str, task: str, n_envs: int, started: int) -> Any:
+def ours(case: str, task: str, n_envs: int, started: int, precision: str | None = None) -> Any:
     """Our agent."""
     from warmstart.agents.build import build_agent, make_training_env
 
-    config = config_of(case, task, n_envs, started)
+    config = replace(config_of(case, task, n_envs, started), matmul_precision=precision)
     return build_agent(config, make_training_env(config, task, 0), 0, device="cpu")
 
 
@@ -116,8 +108,11 @@ def main() -> None:
     print(f"{words.task}, one gradient step per environment step, one thread, {words.rounds} rounds in turns")
     print(f"{'':24s}{'ms':>8s}{'peer ms':>9s}{'ratio':>7s}{'products':>10s}{'collection':>12s}")
     for case in words.cases:
-        models = {"ours": ours(case, words.task, 1, started), "eight": ours(case, words.task, 8, started)}
-        models["bfloat16"] = in_bfloat16(case, words.task, started)
+        models = {
+            "ours": ours(case, words.task, 1, started),
+            "eight": ours(case, words.task, 8, started),
+            "bfloat16": ours(case, words.task, 1, started, "medium"),
+        }
         if "+" not in case:
             models["peer"] = peer(case, words.task, started)
         for model in models.values():

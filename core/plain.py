@@ -108,7 +108,8 @@ def check(config: Any) -> None:
         SettingError: A number is out of bounds, or a word isn't one of a field's ``Literal``.
     """
     for name, hint in _hints(type(config)).items():
-        if get_origin(hint) is Literal:
+        of = get_args(hint) if get_origin(hint) in (Union, types.UnionType) else (hint,)
+        if all(kind is types.NoneType or get_origin(kind) is Literal for kind in of):
             read(hint, getattr(config, name), (name,))
         for bounds in _all_bounds(hint):
             bounds.check(getattr(config, name), (name,))

@@ -16,8 +16,9 @@ from warmstart.agents.algorithms.entropy import EntropySeams
 class CrossQ(EntropySeams, sb3_contrib.CrossQ):
     """sb3-contrib's CrossQ (Bhatt et al. 2024, 1902.05605) whose seams a transfer method can use.
 
-    It has no target networks; its batch renormalisation sees both minibatches at once. The constructor takes
-    what sb3-contrib's takes, and ``seams`` and ``random_steps``. A frozen network's statistics stand still.
+    It has no target networks; its batch renormalisation sees both minibatches at once. A frozen network's
+    statistics stand still. The constructor takes what sb3-contrib's takes, and ``seams``, ``random_steps``
+    and ``matmul_precision``.
     """
 
     @override

@@ -26,7 +26,7 @@ class OffPolicySeams(SeamAgent, OffPolicyAlgorithm):
     """
 
     random_steps: int | None
-    matmul_precision: str
+    matmul_precision: str | None
     policy: Any
 
     def __init__(
@@ -36,7 +36,7 @@ class OffPolicySeams(SeamAgent, OffPolicyAlgorithm):
         *args: Any,
         seams: Seams | None = None,
         random_steps: int | None = None,
-        matmul_precision: str = "highest",
+        matmul_precision: str | None = None,
         **kwargs: Any,
     ) -> None:
         experience = seams.experience if seams is not None else None
@@ -77,10 +77,11 @@ class OffPolicySeams(SeamAgent, OffPolicyAlgorithm):
         """Do gradient steps on the replay buffer.
 
         SB3's own update, unless there are loss terms or rules of what trains: then the same arithmetic with
-        the terms, and without the steps of what is frozen.
+        the terms, and without the steps of what is frozen. Matrix products have the ``matmul_precision``
+        that was given, or else torch's own.
         """
         before = torch.get_float32_matmul_precision()
-        torch.set_float32_matmul_precision(self.matmul_precision)
+        torch.set_float32_matmul_precision(self.matmul_precision or before)
         try:
             if self.trainability is None and not self.seams.loss_terms:
                 super().train(gradient_steps, batch_size)

@@ -13,7 +13,7 @@ from warmstart.agents.algorithms.entropy import EntropySeams
 class SAC(EntropySeams, stable_baselines3.SAC):
     """SB3's SAC (Haarnoja et al. 2018, 1812.05905) whose seams a transfer method can use.
 
-    The constructor takes what SB3's takes, and ``seams`` and ``random_steps``.
+    The constructor takes what SB3's takes, and ``seams``, ``random_steps`` and ``matmul_precision``.
     """
 
     @override

@@ -13,7 +13,7 @@ from warmstart.agents.algorithms.off_policy import OffPolicySeams
 class TD3(OffPolicySeams, stable_baselines3.TD3):
     """SB3's TD3 (Fujimoto et al. 2018, 1802.09477) whose seams a transfer method can use.
 
-    The constructor takes what SB3's takes, and ``seams`` and ``random_steps``.
+    The constructor takes what SB3's takes, and ``seams``, ``random_steps`` and ``matmul_precision``.
     """
 
     @override

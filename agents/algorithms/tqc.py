@@ -14,7 +14,7 @@ from warmstart.agents.algorithms.entropy import EntropySeams
 class TQC(EntropySeams, sb3_contrib.TQC):
     """sb3-contrib's TQC (Kuznetsov et al. 2020, 2005.04269) whose seams a transfer method can use.
 
-    The constructor takes what sb3-contrib's takes, and ``seams`` and ``random_steps``.
+    The constructor takes what sb3-contrib's takes, and ``seams``, ``random_steps`` and ``matmul_precision``.
     """
 
     @override

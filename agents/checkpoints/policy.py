@@ -150,7 +150,8 @@ class _TellsStarts(PassingWrapper):
 
     @override
     def reset(self, **kwargs: Any) -> Any:
-        self._policy.reset()
+        mask = (kwargs.get("options") or {}).get("reset_mask")
+        self._policy.reset(None if mask is None else np.asarray(mask, bool))
         return super().reset(**kwargs)
 
     @override

@@ -222,9 +222,8 @@ def _algorithm(data: Mapping[str, Any], policy: str) -> str:
         ),
         "",
     )
-    if found == "RecurrentPPO":
-        return RECURRENT
-    if found.lower() in POLICIES:
-        return found.lower()
+    algorithm = RECURRENT if found == "RecurrentPPO" else found.lower()
+    if algorithm in POLICIES:
+        return algorithm
     name = found or f"an unknown algorithm with the policy class {policy or 'unknown'}"
     raise WarmstartError(f"a model of {name}; expected PPO, SAC, TD3, DDPG, TQC, CrossQ or RecurrentPPO.")

@@ -92,7 +92,7 @@ class AgentConfig:
         return self.normalize_obs or self.normalize_reward
 
     def written(self) -> State:
-        """Plain values for a study's document, by whose values the network's are chosen: both are in it."""
+        """Plain values for a study's document, which chooses defaults by ``network``: it is always in it."""
         own = {key: getattr(self, key) for key in ("network", "weight_decay") if hasattr(self, key)}
         return self.to_json() | own
 
@@ -106,10 +106,10 @@ class AgentConfig:
             "adam_betas": betas,
             "network": "plain",
             "weight_decay": 0.0,
-            "matmul_precision": "highest",
+            "matmul_precision": None,
         }
         for name, value in usual.items():  # left out, as before there were such
-            if plain.get(name) == value:
+            if name in plain and plain[name] == value:
                 del plain[name]
         return {"algorithm": type(self).algorithm, **plain}
 
@@ -187,9 +187,9 @@ class OffPolicyConfig(AgentConfig):
     standardised (Lee et al. 2024, 2410.09754)."""
     weight_decay: AtLeastZero = 0.0
     """Weight decay of actor and critics, by AdamW; 0 is Adam."""
-    matmul_precision: Precision = "highest"
-    """Precision of matrix products in updates (``torch.set_float32_matmul_precision``); ``medium`` computes
-    them in bfloat16 where the processor can, which makes wide networks faster."""
+    matmul_precision: Precision | None = None
+    """Precision of matrix products in updates (``torch.set_float32_matmul_precision``), ``None`` for the
+    process's own; ``medium`` computes them in bfloat16 where the processor can: faster in wide networks."""
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -4,41 +4,34 @@ The columns are what differs most; what stands at the end of a row differs from 
 else is SB3's: clip range 0.2, value coefficient 0.5, gradient norm 0.5, 64 × 64 tanh units. Learning rates
 fall to zero over training; observations and rewards are standardised, but where a row says otherwise.
 
-How they were found: candidates around three starts (SB3's own values at 16 environments, RL Zoo's and
-Tianshou's), each trained for 1,000,000 steps on the seeds 1000 and 1001 (1002 where these disagreed), judged
-by the last third of the curve; those seeds are in no reported figure. `benchmarks/tuning.py` has the space
-and searches it by Optuna: ``python benchmarks/tuning.py Hopper-v5``.
+How they were found: the rows of Hopper, Walker2d, HalfCheetah, Ant, Humanoid, Swimmer, Pusher and
+the inverted pendulums by trying candidates around three starts (SB3's own values at 16 environments, RL Zoo's
+and Tianshou's) on the seeds 1000 to 1002, some on the first alone; those seeds are in no reported figure.
+`docs/learning.md` has what was tried and what it gave. The other rows are RL Zoo's values, at more
+environments where simulation is batched. `benchmarks/tuning.py` has the space, and searches it by Optuna:
+``python benchmarks/tuning.py Hopper-v5``.
 """
 
 from typing import Any
 
 from warmstart.agents.settings.config import PPOConfig
 
+COLUMNS = (
+    "n_envs",
+    "n_steps",
+    "batch_size",
+    "n_epochs",
+    "learning_rate",
+    "gamma",
+    "gae_lambda",
+    "log_std_init",
+)
 
-def row(
-    n_envs: int,
-    n_steps: int,
-    batch_size: int,
-    n_epochs: int,
-    learning_rate: float,
-    gamma: float,
-    gae_lambda: float,
-    log_std_init: float = 0.0,
-    **others: Any,
-) -> PPOConfig:
-    """One row of the table, in SB3's names; the learning rate falls."""
-    return PPOConfig(
-        n_envs=n_envs,
-        n_steps=n_steps,
-        batch_size=batch_size,
-        n_epochs=n_epochs,
-        learning_rate=learning_rate,
-        learning_rate_decay="linear",
-        gamma=gamma,
-        gae_lambda=gae_lambda,
-        log_std_init=log_std_init,
-        **others,
-    )
+
+def row(*values: float, **others: Any) -> PPOConfig:
+    """One row of the table, its numbers in the order of `COLUMNS` (the last may be left out)."""
+    given: dict[str, Any] = dict(zip(COLUMNS[: len(values)], values, strict=True))
+    return PPOConfig(**given, learning_rate_decay="linear", **others)
 
 
 RAW: dict[str, Any] = {"normalize_obs": False, "normalize_reward": False}
@@ -59,9 +52,9 @@ PPO_TASKS: dict[str, PPOConfig] = {
     "Reacher-v5":          row(64, 32,  512,   5,  6e-4,  0.9,    1.0,   0.0, clip_range=0.3, vf_coef=0.95,
                                max_grad_norm=0.9),
     "Pusher-v5":           row(16, 128,  64,  10,  3e-4,  0.99,   0.95),
+    # Balanced, the pendulums hardly move: standardised, a new start would lie beyond clip_obs.
     "InvertedPendulum-v5": row(16, 32,  128,   5,  6e-4,  0.999,  0.9,   0.0, clip_range=0.4, vf_coef=0.2,
-                               max_grad_norm=0.3),
-    # Balanced, it hardly moves: standardised, a new start would lie beyond clip_obs.
+                               max_grad_norm=0.3, normalize_obs=False),
     "InvertedDoublePendulum-v5":
                            row(16, 128, 64,  10,  3e-4,  0.99,   0.95,  0.0, target_kl=0.03,
                                normalize_obs=False),

@@ -73,10 +73,13 @@ def _check_training(arm: ResolvedArm, target: _Side) -> None:
     """See that the simulation that an arm trains in can be made, and that its encoder takes the frames."""
     place: Place = ("arms", arm.name)
     world = placed(place, resolved, arm.world, arm.target)
-    special = "frames" if arm.vision is not None else "privileged values" if arm.world.privileged else ""
-    if special and (target.network == "simba" or target.algorithm == "crossq"):
+    if target.network == "simba" or target.algorithm == "crossq":
         what = "the simba network" if target.network == "simba" else "crossq"
-        raise SettingError(place, f"{what} reads vectors alone, and this arm's agents see {special}.")
+        seen = "frames" if arm.vision is not None else "privileged values" if arm.world.privileged else ""
+        if not seen and not isinstance(target.spaces[0], Box):
+            seen = str(target.spaces[0])
+        if seen:
+            raise SettingError(place, f"{what} reads vectors alone, and this arm's agents see {seen}.")
     if arm.world.privileged and target.algorithm not in ASYMMETRIC_POLICIES:
         known = ", ".join(ASYMMETRIC_POLICIES)
         raise SettingError(place, f"{target.algorithm} takes no privileged values; use {known}.")

@@ -8,7 +8,7 @@ import pytest
 
 from warmstart.core.bounds import Before, Finite, SettingError, unquoted
 from warmstart.core.errors import WarmstartError
-from warmstart.core.plain import placed, read, replaced, setting_names, to_plain
+from warmstart.core.plain import check, placed, read, replaced, setting_names, to_plain
 
 
 @dataclass(frozen=True)
@@ -102,3 +102,17 @@ def test_numbers_may_be_written_as_text_where_it_is_said() -> None:
     ):
         with pytest.raises(SettingError, match=message):
             read(kind, written)
+
+
+def test_words_that_may_be_left_out_are_checked_too() -> None:
+    @dataclass
+    class Config:
+        word: Literal["one", "two"] | None = None
+
+        def __post_init__(self) -> None:
+            check(self)
+
+    assert Config("two").word == "two"
+    assert Config().word is None
+    with pytest.raises(SettingError, match=r"word: .*three"):
+        Config("three")  # type: ignore[arg-type]

@@ -277,18 +277,54 @@ def test_actions_of_more_than_one_axis(name: str) -> None:
         torch.testing.assert_close(value, parameters[1][key], rtol=0, atol=0)
 
 
-def test_matrix_products_in_bfloat16_are_those_of_updates_alone() -> None:
-    """Where the processor has no bfloat16 the two agree."""
-    found = {}
-    for precision in ("highest", "medium"):
+@pytest.mark.parametrize("own_update", [False, True])
+def test_matrix_products_have_the_precision_that_was_given_in_updates_alone(own_update: bool) -> None:
+    found: dict[str | None, dict[str, torch.Tensor]] = {}
+    for precision in (None, "highest", "medium"):
         env = gym_env("Pendulum-v1", 1)
         settings: Any = {"learning_starts": 20, "buffer_size": 200, "batch_size": 64, "seed": 0}
         model = SAC("MlpPolicy", env, matmul_precision=precision, device="cpu", **settings)
+        if own_update:
+            model.set_trainability(Trainability((Rule("@actor", 1.0),)))
+        seen = set()
+        critic = model.critic.forward
+
+        def forward(*inputs: Any, critic: Any = critic, seen: set[str] = seen) -> Any:
+            seen.add(torch.get_float32_matmul_precision())
+            return critic(*inputs)
+
+        model.critic.forward = forward  # type: ignore[method-assign]
         model.learn(60)
+        assert seen == {precision or "highest"}
         assert torch.get_float32_matmul_precision() == "highest"
         found[precision] = model.policy.state_dict()
         env.close()
     for name, value in found["highest"].items():
+        assert torch.equal(found[None][name], value)
         torch.testing.assert_close(found["medium"][name], value, rtol=0.1, atol=0.05)
-    with pytest.raises(WarmstartError, match="matmul_precision: expected one of 'highest', 'high', 'medium'"):
+
+
+def test_a_precision_of_the_users_own_stays() -> None:
+    env = gym_env("Pendulum-v1", 1)
+    model = SAC("MlpPolicy", env, learning_starts=20, buffer_size=200, batch_size=64, device="cpu")
+    seen = set()
+    critic = model.critic.forward
+
+    def forward(*inputs: Any) -> Any:
+        seen.add(torch.get_float32_matmul_precision())
+        return critic(*inputs)
+
+    model.critic.forward = forward  # type: ignore[method-assign]
+    torch.set_float32_matmul_precision("high")
+    try:
+        model.learn(30)
+        assert torch.get_float32_matmul_precision() == "high"
+    finally:
+        torch.set_float32_matmul_precision("highest")
+    assert seen == {"high"}
+    env.close()
+
+
+def test_an_unknown_precision_is_an_error() -> None:
+    with pytest.raises(WarmstartError, match=r"matmul_precision: .*'low'"):
         SACConfig(matmul_precision="low")  # type: ignore[arg-type]

@@ -16,6 +16,7 @@ from warmstart.agents.loading import load_checkpoint
 from warmstart.agents.sb3_files.written import write_sb3_zip
 from warmstart.core.errors import WarmstartError
 from warmstart.envs.tasks.task import Task
+from warmstart.envs.vector import make_vec
 from warmstart.experiments.study.plan import make_plan
 from warmstart.experiments.study.study import Study
 from warmstart.transfer.warm_start import warm_start
@@ -96,6 +97,19 @@ def test_environments_begin_anew_one_by_one(model: Any, tmp_path: Any) -> None:
         np.testing.assert_allclose(together[step], expected, rtol=1e-5)
     first = policy.predict(observations[0, 0])  # one in place of two: another loop
     np.testing.assert_allclose(first, model.predict(observations[0, 0], deterministic=True)[0], rtol=1e-5)
+
+
+def test_an_environment_that_is_reset_alone_begins_anew_alone(model: Any, tmp_path: Any) -> None:
+    model.save(tmp_path / "recurrent.zip")
+    policy = load_checkpoint(tmp_path / "recurrent.zip").policy()
+    env = policy.wrap(make_vec(TASK, 2, 0, n_threads=1))
+    observations, _ = env.reset(seed=0)
+    first = policy.predict(observations)
+    env.reset(options={"reset_mask": np.array([False, True])})
+    again = policy.predict(observations)
+    np.testing.assert_allclose(again[1], first[1], rtol=1e-5)
+    assert not np.allclose(again[0], first[0], rtol=1e-5, atol=0)
+    env.close()
 
 
 def test_what_cant_be_carried_is_said(model: Any, tmp_path: Any) -> None:
