@@ -8,14 +8,14 @@ from gymnasium.spaces.utils import flatdim
 
 from warmstart.agents.checkpoints.architecture import check_size
 from warmstart.agents.checkpoints.checkpoint import FORMAT, RECORDED, SINCE, TENSORS, Checkpoint
-from warmstart.agents.checkpoints.places import METADATA, find_checkpoint
+from warmstart.agents.checkpoints.places import CHOICES, METADATA, find_checkpoint
 from warmstart.agents.encoders.tensors import MOST_BYTES, read_safetensors
 from warmstart.agents.observing.table import read_observing
 from warmstart.agents.sb3_files.normalizer import read_trusted_normalizer
 from warmstart.agents.sb3_files.zip import read_sb3_zip
 from warmstart.core.bounds import SettingError, Settings, State, show
 from warmstart.core.documents import Document
-from warmstart.core.errors import WarmstartError
+from warmstart.core.errors import WarmstartError, unknown_name
 from warmstart.core.files import check_file, file_hash, json_hash, parse_json, read_text
 from warmstart.core.plain import placed, read
 
@@ -41,6 +41,9 @@ def load_checkpoint(path: str | Path, *, trust_normalizer: Path | str | None = N
     if not target.exists() and target.with_name(target.name + ".zip").is_file():
         target = target.with_name(target.name + ".zip")
     if not target.exists():
+        folder, _, word = str(target).rpartition(":")
+        if folder and Path(folder).is_dir():
+            raise unknown_name(f"checkpoint of {folder}", word, CHOICES)
         raise WarmstartError(f"There is no checkpoint at {target}: expected a directory or an SB3 zip.")
     checkpoint = read_sb3_zip(target) if target.is_file() else read_directory(target)
     if trust_normalizer is not None:

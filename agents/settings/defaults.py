@@ -121,7 +121,9 @@ def untuned(algorithm: str, task: Task | str) -> str:
     task = Task.parse(task) if isinstance(task, str) else task
     _, tasks, name = _table(algorithm, task)
     mujoco = config_class(algorithm).algorithm != "ppo" and name in PPO_TASKS and name.endswith("-v5")
-    if name in tasks or mujoco:  # the usual off-policy values are those for MuJoCo
+    if name in tasks or (
+        mujoco and not sees_pixels(task)
+    ):  # the usual off-policy values are those for MuJoCo
         return ""
     seen = " in frames" if sees_pixels(task) else ""
     return f"No values were tuned for {name}{seen} with {algorithm.lower()}: its usual ones are taken."

@@ -17,6 +17,9 @@ CLOSE = 0.1
 CLEARLY = 2.0
 """Standard deviations of single episodes by which a mean is clearly above another."""
 
+SOURCE = "source"
+"""What a study's source agents are called among its arms."""
+
 Reference = tuple[float, float]
 """Mean and standard deviation over episodes of what hasn't learnt; NaN where unknown."""
 
@@ -32,9 +35,9 @@ def why_unlearnt(name: str, curves: Sequence[Curve], task: str, reference: Refer
         whose: What that is called: ``random actions'``.
 
     Returns:
-        A sentence; empty where they have learnt, nothing trained, or nobody can tell.
+        A sentence; empty where they have learnt, or nobody can tell.
     """
-    trained = [curve for curve in curves if not curve.constant and len(curve.steps) > 1]
+    trained = [curve for curve in curves if curve.constant or len(curve.steps) > 1]
     if not trained:
         return ""
     last = float(np.mean([curve.returns[-LAST_EVALUATIONS:].mean() for curve in trained]))

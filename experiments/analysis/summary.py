@@ -18,7 +18,7 @@ from warmstart.core.bounds import Settings, State
 from warmstart.core.files import finite_json, write_result
 from warmstart.experiments.analysis.curves import Curve, Failure, RunData
 from warmstart.experiments.analysis.grids import Gridded, GriddedArm, to_grid
-from warmstart.experiments.analysis.learnt import why_unlearnt
+from warmstart.experiments.analysis.learnt import SOURCE, why_unlearnt
 from warmstart.experiments.analysis.metric_kinds import LAST_EVALUATIONS
 from warmstart.experiments.analysis.metrics import (
     Metric,
@@ -180,18 +180,18 @@ def summarise(
         others = ((name, arm) for name, arm in grid.arms.items() if arm is not cold)
         paired = {name: paired_metrics(grid, arm, cold, scale, theta) for name, arm in others}
     unlearnt = _unlearnt(run)
-    sentences = tuple(unlearnt[name] for name in ("source", run.baseline) if name in unlearnt)
+    sentences = tuple(unlearnt[name] for name in (SOURCE, run.baseline) if name in unlearnt)
     differences = {
         name: paired[name]["area_difference"].values if paired.get(name) else ()
         for name in run.arms
         if name != run.baseline
     }
     verdicts = judge_arms(differences, generator)
-    for name in verdicts.keys() & unlearnt.keys() if run.baseline in unlearnt else ():
-        reason = f"Neither {name} nor {run.baseline} has learnt."
-        verdicts[name] = dataclasses.replace(
-            verdicts[name], outcome="not compared", provisional=False, reason=reason
-        )
+    for name, reason in _nothing_to_judge(run, unlearnt).items():
+        if name in verdicts:
+            verdicts[name] = dataclasses.replace(
+                verdicts[name], outcome="not compared", provisional=False, reason=reason
+            )
     times = times_to_threshold(grid, theta) if grid.arms else {}
     budget = float(grid.steps[-1]) if len(grid.steps) else float("nan")
     arms = []
@@ -219,7 +219,7 @@ def summarise(
 
 
 def _unlearnt(run: RunData) -> dict[str, str]:
-    """Why arms and source agents (`source`) haven't learnt, of those that haven't."""
+    """Why arms and source agents (`SOURCE`) haven't learnt, of those that haven't."""
     chance = (run.random_return if run.random_return is not None else float("nan"), run.random_spread)
     target, source = (str(run.study.get(key) or "") for key in ("target", "source"))
     found = {name: why_unlearnt(name, run.of(name), target, chance, "random actions'") for name in run.arms}
@@ -229,8 +229,22 @@ def _unlearnt(run: RunData) -> dict[str, str]:
     )
     if fresh is not None:
         whose = "those before training"
-        found["source"] = why_unlearnt("The source agent", run.source_curves, source, fresh, whose)
+        found[SOURCE] = why_unlearnt("The source agent", run.source_curves, source, fresh, whose)
     return {name: why for name, why in found.items() if why}
+
+
+def _nothing_to_judge(run: RunData, unlearnt: Mapping[str, str]) -> dict[str, str]:
+    """Why arms have no verdict, of those whose comparison would be about nothing."""
+    found = {}
+    for name in run.arms:
+        carries = any(curve.source_steps for curve in run.of(name))
+        if name == run.baseline:
+            continue
+        if run.baseline in unlearnt and name in unlearnt:
+            found[name] = f"Neither {name} nor {run.baseline} has learnt."
+        elif SOURCE in unlearnt and carries:
+            found[name] = "The source agent hasn't learnt."
+    return found
 
 
 def write_summary(summary: Summary, path: str | Path) -> Path:

@@ -5,7 +5,7 @@ from dataclasses import dataclass, fields, replace
 from warmstart.agents.settings.config import AlgorithmConfig, config_class
 from warmstart.agents.settings.defaults import default_config
 from warmstart.agents.settings.encoder_training import EncoderTraining
-from warmstart.core.bounds import Place, SettingError, Settings
+from warmstart.core.bounds import Place, SettingError, Settings, show
 from warmstart.core.errors import WarmstartError, unknown_name
 from warmstart.core.plain import placed, read, replaced, setting_names, to_plain
 from warmstart.envs.frames.options import sees_pixels, state_task
@@ -129,6 +129,12 @@ def resolve_algorithms(
         known = {name: value for name, value in usual.items() if name in setting_names(kind)}
         given = {**known, **settings}
         network = of_arm.get("network", given.get("network", "plain"))
+        if "network" in given and "network" not in setting_names(kind):
+            if given.pop("network") != "plain":
+                text = (
+                    f"{show(network)} goes with sac, td3, tqc and crossq; the networks of {name} are plain."
+                )
+                raise SettingError((key, "network"), text)
         given = {name: value for name, value in given.items() if name not in of_arm}
         config = replaced(default_config(kind.algorithm, task, network), given, (key,))
         return replaced(config, of_arm, (*place, "algorithm"))

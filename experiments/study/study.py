@@ -4,6 +4,7 @@ What a user writes is kept as written; the accessors (`seed_list`, `arm_list`, â
 follows from it (trials, resolved settings) is in `plan.py`.
 """
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import Annotated, Any, Literal
 
 from warmstart.agents.checkpoints.places import (
     BEST,
+    CHOICES,
     LAST,
     METADATA,
     TRIALS_FILE,
@@ -20,7 +22,7 @@ from warmstart.agents.checkpoints.places import (
 from warmstart.agents.settings.encoder_training import EncoderTraining
 from warmstart.core.bounds import Before, Bounds, Count, Natural, SettingError, Settings, show
 from warmstart.core.documents import Document, dump_yaml
-from warmstart.core.errors import WarmstartError
+from warmstart.core.errors import WarmstartError, unknown_name
 from warmstart.core.plain import check, placed, read, setting_names, to_plain
 from warmstart.sim2real.world_config import WorldConfig
 
@@ -182,6 +184,11 @@ class Study:
         if self.source is None and self.source_steps:
             raise SettingError(("source_steps",), "there is no `source` to train for these steps.")
         if self.source and self.source_steps < 1 and self.source_checkpoint is None:
+            folder, _, word = self.source.rpartition(":")
+            if "/" in folder and Path(folder).is_dir():
+                raise SettingError(("source",), str(unknown_name(f"checkpoint of {folder}", word, CHOICES)))
+            if "/" in self.source and not re.search(r"-v\d+($|[:@])", self.source):
+                raise SettingError(("source",), f"There is no checkpoint at {self.source}.")
             what = "missing: for how many steps is a source agent trained?"
             if Path(self.source).exists():
                 what = f"missing; {self.source} exists, but it is no checkpoint and holds none."

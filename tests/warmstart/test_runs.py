@@ -84,6 +84,9 @@ def test_a_best_checkpoint_that_is_not_there(tmp_path, monkeypatch, capsys):
     for path in ("runs/r:best", f"{best.parent}:best"):
         status, _, err = _run(capsys, "evaluate", path, "InvertedPendulum-v5")
         assert "holds no best checkpoint. It was trained without evaluations, or before" in err
+    status, _, err = _run(capsys, "evaluate", "runs/r:bets", "InvertedPendulum-v5")
+    assert status == 2
+    assert "Unknown checkpoint of runs/r 'bets'. Did you mean 'best'?" in err
 
 
 @pytest.mark.parametrize(

@@ -84,9 +84,7 @@ class Train(_Single):
         from warmstart.experiments.study.study import Study
 
         named: str | Settings = self.algorithm
-        if self.network not in (None, "plain"):
-            if self.algorithm.lower() == "ppo":
-                raise WarmstartError("--network: simba goes with sac, td3, tqc and crossq (--algorithm).")
+        if self.network is not None:
             named = {"name": self.algorithm, "network": self.network}
         return _run_single(
             lambda: Study(
@@ -300,6 +298,8 @@ def _run_single(make_study: "Callable[[], Study]", options: _Single, *sources: P
         for curve in result.run.curves:
             first, last = curve.returns[[0, -1]]
             console().print(f"Return at the end: {last:,.1f} (at the start {first:,.1f})")
+            if curve.stopped:
+                console().print(f"Training ended early, after {curve.stopped_at:,} steps: {curve.stopped}.")
         for path in find_checkpoints(result.directory):
             console().print(f"Checkpoint: {path}")
     return status
@@ -336,6 +336,8 @@ def _in_words_of_the_command(wrong: Any) -> str:
     where = _WORDS.get(field, field)
     if field == "arms" and len(place) > 2 and place[2] != "method":
         where = f"--option {place[2]}"
+    elif place[:2] == ("algorithm", "network"):
+        where = "--network"
     elif field == "evaluation" and len(place) > 1:
         where = f"--{place[1].replace('_', '-')}"
     elif field in ("observation_map", "action_map") and len(place) > 1:

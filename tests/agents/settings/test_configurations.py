@@ -158,6 +158,7 @@ def test_what_has_no_tuned_values_is_said() -> None:
     assert untuned("ppo", "Taxi-v3") == "No values were tuned for Taxi-v3 with ppo: its usual ones are taken."
     assert untuned("sac", "Ant-v5@gravity=x0.5") == untuned("ppo", "CartPole-v1") == ""
     assert "InvertedPendulum" not in untuned("sac", "InvertedPendulum-v5")
+    assert "HalfCheetah-v5 in frames with sac" in untuned("sac", "warmstart/HalfCheetah-v5:obs=pixels")
     assert untuned("sac", "BipedalWalker-v3").startswith("No values were tuned for BipedalWalker-v3 with sac")
     made = make_plan(Study(name="ice", target="FrozenLake-v1", target_steps=64, seeds=1, arms=["scratch"]))
     assert any("No values were tuned for FrozenLake-v1" in note for note in made.notes)

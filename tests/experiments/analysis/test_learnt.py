@@ -7,7 +7,7 @@ import pytest
 
 from warmstart.experiments.analysis.curves import Curve, RunData
 from warmstart.experiments.analysis.learnt import why_unlearnt
-from warmstart.experiments.analysis.summary import summarise
+from warmstart.experiments.analysis.summary import Summary, summarise
 
 STEPS = np.arange(0, 1001, 100)
 
@@ -43,24 +43,42 @@ def test_who_has_not_learnt(task: str, last: float, length: float, said: str) ->
 def test_nobody_tells_without_a_reference_or_of_what_never_trained() -> None:
     nothing = (float("nan"), float("nan"))
     assert why_unlearnt("X", [curve(1.0)], "Own-v0", nothing, "") == ""
-    assert why_unlearnt("X", [curve(1.0, constant=True)], "Own-v0", (5.0, 1.0), "") == ""
+    assert "X hasn't learnt" in why_unlearnt("X", [curve(1.0, constant=True)], "Own-v0", (5.0, 1.0), "Z")
     assert why_unlearnt("X", [], "Own-v0", (5.0, 1.0), "") == ""
 
 
-@pytest.mark.parametrize(("warm", "outcome"), [(12.0, "not compared"), (500.0, "helps")])
-def test_nothing_is_judged_between_two_that_have_not_learnt(warm: float, outcome: str) -> None:
+def judged(cold: float, warm: float, source: float, **known: object) -> Summary:
     seeds = range(8)
-    curves = [curve(11.0, seed=s) for s in seeds] + [curve(warm, arm="fine_tune", seed=s) for s in seeds]
-    source = tuple(curve(20.0, arm="source", seed=s, start_spread=8.0) for s in seeds)
+    curves = [curve(cold, seed=s) for s in seeds]
+    curves += [curve(warm, arm="warm", seed=s, source_steps=1000, **known) for s in seeds]
+    sources = tuple(curve(source, arm="source", seed=s, start_spread=8.0) for s in seeds)
     study = {"target": "Hopper-v5@gravity=x2", "source": "Hopper-v5"}
-    run = RunData("r", study, tuple(curves), source, random_return=15.0, random_spread=14.0)
-    summary = summarise(run)
+    run = RunData("r", study, tuple(curves), sources, random_return=15.0, random_spread=14.0)
+    return summarise(run)
+
+
+def test_each_is_named_before_the_other_notes() -> None:
+    summary = judged(11.0, 12.0, 20.0)
     first, second = summary.unlearnt
     assert first.startswith("The source agent hasn't learnt: its last returns, 23.5 on average,")
     assert second.startswith("scratch hasn't learnt: its last returns, 14.5 on average,")
     assert summary.notes[:2] == (first, second)
-    arm = summary.arm("fine_tune")
-    assert arm.verdict is not None
-    assert arm.verdict.outcome == outcome
-    if outcome == "not compared":
-        assert str(arm.headline) == "fine_tune: not compared: neither fine_tune nor scratch has learnt"
+
+
+@pytest.mark.parametrize("constant", [False, True])
+@pytest.mark.parametrize(
+    ("cold", "warm", "source", "told"),
+    [
+        (11.0, 12.0, 20.0, "not compared: neither warm nor scratch has learnt"),
+        (11.0, 12.0, 900.0, "not compared: neither warm nor scratch has learnt"),
+        (700.0, 500.0, 20.0, "not compared: the source agent hasn't learnt"),
+        (11.0, 500.0, 20.0, "not compared: the source agent hasn't learnt"),
+        (11.0, 500.0, 900.0, "helps"),
+        (700.0, 500.0, 900.0, "hurts"),
+    ],
+)
+def test_nothing_is_judged_where_nobody_learnt(
+    cold: float, warm: float, source: float, told: str, constant: bool
+) -> None:
+    arm = judged(cold, warm, source, constant=constant).arm("warm")
+    assert str(arm.headline).startswith(f"warm: {told}") or str(arm.headline).startswith(f"warm {told}")

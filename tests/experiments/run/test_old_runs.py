@@ -39,7 +39,13 @@ def test_it_is_reported_with_the_same_numbers(run: Path, capsys: pytest.CaptureF
     assert (run / "report.html").stat().st_size > 100_000
     after = json.loads((run / "summary.json").read_text())
     assert [arm["name"] for arm in after["arms"]] == [arm["name"] for arm in before["arms"]]
-    assert after["arms"] == before["arms"]
+    judged = {arm["name"]: arm.pop("verdict") for arm in after["arms"] if arm.pop("headline")}
+    assert judged["fine_tune"]["reason"] == "The source agent hasn't learnt."  # which be725d8 didn't ask
+    earlier = {arm["name"]: arm.pop("verdict") for arm in before["arms"] if arm.pop("headline")}
+    assert judged | {"fine_tune": None} == earlier | {"fine_tune": None}
+    assert [arm | {"verdict": None, "headline": None} for arm in after["arms"]] == [
+        arm | {"verdict": None, "headline": None} for arm in before["arms"]
+    ]
     assert after["notes"] == [*after["unlearnt"], *before["notes"]]
 
 
@@ -62,7 +68,8 @@ source: {source}
 target: InvertedPendulum-v5@pole.mass=x2
 target_steps: 512
 seeds: 1
-algorithm: {{name: ppo, n_envs: 8, n_steps: 32, batch_size: 64, n_epochs: 2, net_arch: [8]}}
+algorithm: {{name: ppo, n_envs: 8, n_steps: 32, batch_size: 64, n_epochs: 2, net_arch: [8],
+  normalize_obs: true}}
 arms: [scratch, {{method: fine_tune, critic_fit_steps: 0}}]
 evaluation: {{every: 256, episodes: 2}}
 """

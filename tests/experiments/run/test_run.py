@@ -28,6 +28,7 @@ from warmstart.experiments.study.study import Study
 from warmstart.experiments.trial.trial import run_trial
 
 ALGORITHM = {"name": "ppo", "n_envs": 4, "n_steps": 16, "batch_size": 32, "n_epochs": 2, "net_arch": [8]}
+ALGORITHM |= {"normalize_obs": True}
 
 
 def tiny(**changes: Any) -> Study:
@@ -175,6 +176,7 @@ def test_a_plan_writes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
         ({"algorithm": "pppo"}, "algorithm: Unknown algorithm 'pppo'.*'ppo'"),
         ({"algorithm": "dqn"}, "algorithm: dqn is not supported"),
         ({"algorithm": {"name": "ppo", "n_evs": 4}}, r"algorithm.n_evs: Unknown setting.*'n_envs'"),
+        ({"algorithm": {"name": "ppo", "network": "simba"}}, "algorithm.network: 'simba' goes with sac, td3"),
         ({"algorithm": {"name": "ppo", "n_envs": "many"}}, r"algorithm.n_envs: expected a whole number"),
         ({"algorithm": {"name": "ppo", "gamma": 2}}, "algorithm.gamma: expected a number from 0 to 1"),
         ({"algorithm": "sac", "source": "CartPole-v1", "target": "CartPole-v1"}, "use ppo"),

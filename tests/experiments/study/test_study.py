@@ -113,6 +113,15 @@ def test_mistakes_are_named_with_their_line(old: str, new: str, message: str) ->
 def test_mistakes_in_python_name_the_field() -> None:
     with pytest.raises(SettingError, match=r"^seeds: expected at least one seed, found 0"):
         Study("s", "Hopper-v5", 10, source="Hopper-v5", source_steps=10, seeds=0)
+    for source, said in (
+        ("runs/Nope", "source: There is no checkpoint at runs/Nope"),
+        (
+            "experiments/study:bets",
+            "source: Unknown checkpoint of experiments/study 'bets'. Did you mean 'best'",
+        ),
+    ):
+        with pytest.raises(SettingError, match=said):
+            Study("s", "Hopper-v5", 10, source=source)
     with pytest.raises(SettingError, match="source_steps: missing"):
         Study("s", "Hopper-v5", 10, source="Hopper-v5")
 
