@@ -6,13 +6,13 @@
 
 Every task and algorithm is a study of one cold arm in ``--out``, plain SB3 (its own defaults, and RL Zoo's
 values) a training of the same length, evaluated in the same way; the same command continues after an
-interruption. Seeds are 0, 1, …: no search has seen them (`tuning.py` uses 1000 and on). Writes
-``learning.md`` and ``learning.png``, curves over steps and over seconds of training. Seconds compare only
-where nothing else ran beside it.
+interruption. Curves are kept in ``--record``: seeds that it has for the same values aren't trained again, and
+``--recorded`` prints what it has. Seeds are 0, 1, …: no search has seen them (`tuning.py` uses 1000 and
+on). Writes ``learning.md`` and ``learning.png``, curves over steps and over seconds of training. Seconds
+compare only where nothing else ran beside it.
 """
 
 import argparse
-import json
 import logging
 import sys
 from concurrent.futures import ProcessPoolExecutor
@@ -22,9 +22,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from learning_peers import PUBLISHED, jobs, peers_of, train_peer
+from learning_peers import PUBLISHED, ZOO, peers_of, train_peer
+from learning_record import Evaluations, Record, contender
 from numpy.typing import NDArray
 
+from warmstart.core.errors import WarmstartError
 from warmstart.core.threads import available_cores, decide_threads
 
 MUJOCO = tuple(
@@ -58,6 +60,13 @@ class Curves:
     seconds: NDArray[np.float64]
     """Of training up to it. Shape: (seeds, points)."""
 
+    @classmethod
+    def of(cls, name: str, by_seed: dict[int, Evaluations]) -> "Curves":
+        """Stack the seeds' evaluations, which were made at the same steps."""
+        held = [by_seed[seed] for seed in sorted(by_seed)]
+        steps = np.array(held[0]["steps"] if held else [])
+        return cls(name, steps, *(np.array([each[key] for each in held]) for key in ("returns", "seconds")))
+
     def at(self, step: int) -> NDArray[np.float64]:
         """Returns of the last evaluation up to a step. Shape: (seeds,)."""
         found: NDArray[np.float64] = self.returns[:, np.flatnonzero(self.steps <= step)[-1]]
@@ -69,58 +78,67 @@ class Curves:
         return float(self.seconds[:, reached[0]].mean()) if len(reached) else float("nan")
 
 
-def ours(task: str, algorithm: str, words: Any, every: int) -> Curves:
-    """Train our default, or read what a run has already; ``sac+simba`` is SAC with the simba network."""
+def ours(task: str, algorithm: str, words: Any, every: int, record: Record) -> Curves:
+    """Train our default on the seeds that the record lacks; ``sac+simba`` is SAC with the simba network."""
+    from warmstart.agents.settings.defaults import default_config
+    from warmstart.core.plain import to_plain
     from warmstart.experiments.run.reading import load_run
     from warmstart.experiments.run.run import run_study
     from warmstart.experiments.study.study import Study
 
-    folder = words.out / f"{task}-{algorithm}-{words.steps}".replace("/", "_")
     name, _, network = algorithm.partition("+")
-    study = Study(
-        name=folder.name,
-        target=task,
-        target_steps=words.steps,
-        algorithm={"name": name, "network": network} if network else name,
-        seeds=list(range(words.seeds)),
-        arms=["scratch"],
-        evaluation={"every": every, "episodes": EPISODES, "seed": 10_000},
-    )
-    run_study(study, folder, workers=words.workers)
-    found = sorted((c for c in load_run(folder).curves if c.complete), key=lambda curve: curve.seed)
-    numbers = (np.stack([getattr(curve, name) for curve in found]) for name in ("returns", "seconds"))
-    return Curves(f"warmstart {algorithm}", found[0].steps.astype(float), *numbers)
+    settings = to_plain(default_config(name, task, network or "plain"))
+    key = contender(task, f"warmstart {algorithm}", words.steps, settings)
+    missing = [] if words.recorded else [s for s in range(words.seeds) if s not in record.known(key)]
+    if missing:
+        folder = words.out / f"{task}-{algorithm}-{words.steps}-{key[-8:]}".replace("/", "_")
+        study = Study(
+            name=folder.name,
+            target=task,
+            target_steps=words.steps,
+            algorithm={"name": name, "network": network} if network else name,
+            seeds=missing,
+            arms=["scratch"],
+            evaluation={"every": every, "episodes": EPISODES, "seed": 10_000},
+        )
+        try:
+            run_study(study, folder, workers=words.workers)
+        finally:  # what an interruption left whole is kept, too
+            for curve in load_run(folder).curves if (folder / "trials.json").is_file() else ():
+                if curve.complete:
+                    keys = ("steps", "returns", "seconds")
+                    held = {key: [float(x) for x in getattr(curve, key)] for key in keys}
+                    record.add(key, curve.seed, held)
+    return Curves.of(f"warmstart {algorithm}", record.known(key))
 
 
-def theirs(task: str, algorithm: str, words: Any, every: int) -> list[Curves]:
-    """Train plain SB3 as often as asked."""
-    peers = tuple(peer for peer in words.peers if peer in peers_of(algorithm, task))
-    if not peers:
-        return []
-    listed = list(jobs(task, algorithm, peers, words.peer_seeds, words.steps, every, words.out))
-    with ProcessPoolExecutor(words.workers, mp_context=get_context("spawn")) as pool:
-        asked = [
-            pool.submit(train_peer, peer, algorithm, task, seed, words.steps, every, EPISODES, path)
-            for peer, seed, path in listed
-        ]
-        for each in asked:
-            each.result()
+def theirs(task: str, algorithm: str, words: Any, every: int, record: Record) -> list[Curves]:
+    """Train plain SB3 on as many seeds as asked, but for those that the record has."""
     found = []
-    for peer in peers:
-        held = [json.loads(path.read_text()) for name, _, path in listed if name == peer]
-        numbers = (np.array([each[key] for each in held]) for key in ("returns", "seconds"))
+    for peer in (peer for peer in words.peers if peer in peers_of(algorithm, task)):
+        key = contender(task, f"{peer} {algorithm}", words.steps, ZOO.get(task) if peer == "zoo" else {})
+        missing = [s for s in range(words.peer_seeds) if s not in record.known(key)]
+        if missing and not words.recorded:
+            with ProcessPoolExecutor(words.workers, mp_context=get_context("spawn")) as pool:
+                fixed = (task, words.steps, every, EPISODES)
+                asked = {seed: pool.submit(train_peer, peer, algorithm, seed, *fixed) for seed in missing}
+                for seed, each in asked.items():
+                    record.add(key, seed, each.result())
         name = {"sb3": f"SB3 {algorithm}, own defaults", "zoo": f"SB3 {algorithm}, RL Zoo's values"}[peer]
-        found.append(Curves(name, np.array(held[0]["steps"]), *numbers))
+        found.append(Curves.of(name, record.known(key)))
     return found
 
 
 def rows(task: str, algorithm: str, found: list[Curves], points: list[int]) -> list[str]:
     """Lines of the table for one task."""
     published = PUBLISHED.get(algorithm.partition("+")[0], {})
-    bar = next((values[task] for _, values in published.values() if task in values), float("nan"))
+    bar = next(
+        (values[task] for (_, p), values in published.items() if p == points[-1] and task in values),
+        float("nan"),
+    )
     lines = []
     for each in found:
-        cells = []
+        cells: list[str] = []
         for point in points:
             values = each.at(point)
             cells.append(f"{values.mean():,.1f} ± {values.std(ddof=min(1, len(values) - 1)):,.1f}")
@@ -132,9 +150,12 @@ def rows(task: str, algorithm: str, found: list[Curves], points: list[int]) -> l
             f"{reached:,.0f}" if reached == reached else "–",
         ]
         lines.append(f"| {task} | {each.name}, n={len(each.returns)} | {' | '.join(cells)} |")
-    for who, (step, values) in published.items():
-        if task in values:
-            cells = [f"{values[task]:,.0f}" if step == point else "" for point in points]
+    for who in dict.fromkeys(who for who, _ in published):
+        cells = [
+            f"{values[task]:,.0f}" if (values := published.get((who, p), {})).get(task) else ""
+            for p in points
+        ]
+        if any(cells):
             lines.append(f"| {task} | *{who}* | {' | '.join([*cells, '', '', ''])} |")
     return lines
 
@@ -173,9 +194,12 @@ def main() -> int:
     parser.add_argument("--at", type=int, nargs="*", help="steps of the table's columns; 60%% and the end")
     parser.add_argument("--workers", type=int, default=available_cores())
     parser.add_argument("--out", type=Path, default=Path("runs/learning"))
+    parser.add_argument("--record", type=Path, help="curves that are kept; learning.json in --out")
+    parser.add_argument("--recorded", action="store_true", help="train nothing")
     words = parser.parse_args()
     if min(words.seeds, words.peer_seeds, words.steps, words.workers) < 1:
         parser.error("expected at least one seed, one step and one worker.")
+    record = Record.read(words.record or words.out / "learning.json")
     decide_threads(1)
     logging.getLogger("warmstart").setLevel(logging.ERROR)
     tasks = [task for word in words.tasks for task in (MUJOCO if word == "mujoco" else (word,))]
@@ -193,7 +217,8 @@ def main() -> int:
     table = [f"| {' | '.join(columns)} |", f"|{'---|' * len(columns)}"]
     for task in tasks:
         for algorithm in words.algorithms:
-            curves = [ours(task, algorithm, words, every), *theirs(task, algorithm, words, every)]
+            fixed = (task, algorithm, words, every, record)
+            curves = [each for each in (ours(*fixed), *theirs(*fixed)) if len(each.steps)]
             found[f"{task} · {algorithm}"] = curves
             table += rows(task, algorithm, curves, points)
             print("\n".join(rows(task, algorithm, curves, points)), flush=True)
@@ -207,6 +232,9 @@ def main() -> int:
 if __name__ == "__main__":
     try:
         sys.exit(main())
+    except WarmstartError as wrong:
+        print(f"learning.py: {wrong}", file=sys.stderr)
+        sys.exit(2)
     except KeyboardInterrupt:
         print("learning.py: interrupted. The same command goes on where it was.", file=sys.stderr)
         sys.exit(130)

@@ -1,10 +1,9 @@
 """Plain stable-baselines3, trained and evaluated as `learning.py` does ours, and published figures."""
 
-import json
 import time
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
+
+from learning_record import Evaluations
 
 BIG = {"log_std_init": -2, "ortho_init": False, "activation_fn": "relu", "net_arch": [256, 256]}
 ZOO: dict[str, dict[str, Any]] = {
@@ -115,69 +114,65 @@ ZOO: dict[str, dict[str, Any]] = {
 """RL Zoo's PPO (DLR-RM/rl-baselines3-zoo, ``hyperparams/ppo.yml`` at 00128b5), one environment, all with
 ``normalize: true``; those of Ant, Swimmer and Pusher are its ``mujoco-defaults``."""
 
-PUBLISHED: dict[str, dict[str, tuple[int, dict[str, float]]]] = {
+PUBLISHED: dict[str, dict[tuple[str, int], dict[str, float]]] = {
     "ppo": {
-        "Tianshou v3, n=10": (
-            1_000_000,
-            {
-                "HalfCheetah-v5": 5650,
-                "Hopper-v5": 2483,
-                "Walker2d-v5": 3410,
-                "Ant-v5": 3141,
-                "Humanoid-v5": 732,
-                "Swimmer-v5": 65,
-                "Reacher-v5": -5,
-                "InvertedPendulum-v5": 792,
-                "InvertedDoublePendulum-v5": 7770,
-            },
-        ),
-        "RL Zoo v3, n=1": (
-            1_000_000,
-            {
-                "HalfCheetah-v5": 5819,
-                "Hopper-v5": 2410,
-                "Walker2d-v5": 3479,
-                "Ant-v5": 1327,
-                "Swimmer-v5": 282,
-            },
-        ),
-        "FlashSAC's PPO, n=5": (
-            1_000_000,
-            {
-                "HalfCheetah-v5": 3517,
-                "Hopper-v5": 3392,
-                "Walker2d-v5": 1621,
-                "Ant-v5": 1033,
-                "Humanoid-v5": 793,
-            },
-        ),
+        ("Tianshou v3, n=10", 1_000_000): {
+            "HalfCheetah-v5": 5650,
+            "Hopper-v5": 2483,
+            "Walker2d-v5": 3410,
+            "Ant-v5": 3141,
+            "Humanoid-v5": 732,
+            "Swimmer-v5": 65,
+            "Reacher-v5": -5,
+            "InvertedPendulum-v5": 792,
+            "InvertedDoublePendulum-v5": 7770,
+        },
+        ("Tianshou v3, n=10", 600_000): {
+            "HalfCheetah-v5": 5292,
+            "Hopper-v5": 2312,
+            "Walker2d-v5": 3133,
+            "Ant-v5": 2156,
+            "Humanoid-v5": 631,
+            "Swimmer-v5": 31,
+            "Reacher-v5": -6,
+            "InvertedPendulum-v5": 1000,
+            "InvertedDoublePendulum-v5": 7500,
+        },
+        ("RL Zoo v3, n=1", 1_000_000): {
+            "HalfCheetah-v5": 5819,
+            "Hopper-v5": 2410,
+            "Walker2d-v5": 3479,
+            "Ant-v5": 1327,
+            "Swimmer-v5": 282,
+        },
+        ("FlashSAC's PPO, n=5", 1_000_000): {
+            "HalfCheetah-v5": 3517,
+            "Hopper-v5": 3392,
+            "Walker2d-v5": 1621,
+            "Ant-v5": 1033,
+            "Humanoid-v5": 793,
+        },
     },
     "sac": {
-        "SAC, n=10": (
-            100_000,
-            {
-                "HalfCheetah-v5": 6156,
-                "Hopper-v5": 1103,
-                "Walker2d-v5": 689,
-                "Ant-v5": 747,
-                "Humanoid-v5": 632,
-            },
-        ),
+        ("SAC, n=10", 100_000): {
+            "HalfCheetah-v5": 6156,
+            "Hopper-v5": 1103,
+            "Walker2d-v5": 689,
+            "Ant-v5": 747,
+            "Humanoid-v5": 632,
+        },
     },
     "crossq": {
-        "CrossQ, n=10": (
-            100_000,
-            {
-                "HalfCheetah-v5": 8112,
-                "Hopper-v5": 2764,
-                "Walker2d-v5": 3913,
-                "Ant-v5": 2299,
-                "Humanoid-v5": 2602,
-            },
-        ),
+        ("CrossQ, n=10", 100_000): {
+            "HalfCheetah-v5": 8112,
+            "Hopper-v5": 2764,
+            "Walker2d-v5": 3913,
+            "Ant-v5": 2299,
+            "Humanoid-v5": 2602,
+        },
     },
 }
-"""By algorithm and who published it: the step, and the mean return there. Means at the step from public
+"""By algorithm, who published it and the step: mean returns. Means at the step from public
 result files: thu-ml/tianshou's benchmark, DLR-RM/rl-baselines3-zoo's ``benchmark.md`` at 0088472,
 dojeon-ai/SimbaV2 at 14fafb2, Holiday-Robot/FlashSAC at 87edc90; their tasks are v3 and v4."""
 
@@ -202,22 +197,19 @@ def settings_of(peer: str, algorithm: str, task: str) -> dict[str, Any]:
 
 
 def train_peer(
-    peer: str, algorithm: str, task: str, seed: int, steps: int, every: int, episodes: int, path: Path
-) -> Path:
-    """Train plain SB3 and write its curve to a file; one that is there already is kept.
+    peer: str, algorithm: str, seed: int, task: str, steps: int, every: int, episodes: int
+) -> Evaluations:
+    """Train plain SB3.
 
     Args:
         peer: ``sb3``: its own defaults; ``zoo``: RL Zoo's values, with VecNormalize.
         algorithm: ``ppo``, ``sac``, ``td3``, ``tqc`` or ``crossq``.
-        task: Gymnasium's id.
         seed: Of everything.
+        task: Gymnasium's id.
         steps: Environment steps.
         every: Steps between two evaluations.
         episodes: Of an evaluation, whose time doesn't count.
-        path: JSON: ``steps``, ``returns``, ``seconds``, a number for each evaluation.
     """
-    if path.is_file():
-        return path
     import torch
     from stable_baselines3.common.callbacks import BaseCallback
     from stable_baselines3.common.env_util import make_vec_env
@@ -235,7 +227,7 @@ def train_peer(
     cls: Any = SB3_ALGORITHMS[algorithm]
     model = cls("MlpPolicy", env, seed=seed, device="cpu", **settings_of(peer, algorithm, task))
     evaluator = Evaluator(Task.parse(task), episodes, 10_000)
-    curve: dict[str, list[float]] = {"steps": [], "returns": [], "seconds": []}
+    curve: Evaluations = {"steps": [], "returns": [], "seconds": []}
     start, evaluating = time.perf_counter(), 0.0
 
     def look(step: int) -> None:
@@ -257,16 +249,4 @@ def train_peer(
     model.learn(steps, callback=Look())
     look(steps)
     env.close()
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(curve))
-    return path
-
-
-def jobs(
-    task: str, algorithm: str, peers: tuple[str, ...], seeds: int, steps: int, every: int, out: Path
-) -> Iterator[tuple[str, int, Path]]:
-    """Peer, seed and file of every training of plain SB3."""
-    for peer in peers:
-        for seed in range(seeds):
-            name = f"{task}-{algorithm}-{peer}-{steps}-{every}-seed{seed}.json".replace("/", "_")
-            yield peer, seed, out / "peers" / name
+    return curve

@@ -20,18 +20,19 @@ from pathlib import Path
 from statistics import fmean, pstdev
 from typing import Any
 
+from warmstart.core.errors import WarmstartError
 from warmstart.core.threads import decide_threads
 
 SEEDS = tuple(range(1000, 1010))
 """What candidates are tried on, in this order."""
 SPACE: dict[str, tuple[Any, ...]] = {
-    "learning_rate": (1e-4, 2e-4, 3e-4, 5e-4, 7e-4, 1e-3),
+    "learning_rate": (1e-4, 2e-4, 3e-4, 4.2e-4, 6e-4, 8e-4, 1e-3),
     "learning_rate_decay": ("linear", "constant"),
     "n_envs": (8, 16, 32, 64),
-    "rollout": (1024, 2048, 4096, 8192),
+    "rollout": (512, 1024, 2048, 4096, 8192),
     "batch_size": (64, 128, 256, 512),
     "n_epochs": (5, 10, 20),
-    "gamma": (0.98, 0.99, 0.995, 0.999),
+    "gamma": (0.9, 0.95, 0.98, 0.99, 0.995, 0.999, 0.9999),
     "gae_lambda": (0.9, 0.92, 0.95, 0.98),
     "log_std_init": (0.0, -0.5, -1.0, -2.0),
     "ent_coef": (0.0, 1e-4, 1e-3, 3e-3),
@@ -43,7 +44,9 @@ SPACE: dict[str, tuple[Any, ...]] = {
     "recompute_advantages": (False, True),
     "clip_range_vf": (None, 0.2),
     "normalize_advantage": (True, False),
-    "target_kl": (None, 0.02, 0.05),
+    "target_kl": (None, 0.02, 0.03, 0.05),
+    "adam_betas": ("0.9,0.999", "0.99,0.99"),
+    "normalize_obs": (True, False),
 }
 """What is searched. ``rollout`` is transitions per update: n_envs × n_steps."""
 START: dict[str, Any] = {
@@ -66,6 +69,8 @@ START: dict[str, Any] = {
     "clip_range_vf": None,
     "normalize_advantage": True,
     "target_kl": None,
+    "adam_betas": "0.9,0.999",
+    "normalize_obs": True,
 }
 """SB3's own values at 16 environments, with a learning rate that falls: where the search begins."""
 TIANSHOU = START | {
@@ -83,6 +88,7 @@ def settings(chosen: dict[str, Any]) -> dict[str, Any]:
     found = {name: value for name, value in chosen.items() if name != "rollout"}
     found["n_steps"] = chosen["rollout"] // chosen["n_envs"]
     found["net_arch"] = [int(width) for width in chosen["net_arch"].split("x")]
+    found["adam_betas"] = [float(value) for value in chosen["adam_betas"].split(",")]
     return {"name": "ppo", **found}
 
 
@@ -147,6 +153,8 @@ def main() -> int:
     start = dict(START)
     for word in words.start:
         name, _, value = word.partition("=")
+        if name not in START:
+            parser.error(f"--start: unknown {name}; known: {', '.join(START)}.")
         try:
             start[name] = json.loads(value)
         except ValueError:
@@ -214,4 +222,8 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    try:
+        sys.exit(main())
+    except WarmstartError as wrong:
+        print(f"tuning.py: {wrong}", file=sys.stderr)
+        sys.exit(2)

@@ -129,12 +129,9 @@ def resolve_algorithms(
         known = {name: value for name, value in usual.items() if name in setting_names(kind)}
         given = {**known, **settings}
         network = of_arm.get("network", given.get("network", "plain"))
-        if "network" in given and "network" not in setting_names(kind):
-            if given.pop("network") != "plain":
-                text = (
-                    f"{show(network)} goes with sac, td3, tqc and crossq; the networks of {name} are plain."
-                )
-                raise SettingError((key, "network"), text)
+        if "network" not in setting_names(kind) and given.pop("network", "plain") != "plain":
+            text = f"{show(network)} goes with sac, td3, tqc and crossq; {name} has plain networks."
+            raise SettingError((key, "network"), text)
         given = {name: value for name, value in given.items() if name not in of_arm}
         config = replaced(default_config(kind.algorithm, task, network), given, (key,))
         return replaced(config, of_arm, (*place, "algorithm"))
