@@ -1,6 +1,6 @@
 """Proximal policy optimisation from rollout to update: SB3's, with seams, and the same results sooner."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -17,8 +17,11 @@ from typing_extensions import override
 
 from warmstart.agents.algorithms.base import Log, SeamAgent
 from warmstart.agents.algorithms.seams import GuideActions, Seams
+from warmstart.agents.algorithms.terms import ActionTerm, ParameterPenalty
 from warmstart.agents.algorithms.trainability import any_trains
-from warmstart.agents.fast.update import MlpUpdate, fast_actor, fast_update
+from warmstart.agents.fast.loss import Aim
+from warmstart.agents.fast.mlp import is_plain_mlp
+from warmstart.agents.fast.update import MlpUpdate, fast_actor, fast_update, flattened
 
 
 class PPO(SeamAgent, stable_baselines3.PPO):
@@ -40,6 +43,7 @@ class PPO(SeamAgent, stable_baselines3.PPO):
         **kwargs: Any,
     ) -> None:
         self._update: MlpUpdate | None = None
+        self._left_out: NDArray[np.bool_] | None = None
         self.recompute_advantages = recompute_advantages
         super().__init__(policy, env, *args, seams=seams, **kwargs)
 
@@ -66,6 +70,7 @@ class PPO(SeamAgent, stable_baselines3.PPO):
             self.policy.reset_noise(env.num_envs)
         callback.on_rollout_start()
         actor = fast_actor(self.policy, env.num_envs)
+        self._left_out = None
 
         while n_steps < n_rollout_steps:
             if self.use_sde and self.sde_sample_freq > 0 and n_steps % self.sde_sample_freq == 0:
@@ -82,6 +87,10 @@ class PPO(SeamAgent, stable_baselines3.PPO):
             if guide is not None and guide.mask.any():
                 actions = self._guided(guide, actions)
                 log_probs = self._guided_log_probs(guide, obs_tensor, actions, log_probs)
+                if not guide.learn:
+                    if self._left_out is None:
+                        self._left_out = np.zeros((n_rollout_steps, env.num_envs), bool)
+                    self._left_out[n_steps] = guide.mask
 
             clipped_actions = actions
             if isinstance(self.action_space, spaces.Box):
@@ -163,14 +172,22 @@ class PPO(SeamAgent, stable_baselines3.PPO):
         self.policy.set_training_mode(True)
         self._update_learning_rate(self.policy.optimizer)
         clip_range = self.clip_range(self._current_progress_remaining)  # type: ignore[operator]
-        self._update = None if self.seams.loss_terms else fast_update(self, self._update)
         clip_range_vf = None
         if self.clip_range_vf is not None:
             clip_range_vf = self.clip_range_vf(self._current_progress_remaining)  # type: ignore[operator]
             self.logger.record("train/clip_range_vf", clip_range_vf)
-        update = self._update_by_autograd if self._update is None else self._update.run
         again = self._recompute if self.recompute_advantages else None
-        self._log_means(update(clip_range, clip_range_vf, again))
+        rows = None if self._left_out is None else ~self._left_out.swapaxes(0, 1).reshape(-1)
+        if rows is None or rows.any():
+            closed = self._in_closed_form()
+            self._update = None if closed is None else fast_update(self, self._update)
+            if closed is None or self._update is None:
+                log = self._update_by_autograd(clip_range, clip_range_vf, again, rows)
+            else:
+                aims, pulls = closed
+                keep = None if rows is None else torch.from_numpy(rows)
+                log = self._update.run(clip_range, clip_range_vf, again, aims, pulls, keep)
+            self._log_means(log)
         buffer = self.rollout_buffer
         explained = explained_variance(buffer.values.flatten(), buffer.returns.flatten())
         self.logger.record("train/explained_variance", explained)
@@ -178,6 +195,42 @@ class PPO(SeamAgent, stable_baselines3.PPO):
             self.logger.record("train/std", torch.exp(self.policy.log_std).mean().item())
         self.logger.record("train/n_updates", self._n_updates, exclude="tensorboard")
         self.logger.record("train/clip_range", clip_range)
+
+    def _in_closed_form(self) -> tuple[dict[str, Aim], dict[str, Any]] | None:
+        """The loss terms as targets for each row of the rollout and penalties on parameters, if they are."""
+        aims: dict[str, Aim] = {}
+        pulls: dict[str, Any] = {}
+        parameters = dict(self.policy.named_parameters())
+        terms = self.seams.loss_terms
+        if not all(type(term).loss in (ActionTerm.loss, ParameterPenalty.loss) for term in terms):
+            return None
+        if terms and not is_plain_mlp(self.policy):
+            return None
+        for term in terms:
+            if isinstance(term, ParameterPenalty):
+                if term.coefficient:
+                    pulls[term.name] = {
+                        parameters[name]: (start, term.coefficient * weight)
+                        for name, (start, weight) in term.anchors.items()
+                    }
+            elif isinstance(term, ActionTerm):
+                coefficient = term.coefficient(self.num_timesteps)
+                if coefficient:
+                    with torch.no_grad():
+                        found = term.targets(self, flattened(self.rollout_buffer).observations)
+                    aims[term.name] = Aim(found.mean, found.log_std, coefficient * found.weight)
+        return aims, pulls
+
+    def _minibatches(self, rows: NDArray[np.bool_] | None) -> Iterator[Any]:
+        """One pass over the rollout in minibatches of the rows that take part (all by default)."""
+        if rows is None:
+            yield from self.rollout_buffer.get(self.batch_size)
+            return
+        next(self.rollout_buffer.get(1))  # flattens it
+        order = np.random.permutation(len(rows))  # noqa: NPY002
+        order = order[rows[order]]
+        for start in range(0, len(order), self.batch_size):
+            yield self.rollout_buffer._get_samples(order[start : start + self.batch_size])
 
     def _recompute(self) -> None:
         """Compute values, advantages and returns of the rollout, which a pass has flattened, anew."""
@@ -198,7 +251,11 @@ class PPO(SeamAgent, stable_baselines3.PPO):
             setattr(buffer, name, buffer.swap_and_flatten(getattr(buffer, name)))
 
     def _update_by_autograd(
-        self, clip_range: float, clip_range_vf: float | None, again: Callable[[], None] | None
+        self,
+        clip_range: float,
+        clip_range_vf: float | None,
+        again: Callable[[], None] | None,
+        rows: NDArray[np.bool_] | None,
     ) -> Log:
         """Pass over the rollout in minibatches, for any policy and with the loss seam's terms."""
         log: Log = {}
@@ -207,7 +264,7 @@ class PPO(SeamAgent, stable_baselines3.PPO):
             log["approx_kl"] = []
             if epoch and again is not None:
                 again()
-            for data in self.rollout_buffer.get(self.batch_size):
+            for data in self._minibatches(rows):
                 loss, divergence = self._loss(data, clip_range, clip_range_vf, log)
                 loss = self._with_terms(loss, None, data, log)
                 log["loss"] = [loss.item()]
@@ -264,4 +321,4 @@ class PPO(SeamAgent, stable_baselines3.PPO):
         return policy_loss + self.ent_coef * entropy_loss + self.vf_coef * value_loss, divergence
 
     def _excluded_save_params(self) -> list[str]:
-        return [*super()._excluded_save_params(), "_update"]
+        return [*super()._excluded_save_params(), "_update", "_left_out"]

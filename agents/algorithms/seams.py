@@ -71,6 +71,8 @@ class GuideActions:
     """For PPO: log-probabilities to be taken as those of the old policy. ``None`` takes the learner's own
     of these very actions, so that the ratio starts at 1 and the trust region is one around the learner.
     Shape: (n_envs,)."""
+    learn: bool = True
+    """Whether PPO learns from these steps; if not, they are left out of its loss."""
 
 
 class Experience(Stateful):

@@ -38,6 +38,15 @@ class Minibatch(NamedTuple):
     """Of the critic when it acted. Shape: (rows,)."""
 
 
+class Aim(NamedTuple):
+    """A Gaussian for each row that the policy's is pulled to. Shape of each: (rows, actions)."""
+
+    mean: torch.Tensor
+    log_std: torch.Tensor
+    weight: torch.Tensor
+    """Of the divergence; the term's coefficient is in it."""
+
+
 @compiled
 def gradient(
     actor: Layers,
@@ -46,6 +55,7 @@ def gradient(
     by_log_std: torch.Tensor,
     batch: Minibatch,
     settings: LossSettings,
+    aims: list[Aim],
 ) -> torch.Tensor:
     """Gradient of PPO's loss (1707.06347, equation 9) by every parameter.
 
@@ -59,9 +69,11 @@ def gradient(
         by_log_std: Where the gradient by it goes. Shape: (actions,).
         batch: The minibatch.
         settings: Weights and bounds.
+        aims: What the policy is pulled to besides: the mean of ``weight · KL(aim ‖ policy)`` over the rows.
 
     Returns:
-        Policy loss, value loss, entropy loss, fraction clipped and approximate KL divergence. Shape: (5,).
+        Policy loss, value loss, entropy loss, fraction clipped and approximate KL divergence, then the
+        divergence from each aim. Shape: (5 + aims,).
     """
     n = batch.returns.size(0)
     values = forward(critic, batch.observations).view(-1)
@@ -112,5 +124,12 @@ def gradient(
         rest = rest - (torch.full((n, 1), -settings.ent_coef) / n).expand_as(std) / std
     by_std.sub_(rest)
     by_log_std.copy_(by_std.sum(0, keepdim=True).view(-1) * row)
+    found = [policy_loss, value_loss, entropy_loss, clipped, divergence]
+    for aim in aims:
+        gap = mean - aim.mean
+        spread = (torch.exp(2 * aim.log_std) + gap * gap) / var
+        by_mean.add_(aim.weight * gap / var / n)
+        by_log_std.add_((aim.weight * (1 - spread)).sum(0) / n)
+        found.append((aim.weight * (log_scale - aim.log_std + 0.5 * (spread - 1))).sum(1).mean())
     backward(actor, batch.observations, by_mean)
-    return torch.stack((policy_loss, value_loss, entropy_loss, clipped, divergence))
+    return torch.stack(found)

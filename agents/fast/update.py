@@ -1,8 +1,8 @@
 """PPO's update for the policies that ``warmstart.agents.fast.mlp`` computes."""
 
 import math
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -12,7 +12,7 @@ from stable_baselines3.common.policies import ActorCriticPolicy
 
 from warmstart.agents.fast.compiled import compiled
 from warmstart.agents.fast.flat_adam import AdamState, FlatAdam, Run, adam, clip, count, is_plain_adam
-from warmstart.agents.fast.loss import LossSettings, Minibatch, gradient
+from warmstart.agents.fast.loss import Aim, LossSettings, Minibatch, gradient
 from warmstart.agents.fast.mlp import Layers, MlpActor, first_rows, is_plain_mlp, layers
 
 BUFFERED = ("observations", "actions", "values", "log_probs", "advantages", "returns")
@@ -33,6 +33,14 @@ def fast_update(model: PPO, last: "MlpUpdate | None") -> "MlpUpdate | None":
     if not is_plain_mlp(model.policy) or not is_plain_adam(model.policy.optimizer):
         return None
     return last if last is not None and last.fits() else MlpUpdate(model)
+
+
+class Pull(NamedTuple):
+    """A penalty ``½ Σ weight · (parameter − anchor)²`` over all parameters in a row. Shape: (size,)."""
+
+    anchor: torch.Tensor
+    weight: torch.Tensor
+    """The term's coefficient is in it."""
 
 
 class MlpUpdate:
@@ -66,6 +74,9 @@ class MlpUpdate:
         clip_range: float,
         clip_range_vf: float | None = None,
         again: Callable[[], None] | None = None,
+        aims: Mapping[str, Aim] | None = None,
+        pulls: Mapping[str, Mapping[torch.nn.Parameter, tuple[torch.Tensor, torch.Tensor]]] | None = None,
+        keep: torch.Tensor | None = None,
     ) -> dict[str, list[float]]:
         """Pass over the rollout ``n_epochs`` times.
 
@@ -73,6 +84,9 @@ class MlpUpdate:
             clip_range: How far the probability ratio may leave 1.
             clip_range_vf: How far values may leave the old ones; None for any.
             again: Called before each pass but the first, to change what the rollout holds.
+            aims: By name, what the policy is pulled to in each row of the flattened rollout.
+            pulls: By name, the anchor of each parameter and the weights of its squared distance.
+            keep: Which rows of the flattened rollout take part; all by default. Shape: (rows,).
 
         Returns:
             What SB3 logs the means of: a number for each minibatch, of the KL divergence for those of the
@@ -88,6 +102,7 @@ class MlpUpdate:
         bound = math.inf if clip_range_vf is None else clip_range_vf
         settings = LossSettings(clip_range, bound, model.ent_coef, model.vf_coef, model.normalize_advantage)
         stop_at = math.inf if model.target_kl is None else 1.5 * model.target_kl
+        aims, flat = aims or {}, {name: self._flat(pull) for name, pull in (pulls or {}).items()}
         passes: list[torch.Tensor] = []
         done, stop = 0, False
         with torch.no_grad():
@@ -96,6 +111,7 @@ class MlpUpdate:
                     again()
                     data = flattened(model.rollout_buffer)
                 order = torch.from_numpy(np.random.permutation(len(data.returns)))  # noqa: NPY002
+                order = order if keep is None else order[keep[order]]
                 statistics, steps, stop = one_pass(
                     data,
                     order,
@@ -114,6 +130,8 @@ class MlpUpdate:
                     beta2,
                     defaults["eps"],
                     stop_at,
+                    list(aims.values()),
+                    list(flat.values()),
                 )
                 passes.append(statistics)
                 done += steps
@@ -121,15 +139,28 @@ class MlpUpdate:
                 if stop:
                     break
         count(runs, counters, done)
-        policy_loss, value_loss, entropy_loss, clipped, divergence = torch.cat(passes).double().t().tolist()
-        return {
+        found = torch.cat(passes).double().t().tolist()
+        policy_loss, value_loss, entropy_loss, clipped, divergence = found[:5]
+        total = policy_loss[-1] + model.ent_coef * entropy_loss[-1] + model.vf_coef * value_loss[-1]
+        return dict(zip((*aims, *flat), found[5:], strict=True)) | {
             "policy_gradient_loss": policy_loss,
             "value_loss": value_loss,
             "entropy_loss": entropy_loss,
             "clip_fraction": clipped,
             "approx_kl": divergence[-len(passes[-1]) :],
-            "loss": [policy_loss[-1] + model.ent_coef * entropy_loss[-1] + model.vf_coef * value_loss[-1]],
+            "loss": [total + sum(values[-1] for values in found[5:])],
         }
+
+    def _flat(self, pull: Mapping[torch.nn.Parameter, tuple[torch.Tensor, torch.Tensor]]) -> Pull:
+        """A penalty in the layout of the flat parameters."""
+        found = Pull(
+            torch.zeros_like(self.adam.state.parameters), torch.zeros_like(self.adam.state.parameters)
+        )
+        for parameter, span in zip(self.adam.parameters, self.adam.spans, strict=True):
+            if parameter in pull and parameter.requires_grad:
+                for flat, values in zip(found, pull[parameter], strict=True):
+                    flat[span] = values.reshape(-1)
+        return found
 
 
 @compiled
@@ -151,6 +182,8 @@ def one_pass(
     beta2: float,
     eps: float,
     stop_at: float,
+    aims: list[Aim],
+    pulls: list[Pull],
 ) -> tuple[torch.Tensor, int, bool]:
     """Pass over a rollout once, a gradient step for each minibatch.
 
@@ -172,10 +205,12 @@ def one_pass(
         beta2: Adam's.
         eps: Adam's.
         stop_at: KL divergence from which on the pass ends before its gradient is used.
+        aims: What the policy is pulled to in each row of the rollout.
+        pulls: Penalties on the parameters.
 
     Returns:
-        What `gradient` gives for each minibatch, shape (minibatches, 5), the steps done and whether the pass
-        was ended.
+        What `gradient` gives for each minibatch, and the penalties, shape (minibatches, 5 + …), the steps
+        done and whether the pass was ended.
     """
     statistics: list[torch.Tensor] = []
     steps, rows = 0, order.size(0)
@@ -192,7 +227,20 @@ def one_pass(
             data.returns.index_select(0, indices),
             data.values.index_select(0, indices),
         )
-        found = gradient(actor, critic, log_std, by_log_std, batch, settings)
+        drawn = [
+            Aim(
+                aim.mean.index_select(0, indices),
+                aim.log_std.index_select(0, indices),
+                aim.weight.index_select(0, indices),
+            )
+            for aim in aims
+        ]
+        found = gradient(actor, critic, log_std, by_log_std, batch, settings, drawn)
+        for pull in pulls:
+            away = state.parameters - pull.anchor
+            by_parameters = pull.weight * away
+            state.gradient.add_(by_parameters)
+            found = torch.cat((found, (by_parameters * away).sum().div_(2).view(1)))
         statistics.append(found)
         if stop_at < math.inf and found[4].item() > stop_at:
             return torch.stack(statistics), steps, True
