@@ -23,7 +23,7 @@ from warmstart.transfer.carry.report import TransferReport
 from warmstart.transfer.carry.source import Source, read_source
 from warmstart.transfer.methods.base import TransferMethod
 from warmstart.transfer.methods.critic import fit_critic, needs_an_episode
-from warmstart.transfer.methods.table import METHODS, make_method
+from warmstart.transfer.table import METHODS, make_method
 
 Names = Sequence[str] | Layout
 

@@ -214,7 +214,7 @@ class PPO(SeamAgent, stable_baselines3.PPO):
                         for name, (start, weight) in term.anchors.items()
                     }
             elif isinstance(term, ActionTerm):
-                coefficient = term.coefficient(self.num_timesteps)
+                coefficient = term.coefficient(self)
                 if coefficient:
                     with torch.no_grad():
                         found = term.targets(self, flattened(self.rollout_buffer).observations)

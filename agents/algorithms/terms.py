@@ -78,9 +78,9 @@ class ActionTerm(LossTerm):
 
     part = "actor"
 
-    def coefficient(self, step: int) -> float:
-        """Its weight after so many environment steps; 0 leaves the term out of the update altogether."""
-        raise NotImplementedError(f"{type(self).__name__} has no coefficient(step).")
+    def coefficient(self, model: BaseAlgorithm) -> float:
+        """Its weight now; 0 leaves the term out of the update altogether."""
+        raise NotImplementedError(f"{type(self).__name__} has no coefficient(model).")
 
     def targets(self, model: BaseAlgorithm, observations: TensorObservations) -> ActionTargets:
         """Where to.
@@ -93,7 +93,7 @@ class ActionTerm(LossTerm):
 
     @override
     def loss(self, model: BaseAlgorithm, batch: LossBatch) -> torch.Tensor:
-        coefficient = self.coefficient(batch.step)
+        coefficient = self.coefficient(model)
         if coefficient == 0:
             return torch.zeros(())
         with torch.no_grad():

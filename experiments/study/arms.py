@@ -14,7 +14,7 @@ from warmstart.experiments.study.study import ARM_KEYS, WORLD_KEYS, Arm, Study
 from warmstart.sim2real.world_config import WorldConfig
 from warmstart.transfer.methods.base import TransferMethod
 from warmstart.transfer.methods.fine_tuning import fit_within
-from warmstart.transfer.methods.table import make_method
+from warmstart.transfer.table import make_method
 
 
 @dataclass(frozen=True)

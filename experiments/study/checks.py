@@ -65,8 +65,10 @@ def check_buildable(plan: Plan) -> None:
         source = given
         if arm.source is not None:
             source = build(str(arm.source), ("source",), arm.source_algorithm)
-        if source is not None and isinstance(arm.method, CarryingMethod):
-            _check_pair(plan.study, source, target, arm)
+        if source is not None and arm.method.needs_source:
+            _check_spaces(plan.study, source, target, arm)
+            if isinstance(arm.method, CarryingMethod) and arm.method.carries:
+                _check_networks(source, target, arm, arm.method)
 
 
 def _check_training(arm: ResolvedArm, target: _Side) -> None:
@@ -112,19 +114,11 @@ def _check_frames(arm: ResolvedArm, vision: EncoderTraining) -> None:
             )
 
 
-def _check_pair(study: Study, source: _Side, target: _Side, arm: ResolvedArm) -> None:
-    """See that the source's policy can be carried into the target.
+def _check_spaces(study: Study, source: _Side, target: _Side, arm: ResolvedArm) -> None:
+    """See that the source's dimensions can be told among the target's.
 
     What an agent sees through an encoder is matched by the encoder, when it is there.
     """
-    assert isinstance(arm.method, CarryingMethod)
-    needs_normalizer = arm.method.missing_normalizer == "error"
-    if source.algorithm != target.algorithm:
-        raise SettingError(
-            ("algorithm",),
-            f"the source was trained by {source.algorithm}, and the target is {target.algorithm}: their "
-            f"networks mean different things. Use {source.algorithm}.",
-        )
     given = (study.source_observation_names, study.source_action_names)
     kinds: tuple[Kind, Kind] = ("observation", "action")
     for index, kind in enumerate(kinds):
@@ -152,6 +146,17 @@ def _check_pair(study: Study, source: _Side, target: _Side, arm: ResolvedArm) ->
     if type(source.spaces[1]) is not type(target.spaces[1]):
         message = f"its actions are {source.spaces[1]}, the target's {target.spaces[1]}."
         raise SettingError(("source",), message)
+
+
+def _check_networks(source: _Side, target: _Side, arm: ResolvedArm, method: CarryingMethod) -> None:
+    """See that the source's networks can be carried into the target's."""
+    if source.algorithm != target.algorithm:
+        raise SettingError(
+            ("algorithm",),
+            f"the source was trained by {source.algorithm}, and the target is {target.algorithm}: their "
+            f"networks mean different things. Use {source.algorithm}, or a method in which the source "
+            "teaches (kickstart, distill, jump_start).",
+        )
     if source.network != target.network:
         raise SettingError(
             ("algorithm",),
@@ -173,7 +178,7 @@ def _check_pair(study: Study, source: _Side, target: _Side, arm: ResolvedArm) ->
             "its own. If it was trained with VecNormalize, give that file as source_normalizer; else set "
             "`normalize_obs: false` under `algorithm`.",
         )
-    if source.standardises and not target.standardises and needs_normalizer:
+    if source.standardises and not target.standardises and method.missing_normalizer == "error":
         raise SettingError(
             ("algorithm",),
             "the source was trained on standardised observations, but the target's are as they are: set "

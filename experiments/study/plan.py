@@ -42,7 +42,7 @@ from warmstart.sim2real.randomization.recipes import randomize_terms
 from warmstart.sim2real.reality import Reality, load_reality, reality_names
 from warmstart.sim2real.robustness import Sweep
 from warmstart.sim2real.world import resolved
-from warmstart.transfer.methods.table import make_method
+from warmstart.transfer.table import make_method
 
 
 @dataclass(frozen=True)

@@ -33,7 +33,7 @@ from warmstart.experiments.trial.source import load_source, transfer_context
 from warmstart.experiments.trial.worlds import TrialWorld, trial_reality
 from warmstart.transfer.carry.report import TransferReport
 from warmstart.transfer.methods.fine_tuning import fit_within
-from warmstart.transfer.methods.table import make_method
+from warmstart.transfer.table import make_method
 
 Part = Callable[[BaseAlgorithm], Sequence[str]]
 """Something that is done with the agent once it has learnt; returns notes for the transfer report."""

@@ -15,7 +15,7 @@ from warmstart.core.errors import WarmstartError
 from warmstart.core.files import file_hash
 from warmstart.experiments.study.loading import load_study
 from warmstart.experiments.study.plan import make_plan
-from warmstart.transfer.methods.table import METHODS
+from warmstart.transfer.table import METHODS
 
 METHOD = """
 from dataclasses import dataclass

@@ -98,7 +98,7 @@ def carry(
     """
     algorithm = algorithm_name(model)
     _check_networks(model, source, algorithm)
-    observations, actions = _matchings(model, source, context)
+    observations, actions = matchings(model, source, context)
     statistics = transfer_statistics(
         source.normalizer,
         None if model.env is None else read_normalizer(model.env),
@@ -174,9 +174,14 @@ def _check_networks(model: BaseAlgorithm, source: Checkpoint, algorithm: str) ->
         )
 
 
-def _matchings(
+def matchings(
     model: BaseAlgorithm, source: Checkpoint, context: TransferContext
 ) -> tuple[Matching, Matching]:
+    """Which observation and which action of a source is which of a model's.
+
+    Raises:
+        WarmstartError: Nothing matches, or the actions are of different kinds.
+    """
     ours = environment_layouts(model.env)
     observations = match(
         context.source_observations or source.observation_layout,

@@ -10,6 +10,7 @@ from typing import ClassVar, TypeVar
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.callbacks import BaseCallback, CallbackList
 from stable_baselines3.common.type_aliases import MaybeCallback
+from typing_extensions import override
 
 from warmstart.agents.algorithms.seams import Seams
 from warmstart.agents.algorithms.trainability import fresh_optimizers
@@ -35,6 +36,19 @@ class TransferMethod:
     name: ClassVar[str] = ""
     """What it is called in studies."""
 
+    title: ClassVar[str] = ""
+    """What it is, in a few words."""
+
+    paper: ClassVar[str] = ""
+    """arXiv number of the paper that it follows; empty where there is none."""
+
+    fills: ClassVar[tuple[str, ...]] = ("initialise",)
+    """Seams that it fills."""
+
+    serves: ClassVar[tuple[str, ...]] = ("inductive", "transductive")
+    """Where it makes sense: the task differs (inductive), the domain (transductive), or the source had no
+    reward (unsupervised)."""
+
     trains: ClassVar[bool] = True
     """Whether the agent learns after ``prepare``."""
 
@@ -49,6 +63,11 @@ class TransferMethod:
 
     def __post_init__(self) -> None:
         check(self)
+
+    @property
+    def carries(self) -> bool:
+        """Whether the source's networks go into the agent, so that the two must be alike."""
+        return False
 
     def seams(self, source: Checkpoint | None) -> Seams:
         """What the method puts into an agent of ours when it is built: loss terms, experience, rates."""
@@ -126,6 +145,11 @@ class TransferMethod:
 class CarryingMethod(CarryOptions, TransferMethod):
     """A method that starts from the source's weights and normaliser; the base of most."""
 
+    @property
+    @override
+    def carries(self) -> bool:
+        return True
+
     def carry(
         self,
         model: BaseAlgorithm,
@@ -145,7 +169,7 @@ class CarryingMethod(CarryOptions, TransferMethod):
 
 
 METHODS: dict[str, type[TransferMethod]] = {}
-"""All registered methods by name; importing ``warmstart.transfer.methods.table`` registers those of this
+"""All registered methods by name; importing ``warmstart.transfer.table`` registers those of this
 room."""
 
 Method = TypeVar("Method", bound=type[TransferMethod])

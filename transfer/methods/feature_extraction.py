@@ -39,6 +39,8 @@ class FeatureExtraction(CarryingMethod):
     """
 
     name: ClassVar[str] = "feature_extraction"
+    title: ClassVar[str] = "frozen layers, new last layers"
+    fills: ClassVar[tuple[str, ...]] = ("initialise", "trainability")
 
     critic_trunk: CriticTrunk = "frozen"
     """The critic's hidden layers: ``frozen`` as the actor's, carried and ``trained``, or ``new``."""

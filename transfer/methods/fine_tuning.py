@@ -36,17 +36,9 @@ def _read_exploration(value: Any) -> Exploration | None:
     return None if value is None else read_exploration(value)
 
 
-@register_method
 @dataclass(frozen=True)
-class FineTune(CarryingMethod):
-    """Carry actor, critic and normaliser, fit the critic to the frozen policy, then train everything.
-
-    Fitting first is worth more than carrying the critic (Actor-Critic Pretraining, 2602.23804); for SAC and
-    TD3 the replay buffer starts with steps of the frozen policy (WSRL, 2412.07762). Optimizers start fresh,
-    the learning rate rises from zero.
-    """
-
-    name: ClassVar[str] = "fine_tune"
+class CriticFitting(TransferMethod):
+    """A method that fits the critic before the actor moves, and lets the learning rate rise after that."""
 
     critic_fit_steps: Natural | None = None
     """Environment steps in which the frozen policy acts and the critic is fitted, counted as training's;
@@ -62,19 +54,6 @@ class FineTune(CarryingMethod):
     warm_up_steps: Natural | None = None
     """Environment steps over which the learning rate then rises from zero; ``None`` takes 16,384 for PPO and
     1,000 for SAC and TD3; 0 starts at the full rate."""
-
-    exploration: Annotated[Exploration | None, Before(_read_exploration)] = None
-    """What becomes of ``log_std`` (PPO) or the entropy coefficient (SAC): ``Keep()``, ``Reset(value)`` or
-    ``Floor(value)``; in YAML ``keep``, ``{reset: value}``, ``{floor: value}``. ``None`` takes ``Floor(-1.0)``
-    for PPO's ``log_std``, since a source that has converged no longer explores, and ``Keep()`` elsewhere."""
-
-    @override
-    def initialise(
-        self, model: BaseAlgorithm, source: Checkpoint | None, context: TransferContext
-    ) -> TransferReport:
-        report = self.carry(model, source, context, self.exploration_of(model))
-        report.add_notes(act_from_first_step(model, self.fit_steps(algorithm_name(model))))
-        return self.finish(model, report)
 
     @override
     def prepare(
@@ -94,15 +73,43 @@ class FineTune(CarryingMethod):
         steps = WARM_UP_STEPS[report.algorithm] if self.warm_up_steps is None else self.warm_up_steps
         return [LearningRateWarmUp(steps)] if steps else []
 
+    def fit_steps(self, algorithm: str) -> int:
+        """Return the environment steps of the critic's fit."""
+        return CRITIC_FIT_STEPS[algorithm] if self.critic_fit_steps is None else self.critic_fit_steps
+
+
+@register_method
+@dataclass(frozen=True)
+class FineTune(CriticFitting, CarryingMethod):
+    """Carry actor, critic and normaliser, fit the critic to the frozen policy, then train everything.
+
+    Fitting first is worth more than carrying the critic (Actor-Critic Pretraining, 2602.23804); for SAC and
+    TD3 the replay buffer starts with steps of the frozen policy (WSRL, 2412.07762). Optimizers start fresh,
+    the learning rate rises from zero.
+    """
+
+    name: ClassVar[str] = "fine_tune"
+    title: ClassVar[str] = "fine-tuning with the critic fitted first"
+    paper: ClassVar[str] = "2602.23804"
+
+    exploration: Annotated[Exploration | None, Before(_read_exploration)] = None
+    """What becomes of ``log_std`` (PPO) or the entropy coefficient (SAC): ``Keep()``, ``Reset(value)`` or
+    ``Floor(value)``; in YAML ``keep``, ``{reset: value}``, ``{floor: value}``. ``None`` takes ``Floor(-1.0)``
+    for PPO's ``log_std``, since a source that has converged no longer explores, and ``Keep()`` elsewhere."""
+
+    @override
+    def initialise(
+        self, model: BaseAlgorithm, source: Checkpoint | None, context: TransferContext
+    ) -> TransferReport:
+        report = self.carry(model, source, context, self.exploration_of(model))
+        report.add_notes(act_from_first_step(model, self.fit_steps(algorithm_name(model))))
+        return self.finish(model, report)
+
     def exploration_of(self, model: BaseAlgorithm) -> Exploration:
         """Return what becomes of a model's exploration."""
         if self.exploration is not None:
             return self.exploration
         return Floor(LOG_STD_FLOOR) if hasattr(model.policy, "log_std") else Keep()
-
-    def fit_steps(self, algorithm: str) -> int:
-        """Return the environment steps of the critic's fit."""
-        return CRITIC_FIT_STEPS[algorithm] if self.critic_fit_steps is None else self.critic_fit_steps
 
 
 def fit_within(method: TransferMethod, budget: int, config: AlgorithmConfig) -> tuple[TransferMethod, str]:
@@ -120,7 +127,7 @@ def fit_within(method: TransferMethod, budget: int, config: AlgorithmConfig) -> 
     Raises:
         WarmstartError: If ``critic_fit_steps`` was given and leaves nothing to learn.
     """
-    if not isinstance(method, FineTune) or not method.trains:
+    if not isinstance(method, CriticFitting) or not method.trains:
         return method, ""
     asked = method.fit_steps(config.algorithm)
     whole = isinstance(config, PPOConfig)

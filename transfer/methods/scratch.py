@@ -10,7 +10,7 @@ from warmstart.agents.checkpoints.architecture import algorithm_name
 from warmstart.agents.checkpoints.checkpoint import Checkpoint
 from warmstart.transfer.carry.carrying import TransferContext
 from warmstart.transfer.carry.report import TransferEntry, TransferReport
-from warmstart.transfer.carry.source import environment_name
+from warmstart.transfer.carry.source import environment_name, source_name
 from warmstart.transfer.methods.base import TransferMethod, register_method
 
 
@@ -20,6 +20,8 @@ class Scratch(TransferMethod):
     """Cold start: the agent as it was built, with the same code and hyperparameters as the others."""
 
     name: ClassVar[str] = "scratch"
+    title: ClassVar[str] = "cold start, the control"
+    serves: ClassVar[tuple[str, ...]] = ()
     needs_source: ClassVar[bool] = False
 
     @override
@@ -27,8 +29,14 @@ class Scratch(TransferMethod):
         self, model: BaseAlgorithm, source: Checkpoint | None, context: TransferContext
     ) -> TransferReport:
         del source, context
-        entries = tuple(
-            TransferEntry(name, None, tuple(tensor.shape), "untouched", False, "as the target drew it")
-            for name, tensor in model.policy.state_dict().items()
-        )
-        return TransferReport(self.name, algorithm_name(model), "none", environment_name(model.env), entries)
+        return untouched(self.name, model, None)
+
+
+def untouched(method: str, model: BaseAlgorithm, source: Checkpoint | None) -> TransferReport:
+    """The report of an agent that starts as the target drew it."""
+    entries = tuple(
+        TransferEntry(name, None, tuple(tensor.shape), "untouched", False, "as the target drew it")
+        for name, tensor in model.policy.state_dict().items()
+    )
+    named = "none" if source is None else source_name(source)
+    return TransferReport(method, algorithm_name(model), named, environment_name(model.env), entries)

@@ -25,6 +25,8 @@ class Shuffled(FineTune):
     """
 
     name: ClassVar[str] = "shuffled"
+    title: ClassVar[str] = "fine-tuning of shuffled weights, a control"
+    paper: ClassVar[str] = ""
     needs_seed: ClassVar[bool] = True
 
     @override

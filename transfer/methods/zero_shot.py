@@ -27,6 +27,8 @@ class ZeroShot(CarryingMethod):
     """
 
     name: ClassVar[str] = "zero_shot"
+    title: ClassVar[str] = "the source's policy as it is"
+    serves: ClassVar[tuple[str, ...]] = ("transductive",)
     trains: ClassVar[bool] = False
 
     @override

@@ -136,9 +136,19 @@ def _tasks() -> Iterator[Row]:
 
 
 def _methods() -> Iterator[Row]:
-    from warmstart.transfer.methods.table import METHODS
+    from warmstart.agents.checkpoints.architecture import SB3_ALGORITHMS
+    from warmstart.transfer.table import METHODS
 
-    return ({"name": name, "what": _summary(kind)} for name, kind in METHODS.items())
+    for name, kind in METHODS.items():
+        every = set(SB3_ALGORITHMS) <= set(kind.algorithms)
+        yield {
+            "name": name,
+            "what": kind.title or _summary(kind),
+            "paper": kind.paper,
+            "algorithms": "all" if every else ", ".join(kind.algorithms),
+            "seams": ", ".join(kind.fills),
+            "settings": ", ".join(kind.serves),
+        }
 
 
 def _presets() -> Iterator[Row]:

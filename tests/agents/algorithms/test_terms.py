@@ -22,7 +22,7 @@ class ToConstant(ActionTerm):
     def __init__(self, coefficient):
         self.weight = coefficient
 
-    def coefficient(self, step):
+    def coefficient(self, model):
         return self.weight
 
     def targets(self, model, observations):

@@ -26,7 +26,7 @@ from warmstart.experiments.study.plan import make_plan
 from warmstart.experiments.study.study import Study
 from warmstart.transfer.carry.carrying import TransferContext
 from warmstart.transfer.methods.feature_extraction import FeatureExtraction
-from warmstart.transfer.methods.table import make_method
+from warmstart.transfer.table import make_method
 from warmstart.transfer.warm_start import warm_start
 
 SMALL = {"net_arch": (8,), "critic_net_arch": (16, 16), "learning_starts": 40, "batch_size": 16}

@@ -18,7 +18,7 @@ from warmstart.transfer.carry.carrying import TransferContext
 from warmstart.transfer.methods.critic import fit_critic
 from warmstart.transfer.methods.fine_tuning import FineTune, fit_within
 from warmstart.transfer.methods.schedules import ScaledSchedule
-from warmstart.transfer.methods.table import make_method
+from warmstart.transfer.table import make_method
 from warmstart.transfer.warm_start import warm_start
 
 OURS = {"ppo": ppo.PPO, "sac": sac.SAC, "td3": td3.TD3, "tqc": tqc.TQC, "crossq": crossq.CrossQ}

@@ -5,13 +5,42 @@ from typing import Any
 from warmstart.core.bounds import Settings
 from warmstart.core.errors import WarmstartError
 from warmstart.core.plain import read_named
-from warmstart.transfer.methods import feature_extraction, fine_tuning, scratch, shuffled, zero_shot
+from warmstart.transfer.methods import (
+    feature_extraction,
+    fine_tuning,
+    scratch,
+    shuffled,
+    unfreezing,
+    wsrl,
+    zero_shot,
+)
 from warmstart.transfer.methods.base import METHODS, TransferMethod
+from warmstart.transfer.plasticity import partial_reset, shrink_perturb
+from warmstart.transfer.staying import ewc, l2_sp
+from warmstart.transfer.teaching import distill, jump_start, kickstart, qdagger
 
 __all__ = ["METHODS", "make_method"]
 
-OURS = (scratch, zero_shot, fine_tuning, feature_extraction, shuffled)
-"""Files of this folder that register a method."""
+OURS = (
+    scratch.Scratch,
+    shuffled.Shuffled,
+    zero_shot.ZeroShot,
+    fine_tuning.FineTune,
+    feature_extraction.FeatureExtraction,
+    unfreezing.GradualUnfreezing,
+    l2_sp.L2SP,
+    ewc.EWC,
+    partial_reset.PartialReset,
+    shrink_perturb.ShrinkPerturb,
+    kickstart.Kickstart,
+    distill.Distill,
+    qdagger.QDagger,
+    jump_start.JumpStart,
+    wsrl.WSRL,
+)
+"""Ours, in the order in which they are listed."""
+for _method in OURS:
+    METHODS[_method.name] = METHODS.pop(_method.name)
 
 
 def make_method(method: str | Settings | TransferMethod, **options: Any) -> TransferMethod:

@@ -1,0 +1,4 @@
+"""Methods that hold the parameters near the source's.
+
+May import: core, envs, agents, transfer.carry, transfer.methods, transfer.teaching.
+"""

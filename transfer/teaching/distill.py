@@ -1,0 +1,140 @@
+"""Policy distillation in the target before learning (Rusu et al. 2015, 1511.06295)."""
+
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from stable_baselines3.common.base_class import BaseAlgorithm
+from stable_baselines3.common.type_aliases import MaybeCallback
+from typing_extensions import override
+
+from warmstart.agents.algorithms.base import SeamAgent
+from warmstart.agents.algorithms.seams import Seams
+from warmstart.agents.algorithms.terms import ActionTargets, divergence
+from warmstart.agents.algorithms.trainability import named_entries
+from warmstart.agents.checkpoints.architecture import algorithm_name
+from warmstart.agents.checkpoints.checkpoint import Checkpoint
+from warmstart.core.bounds import Natural, NonNegative
+from warmstart.core.errors import WarmstartError
+from warmstart.transfer.carry.carrying import TransferContext, act_from_first_step
+from warmstart.transfer.carry.report import TransferReport
+from warmstart.transfer.methods.base import register_method
+from warmstart.transfer.methods.fine_tuning import CriticFitting
+from warmstart.transfer.methods.scratch import untouched
+from warmstart.transfer.teaching.seams import Guide
+from warmstart.transfer.teaching.teacher import Teacher
+
+BATCH = 256
+
+
+@register_method
+@dataclass(frozen=True)
+class Distill(CriticFitting):
+    """Let the source act in the target, teach a fresh student its actions and a fresh critic its returns.
+
+    The student may have any network and be of another algorithm. The steps in which the source acts
+    (``critic_fit_steps``) are counted as the target's. Then the student learns by reward alone.
+    """
+
+    name: ClassVar[str] = "distill"
+    title: ClassVar[str] = "distillation into a fresh student, then reward"
+    paper: ClassVar[str] = "1511.06295"
+    fills: ClassVar[tuple[str, ...]] = ("initialise", "experience")
+
+    updates: Natural = 2_000
+    """Gradient steps of the student on the source's actions, in batches of 256."""
+
+    learning_rate: NonNegative = 1e-3
+    """Of those."""
+
+    @override
+    def seams(self, source: Checkpoint | None) -> Seams:
+        return Seams(experience=self.guide())
+
+    def guide(self) -> Guide:
+        """Who acts in the agent's place."""
+        return Guide()
+
+    @override
+    def initialise(
+        self, model: BaseAlgorithm, source: Checkpoint | None, context: TransferContext
+    ) -> TransferReport:
+        self.check_algorithm(algorithm_name(model))
+        if source is None:
+            raise WarmstartError(f"{self.name} learns from a checkpoint; none was given.")
+        report = self.finish(model, untouched(self.name, model, source))
+        guide = guide_of(model)
+        guide.teacher = Teacher(source, model, context)
+        report.add_notes(guide.teacher.notes)
+        report.add_notes(act_from_first_step(model, self.fit_steps(algorithm_name(model))))
+        return report
+
+    @override
+    def prepare(
+        self, model: BaseAlgorithm, callback: MaybeCallback = None, max_steps: int | None = None
+    ) -> int:
+        guide = guide_of(model)
+        guide.alone = True
+        steps = super().prepare(model, callback, max_steps)
+        guide.alone = False
+        distil(model, guide, self.updates, self.learning_rate)
+        return steps
+
+
+def guide_of(model: BaseAlgorithm) -> Guide:
+    """The guide in an agent's seams."""
+    assert isinstance(model, SeamAgent)
+    assert isinstance(model.seams.experience, Guide)
+    return model.seams.experience
+
+
+def distil(model: BaseAlgorithm, guide: Guide, updates: int, learning_rate: float) -> None:
+    """Teach an agent's actor what its guide did in the states that it saw, which are forgotten then.
+
+    Args:
+        model: The agent.
+        guide: Has acted alone.
+        updates: Gradient steps.
+        learning_rate: Of Adam.
+    """
+    if not guide.seen or guide.teacher is None or not updates:
+        guide.seen.clear()
+        return
+    first = guide.seen[0]
+    raw: Any = (
+        {key: np.concatenate([seen[key] for seen in guide.seen]) for key in first}
+        if isinstance(first, dict)
+        else np.concatenate(guide.seen)
+    )
+    guide.seen.clear()
+    wrapper = model.get_vec_normalize_env()
+    observations: Any = model.policy.obs_to_tensor(raw if wrapper is None else wrapper.normalize_obs(raw))[0]
+    with torch.no_grad():
+        targets = guide.teacher.targets(model, observations)
+    entries = (e for e in named_entries(model.policy) if e.role != "critic" and not e.target)
+    parameters = [entry.parameter for entry in entries if entry.parameter.requires_grad]
+    optimizer = torch.optim.Adam(parameters, lr=learning_rate)
+    losses = []
+    model.policy.set_training_mode(True)
+    for _ in range(updates):
+        rows = torch.randint(len(targets.mean), (BATCH,))
+        seen = (
+            {key: value[rows] for key, value in observations.items()}
+            if isinstance(observations, dict)
+            else observations[rows]
+        )
+        loss = divergence(model, seen, ActionTargets(*(part[rows] for part in targets)))
+        for parameter, gradient in zip(
+            parameters, torch.autograd.grad(loss, parameters, allow_unused=True), strict=True
+        ):
+            parameter.grad = gradient
+        optimizer.step()
+        optimizer.zero_grad()
+        losses.append(loss.item())
+    model.policy.set_training_mode(False)
+    actor_target = getattr(model.policy, "actor_target", None)
+    if actor_target is not None:
+        actor_target.load_state_dict(model.policy.actor.state_dict())  # type: ignore[union-attr]
+    model.logger.record("fit/distillation", float(np.mean(losses[-100:])))
+    model.logger.dump(step=model.num_timesteps)

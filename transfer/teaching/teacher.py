@@ -1,0 +1,200 @@
+"""A source's policy, asked about the observations of another task.
+
+Any algorithm and any network may teach any other: actions meet in physical units. Observations and actions
+are matched by name, as tensors are; what the source observes and the target doesn't is at the source's mean.
+"""
+
+import math
+from typing import Any
+
+import numpy as np
+import torch
+from gymnasium import spaces
+from numpy.typing import NDArray
+from stable_baselines3 import PPO, TD3
+from stable_baselines3.common.base_class import BaseAlgorithm
+from torch.nn import functional
+
+from warmstart.agents.algorithms.seams import Observations, TensorObservations
+from warmstart.agents.algorithms.terms import ActionTargets
+from warmstart.agents.checkpoints.checkpoint import Checkpoint
+from warmstart.core.errors import WarmstartError
+from warmstart.transfer.carry.carrying import TransferContext, matchings
+from warmstart.transfer.carry.source import source_name
+
+LEAST_LOG_STD = -1.0
+"""Least log σ of a target for PPO: a converged teacher's own would end exploration."""
+UNKNOWN_LOG_STD = -1.0
+"""log σ of the targets of a deterministic teacher."""
+EDGE = 0.999
+"""Largest share of the range whose inverse tangent is asked for."""
+
+
+class Teacher:
+    """Acts, and gives targets for a student's distribution of actions.
+
+    Args:
+        source: Whose policy it is.
+        model: The student, with its environment.
+        context: Names and maps.
+
+    Raises:
+        WarmstartError: Nothing matches, or what is observed can't be told from the student's observations.
+    """
+
+    def __init__(self, source: Checkpoint, model: BaseAlgorithm, context: TransferContext) -> None:
+        self.name = source_name(source)
+        self.policy = source.policy()
+        self.same = source.observation_space == model.observation_space
+        self.discrete = isinstance(model.action_space, spaces.Discrete)
+        self.observations, self.actions = matchings(model, source, context)
+        self.same = self.same and self.observations.identity
+        flat = all(isinstance(s, spaces.Box) for s in (source.observation_space, model.observation_space))
+        if not self.same and not flat:
+            raise WarmstartError(
+                f"{self.name} can't teach here: it observes {source.observation_space}, the target "
+                f"{model.observation_space}, and only flat observations can be matched."
+            )
+        if not self.actions.matched:
+            raise WarmstartError(
+                f"{self.name} can't teach here: none of its actions is one of the target's.\n"
+                f"  source: {', '.join(self.actions.source.names)}\n"
+                f"  target: {', '.join(self.actions.target.names)}\nSay which is which: action_map."
+            )
+        if self.discrete and not self.actions.identity:
+            raise WarmstartError(f"{self.name} can't teach here: its choices aren't the target's.")
+        self.source_space, self.target_space = source.action_space, model.action_space
+        mean: Any = None if source.normalizer is None else source.normalizer.mean
+        known = isinstance(mean, np.ndarray) and mean.size == len(self.observations.source)
+        self.usual = np.reshape(mean, -1) if known else np.zeros(len(self.observations.source))
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What is guessed: dimensions without a counterpart."""
+        found = []
+        if self.observations.unused:
+            named = ", ".join(self.observations.unused[:6])
+            found.append(f"{self.name} sees its own mean for what isn't observed here: {named}.")
+        fresh = () if self.discrete else self.actions.fresh
+        if fresh:
+            found.append(f"{self.name} knows nothing of {', '.join(fresh[:6])}: the middle of the range.")
+        return tuple(found)
+
+    def seen(self, observations: Observations) -> Observations:
+        """The source's observations for the target's, not standardised. Shape: (n, source dimensions)."""
+        if self.same:
+            return observations
+        assert not isinstance(observations, dict)
+        flat = observations.reshape(len(observations), -1)
+        found = np.tile(self.usual, (len(flat), 1))
+        ratios = self.observations.ratios
+        for t, s in self.observations.matched:
+            found[:, s] = flat[:, t] * ratios[t]
+        return found
+
+    def act(self, observations: Observations) -> NDArray[Any]:
+        """Its deterministic actions, in the target's range.
+
+        Args:
+            observations: Of the target, not standardised. Shape: (n, …).
+
+        Returns:
+            Shape: (n, actions), or (n,) for Discrete.
+        """
+        if self.discrete:
+            return np.asarray(self.policy.predict(self.seen(observations)))
+        space = self.target_space
+        assert isinstance(space, spaces.Box)
+        mean, _ = self._moments(observations)
+        middle = np.broadcast_to((space.low + space.high) / 2, mean.shape)
+        known = np.array([index is not None for index in self.actions.indices])
+        return np.clip(np.where(known, mean, middle), space.low, space.high).astype(np.float32)
+
+    def targets(self, model: BaseAlgorithm, observations: TensorObservations) -> ActionTargets:
+        """What a student's distribution shall become.
+
+        Args:
+            model: The student.
+            observations: As its policy takes them. Shape: (n, …).
+        """
+        raw = unstandardised(model, observations)
+        if self.discrete:
+            with torch.no_grad():
+                logits = functional.log_softmax(self._distribution(raw).logits, 1)
+            return ActionTargets(logits, logits, torch.ones(len(logits), 1))
+        mean, std = self._moments(raw)
+        space = self.target_space
+        assert isinstance(space, spaces.Box)
+        weight = np.array([float(index is not None) for index in self.actions.indices])
+        if isinstance(model, PPO):
+            least = math.exp(LEAST_LOG_STD)
+            std = np.full_like(mean, math.exp(UNKNOWN_LOG_STD)) if std is None else np.maximum(std, least)
+        else:
+            half = (space.high - space.low) / 2
+            mean = np.clip((mean - (space.high + space.low) / 2) / half, -EDGE, EDGE)
+            if not isinstance(model, TD3):
+                slope = 1 - mean**2
+                unknown = math.exp(UNKNOWN_LOG_STD)
+                std = np.full_like(mean, unknown) if std is None else std / half / slope
+                mean = np.arctanh(mean)
+            else:
+                std = np.ones_like(mean)
+        pairs = (mean, np.log(std), np.broadcast_to(weight, mean.shape))
+        found = (torch.as_tensor(np.ascontiguousarray(x), dtype=torch.float32) for x in pairs)
+        return ActionTargets(*(tensor.to(model.device) for tensor in found))
+
+    def _moments(self, observations: Observations) -> tuple[NDArray[Any], NDArray[Any] | None]:
+        """Mean and standard deviation of its actions in the target's numbers; no deviation if it has none.
+
+        A squashed Gaussian's are those of the tanh's straight line through its mean.
+        """
+        module: Any = self.policy.module
+        space: Any = self.source_space
+        with torch.no_grad():
+            if hasattr(module, "mlp_extractor"):
+                found = self._distribution(observations)
+                mean, std = found.mean.numpy(), found.stddev.numpy()
+                if module.squash_output:
+                    mean = module.unscale_action(np.tanh(mean))
+            else:
+                standard = self._standardised(observations)
+                half, middle = (space.high - space.low) / 2, (space.high + space.low) / 2
+                if hasattr(module.actor, "get_action_dist_params"):
+                    before, log_std, latent = module.actor.get_action_dist_params(standard)
+                    if module.actor.use_sde:
+                        log_std = module.actor.action_dist.proba_distribution(before, log_std, **latent)
+                        log_std = log_std.distribution.stddev.log()
+                    squashed = torch.tanh(before).numpy()
+                    std = half * (1 - squashed**2) * log_std.exp().numpy()
+                else:
+                    squashed, std = module.actor(standard).numpy(), None
+                mean = middle + half * squashed
+        ratios = self.actions.ratios
+        target: Any = self.target_space
+        own = np.zeros((len(mean), int(np.prod(target.shape))))
+        spread = None if std is None else np.ones_like(own)
+        for t, s in self.actions.matched:
+            own[:, t] = mean[:, s] / ratios[t]
+            if spread is not None and std is not None:
+                spread[:, t] = np.abs(std[:, s] / ratios[t])
+        return own, spread
+
+    def _standardised(self, observations: Observations) -> TensorObservations:
+        seen = self.seen(observations)
+        normalizer = self.policy.normalizer
+        return self.policy.module.obs_to_tensor(seen if normalizer is None else normalizer.apply(seen))[0]
+
+    def _distribution(self, observations: Observations) -> Any:
+        module: Any = self.policy.module
+        return module.get_distribution(self._standardised(observations)).distribution
+
+
+def unstandardised(model: BaseAlgorithm, observations: TensorObservations) -> Observations:
+    """A policy's observations as the environment gives them, but for what was clipped."""
+    wrapper = model.get_vec_normalize_env()
+    plain: Any = (
+        {key: value.cpu().numpy() for key, value in observations.items()}
+        if isinstance(observations, dict)
+        else observations.cpu().numpy()
+    )
+    return plain if wrapper is None else wrapper.unnormalize_obs(plain)
