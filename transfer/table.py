@@ -5,6 +5,7 @@ from typing import Any
 from warmstart.core.bounds import Settings
 from warmstart.core.errors import WarmstartError
 from warmstart.core.plain import read_named
+from warmstart.transfer.growing import progressive, residual
 from warmstart.transfer.methods import (
     feature_extraction,
     fine_tuning,
@@ -37,6 +38,8 @@ OURS = (
     qdagger.QDagger,
     jump_start.JumpStart,
     wsrl.WSRL,
+    residual.Residual,
+    progressive.Progressive,
 )
 """Ours, in the order in which they are listed."""
 for _method in OURS:

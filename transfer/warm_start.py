@@ -122,7 +122,9 @@ def install_seams(model: BaseAlgorithm, method: TransferMethod, seams: Seams) ->
             f"{method.name} needs more of the agent ({', '.join(needed)}) than stable_baselines3's {ours} "
             f"offers. Build the model with warmstart.{ours}, which takes the same arguments."
         )
-    built = [name for name in ("initialise", "policy_kwargs") if name in needed]
+    asked = seams.policy_kwargs.items()
+    there = all(model.policy_kwargs.get(name) == value for name, value in asked)
+    built = [name for name in ("initialise", *(() if there else ("policy_kwargs",))) if name in needed]
     if built:
         raise WarmstartError(
             f"{method.name} changes how the agent is built ({', '.join(built)}): give "

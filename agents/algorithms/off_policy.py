@@ -129,7 +129,11 @@ class OffPolicySeams(SeamAgent, OffPolicyAlgorithm):
         if any_trains(network):
             value = self._with_terms(loss(), part, data, log)
             log.setdefault(f"{part}_loss", []).append(value.item())
-            descend(network.optimizer, value)
+            network.optimizer.zero_grad()
+            value.backward()  # type: ignore[no-untyped-call]
+            if self.trainability is not None:
+                self.trainability.hold(self.policy)
+            network.optimizer.step()
 
     def _follow(self, part: str, statistics: list[torch.Tensor], target: list[torch.Tensor]) -> None:
         """Move a target network towards its network, except where that is frozen.

@@ -186,7 +186,8 @@ class PPO(SeamAgent, stable_baselines3.PPO):
             else:
                 aims, pulls = closed
                 keep = None if rows is None else torch.from_numpy(rows)
-                log = self._update.run(clip_range, clip_range_vf, again, aims, pulls, keep)
+                masks = {} if self.trainability is None else self.trainability.masks
+                log = self._update.run(clip_range, clip_range_vf, again, aims, pulls, masks, keep)
             self._log_means(log)
         buffer = self.rollout_buffer
         explained = explained_variance(buffer.values.flatten(), buffer.returns.flatten())
@@ -273,6 +274,8 @@ class PPO(SeamAgent, stable_baselines3.PPO):
                     break
                 self.policy.optimizer.zero_grad()
                 loss.backward()  # type: ignore[no-untyped-call]
+                if self.trainability is not None:
+                    self.trainability.hold(self.policy)
                 torch.nn.utils.clip_grad_norm_(self.policy.parameters(), self.max_grad_norm)
                 self.policy.optimizer.step()
             self._n_updates += 1

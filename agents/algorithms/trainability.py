@@ -5,8 +5,8 @@ stable-baselines3's own.
 """
 
 import bisect
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from typing import Any, Literal
 
@@ -73,6 +73,8 @@ class Trainability:
     """Rules in order: the last that matches a parameter decides; what none matches trains as usual."""
 
     rules: tuple[Rule, ...]
+    masks: Mapping[str, torch.Tensor] = field(default_factory=dict)
+    """Parameters of which only some entries move: 1 where they do, 0 where not. Each of its shape."""
 
     @classmethod
     def frozen(cls, *patterns: str) -> "Trainability":
@@ -81,7 +83,7 @@ class Trainability:
 
     def then(self, other: "Trainability") -> "Trainability":
         """Both sets of rules, the other's taking precedence."""
-        return Trainability(self.rules + other.rules)
+        return Trainability(self.rules + other.rules, {**self.masks, **other.masks})
 
     def rule_index(self, names: Iterable[str], role: Role) -> int | None:
         """Index of the rule that decides a parameter with these names; ``None`` where no rule does."""
@@ -103,6 +105,17 @@ class Trainability:
         for rule in self.rules:
             if rule.pattern not in roles and not any(fnmatchcase(name, rule.pattern) for name in names):
                 raise unknown_name("parameter pattern", rule.pattern, [*names, *roles])
+        shapes = {name: tuple(p.shape) for name, p in policy.named_parameters(remove_duplicate=False)}
+        for name, mask in self.masks.items():
+            if shapes.get(name) != tuple(mask.shape):
+                raise WarmstartError(f"No parameter {name} has the shape {tuple(mask.shape)} of its mask.")
+
+    def hold(self, policy: nn.Module) -> None:
+        """Take the gradients of the entries that don't move, before a step is taken."""
+        for name, mask in self.masks.items():
+            gradient = policy.get_parameter(name).grad
+            if gradient is not None:
+                gradient.mul_(mask)
 
     def multiplier(self, names: Iterable[str], role: Role, step: int) -> float:
         """Learning-rate multiplier of a parameter with these names at a training step."""

@@ -76,6 +76,7 @@ class MlpUpdate:
         again: Callable[[], None] | None = None,
         aims: Mapping[str, Aim] | None = None,
         pulls: Mapping[str, Mapping[torch.nn.Parameter, tuple[torch.Tensor, torch.Tensor]]] | None = None,
+        masks: Mapping[str, torch.Tensor] | None = None,
         keep: torch.Tensor | None = None,
     ) -> dict[str, list[float]]:
         """Pass over the rollout ``n_epochs`` times.
@@ -86,6 +87,7 @@ class MlpUpdate:
             again: Called before each pass but the first, to change what the rollout holds.
             aims: By name, what the policy is pulled to in each row of the flattened rollout.
             pulls: By name, the anchor of each parameter and the weights of its squared distance.
+            masks: By parameter, 0 where an entry doesn't move.
             keep: Which rows of the flattened rollout take part; all by default. Shape: (rows,).
 
         Returns:
@@ -103,6 +105,7 @@ class MlpUpdate:
         settings = LossSettings(clip_range, bound, model.ent_coef, model.vf_coef, model.normalize_advantage)
         stop_at = math.inf if model.target_kl is None else 1.5 * model.target_kl
         aims, flat = aims or {}, {name: self._flat(pull) for name, pull in (pulls or {}).items()}
+        held = [self._flat_mask(masks)] if masks else []
         passes: list[torch.Tensor] = []
         done, stop = 0, False
         with torch.no_grad():
@@ -132,6 +135,7 @@ class MlpUpdate:
                     stop_at,
                     list(aims.values()),
                     list(flat.values()),
+                    held,
                 )
                 passes.append(statistics)
                 done += steps
@@ -150,6 +154,16 @@ class MlpUpdate:
             "approx_kl": divergence[-len(passes[-1]) :],
             "loss": [total + sum(values[-1] for values in found[5:])],
         }
+
+    def _flat_mask(self, masks: Mapping[str, torch.Tensor]) -> torch.Tensor:
+        """Masks in the layout of the flat parameters."""
+        found = torch.ones_like(self.adam.state.parameters)
+        named = dict(self.model.policy.named_parameters())
+        by_parameter = {named[name]: mask for name, mask in masks.items()}
+        for parameter, span in zip(self.adam.parameters, self.adam.spans, strict=True):
+            if parameter in by_parameter:
+                found[span] = by_parameter[parameter].reshape(-1)
+        return found
 
     def _flat(self, pull: Mapping[torch.nn.Parameter, tuple[torch.Tensor, torch.Tensor]]) -> Pull:
         """A penalty in the layout of the flat parameters."""
@@ -184,6 +198,7 @@ def one_pass(
     stop_at: float,
     aims: list[Aim],
     pulls: list[Pull],
+    masks: list[torch.Tensor],
 ) -> tuple[torch.Tensor, int, bool]:
     """Pass over a rollout once, a gradient step for each minibatch.
 
@@ -207,6 +222,7 @@ def one_pass(
         stop_at: KL divergence from which on the pass ends before its gradient is used.
         aims: What the policy is pulled to in each row of the rollout.
         pulls: Penalties on the parameters.
+        masks: What the gradient is multiplied with, if anything. Shape: (size,).
 
     Returns:
         What `gradient` gives for each minibatch, and the penalties, shape (minibatches, 5 + …), the steps
@@ -241,6 +257,8 @@ def one_pass(
             by_parameters = pull.weight * away
             state.gradient.add_(by_parameters)
             found = torch.cat((found, (by_parameters * away).sum().div_(2).view(1)))
+        for mask in masks:
+            state.gradient.mul_(mask)
         statistics.append(found)
         if stop_at < math.inf and found[4].item() > stop_at:
             return torch.stack(statistics), steps, True

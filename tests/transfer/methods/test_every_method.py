@@ -9,9 +9,11 @@ from tests.transfer.conftest import assert_tensors, build, disturb, tensors
 from warmstart.agents.algorithms.crossq import CrossQ
 from warmstart.agents.algorithms.ppo import PPO
 from warmstart.agents.algorithms.sac import SAC
+from warmstart.agents.algorithms.seams import Seams
 from warmstart.agents.algorithms.td3 import TD3
 from warmstart.agents.algorithms.tqc import TQC
 from warmstart.agents.checkpoints.architecture import algorithm_name
+from warmstart.agents.checkpoints.checkpoint import checkpoint_of
 from warmstart.core.errors import WarmstartError
 from warmstart.transfer.carry.freezing import frozen_names
 from warmstart.transfer.table import METHODS, make_method
@@ -52,11 +54,10 @@ def run(name, algorithm, envs, steps=64, **options):
     """Warm-start a small agent by a method, and train it; returns model and report."""
     source = disturb(build(algorithm, envs(TASK), seed=1, classes=OURS))
     method = make_method(name, **{**options_of(name, options), **options})
-    target = (
-        build(algorithm, envs(TASK), seed=2, classes=OURS, learning_starts=16)
-        if algorithm != "ppo"
-        else build(algorithm, envs(TASK), seed=2, classes=OURS)
-    )
+    kwargs = method.seams(checkpoint_of(source)).policy_kwargs
+    built = {"learning_starts": 16} if algorithm != "ppo" else {}
+    built |= {"seams": Seams(policy_kwargs=kwargs)} if kwargs else {}
+    target = build(algorithm, envs(TASK), seed=2, classes=OURS, **built)
     report = warm_start(target, source, method, seed=0)
     if steps:
         target.learn(steps, reset_num_timesteps=False, callback=report.callback)
