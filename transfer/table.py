@@ -17,6 +17,7 @@ from warmstart.transfer.methods import (
 )
 from warmstart.transfer.methods.base import METHODS, TransferMethod
 from warmstart.transfer.plasticity import partial_reset, shrink_perturb
+from warmstart.transfer.replaying import cloning, rlpd
 from warmstart.transfer.staying import ewc, l2_sp
 from warmstart.transfer.teaching import distill, jump_start, kickstart, qdagger
 
@@ -38,6 +39,8 @@ OURS = (
     qdagger.QDagger,
     jump_start.JumpStart,
     wsrl.WSRL,
+    rlpd.RLPD,
+    cloning.Clone,
     residual.Residual,
     progressive.Progressive,
 )

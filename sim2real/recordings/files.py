@@ -14,7 +14,7 @@ import mujoco
 import numpy as np
 from numpy.typing import NDArray
 
-from warmstart.core.errors import WarmstartError, unknown_name
+from warmstart.core.errors import WarmstartError
 from warmstart.core.files import check_file, parse_json, read_text
 from warmstart.envs.tasks.task import Task
 from warmstart.sim2real.recordings.positions import Floats
@@ -27,6 +27,7 @@ from warmstart.sim2real.recordings.trajectories import (
     robot_of,
     split_episodes,
 )
+from warmstart.transfer.replaying.datasets import load_minari
 
 MOST_BYTES = 1 << 31
 """Most bytes of recordings that are read from one file."""
@@ -158,7 +159,7 @@ def read_minari(dataset: Any, period: float, model: mujoco.MjModel) -> Trajector
         WarmstartError: Minari isn't installed, there is no such dataset, or it has no full state.
     """
     if isinstance(dataset, str):
-        dataset = _load_minari(dataset)
+        dataset = load_minari(dataset)
     items = []
     for episode in dataset.iterate_episodes():
         infos, actions = episode.infos or {}, np.asarray(episode.actions, dtype=float)
@@ -303,18 +304,6 @@ def _arrays(path: str | Path) -> dict[str, NDArray[Any]]:
                 what = f"expected numbers in the array {key!r}, found {kind}"
                 raise WarmstartError(f"{path}: {what}.") from None
     return arrays
-
-
-def _load_minari(name: str) -> Any:
-    """A Minari dataset that lies on this machine."""
-    try:
-        import minari  # type: ignore[import-not-found, unused-ignore]
-
-        return minari.load_dataset(name)
-    except ImportError as error:  # minari, or h5py, which its files need
-        raise WarmstartError(f"To read the Minari dataset {name}, {_DATA} ({error})") from None
-    except FileNotFoundError:
-        raise unknown_name("Minari dataset on this machine:", name, minari.list_local_datasets()) from None
 
 
 def _numeric(kind: Any) -> bool:

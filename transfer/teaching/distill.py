@@ -11,8 +11,6 @@ from typing_extensions import override
 
 from warmstart.agents.algorithms.base import SeamAgent
 from warmstart.agents.algorithms.seams import Seams
-from warmstart.agents.algorithms.terms import ActionTargets, divergence
-from warmstart.agents.algorithms.trainability import named_entries
 from warmstart.agents.checkpoints.architecture import algorithm_name
 from warmstart.agents.checkpoints.checkpoint import Checkpoint
 from warmstart.core.bounds import Natural, NonNegative
@@ -22,10 +20,9 @@ from warmstart.transfer.carry.report import TransferReport
 from warmstart.transfer.methods.base import register_method
 from warmstart.transfer.methods.fine_tuning import CriticFitting
 from warmstart.transfer.methods.scratch import untouched
+from warmstart.transfer.teaching.imitation import imitate
 from warmstart.transfer.teaching.seams import Guide
 from warmstart.transfer.teaching.teacher import Teacher
-
-BATCH = 256
 
 
 @register_method
@@ -112,29 +109,6 @@ def distil(model: BaseAlgorithm, guide: Guide, updates: int, learning_rate: floa
     observations: Any = model.policy.obs_to_tensor(raw if wrapper is None else wrapper.normalize_obs(raw))[0]
     with torch.no_grad():
         targets = guide.teacher.targets(model, observations)
-    entries = (e for e in named_entries(model.policy) if e.role != "critic" and not e.target)
-    parameters = [entry.parameter for entry in entries if entry.parameter.requires_grad]
-    optimizer = torch.optim.Adam(parameters, lr=learning_rate)
-    losses = []
-    model.policy.set_training_mode(True)
-    for _ in range(updates):
-        rows = torch.randint(len(targets.mean), (BATCH,))
-        seen = (
-            {key: value[rows] for key, value in observations.items()}
-            if isinstance(observations, dict)
-            else observations[rows]
-        )
-        loss = divergence(model, seen, ActionTargets(*(part[rows] for part in targets)))
-        for parameter, gradient in zip(
-            parameters, torch.autograd.grad(loss, parameters, allow_unused=True), strict=True
-        ):
-            parameter.grad = gradient
-        optimizer.step()
-        optimizer.zero_grad()
-        losses.append(loss.item())
-    model.policy.set_training_mode(False)
-    actor_target = getattr(model.policy, "actor_target", None)
-    if actor_target is not None:
-        actor_target.load_state_dict(model.policy.actor.state_dict())  # type: ignore[union-attr]
-    model.logger.record("fit/distillation", float(np.mean(losses[-100:])))
+    left = imitate(model, observations, targets, updates, learning_rate, model.seed or 0)
+    model.logger.record("fit/imitation", left)
     model.logger.dump(step=model.num_timesteps)

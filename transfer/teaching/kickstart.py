@@ -62,11 +62,7 @@ class Kickstart(FineTune):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.start == "carried":
-            return
-        for item in fields(FineTune):
-            if getattr(self, item.name) != item.default:
-                raise SettingError((item.name,), "goes with start: carried; a fresh student carries nothing.")
+        check_fresh(self, self.start)
 
     @property
     @override
@@ -119,6 +115,17 @@ class Kickstart(FineTune):
             assert checkpoint is not None
             found.append(Teacher(checkpoint, model, context))
         return found
+
+
+def check_fresh(method: FineTune, start: Start) -> None:
+    """Refuse options of fine-tuning where nothing is carried: they would do nothing.
+
+    Raises:
+        SettingError: One isn't as by default.
+    """
+    for item in fields(FineTune) if start == "fresh" else ():
+        if getattr(method, item.name) != item.default:
+            raise SettingError((item.name,), "goes with start: carried; a fresh agent carries nothing.")
 
 
 def teacher_terms(model: BaseAlgorithm) -> list[TeacherTerm]:

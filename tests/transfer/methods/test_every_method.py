@@ -29,7 +29,7 @@ SHORT = {
     "fisher_steps": 24,
     "unfreeze_steps": 32,
     "stages": 2,
-    "teacher_episodes": 2,
+    "data_steps": 64,
 }
 NEUTRAL = {
     "l2_sp": {"coefficient": 0.0},
@@ -38,14 +38,15 @@ NEUTRAL = {
     "partial_reset": {"reset": "nothing"},
     "shrink_perturb": {"shrink": 1.0},
     "kickstart": {"coefficient": 0.0, "start": "carried"},
+    "rlpd": {"share": 0.0, "start": "carried"},
 }
 """Options with which a method is plain fine-tuning."""
 EVERY = [(name, algorithm) for name in METHODS for algorithm in METHODS[name].algorithms]
 
 
 def options_of(name, given):
-    if name == "kickstart" and given.get("start") != "carried":
-        return {}
+    if name in ("kickstart", "rlpd") and given.get("start") != "carried":
+        return {"data_steps": 64} if name == "rlpd" else {}
     known = {item.name for item in fields(METHODS[name])} - ({"critic_updates"} if name == "wsrl" else set())
     return {key: value for key, value in SHORT.items() if key in known}
 

@@ -42,7 +42,7 @@ def pair(algorithm, envs, **settings):
 
 def test_the_table_holds_every_method():
     others = {"gradual_unfreezing", "wsrl", "l2_sp", "ewc", "partial_reset", "shrink_perturb"}
-    others |= {"kickstart", "distill", "qdagger", "jump_start", "residual", "progressive"}
+    others |= {"kickstart", "distill", "qdagger", "jump_start", "residual", "progressive", "rlpd", "clone"}
     assert set(METHODS) == BUILT_IN | others
 
 

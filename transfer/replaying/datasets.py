@@ -1,0 +1,159 @@
+"""Recorded steps, as a model in the target takes them: from a Minari dataset or a source's own rollouts."""
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from gymnasium import spaces
+from numpy.typing import NDArray
+from stable_baselines3.common.base_class import BaseAlgorithm
+
+from warmstart.agents.checkpoints.checkpoint import Checkpoint
+from warmstart.core.errors import WarmstartError, unknown_name
+from warmstart.transfer.carry.carrying import TransferContext, matchings
+from warmstart.transfer.carry.matching import Matching
+from warmstart.transfer.teaching.rollouts import Transitions, roll
+
+EXTRA = "it needs a package that is not installed: pip install 'warmstart[data]'."
+
+
+@dataclass(frozen=True)
+class Steps:
+    """Steps in the target's spaces."""
+
+    taken: Transitions
+    """Observations aren't standardised, actions in the target's range."""
+    known: NDArray[np.bool_]
+    """Which of the target's actions the steps hold. Shape: (actions,)."""
+    notes: tuple[str, ...] = ()
+    """Where they are from, and what was filled in."""
+
+
+def recorded(
+    data: str | None, count: int, source: Checkpoint | None, model: BaseAlgorithm, context: TransferContext
+) -> Steps:
+    """Steps for a model: of a dataset, or where there is none of the source in its own task.
+
+    Args:
+        data: ``minari:ID``, a dataset on this machine; None for the source's rollouts.
+        count: How many of the source's rollouts; a dataset is taken whole.
+        source: The source.
+        model: What will learn from them, with its environment.
+        context: Names, maps and the generator.
+
+    Raises:
+        WarmstartError: There is neither, or observations or actions don't fit.
+    """
+    if data is not None:
+        found = read_minari(data)
+        for what, theirs, space in (
+            ("observations", found.observations, model.observation_space),
+            ("actions", found.actions, model.action_space),
+        ):
+            if theirs.shape[1:] != space.shape:
+                raise WarmstartError(
+                    f"{data}: its {what} have the shape {theirs.shape[1:]}, the target's {space.shape}."
+                )
+        size = int(np.prod(model.action_space.shape or (1,)))
+        return Steps(found, np.ones(size, bool), (f"{len(found):,} steps of {data}.",))
+    if source is None:
+        raise WarmstartError("A source, or data: minari:ID, has the steps to learn from; none was given.")
+    taken = roll(source, count, int(context.generator.integers(2**31)))
+    observations, actions = matchings(model, source, context)
+    note = f"{len(taken):,} steps of the source in {source.task}, which aren't counted as the target's."
+    if isinstance(model.action_space, spaces.Discrete):
+        if not actions.identity:
+            raise WarmstartError("The source's choices aren't the target's: its steps can't be used.")
+        known = np.ones(1, bool)
+    else:
+        known = np.array([index is not None for index in actions.indices])
+        taken = replace(taken, actions=in_range(taken.actions, actions, model.action_space))
+    if not observations.identity:
+        usual = usual_observation(model)
+        taken = replace(
+            taken,
+            observations=in_place(taken.observations, observations, usual),
+            next_observations=in_place(taken.next_observations, observations, usual),
+        )
+    return Steps(taken, known, (note,))
+
+
+def in_place(values: NDArray[Any], matching: Matching, usual: NDArray[Any]) -> NDArray[Any]:
+    """Observations of a source in the target's places, what is new at its usual value.
+
+    Args:
+        values: Not standardised. Shape: (n, source dimensions).
+        matching: Which is which.
+        usual: Shape: (target dimensions,).
+
+    Returns:
+        Shape: (n, target dimensions).
+    """
+    found = np.tile(usual, (len(values), 1))
+    for t, s in matching.matched:
+        found[:, t] = values[:, s] / matching.ratios[t]
+    return found
+
+
+def in_range(values: NDArray[Any], matching: Matching, space: spaces.Space[Any]) -> NDArray[Any]:
+    """Actions of a source in the target's places and range, new ones in the middle. Shape: (n, actions)."""
+    assert isinstance(space, spaces.Box)
+    found = np.tile((space.low + space.high) / 2, (len(values), 1))
+    for t, s in matching.matched:
+        found[:, t] = values[:, s] / matching.ratios[t]
+    return np.clip(found, space.low, space.high).astype(np.float32)
+
+
+def usual_observation(model: BaseAlgorithm) -> NDArray[Any]:
+    """The mean that a model's normaliser knows, else zero. Shape: (dimensions,)."""
+    wrapper = model.get_vec_normalize_env()
+    moments: Any = None if wrapper is None or not wrapper.norm_obs else wrapper.obs_rms
+    size = int(np.prod(model.observation_space.shape or (1,)))
+    return np.zeros(size) if moments is None else np.asarray(moments.mean).reshape(-1)
+
+
+def read_minari(data: str) -> Transitions:
+    """Read a Minari dataset that lies on this machine.
+
+    Args:
+        data: ``minari:ID``.
+
+    Raises:
+        WarmstartError: It isn't there, Minari isn't installed, or its observations aren't arrays.
+    """
+    if not data.startswith("minari:"):
+        raise WarmstartError(f"data: expected minari:ID, a dataset on this machine, found {data!r}.")
+    rows: dict[str, list[NDArray[Any]]] = {name: [] for name in Transitions.__dataclass_fields__}
+    for episode in load_minari(data.removeprefix("minari:")).iterate_episodes():
+        if not isinstance(episode.observations, np.ndarray):
+            kind = type(episode.observations).__name__
+            raise WarmstartError(f"{data}: expected arrays of observations, found {kind}.")
+        every = (
+            episode.observations[:-1],
+            episode.actions,
+            episode.rewards,
+            episode.observations[1:],
+            episode.terminations,
+            episode.truncations,
+        )
+        for name, values in zip(rows, every, strict=True):
+            rows[name].append(np.asarray(values))
+    if not rows["rewards"]:
+        raise WarmstartError(f"{data} holds no episode.")
+    return Transitions(**{name: np.concatenate(values) for name, values in rows.items()})
+
+
+def load_minari(name: str) -> Any:
+    """A Minari dataset that lies on this machine.
+
+    Raises:
+        WarmstartError: It isn't there, or Minari isn't installed.
+    """
+    try:
+        import minari  # type: ignore[import-not-found, import-untyped, unused-ignore]
+
+        return minari.load_dataset(name)
+    except ImportError as error:  # minari, or h5py, which its files need
+        raise WarmstartError(f"To read the Minari dataset {name}, {EXTRA} ({error})") from None
+    except FileNotFoundError:
+        raise unknown_name("Minari dataset on this machine:", name, minari.list_local_datasets()) from None

@@ -1,0 +1,187 @@
+"""Learning with prior data: half of every batch from recorded steps (RLPD, Ball et al. 2023, 2302.02948)."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Annotated, Any, ClassVar
+
+import numpy as np
+import torch
+from stable_baselines3 import HerReplayBuffer
+from stable_baselines3.common.base_class import BaseAlgorithm
+from stable_baselines3.common.buffers import ReplayBuffer
+from stable_baselines3.common.callbacks import BaseCallback
+from stable_baselines3.common.type_aliases import MaybeCallback, ReplayBufferSamples
+from stable_baselines3.common.vec_env import VecNormalize
+from typing_extensions import override
+
+from warmstart.agents.algorithms.base import SeamAgent
+from warmstart.agents.algorithms.seams import Experience, Seams
+from warmstart.agents.checkpoints.architecture import algorithm_name
+from warmstart.agents.checkpoints.checkpoint import Checkpoint
+from warmstart.core.bounds import Bounds, Count
+from warmstart.core.errors import WarmstartError
+from warmstart.transfer.carry.carrying import TransferContext
+from warmstart.transfer.carry.report import TransferReport
+from warmstart.transfer.methods.base import register_method
+from warmstart.transfer.methods.fine_tuning import FineTune
+from warmstart.transfer.methods.scratch import untouched
+from warmstart.transfer.replaying.datasets import recorded
+from warmstart.transfer.teaching.fading import Fade, Fading
+from warmstart.transfer.teaching.kickstart import Start, begin, check_fresh
+from warmstart.transfer.teaching.rollouts import Transitions
+
+
+class MixedReplayBuffer(ReplayBuffer):
+    """A replay buffer of whose batches a share comes from another one, which stays as it is."""
+
+    prior: ReplayBuffer
+    share: Callable[[], float]
+
+    @classmethod
+    def around(
+        cls, own: ReplayBuffer, prior: ReplayBuffer, share: Callable[[], float]
+    ) -> "MixedReplayBuffer":
+        """The same buffer, with the other beside it."""
+        found = cls.__new__(cls)
+        vars(found).update(vars(own), prior=prior, share=share)
+        return found
+
+    @override
+    def sample(self, batch_size: int, env: VecNormalize | None = None) -> ReplayBufferSamples:
+        count = round(self.share() * batch_size)
+        if count == 0:
+            return super().sample(batch_size, env)
+        theirs = self.prior.sample(count, env)
+        if count == batch_size:
+            return theirs
+        ours = super().sample(batch_size - count, env)
+        both = zip(ours[:5], theirs[:5], strict=True)
+        return ReplayBufferSamples(*(torch.cat(pair) for pair in both))
+
+
+class PriorData(Experience):
+    """Puts a buffer of recorded steps beside the agent's own."""
+
+    def __init__(self, share: float, fading: Fading) -> None:
+        self.weight, self.fading = share, fading
+        self.steps: Transitions | None = None
+
+    @override
+    def seed_buffer(self, model: BaseAlgorithm) -> int:
+        own: Any = model.replay_buffer  # type: ignore[attr-defined]
+        if isinstance(own, HerReplayBuffer) or type(own) is not ReplayBuffer:
+            raise WarmstartError(f"Recorded steps go beside a ReplayBuffer, not a {type(own).__name__}.")
+        if self.steps is None:
+            return 0
+        prior = filled(self.steps, model)
+        model.replay_buffer = MixedReplayBuffer.around(  # type: ignore[attr-defined]
+            own, prior, lambda: self.weight * self.fading.share(model)
+        )
+        return len(self.steps)
+
+
+def filled(steps: Transitions, model: BaseAlgorithm) -> ReplayBuffer:
+    """A replay buffer that holds recorded steps; a step that ran out of time isn't an end."""
+    found = ReplayBuffer(
+        len(steps), model.observation_space, model.action_space, device=model.device, n_envs=1
+    )
+    policy: Any = model.policy
+    found.observations[:, 0] = steps.observations
+    found.next_observations[:, 0] = steps.next_observations
+    found.actions[:, 0] = policy.scale_action(steps.actions)
+    found.rewards[:, 0] = steps.rewards
+    found.dones[:, 0] = steps.terminated
+    found.pos, found.full = 0, True
+    return found
+
+
+@register_method
+@dataclass(frozen=True)
+class RLPD(FineTune):
+    """Draw a share of every batch from recorded steps, the rest from the agent's own.
+
+    The agent starts fresh, as in the paper, or ``carried``. The share stays or fades. Layer normalisation and
+    many gradient steps for each step, which the paper also recommends, are settings of the algorithm
+    (``network: simba``, ``gradient_steps``).
+    """
+
+    name: ClassVar[str] = "rlpd"
+    title: ClassVar[str] = "half of every batch from recorded steps"
+    paper: ClassVar[str] = "2302.02948"
+    algorithms: ClassVar[tuple[str, ...]] = ("sac", "td3", "tqc", "crossq")
+    fills: ClassVar[tuple[str, ...]] = ("initialise", "experience", "feedback")
+
+    data: str | None = None
+    """``minari:ID``, a dataset on this machine; ``None`` takes rollouts of the source in its own task."""
+
+    data_steps: Count = 20_000
+    """How many steps the source takes there."""
+
+    share: Annotated[float, Bounds(0.0, 1.0)] = 0.5
+    """Of each batch that are recorded steps; 0 discards them."""
+
+    fade: Fade = "never"
+    """What the share falls with: training ``steps``, the agent's ``performance``, or ``never``."""
+
+    fade_steps: Count | None = None
+    """Environment steps after which it is 0; ``None`` takes half of training."""
+
+    start: Start = "fresh"
+    """Whether the agent is ``fresh`` or ``carried``."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_fresh(self, self.start)
+
+    @property
+    def needs_source(self) -> bool:  # type: ignore[override]
+        """Whether the steps or the agent are a source's."""
+        return self.data is None or self.start == "carried"
+
+    @property
+    @override
+    def carries(self) -> bool:
+        return self.start == "carried"
+
+    @override
+    def seams(self, source: Checkpoint | None) -> Seams:
+        if not self.share:
+            return Seams()
+        fading = Fading(self.fade, self.fade_steps)
+        return Seams(experience=PriorData(self.share, fading), feedback=(fading,))
+
+    @override
+    def initialise(
+        self, model: BaseAlgorithm, source: Checkpoint | None, context: TransferContext
+    ) -> TransferReport:
+        self.check_algorithm(algorithm_name(model))
+        if self.start == "carried":
+            report = super().initialise(model, source, context)
+        else:
+            report = self.finish(model, untouched(self.name, model, source))
+        if self.share:
+            assert isinstance(model, SeamAgent)
+            steps = recorded(self.data, self.data_steps, source, model, context)
+            prior = model.seams.experience
+            assert isinstance(prior, PriorData)
+            prior.steps = steps.taken
+            report.add_notes(steps.notes)
+            if not np.all(steps.known):
+                report.add_notes(["Actions that the recorded steps don't hold: the middle of their range."])
+        return report
+
+    @override
+    def prepare(
+        self, model: BaseAlgorithm, callback: MaybeCallback = None, max_steps: int | None = None
+    ) -> int:
+        steps = super().prepare(model, callback, max_steps) if self.start == "carried" else 0
+        begin(model)
+        return steps
+
+    @override
+    def callbacks(self, report: TransferReport) -> list[BaseCallback]:
+        return super().callbacks(report) if self.start == "carried" else []
+
+    @override
+    def fit_steps(self, algorithm: str) -> int:
+        return super().fit_steps(algorithm) if self.start == "carried" else 0
