@@ -47,8 +47,8 @@ def render_report(run: RunData, summary: Summary) -> str:
     return _template().render(
         run=run,
         summary=summary,
-        css=Markup(_asset("report.css")),
-        script=Markup(_asset("report.js")),
+        css=Markup(asset("report.css")),
+        script=Markup(asset("report.js")),
         plotly=Markup(get_plotlyjs()),
         data=Markup(_json(chart_data(summary))),
         study=yaml.safe_dump(study, sort_keys=False, allow_unicode=True) if study else "",
@@ -99,9 +99,10 @@ def _template() -> jinja2.Template:
     environment = jinja2.Environment(
         autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
-    return environment.from_string(_asset("report.html.j2"))
+    return environment.from_string(asset("report.html.j2"))
 
 
 @cache
-def _asset(name: str) -> str:
+def asset(name: str) -> str:
+    """A file of the templates' folder."""
     return resources.files("warmstart.experiments.templates").joinpath(name).read_text(encoding="utf-8")

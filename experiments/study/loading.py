@@ -54,5 +54,12 @@ def _without_retired(document: Document) -> Document:
 
 
 def load_study(name: str | Path) -> Study:
-    """Read and check a preset by its name, a YAML file by its path, or a run directory's own study."""
-    return Study.from_document(study_document(name))
+    """Read and check a preset by its name, a YAML file by its path, or a run directory's own study.
+
+    Raises:
+        WarmstartError: A mistake, or a study over `pairs`, which is several.
+    """
+    document = study_document(name)
+    if isinstance(document.data, dict) and "pairs" in document.data:
+        raise WarmstartError(f"{document.source} is a study over pairs: `warmstart compare` runs it.")
+    return Study.from_document(document)

@@ -1,6 +1,7 @@
 """What the subcommands share: their common options, and printing for people or for programs."""
 
 import json
+import re
 import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -142,3 +143,37 @@ def check_numbers(episodes: int, seed: int) -> None:
 def folder_name(text: str) -> str:
     """A folder's name from a task's text."""
     return "".join(c if c.isalnum() or c in "-_.=@+" else "_" for c in Path(text).name).strip("_") or "run"
+
+
+_WORDS = {"target": "TASK", "target_steps": "--steps", "source": "CHECKPOINT", "vision": "--encoder"}
+_WORDS |= {"arms": "--method", "baseline": "--method", "seeds": "--seed"}
+_WORDS |= {"source_normalizer": "--trust-normalizer"}
+_SAME = ("source_task", "source_observation_names", "source_action_names", "observation_map", "action_map")
+_WORDS |= {key: f"--{key.replace('_', '-')}" for key in (*_SAME, "algorithm", "device")}
+"""What the command line calls the fields of a study."""
+
+
+def in_words_of_the_command(wrong: Any) -> str:
+    """Reword a study's error for someone who never wrote a study."""
+    place = wrong.place
+    field = str(place[0]) if place else ""
+    where = _WORDS.get(field, field)
+    if field == "arms" and len(place) > 2 and place[2] != "method":
+        where = f"--option {place[2]}"
+    elif place[:2] == ("algorithm", "network"):
+        where = "--network"
+    elif field == "evaluation" and len(place) > 1:
+        where = f"--{place[1].replace('_', '-')}"
+    elif field in ("observation_map", "action_map") and len(place) > 1:
+        where = f"{where} {place[1]}"
+    several = [key for key in _WORDS if "_" in key]
+    text = re.sub(
+        rf"`?\b({'|'.join(several)})\b`?(=\[\.\.\.\])?",
+        lambda match: _WORDS[match[1]] + (" NAME ..." if match[2] else ""),
+        wrong.message,
+    )
+    text = re.sub(
+        r"\bsource_task='([^']*)'", r"--source-task \1", text.replace("--source-task=", "source_task=")
+    )
+    text = re.sub(r"(--[a-z]+-map)=\{.*?\}", r"\1 'TARGET=SOURCE' ...", text)
+    return f"{where}: {text}" if where else text

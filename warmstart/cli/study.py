@@ -1,6 +1,5 @@
 """``warmstart train``, ``transfer``, ``compare`` and ``report``: everything that fills a run."""
 
-import re
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -18,6 +17,7 @@ from warmstart.cli.console import (
     TaskText,
     console,
     folder_name,
+    in_words_of_the_command,
     note,
     pairs,
     print_json,
@@ -30,6 +30,8 @@ from warmstart.core.trust import trust
 
 if TYPE_CHECKING:
     from warmstart.experiments.analysis.summary import Summary
+    from warmstart.experiments.pairs.pairs import Pairs
+    from warmstart.experiments.pairs.run import PairsResults
     from warmstart.experiments.report.results import Results
     from warmstart.experiments.study.study import Study
 
@@ -201,6 +203,7 @@ class Compare(_Training):
 
     def run(self) -> int:
         """Compare."""
+        from warmstart.experiments.pairs.pairs import load_pairs
         from warmstart.experiments.run.run import plan, run_study
         from warmstart.experiments.study.estimate import estimate_seconds
         from warmstart.experiments.study.loading import load_study
@@ -208,13 +211,12 @@ class Compare(_Training):
         self.load_plugins()
         for file in self.trust_normalizer:
             trust(file)
+        pairs = load_pairs(self.study)
+        if pairs is not None:
+            return self._compare_pairs(pairs)
         study: Study | str = self.study
-        changes: Settings = {"source_steps": self.source_steps, "device": self.device}
-        changes = {**changes, "seeds": list(self.seed) or None}
-        given = {key: value for key, value in changes.items() if value is not None}
-        if given or self.steps is not None:
-            study = replace(load_study(self.study), **given)
-            study = study if self.steps is None else study.with_steps(self.steps)
+        if self._changes or self.steps is not None:
+            study = self._changed(load_study(self.study))
         if self.dry_run:
             made = plan(study, plugins=self.plugin)
             seconds = estimate_seconds(made, self.workers)
@@ -237,6 +239,36 @@ class Compare(_Training):
             return 0
         result = run_study(study, self.out, workers=self.workers, plugins=self.plugin)
         return _show(result, self.json)
+
+    @property
+    def _changes(self) -> Settings:
+        """Settings of the study that the command line replaces."""
+        given = {"source_steps": self.source_steps, "device": self.device, "seeds": list(self.seed) or None}
+        return {key: value for key, value in given.items() if value is not None}
+
+    def _changed(self, study: "Study") -> "Study":
+        """The study with what the command line replaces."""
+        changed = replace(study, **self._changes)
+        return changed if self.steps is None else changed.with_steps(self.steps)
+
+    def _compare_pairs(self, pairs: "Pairs") -> int:
+        """Run a study over pairs."""
+        from warmstart.experiments.pairs.run import planned, run_pairs
+
+        pairs = pairs.changed(self._changed)
+        if not self.dry_run:
+            return _show_pairs(run_pairs(pairs, self.out, self.workers, plugins=self.plugin), self.json)
+        rows = planned(pairs, self.workers, self.plugin)
+        seconds = sum(row["seconds"] for row in rows)
+        if self.json:
+            print_json({"name": pairs.name, "pairs": rows, "seconds": seconds})
+            return 0
+        print_table(pairs.name, list(rows[0]), [[_short(value) for value in row.values()] for row in rows])
+        console().print(
+            f"{len(rows)} pairs, at most {sum(row['steps'] for row in rows):,} steps in all, about "
+            f"{_duration(seconds)} here (a source that several need is trained once). Nothing was written."
+        )
+        return 0
 
 
 @dataclass(frozen=True)
@@ -265,9 +297,13 @@ class Report(Command):
     def run(self) -> int:
         """Write it."""
         from warmstart.experiments.foreign.importing import compile_report
+        from warmstart.experiments.pairs.pairs import PAIRS_FILE
+        from warmstart.experiments.pairs.run import report_pairs
 
         if not self.runs:
             raise WarmstartError("Expected a run's folder, or curves as ARM=FILE; found nothing.")
+        if len(self.runs) == 1 and (Path(self.runs[0]) / PAIRS_FILE).is_file():
+            return _show_pairs(report_pairs(Path(self.runs[0])), self.json)
         written = compile_report(
             self.runs, out=self.out, baseline=self.baseline, tag=self.tag, figures=self.figures
         )
@@ -292,7 +328,7 @@ def _run_single(make_study: "Callable[[], Study]", options: _Single, *sources: P
     try:
         result = run_study(make_study(), options.out, workers=options.workers, plugins=plugins)
     except SettingError as wrong:
-        raise WarmstartError(_in_words_of_the_command(wrong)) from None
+        raise WarmstartError(in_words_of_the_command(wrong)) from None
     status = _show(result, options.json)
     if not options.json:
         for curve in result.run.curves:
@@ -321,45 +357,27 @@ def _show(result: "Results", as_json: bool) -> int:
     return 1 if result.run.failures else 0
 
 
-_WORDS = {"target": "TASK", "target_steps": "--steps", "source": "CHECKPOINT", "vision": "--encoder"}
-_WORDS |= {"arms": "--method", "baseline": "--method", "seeds": "--seed"}
-_WORDS |= {"source_normalizer": "--trust-normalizer"}
-_SAME = ("source_task", "source_observation_names", "source_action_names", "observation_map", "action_map")
-_WORDS |= {key: f"--{key.replace('_', '-')}" for key in (*_SAME, "algorithm", "device")}
-"""What the command line calls the fields of a study."""
-
-
-def _in_words_of_the_command(wrong: Any) -> str:
-    """Reword a study's error for someone who never wrote a study."""
-    place = wrong.place
-    field = str(place[0]) if place else ""
-    where = _WORDS.get(field, field)
-    if field == "arms" and len(place) > 2 and place[2] != "method":
-        where = f"--option {place[2]}"
-    elif place[:2] == ("algorithm", "network"):
-        where = "--network"
-    elif field == "evaluation" and len(place) > 1:
-        where = f"--{place[1].replace('_', '-')}"
-    elif field in ("observation_map", "action_map") and len(place) > 1:
-        where = f"{where} {place[1]}"
-    several = [key for key in _WORDS if "_" in key]
-    text = re.sub(
-        rf"`?\b({'|'.join(several)})\b`?(=\[\.\.\.\])?",
-        lambda match: _WORDS[match[1]] + (" NAME ..." if match[2] else ""),
-        wrong.message,
-    )
-    text = re.sub(
-        r"\bsource_task='([^']*)'", r"--source-task \1", text.replace("--source-task=", "source_task=")
-    )
-    text = re.sub(r"(--[a-z]+-map)=\{.*?\}", r"\1 'TARGET=SOURCE' ...", text)
-    return f"{where}: {text}" if where else text
-
-
 def _print_verdicts(summary: "Summary") -> None:
     for sentence in summary.unlearnt:
         console().print(sentence)
     for arm in summary.compared:
         console().print(str(arm.headline))
+
+
+def _show_pairs(result: "PairsResults", as_json: bool) -> int:
+    """Print what a run over pairs came to; 1 if a trial failed."""
+    if as_json:
+        print_json({"run": str(result.directory), "report": str(result.report)})
+    else:
+        print_table(result.aggregate.name, *result.table())
+        console().print(f"Report: {result.report}")
+    for failure in result.failures:
+        note(f"failed: {failure}")
+    return 1 if result.failures else 0
+
+
+def _short(value: Any) -> str:
+    return f"{value:,}" if isinstance(value, int) else str(value)
 
 
 def _duration(seconds: float) -> str:

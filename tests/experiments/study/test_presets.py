@@ -3,10 +3,12 @@
 import pytest
 
 from warmstart.core.documents import parse_yaml
+from warmstart.experiments.pairs.pairs import load_pairs
 from warmstart.experiments.run.run import plan
 from warmstart.experiments.study.loading import load_study, preset_comment, preset_names
 from warmstart.experiments.study.plan import make_plan
 from warmstart.experiments.study.study import Study
+from warmstart.transfer.table import METHODS
 
 EXPECTED = {
     "ant-friction",
@@ -30,12 +32,36 @@ EXPECTED = {
 }
 
 
+def single() -> list[str]:
+    """Presets that are one study."""
+    return [name for name in preset_names() if load_pairs(name) is None]
+
+
+def studies(name: str) -> tuple[Study, ...]:
+    """A preset's studies."""
+    pairs = load_pairs(name)
+    return (load_study(name),) if pairs is None else pairs.studies
+
+
+def test_presets_over_pairs_resolve() -> None:
+    several = [name for name in preset_names() if load_pairs(name) is not None]
+    assert several == ["methods"]
+    for name in several:
+        for study in studies(name):
+            made = plan(study)
+            assert made.study.baseline == "scratch"
+            known = {arm.method.name for arm in made.arms}
+            assert known <= set(METHODS)
+    every = {arm.method.name for study in studies("methods") for arm in plan(study).arms}
+    assert every == set(METHODS), "the preset runs every method"
+
+
 def test_the_promised_presets_exist() -> None:
     assert set(preset_names()) >= EXPECTED
 
 
 @pytest.mark.usefixtures("opengl", "box2d")
-@pytest.mark.parametrize("name", preset_names())
+@pytest.mark.parametrize("name", single())
 def test_preset_resolves_builds_and_reads_back(name: str) -> None:
     made = plan(name)
     assert made.study.name == name
@@ -66,8 +92,7 @@ def test_the_demo_stays_within_its_budget() -> None:
 
 
 def test_grids_end_with_training_and_fit_rollouts() -> None:
-    for name in preset_names():
-        study = load_study(name)
+    for name, study in ((preset, each) for preset in preset_names() for each in studies(preset)):
         assert study.target_steps % study.protocol.every == 0, name
         assert study.source_steps % study.protocol.source_every == 0, name
         for trial in make_plan(study).trials:
