@@ -9,6 +9,7 @@ from warmstart.transfer.growing import progressive, residual
 from warmstart.transfer.methods import (
     feature_extraction,
     fine_tuning,
+    guarded,
     scratch,
     shuffled,
     unfreezing,
@@ -28,6 +29,7 @@ OURS = (
     shuffled.Shuffled,
     zero_shot.ZeroShot,
     fine_tuning.FineTune,
+    guarded.Guarded,
     feature_extraction.FeatureExtraction,
     unfreezing.GradualUnfreezing,
     l2_sp.L2SP,

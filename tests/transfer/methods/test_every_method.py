@@ -30,6 +30,8 @@ SHORT = {
     "unfreeze_steps": 32,
     "stages": 2,
     "data_steps": 64,
+    "least_trial": 4,
+    "trial_share": 0.01,
 }
 NEUTRAL = {
     "l2_sp": {"coefficient": 0.0},

@@ -42,7 +42,17 @@ def pair(algorithm, envs, **settings):
 
 def test_the_table_holds_every_method():
     others = {"gradual_unfreezing", "wsrl", "l2_sp", "ewc", "partial_reset", "shrink_perturb"}
-    others |= {"kickstart", "distill", "qdagger", "jump_start", "residual", "progressive", "rlpd", "clone"}
+    others |= {
+        "kickstart",
+        "distill",
+        "qdagger",
+        "jump_start",
+        "residual",
+        "progressive",
+        "rlpd",
+        "clone",
+        "guarded",
+    }
     assert set(METHODS) == BUILT_IN | others
 
 

@@ -1,0 +1,74 @@
+"""The guard: a source that acts worse than nobody is dropped, all steps count, and a good one is kept."""
+
+import numpy as np
+import pytest
+import torch
+
+from tests.transfer.conftest import assert_tensors, build, disturb, tensors
+from tests.transfer.methods.test_every_method import OURS
+from warmstart.transfer.warm_start import warm_start
+
+TASK = "InvertedPendulum-v5"
+OPTIONS = {
+    "critic_fit_steps": 64,
+    "least_trial": 20,
+    "trial_share": 0.0,
+    "warm_up_steps": 0,
+    "critic_updates": 2,
+}
+
+
+def source_of(algorithm, envs, gain):
+    """An agent that pushes with the pole's fall (it catches it) or against it."""
+    model = build(algorithm, envs(TASK, normalize=False), seed=1, classes=OURS, widths=(8,))
+    with torch.no_grad():
+        for parameter in model.policy.parameters():
+            parameter.zero_()
+        if algorithm == "ppo":
+            hidden, head = model.policy.mlp_extractor.policy_net[0], model.policy.action_net
+        else:
+            hidden, head = model.actor.latent_pi[0], model.actor.mu
+        hidden.weight[0, 1], hidden.weight[1, 1] = 1.0, -1.0
+        hidden.weight[0, 3], hidden.weight[1, 3] = 0.5, -0.5
+        head.weight[0, 0], head.weight[0, 1] = gain, -gain
+    return model
+
+
+@pytest.mark.parametrize("algorithm", ["ppo", "sac"])
+@pytest.mark.parametrize(("gain", "kept"), [(20.0, True), (-20.0, False)])
+def test_it_keeps_what_acts_better_and_drops_the_rest(algorithm, gain, kept, envs):
+    source = source_of(algorithm, envs, gain)
+    settings = {"n_steps": 16, "batch_size": 16} if algorithm == "ppo" else {}
+    env = envs(TASK, n_envs=8, normalize=False)
+    model = build(algorithm, env, seed=2, classes=OURS, widths=(8,), **settings)
+    fresh = tensors(model)
+    report = warm_start(model, source, "guarded", seed=0, max_steps=5_000, **OPTIONS)
+    told = " ".join(report.notes)
+    assert ("it is fine-tuned" if kept else "the agent starts cold") in told
+    fit = {"ppo": 0, "sac": 64}[algorithm] if kept and algorithm == "sac" else 0
+    if algorithm == "ppo":
+        fit = 128 if kept else 0
+    assert report.steps == 2 * 60 * 8 + fit == model.num_timesteps
+    if not kept:
+        assert_tensors(tensors(model), fresh)
+    else:
+        weight = "mlp_extractor.policy_net.0.weight" if algorithm == "ppo" else "actor.latent_pi.0.weight"
+        assert tensors(model)[weight][0, 1] == 1.0
+    model.learn(256, reset_num_timesteps=False, callback=report.callback)
+
+
+def test_a_dropped_source_leaves_the_run_of_a_cold_one(envs):
+    """After the trial, the same seeds give the same steps as an agent that never heard of a source."""
+    source = disturb(build("ppo", envs(TASK), seed=1, classes=OURS))
+    model = build("ppo", envs(TASK, n_envs=4), seed=2, classes=OURS, n_steps=16)
+    statistics = model.get_vec_normalize_env().obs_rms
+    before = np.array(statistics.mean)
+    warm_start(model, source, "guarded", seed=0, level=0.0, max_steps=5_000, **OPTIONS)
+    np.testing.assert_array_equal(model.get_vec_normalize_env().obs_rms.mean, before)
+    assert float(model.lr_schedule(1.0)) == model.learning_rate
+
+
+def test_plain_sb3_is_told_what_to_build(envs):
+    source, model = (build("ppo", envs(TASK)) for _ in range(2))
+    with pytest.raises(Exception, match=r"Build the model with warmstart\.PPO"):
+        warm_start(model, source, "guarded", seed=0)

@@ -1,0 +1,209 @@
+"""Guarded fine-tuning: a warm and a cold start are tried for a small share of the budget."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Annotated, Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import stats
+from stable_baselines3.common.base_class import BaseAlgorithm
+from stable_baselines3.common.callbacks import BaseCallback
+from stable_baselines3.common.type_aliases import MaybeCallback
+from typing_extensions import override
+
+from warmstart.agents.algorithms.base import SeamAgent
+from warmstart.agents.algorithms.seams import Feedback, Seams
+from warmstart.agents.algorithms.trainability import fresh_optimizers
+from warmstart.agents.checkpoints.architecture import algorithm_name
+from warmstart.agents.checkpoints.checkpoint import Checkpoint
+from warmstart.agents.checkpoints.normalization import read_normalizer, write_normalizer
+from warmstart.core.bounds import Bounds, Count, State
+from warmstart.core.errors import WarmstartError
+from warmstart.transfer.carry.carrying import TransferContext
+from warmstart.transfer.carry.report import TransferReport
+from warmstart.transfer.methods.base import register_method
+from warmstart.transfer.methods.fine_tuning import FineTune
+from warmstart.transfer.methods.schedules import LearningRateWarmUp
+
+Snapshot = dict[str, Any]
+"""Everything in which a warm and a cold start of one agent differ."""
+
+
+class Guard(Feedback):
+    """Holds the cold start while the warm one is tried, and what was decided."""
+
+    def __init__(self) -> None:
+        self.cold: Snapshot | None = None
+        self.chose_cold = False
+        self.told = ""
+
+    @override
+    def state_dict(self) -> State:
+        return {"chose_cold": self.chose_cold, "told": self.told}
+
+    @override
+    def load_state_dict(self, state: State) -> None:
+        self.chose_cold, self.told = state["chose_cold"], state["told"]
+
+
+@register_method
+@dataclass(frozen=True)
+class Guarded(FineTune):
+    """Fine-tune where the source's policy acts clearly better than a fresh one; else start cold.
+
+    Both act from the same starts, in every environment once, for a small share of the budget; a paired t test
+    over the environments decides on what they earned until their first episode ended. All steps count.
+    """
+
+    name: ClassVar[str] = "guarded"
+    title: ClassVar[str] = "fine-tuning, or cold where the source doesn't act better"
+    fills: ClassVar[tuple[str, ...]] = ("initialise", "feedback")
+
+    trial_share: Annotated[float, Bounds(0.0, 0.2)] = 0.02
+    """Share of the budget in which each of the two is tried."""
+
+    least_trial: Count = 32
+    """Steps of each environment in a trial, at least."""
+
+    level: Annotated[float, Bounds(0.0, 0.5)] = 0.05
+    """Chance of a warm start where the two are alike."""
+
+    @override
+    def seams(self, source: Checkpoint | None) -> Seams:
+        return Seams(feedback=(Guard(),))
+
+    @override
+    def initialise(
+        self, model: BaseAlgorithm, source: Checkpoint | None, context: TransferContext
+    ) -> TransferReport:
+        cold = snapshot(model)
+        report = super().initialise(model, source, context)
+        _guard(model).cold = cold
+        return report
+
+    @override
+    def prepare(
+        self, model: BaseAlgorithm, callback: MaybeCallback = None, max_steps: int | None = None
+    ) -> int:
+        guard = _guard(model)
+        budget = max_steps if max_steps is not None else 20 * self.fit_steps(algorithm_name(model))
+        length = max(self.least_trial, round(self.trial_share * budget / model.n_envs))
+        start = model.num_timesteps
+        seed = int(model.seed or 0)
+        running = model._init_callback(callback)
+        warm, held = _play(model, length, seed, running), snapshot(model)
+        assert guard.cold is not None
+        restore(model, guard.cold)
+        cold = _play(model, length, seed, running)
+        found = stats.ttest_rel(warm, cold, alternative="greater") if len(warm) > 1 else None
+        p = float(found.pvalue) if found is not None else float(warm.mean() <= cold.mean())
+        better = p < self.level or (np.isnan(p) and warm.mean() > cold.mean())
+        guard.told = (
+            f"Tried for {length:,} steps of {model.n_envs} environments each, the source's policy earned "
+            f"{warm.mean():,.1f} and a fresh one {cold.mean():,.1f}"
+        )
+        used = model.num_timesteps - start
+        guard.cold, guard.chose_cold = None, not better
+        if not better:
+            guard.told += ": not clearly more, so the agent starts cold."
+            fresh_optimizers(model)
+            return used
+        guard.told += ": it is fine-tuned."
+        restore(model, held)
+        fresh_optimizers(model)
+        left = None if max_steps is None else max_steps - used
+        return used + super().prepare(model, callback, left)
+
+    @override
+    def callbacks(self, report: TransferReport) -> list[BaseCallback]:
+        steps = [each.steps for each in super().callbacks(report) if isinstance(each, LearningRateWarmUp)]
+        return [_WarmUpUnlessCold(steps[0])] if steps else []
+
+    @override
+    def notes(self, model: BaseAlgorithm) -> Sequence[str]:
+        return (_guard(model).told,)
+
+
+class _WarmUpUnlessCold(LearningRateWarmUp):
+    """A cold start begins at the full learning rate."""
+
+    @property
+    @override
+    def factor(self) -> float:
+        return 1.0 if _guard(self.model).chose_cold else super().factor
+
+
+def _guard(model: BaseAlgorithm) -> Guard:
+    """The guard in an agent's seams.
+
+    Raises:
+        WarmstartError: It is a plain SB3 model, which has none.
+    """
+    if not isinstance(model, SeamAgent):
+        raise WarmstartError(
+            f"guarded needs warmstart.{type(model).__name__}, which takes the same arguments."
+        )
+    return next(each for each in model.seams.feedback if isinstance(each, Guard))
+
+
+def snapshot(model: BaseAlgorithm) -> Snapshot:
+    """What a start is made of: parameters, statistics, exploration, and when learning begins."""
+    held = {
+        name: getattr(model, name) for name in ("random_steps", "learning_starts") if hasattr(model, name)
+    }
+    log_ent_coef = getattr(model, "log_ent_coef", None)
+    return {
+        "policy": {name: tensor.detach().clone() for name, tensor in model.policy.state_dict().items()},
+        "normalizer": None if model.env is None else read_normalizer(model.env),
+        "log_ent_coef": None if log_ent_coef is None else log_ent_coef.detach().clone(),
+        "settings": held,
+    }
+
+
+def restore(model: BaseAlgorithm, held: Snapshot) -> None:
+    """Put a start back in place; optimizers are another matter."""
+    model.policy.load_state_dict(held["policy"])
+    if held["normalizer"] is not None and model.env is not None:
+        write_normalizer(model.env, held["normalizer"])
+    if held["log_ent_coef"] is not None:
+        model.log_ent_coef.data.copy_(held["log_ent_coef"])  # type: ignore[attr-defined]
+    for name, value in held["settings"].items():
+        setattr(model, name, value)
+    model._last_obs = None
+
+
+def _play(model: BaseAlgorithm, length: int, seed: int, callback: BaseCallback) -> NDArray[np.float64]:
+    """What the deterministic policy earns in each environment until its first episode ends.
+
+    Args:
+        model: Acts in its own environment; statistics stand still.
+        length: Steps at most.
+        seed: Of the starts.
+        callback: Runs in the steps, which are counted.
+
+    Returns:
+        Undiscounted, not scaled. Shape: (n_envs,).
+    """
+    env = model.env
+    assert env is not None
+    wrapper = model.get_vec_normalize_env()
+    training = wrapper is not None and wrapper.training
+    if wrapper is not None:
+        wrapper.training = False
+    env.seed(seed)
+    observations: Any = env.reset()
+    earned, running = np.zeros(env.num_envs), np.ones(env.num_envs, bool)
+    for _ in range(length):
+        actions = model.predict(observations, deterministic=True)[0]
+        observations, rewards, dones, _infos = env.step(actions)
+        plain: Any = rewards if wrapper is None else wrapper.get_original_reward()
+        earned[running] += plain[running]
+        running &= ~dones
+        model.num_timesteps += env.num_envs
+        if not callback.on_step():
+            break
+    if wrapper is not None:
+        wrapper.training = training
+    model._last_obs = None
+    return earned
