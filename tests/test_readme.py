@@ -7,6 +7,11 @@ from pathlib import Path
 
 import pytest
 
+from warmstart.experiments.pairs.pairs import load_pairs
+from warmstart.experiments.run.run import plan
+from warmstart.transfer.table import METHODS
+
+NOT_CROSSQ = ("ppo", "sac", "td3", "tqc")
 ROOT = Path(__file__).parents[1]
 
 
@@ -51,15 +56,42 @@ def test_the_own_task_of_the_documents_runs(tmp_path):
 def test_the_own_method_of_the_documents_trains_in_a_study(tmp_path):
     (code,) = _blocks("docs/own_method.md")
     (study,) = re.findall(r"```yaml\n(.*?)```", (ROOT / "docs/own_method.md").read_text(), flags=re.S)
-    (tmp_path / "l2sp.py").write_text(code)
+    (tmp_path / "regenerative.py").write_text(code)
     short = re.sub(r"65_536", "4_096", study).replace("seeds: 6", "seeds: 1")
-    short = short.replace("weight: 0.01", "weight: 0.01, critic_fit_steps: 512")
-    (tmp_path / "l2sp.yaml").write_text(short.replace("arms: [scratch, fine_tune,", "arms: [scratch,"))
-    command = [sys.executable, "-m", "warmstart", "compare", "l2sp.yaml", "--plugin", "l2sp.py"]
+    short = short.replace("strength: 0.01", "strength: 0.01, critic_fit_steps: 512")
+    (tmp_path / "regenerative.yaml").write_text(
+        short.replace("arms: [scratch, fine_tune,", "arms: [scratch,")
+    )
+    command = [
+        sys.executable,
+        "-m",
+        "warmstart",
+        "compare",
+        "regenerative.yaml",
+        "--plugin",
+        "regenerative.py",
+    ]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=180)
     assert done.returncode == 0, done.stderr
-    records = [p.read_text() for p in tmp_path.glob("runs/l2sp/trials/*/records.jsonl")]
-    assert any("l2sp" in text for text in records), "the loss term was never logged"
+    records = [p.read_text() for p in tmp_path.glob("runs/regenerative/trials/*/records.jsonl")]
+    assert any("regenerative" in text for text in records), "the loss term was never logged"
+
+
+def test_the_documented_methods_are_those_that_there_are(tmp_path):
+    text = (ROOT / "docs/methods.md").read_text()
+    rows = re.findall(r"^\| `(\w+)` \| (.+?) \| (.*?) \| (.+?) \|$", text, flags=re.M)
+    assert [row[0] for row in rows] == list(METHODS)
+    names = {"SAC, TD3, TQC, CrossQ": ("sac", "td3", "tqc", "crossq"), "PPO, SAC, TD3, TQC": NOT_CROSSQ}
+    for name, title, paper, algorithms in rows:
+        method = METHODS[name]
+        assert title == method.title
+        assert paper == (f"[{method.paper}](https://arxiv.org/abs/{method.paper})" if method.paper else "")
+        assert set(method.algorithms) == set(names.get(algorithms, (*NOT_CROSSQ, "crossq")))
+    (study,) = re.findall(r"```yaml\n(.*?)```", text, flags=re.S)
+    (tmp_path / "pairs.yaml").write_text(study)
+    pairs = load_pairs(tmp_path / "pairs.yaml")
+    assert pairs is not None
+    assert len([plan(study) for study in pairs.studies]) == 2
 
 
 @pytest.mark.parametrize(
