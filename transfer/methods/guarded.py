@@ -58,6 +58,7 @@ class Guarded(FineTune):
 
     name: ClassVar[str] = "guarded"
     title: ClassVar[str] = "fine-tuning, or cold where the source doesn't act better"
+    paper: ClassVar[str] = ""
     fills: ClassVar[tuple[str, ...]] = ("initialise", "feedback")
 
     trial_share: Annotated[float, Bounds(0.0, 0.2)] = 0.02
