@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from warmstart.transfer.carry.report import TransferReport as TransferReport
     from warmstart.transfer.methods.base import TransferMethod as TransferMethod
     from warmstart.transfer.methods.base import register_method as register_method
+    from warmstart.transfer.similarity.similarity import similarity as similarity
     from warmstart.transfer.warm_start import warm_start as warm_start
 
     load = _load
@@ -80,6 +81,7 @@ _HOME = {
     "TransferMethod": "transfer.methods.base",
     "register_method": "transfer.methods.base",
     "TransferReport": "transfer.carry.report",
+    "similarity": "transfer.similarity.similarity",
     "warm_start": "transfer.warm_start",
 }
 

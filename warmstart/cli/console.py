@@ -145,6 +145,11 @@ def folder_name(text: str) -> str:
     return "".join(c if c.isalnum() or c in "-_.=@+" else "_" for c in Path(text).name).strip("_") or "run"
 
 
+def as_map(flag: str, words: tuple[str, ...]) -> dict[str, str | None]:
+    """Read ``TARGET=SOURCE`` words; nothing after the = leaves a dimension fresh."""
+    return {name: source or None for name, source in pairs(flag, words).items()}
+
+
 _WORDS = {"target": "TASK", "target_steps": "--steps", "source": "CHECKPOINT", "vision": "--encoder"}
 _WORDS |= {"arms": "--method", "baseline": "--method", "seeds": "--seed"}
 _WORDS |= {"source_normalizer": "--trust-normalizer"}

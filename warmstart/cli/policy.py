@@ -1,7 +1,10 @@
-"""``warmstart evaluate`` and ``video``: a checkpoint acts in a task."""
+"""``warmstart evaluate``, ``similarity`` and ``video``: a checkpoint acts in a task."""
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
+
+import tyro
 
 from warmstart.cli.checkpoints import load_policy
 from warmstart.cli.console import (
@@ -9,11 +12,13 @@ from warmstart.cli.console import (
     Extensible,
     Printing,
     TaskText,
+    as_map,
     check_numbers,
     console,
     folder_name,
     note,
     print_json,
+    print_table,
 )
 
 
@@ -58,6 +63,64 @@ class Evaluate(Extensible, Printing):
                 f"{self.episodes} episodes), mean length {result.lengths.mean():.0f} steps"
             )
         return 0
+
+
+@dataclass(frozen=True)
+class Similarity(Extensible, Printing):
+    """Will it help? What a few thousand steps in a task say of a checkpoint, before any training."""
+
+    checkpoint: CheckpointPath
+    """Checkpoint directory, run, or SB3 zip."""
+    task: TaskText
+    """The target, for example HalfCheetah-v5@gravity=x0.5."""
+    episodes: int = 8
+    """Environments in which the source and chance play the target once, and the source's own task."""
+    seed: int = 0
+    """Seed of the first episode."""
+    algorithm: str | None = None
+    """What the target would be trained with; the source's by default."""
+    observation_map: Annotated[tuple[str, ...], tyro.conf.arg(metavar="TARGET=SOURCE")] = ()
+    """Which observation of the source each one of the target is, where names differ."""
+    action_map: Annotated[tuple[str, ...], tyro.conf.arg(metavar="TARGET=SOURCE")] = ()
+    """The same for actions."""
+    source_task: str | None = None
+    """Where the checkpoint was trained, if it doesn't say."""
+
+    def run(self) -> int:
+        """Measure."""
+        from warmstart.transfer.similarity.similarity import similarity
+
+        check_numbers(self.episodes, self.seed)
+        self.load_plugins(self.checkpoint)
+        found = similarity(
+            self.checkpoint,
+            self.task,
+            episodes=self.episodes,
+            seed=self.seed,
+            algorithm=self.algorithm,
+            observation_map=as_map("--observation-map", self.observation_map),
+            action_map=as_map("--action-map", self.action_map),
+            source_task=self.source_task,
+        )
+        if self.json:
+            print_json(found.to_json())
+            return 0
+        rows = [
+            (each.name, _number(each.value), f"{_number(each.low)} to {_number(each.high)}", each.meaning)
+            if each.value == each.value
+            else (each.name, "—", "", each.meaning)
+            for each in found.measures
+        ]
+        print_table(f"{found.source} → {found.target}", ["measure", "value", "95%", "what it means"], rows)
+        console().print(f"Outlook: {found.outlook}. Take {found.method}. {found.reason}")
+        for remark in found.notes:
+            note(remark)
+        note(f"{found.steps:,} steps were taken in the target.")
+        return 0
+
+
+def _number(value: float) -> str:
+    return f"{value:.2f}".replace("-", "−")
 
 
 @dataclass(frozen=True)

@@ -15,11 +15,11 @@ from warmstart.cli.console import (
     OptionWords,
     Printing,
     TaskText,
+    as_map,
     console,
     folder_name,
     in_words_of_the_command,
     note,
-    pairs,
     print_json,
     print_table,
     values,
@@ -145,13 +145,8 @@ class Transfer(_Single):
             trust(self.trust_normalizer)
         path = find_checkpoint(self.checkpoint)
         found = load_checkpoint(path, trust_normalizer=self.trust_normalizer)
-        observations, actions = (
-            {name: source or None for name, source in pairs(flag, words).items()}
-            for flag, words in (
-                ("--observation-map", self.observation_map),
-                ("--action-map", self.action_map),
-            )
-        )
+        observations = as_map("--observation-map", self.observation_map)
+        actions = as_map("--action-map", self.action_map)
         options = values("--option", self.option)
         for name in ("name", "method"):
             if name in options:

@@ -7,7 +7,7 @@ import tyro
 from warmstart.cli.console import Command
 from warmstart.cli.identify import Identify
 from warmstart.cli.info import Doctor, Inspect, List, Status
-from warmstart.cli.policy import Evaluate, Video
+from warmstart.cli.policy import Evaluate, Similarity, Video
 from warmstart.cli.pretrain import Pretrain
 from warmstart.cli.probe import Probe
 from warmstart.cli.sim2real import Gap, Robustness, Seal
@@ -20,6 +20,7 @@ _TABLE: dict[str, Callable[..., Command]] = {
     "transfer": Transfer,
     "compare": Compare,
     "evaluate": Evaluate,
+    "similarity": Similarity,
     "video": Video,
     "report": Report,
     "status": Status,
