@@ -6,10 +6,10 @@ fall to zero over training; observations and rewards are standardised, but where
 
 How they were found: the rows of Hopper, Walker2d, HalfCheetah, Ant, Humanoid, Swimmer, Pusher and
 the inverted pendulums by trying candidates around three starts (SB3's own values at 16 environments, RL Zoo's
-and Tianshou's) on the seeds 1000 to 1002, some on the first alone; those seeds are in no reported figure.
-`docs/learning.md` has what was tried and what it gave. The other rows are RL Zoo's values, at more
-environments where simulation is batched. `benchmarks/tuning.py` has the space, and searches it by Optuna:
-``python benchmarks/tuning.py Hopper-v5``.
+and Tianshou's) on the seeds 1000 to 1006, some on one or two of them; those seeds are in no reported figure.
+`docs/learning.md` has what was tried and what it gave. The other rows start from RL Zoo's values, with more
+environments, larger batches or other rates where simulation is batched, and weren't searched.
+`benchmarks/tuning.py` has the space, and searches it by Optuna: ``python benchmarks/tuning.py Hopper-v5``.
 """
 
 from typing import Any

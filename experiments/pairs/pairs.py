@@ -1,12 +1,13 @@
 """Studies that differ in source and target, written as one: `pairs` in a study's file."""
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from warmstart.core.bounds import SettingError
+from warmstart.core.errors import unknown_name
 from warmstart.core.plain import read, setting_names
 from warmstart.experiments.study.loading import study_document
 from warmstart.experiments.study.study import Study
@@ -23,9 +24,26 @@ class Pairs:
     studies: tuple[Study, ...]
     """Their names are those of the pairs."""
 
+    @property
+    def names(self) -> frozenset[str]:
+        """Those of the pairs."""
+        return frozenset(study.name for study in self.studies)
+
     def changed(self, change: Callable[[Study], Study]) -> "Pairs":
         """The same with every study changed."""
         return replace(self, studies=tuple(change(study) for study in self.studies))
+
+    def only(self, names: Sequence[str]) -> "Pairs":
+        """The same with some of the pairs.
+
+        Raises:
+            WarmstartError: A name is no pair's.
+        """
+        known = {study.name: study for study in self.studies}
+        for name in names:
+            if name not in known:
+                raise unknown_name("pair", name, known)
+        return replace(self, studies=tuple(known[name] for name in dict.fromkeys(names)))
 
 
 def load_pairs(name: str | Path) -> Pairs | None:

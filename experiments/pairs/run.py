@@ -18,6 +18,7 @@ from warmstart.experiments.run.reading import statuses
 from warmstart.experiments.run.run import RUNS, conclude, plan, prepare, run_study
 from warmstart.experiments.study.estimate import estimate_seconds
 from warmstart.experiments.study.plan import Plan
+from warmstart.experiments.study.study import Study
 
 
 @dataclass(frozen=True)
@@ -95,9 +96,11 @@ def run_pairs(
             f"{directory} is not empty and holds no run over pairs. Give another with --out."
         )
     directory.mkdir(parents=True, exist_ok=True)
-    written = [{"name": study.name, **study.to_mapping()} for study in pairs.studies]
+    studies = {study.name: study for study in (*_before(directory), *pairs.studies)}
+    written = [{"name": name, **study.to_mapping()} for name, study in studies.items()]
     write_text(directory / PAIRS_FILE, dump_yaml({"name": pairs.name, "pairs": written}))
-    finished: list[Results] = []
+    folders = [directory / study.name for study in _before(directory) if study.name not in pairs.names]
+    finished = [conclude(folder) for folder in folders if (folder / "report.html").is_file()]
     for made in plans:
         folder = directory / made.study.name
         prepare(made, folder)
@@ -105,6 +108,12 @@ def run_pairs(
         finished.append(run_study(made.study, folder, workers, plugins=plugins))
         _write(pairs.name, directory, finished)
     return _write(pairs.name, directory, finished)
+
+
+def _before(directory: Path) -> tuple[Study, ...]:
+    """Pairs that a run holds already."""
+    known = load_pairs(directory) if (directory / PAIRS_FILE).is_file() else None
+    return () if known is None else known.studies
 
 
 def report_pairs(directory: Path) -> PairsResults:

@@ -191,6 +191,8 @@ class Compare(_Training):
     """Seeds, in place of the study's."""
     device: str | None = None
     """cpu, cuda or auto, in place of the study's."""
+    pair: tuple[str, ...] = ()
+    """Names of pairs, where the study has several: only these are trained."""
     dry_run: bool = False
     """Say what would be trained, and write nothing."""
     trust_normalizer: tuple[Path, ...] = ()
@@ -209,6 +211,8 @@ class Compare(_Training):
         pairs = load_pairs(self.study)
         if pairs is not None:
             return self._compare_pairs(pairs)
+        if self.pair:
+            raise WarmstartError(f"--pair: {self.study} is a single study, without `pairs`.")
         study: Study | str = self.study
         if self._changes or self.steps is not None:
             study = self._changed(load_study(self.study))
@@ -250,7 +254,7 @@ class Compare(_Training):
         """Run a study over pairs."""
         from warmstart.experiments.pairs.run import planned, run_pairs
 
-        pairs = pairs.changed(self._changed)
+        pairs = (pairs.only(self.pair) if self.pair else pairs).changed(self._changed)
         if not self.dry_run:
             return _show_pairs(run_pairs(pairs, self.out, self.workers, plugins=self.plugin), self.json)
         rows = planned(pairs, self.workers, self.plugin)

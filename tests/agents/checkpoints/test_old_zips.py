@@ -46,7 +46,8 @@ def test_acts_as_the_release_that_wrote_it(name: str) -> None:
         if isinstance(space, spaces.Dict)
         else np.asarray(held, space.dtype)
     )
-    np.testing.assert_array_equal(checkpoint.policy().predict(observation), EXPECTED[name]["action"])
+    acted = checkpoint.policy().predict(observation)  # the last bits are the machine's
+    np.testing.assert_allclose(acted, EXPECTED[name]["action"], rtol=1e-5, atol=1e-7)
     shared = name.startswith("ppo_1")
     assert [note.partition(",")[0] for note in checkpoint.notes] == (
         ["Its actor and critic share 1 layers"] if shared else []

@@ -103,6 +103,18 @@ def test_it_is_written_as_one_study_and_run_with_one_command(tmp_path, capsys) -
     assert (out / "report.html").read_text() == before
     assert main(["compare", str(out), "--out", str(out)]) == 0
     assert "started" not in capsys.readouterr().err
+    part = tmp_path / "part"
+    names = [pair["name"] for pair in data["pairs"]]
+    for name in names:
+        assert (
+            main(["compare", str(path), "--out", str(part), "--seed", "0", "--workers", "1", "--pair", name])
+            == 0
+        )
+    assert json.loads((part / "summary.json").read_text()) == data
+    assert main(["compare", str(path), "--pair", "nobody", "--dry-run"]) == 2
+    assert "Unknown pair 'nobody'" in capsys.readouterr().err
+    assert main(["compare", "smoke", "--pair", "nobody", "--dry-run"]) == 2
+    assert "is a single study" in capsys.readouterr().err
     (tmp_path / "else").mkdir()
     (tmp_path / "else" / "file").touch()
     assert main(["compare", str(path), "--out", str(tmp_path / "else")]) == 2

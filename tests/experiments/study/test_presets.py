@@ -45,13 +45,17 @@ def studies(name: str) -> tuple[Study, ...]:
 
 def test_presets_over_pairs_resolve() -> None:
     several = [name for name in preset_names() if load_pairs(name) is not None]
-    assert several == ["methods"]
+    assert several == ["evidence", "methods"]
     for name in several:
         for study in studies(name):
             made = plan(study)
             assert made.study.baseline == "scratch"
             known = {arm.method.name for arm in made.arms}
             assert known <= set(METHODS)
+    evidence = studies("evidence")
+    assert len(evidence) >= 16
+    assert {len(study.seed_list) for study in evidence} == {10}
+    assert sum("x-1" in study.target for study in evidence) >= 4, "pairs in which the source hurts"
     every = {arm.method.name for study in studies("methods") for arm in plan(study).arms}
     assert every == set(METHODS), "the preset runs every method"
 
