@@ -1,6 +1,6 @@
 """Learning with prior data: half of every batch from recorded steps (RLPD, Ball et al. 2023, 2302.02948)."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar
 
@@ -27,7 +27,7 @@ from warmstart.transfer.methods.fine_tuning import FineTune
 from warmstart.transfer.methods.scratch import untouched
 from warmstart.transfer.replaying.datasets import recorded
 from warmstart.transfer.teaching.fading import Fade, Fading
-from warmstart.transfer.teaching.kickstart import Start, begin, check_fresh
+from warmstart.transfer.teaching.kickstart import Start, begin, check_fresh, fadings
 from warmstart.transfer.teaching.rollouts import Transitions
 
 
@@ -177,6 +177,10 @@ class RLPD(FineTune):
         steps = super().prepare(model, callback, max_steps) if self.start == "carried" else 0
         begin(model)
         return steps
+
+    @override
+    def notes(self, model: BaseAlgorithm) -> Sequence[str]:
+        return [each.told for each in fadings(model) if each.told]
 
     @override
     def callbacks(self, report: TransferReport) -> list[BaseCallback]:

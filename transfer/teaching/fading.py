@@ -31,10 +31,20 @@ class Fading(Feedback):
         self.teacher: list[float] = []
         self.first: list[float] = []
         self.recent: deque[float] = deque(maxlen=RECENT)
+        self.told = ""
 
     def begin(self, model: BaseAlgorithm) -> None:
-        """From now on it is the student who acts; the episodes before were the teacher's."""
+        """From now on it is the student who acts; the episodes before were the teacher's.
+
+        Where none of them ended the teacher's return isn't known, and the share falls with steps.
+        """
         self.start = model.num_timesteps
+        if self.fade == "performance" and not self.teacher:
+            self.fade = "steps"
+            self.told = (
+                "No episode of the teacher ended before the student began: its influence fades with steps, "
+                "not with performance."
+            )
 
     def share(self, model: BaseAlgorithm) -> float:
         """How much of the teacher's influence is left."""
@@ -67,6 +77,7 @@ class Fading(Feedback):
     @override
     def state_dict(self) -> State:
         return {
+            "fade": self.fade,
             "start": self.start,
             "teacher": self.teacher,
             "first": self.first,
@@ -75,5 +86,6 @@ class Fading(Feedback):
 
     @override
     def load_state_dict(self, state: State) -> None:
-        self.start, self.teacher, self.first = state["start"], state["teacher"], state["first"]
+        self.fade, self.start = state["fade"], state["start"]
+        self.teacher, self.first = state["teacher"], state["first"]
         self.recent = deque(state["recent"], maxlen=RECENT)

@@ -13,6 +13,7 @@ from typing_extensions import override
 from warmstart.agents.algorithms.seams import EpisodeBatch, Feedback, Seams
 from warmstart.agents.checkpoints.checkpoint import Checkpoint
 from warmstart.core.bounds import Bounds, Count, State
+from warmstart.envs.sb3 import env_attribute
 from warmstart.transfer.methods.base import register_method
 from warmstart.transfer.teaching.distill import Distill, guide_of
 from warmstart.transfer.teaching.seams import Guide
@@ -22,13 +23,13 @@ RECENT = 20
 
 
 class JumpStartGuide(Guide, Feedback):
-    """Acts in the first steps of each episode; steps back when the two together are good enough.
+    """Acts in the first steps of each episode; steps back when the two together are good enough, or in time.
 
     Args:
         stages: Horizons, from the guide's own episodes to none.
         tolerance: Share of the best stage's return that may be lost.
         schedule: ``curriculum`` or ``random``: a horizon drawn anew for each episode.
-        steps: Environment steps after which the guide is gone in any case; None for half of training.
+        steps: Environment steps over which it steps back in any case; None for half of training.
     """
 
     def __init__(self, stages: int, tolerance: float, schedule: str, steps: int | None) -> None:
@@ -45,7 +46,9 @@ class JumpStartGuide(Guide, Feedback):
     def begin(self, model: BaseAlgorithm) -> None:
         """The guide has acted alone: now the learner takes over at the end of its episodes."""
         self.start, self.total = model.num_timesteps, model._total_timesteps
-        self.horizon = int(np.median(self.lengths)) if self.lengths else 0
+        limit = env_attribute(model.env, "time_limit")
+        longest = limit if isinstance(limit, int) else self.start // model.n_envs
+        self.horizon = int(np.median(self.lengths)) if self.lengths else longest
         self.generator = np.random.default_rng(model.seed or 0)
 
     @override
@@ -53,15 +56,15 @@ class JumpStartGuide(Guide, Feedback):
         if self.alone or self.start is None:
             return super().mask(episode_steps, step)
         steps = self.steps or max(1, (self.total - self.start) // 2)
-        if step - self.start >= steps:
-            self.stage = self.stages
+        self.stage = max(self.stage, self.stages * (step - self.start) // steps)
         if self.schedule == "random" and self.stage < self.stages:
             if len(self.drawn) != len(episode_steps):
                 self.drawn = self.generator.integers(self.horizon + 1, size=len(episode_steps))
             new = episode_steps == 0
             self.drawn[new] = self.generator.integers(self.horizon + 1, size=int(new.sum()))
             return episode_steps < self.drawn
-        return episode_steps < self.horizon * (self.stages - self.stage) // self.stages
+        left = max(0, self.stages - self.stage)
+        return episode_steps < -(-self.horizon * left // self.stages)
 
     @override
     def on_episodes(self, batch: EpisodeBatch) -> None:
@@ -105,8 +108,9 @@ class JumpStart(Distill):
     """The source acts in the first steps of each episode, a fresh learner in the rest.
 
     First the source acts alone (``critic_fit_steps``, on which the critic is fitted); the horizon is the
-    median length of its episodes. It gets shorter by a stage whenever the two together reach the best return
-    so far, less the tolerance. PPO leaves the source's steps out of its loss.
+    median length of its episodes, or the time limit where none has ended. It gets shorter by a stage whenever
+    the two together reach the best return so far, less the tolerance, and in any case stage by stage over
+    ``guide_steps``. PPO leaves the source's steps out of its loss.
     """
 
     name: ClassVar[str] = "jump_start"
@@ -124,7 +128,7 @@ class JumpStart(Distill):
     """``curriculum``, or a ``random`` horizon for each episode."""
 
     guide_steps: Count | None = None
-    """Environment steps after which the source no longer acts; ``None`` takes half of training."""
+    """Environment steps over which the source steps back, if not sooner; ``None`` takes half of training."""
 
     updates: int = 0
     """Gradient steps that teach the learner the source's actions before it begins (0 in the paper)."""

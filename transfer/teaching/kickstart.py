@@ -101,6 +101,10 @@ class Kickstart(FineTune):
         return steps
 
     @override
+    def notes(self, model: BaseAlgorithm) -> Sequence[str]:
+        return [each.told for each in fadings(model) if each.told]
+
+    @override
     def callbacks(self, report: TransferReport) -> list[BaseCallback]:
         return super().callbacks(report) if self.start == "carried" else []
 
@@ -134,9 +138,13 @@ def teacher_terms(model: BaseAlgorithm) -> list[TeacherTerm]:
     return [term for term in model.seams.loss_terms if isinstance(term, TeacherTerm)]
 
 
+def fadings(model: BaseAlgorithm) -> list[Fading]:
+    """The fadings in an agent's seams."""
+    assert isinstance(model, SeamAgent)
+    return [listener for listener in model.seams.feedback if isinstance(listener, Fading)]
+
+
 def begin(model: BaseAlgorithm) -> None:
     """Say that the student acts from now on."""
-    assert isinstance(model, SeamAgent)
-    for listener in model.seams.feedback:
-        if isinstance(listener, Fading):
-            listener.begin(model)
+    for each in fadings(model):
+        each.begin(model)

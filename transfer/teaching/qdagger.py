@@ -1,5 +1,6 @@
 """QDagger: reuse a teacher's policy and steps off policy (Agarwal et al. 2022, 2206.01626)."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -15,7 +16,7 @@ from warmstart.transfer.carry.report import TransferReport
 from warmstart.transfer.methods.base import register_method
 from warmstart.transfer.teaching.distill import Distill, guide_of
 from warmstart.transfer.teaching.fading import Fading
-from warmstart.transfer.teaching.kickstart import begin, teacher_terms
+from warmstart.transfer.teaching.kickstart import begin, fadings, teacher_terms
 from warmstart.transfer.teaching.seams import TeacherTerm
 
 
@@ -61,3 +62,7 @@ class QDagger(Distill):
         steps = super().prepare(model, callback, max_steps)
         begin(model)
         return steps
+
+    @override
+    def notes(self, model: BaseAlgorithm) -> Sequence[str]:
+        return [each.told for each in fadings(model) if each.told]

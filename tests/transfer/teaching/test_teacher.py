@@ -115,6 +115,10 @@ def model_at(step, total=1000):
     return SimpleNamespace(num_timesteps=step, _total_timesteps=total, seed=0)
 
 
+def model_in(step):
+    return SimpleNamespace(**vars(model_at(step)), n_envs=1, env=None)
+
+
 def episodes(*returns):
     n = len(returns)
     return EpisodeBatch(np.array(returns, float), np.full(n, 30), np.zeros(n, int), 0)
@@ -150,24 +154,39 @@ def test_a_share_fades_with_what_the_student_lacks():
 def test_a_guide_steps_back_by_stages_and_is_gone_in_time():
     guide = JumpStartGuide(stages=3, tolerance=0.1, schedule="curriculum", steps=500)
     guide.on_episodes(episodes(100.0, 100.0))  # alone: thirty steps, a return of a hundred
-    guide.begin(model_at(100))
+    guide.begin(model_in(100))
     steps = np.array([0, 9, 10, 19, 20, 29, 30])
     assert guide.mask(steps, 100).tolist() == [True] * 6 + [False]
     guide.on_episodes(episodes(*[80.0] * 20))
     assert guide.stage == 0
     guide.on_episodes(episodes(*[95.0] * 20))
     assert guide.mask(steps, 100).tolist() == [True] * 4 + [False] * 3
-    assert guide.mask(steps, 599).any()
+    assert guide.mask(steps, 266).tolist() == [True] * 4 + [False] * 3
+    assert guide.mask(steps, 434).tolist() == [True] * 2 + [False] * 5  # two thirds of its time are over
     assert not guide.mask(steps, 600).any()
     again = JumpStartGuide(3, 0.1, "curriculum", 500)
     again.load_state_dict(guide.state_dict())
     assert again.mask(steps, 600).tolist() == guide.mask(steps, 600).tolist()
 
 
+def test_a_teacher_whose_episodes_have_not_ended_fades_with_steps_and_says_so():
+    fading = Fading("performance", None)
+    fading.begin(model_at(0))
+    assert fading.share(model_at(250)) == 0.5
+    assert "fades with steps" in fading.told
+
+
+def test_a_guide_whose_episodes_have_not_ended_acts_up_to_the_time_limit():
+    guide = JumpStartGuide(stages=2, tolerance=0.1, schedule="curriculum", steps=100)
+    guide.begin(SimpleNamespace(**vars(model_at(64)), n_envs=4, env=SimpleNamespace(time_limit=50)))
+    assert guide.horizon in (50, 16)
+    assert guide.mask(np.array([0, 10]), 64).all()
+
+
 def test_a_random_guide_draws_a_horizon_for_each_episode():
     guide = JumpStartGuide(stages=2, tolerance=0.1, schedule="random", steps=None)
     guide.on_episodes(episodes(1.0))
-    guide.begin(model_at(0))
+    guide.begin(model_in(0))
     guide.mask(np.zeros(500, int), 0)
     assert guide.drawn.min() == 0
     assert guide.drawn.max() == 30
