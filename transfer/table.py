@@ -20,7 +20,7 @@ from warmstart.transfer.methods.base import METHODS, TransferMethod
 from warmstart.transfer.plasticity import partial_reset, shrink_perturb
 from warmstart.transfer.replaying import cloning, rlpd
 from warmstart.transfer.staying import ewc, l2_sp
-from warmstart.transfer.teaching import distill, jump_start, kickstart, qdagger
+from warmstart.transfer.teaching import best_source, distill, jump_start, kickstart, qdagger
 
 __all__ = ["METHODS", "make_method"]
 
@@ -30,6 +30,7 @@ OURS = (
     zero_shot.ZeroShot,
     fine_tuning.FineTune,
     guarded.Guarded,
+    best_source.BestSource,
     feature_extraction.FeatureExtraction,
     unfreezing.GradualUnfreezing,
     l2_sp.L2SP,

@@ -93,7 +93,7 @@ def warm_start(
     report = chosen.initialise(model, checkpoint, context)
     report.add_notes(checkpoint.notes if checkpoint is not None else ())
     report.steps = chosen.prepare(model, callback, max_steps)
-    report.add_notes(chosen.notes(model))
+    chosen.amend(report, model)
     if chosen.trains and needs_an_episode(model):
         left = None if max_steps is None else max_steps - report.steps
         report.steps += fit_critic(model, 1, callback, updates=0, max_steps=left)

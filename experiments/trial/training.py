@@ -138,7 +138,7 @@ class _Training:
         if self.world.training.terms:
             watching.append(DrawnRecorder(self.recorder, self.world.training))
         report.steps = self.method.prepare(model, CallbackList(watching), steps)
-        report.add_notes(self.method.notes(model))
+        self.method.amend(report, model)
         rest = steps - report.steps
         if rest <= 0:  # preparing took the whole budget: the end of the grid is still to be evaluated
             ending = CallbackList(watching)

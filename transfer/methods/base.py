@@ -4,7 +4,6 @@ A method of your own is one frozen dataclass that derives from ``TransferMethod`
 of this room), names itself and is registered; its fields are its options.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from typing import ClassVar, TypeVar
 
@@ -114,10 +113,9 @@ class TransferMethod:
         del report
         return []
 
-    def notes(self, model: BaseAlgorithm) -> Sequence[str]:
-        """Say what ``prepare`` found or decided, for the report."""
-        del model
-        return ()
+    def amend(self, report: TransferReport, model: BaseAlgorithm) -> None:
+        """Say in the report what ``prepare`` found, decided or changed."""
+        del report, model
 
     def finish(self, model: BaseAlgorithm, report: TransferReport) -> TransferReport:
         """Give the model fresh optimizers, mark what is frozen, and attach the method's callbacks."""

@@ -1,6 +1,6 @@
 """Guarded fine-tuning: a warm and a cold start are tried for a small share of the budget."""
 
-from collections.abc import Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar
 
@@ -93,10 +93,10 @@ class Guarded(FineTune):
         start = model.num_timesteps
         seed = int(model.seed or 0)
         running = model._init_callback(callback)
-        warm, held = _play(model, length, seed, running), snapshot(model)
+        warm, held = tried(model, length, seed, running), snapshot(model)
         assert guard.cold is not None
         restore(model, guard.cold)
-        cold = _play(model, length, seed, running)
+        cold = tried(model, length, seed, running)
         found = stats.ttest_rel(warm, cold, alternative="greater") if len(warm) > 1 else None
         p = float(found.pvalue) if found is not None else float(warm.mean() <= cold.mean())
         better = p < self.level or (np.isnan(p) and warm.mean() > cold.mean())
@@ -122,8 +122,14 @@ class Guarded(FineTune):
         return [_WarmUpUnlessCold(steps[0])] if steps else []
 
     @override
-    def notes(self, model: BaseAlgorithm) -> Sequence[str]:
-        return (_guard(model).told,)
+    def amend(self, report: TransferReport, model: BaseAlgorithm) -> None:
+        guard = _guard(model)
+        report.add_notes((guard.told,))
+        if guard.chose_cold:
+            for entry in report.entries:
+                report.change(
+                    entry.name, action="untouched", frozen=False, reason="dropped: as the target drew it"
+                )
 
 
 class _WarmUpUnlessCold(LearningRateWarmUp):
@@ -174,14 +180,21 @@ def restore(model: BaseAlgorithm, held: Snapshot) -> None:
     model._last_obs = None
 
 
-def _play(model: BaseAlgorithm, length: int, seed: int, callback: BaseCallback) -> NDArray[np.float64]:
-    """What the deterministic policy earns in each environment until its first episode ends.
+def tried(
+    model: BaseAlgorithm,
+    length: int,
+    seed: int,
+    callback: BaseCallback,
+    actor: Callable[[Any], NDArray[Any]] | None = None,
+) -> NDArray[np.float64]:
+    """What a deterministic policy earns in each environment until its first episode ends.
 
     Args:
-        model: Acts in its own environment; statistics stand still.
+        model: Whose environment it is; statistics stand still.
         length: Steps at most.
         seed: Of the starts.
         callback: Runs in the steps, which are counted.
+        actor: From observations, not standardised, to actions; None for the model's own policy.
 
     Returns:
         Undiscounted, not scaled. Shape: (n_envs,).
@@ -196,7 +209,10 @@ def _play(model: BaseAlgorithm, length: int, seed: int, callback: BaseCallback) 
     observations: Any = env.reset()
     earned, running = np.zeros(env.num_envs), np.ones(env.num_envs, bool)
     for _ in range(length):
-        actions = model.predict(observations, deterministic=True)[0]
+        if actor is None:
+            actions = model.predict(observations, deterministic=True)[0]
+        else:
+            actions = actor(observations if wrapper is None else wrapper.get_original_obs())
         observations, rewards, dones, _infos = env.step(actions)
         plain: Any = rewards if wrapper is None else wrapper.get_original_reward()
         earned[running] += plain[running]

@@ -1,6 +1,6 @@
 """Learning with prior data: half of every batch from recorded steps (RLPD, Ball et al. 2023, 2302.02948)."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar
 
@@ -179,8 +179,8 @@ class RLPD(FineTune):
         return steps
 
     @override
-    def notes(self, model: BaseAlgorithm) -> Sequence[str]:
-        return [each.told for each in fadings(model) if each.told]
+    def amend(self, report: TransferReport, model: BaseAlgorithm) -> None:
+        report.add_notes(each.told for each in fadings(model) if each.told)
 
     @override
     def callbacks(self, report: TransferReport) -> list[BaseCallback]:

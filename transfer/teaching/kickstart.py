@@ -101,8 +101,8 @@ class Kickstart(FineTune):
         return steps
 
     @override
-    def notes(self, model: BaseAlgorithm) -> Sequence[str]:
-        return [each.told for each in fadings(model) if each.told]
+    def amend(self, report: TransferReport, model: BaseAlgorithm) -> None:
+        report.add_notes(each.told for each in fadings(model) if each.told)
 
     @override
     def callbacks(self, report: TransferReport) -> list[BaseCallback]:

@@ -1,6 +1,5 @@
 """QDagger: reuse a teacher's policy and steps off policy (Agarwal et al. 2022, 2206.01626)."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -64,5 +63,5 @@ class QDagger(Distill):
         return steps
 
     @override
-    def notes(self, model: BaseAlgorithm) -> Sequence[str]:
-        return [each.told for each in fadings(model) if each.told]
+    def amend(self, report: TransferReport, model: BaseAlgorithm) -> None:
+        report.add_notes(each.told for each in fadings(model) if each.told)

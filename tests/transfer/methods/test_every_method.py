@@ -41,6 +41,7 @@ NEUTRAL = {
     "shrink_perturb": {"shrink": 1.0},
     "kickstart": {"coefficient": 0.0, "start": "carried"},
     "rlpd": {"share": 0.0, "start": "carried"},
+    "best_source": {"sources": ()},
 }
 """Options with which a method is plain fine-tuning."""
 EVERY = [(name, algorithm) for name in METHODS for algorithm in METHODS[name].algorithms]
@@ -116,7 +117,9 @@ def test_at_a_coefficient_of_zero_it_is_fine_tuning_bit_for_bit(name, algorithm,
     assert_tensors(tensors(found), tensors(plain))
 
 
-@pytest.mark.parametrize("name", [name for name in METHODS if name not in ("scratch", "fine_tune")])
+@pytest.mark.parametrize(
+    "name", [name for name in METHODS if name not in ("scratch", "fine_tune", "best_source")]
+)
 def test_its_seam_has_effect(name, envs):
     algorithm = METHODS[name].algorithms[0]
     plain, _ = run("fine_tune", algorithm, envs)

@@ -6,6 +6,7 @@ import torch
 
 from tests.transfer.conftest import assert_tensors, build, disturb, tensors
 from tests.transfer.methods.test_every_method import OURS
+from warmstart.agents.checkpoints.checkpoint import save_checkpoint
 from warmstart.transfer.warm_start import warm_start
 
 TASK = "InvertedPendulum-v5"
@@ -66,6 +67,19 @@ def test_a_dropped_source_leaves_the_run_of_a_cold_one(envs):
     warm_start(model, source, "guarded", seed=0, level=0.0, max_steps=5_000, **OPTIONS)
     np.testing.assert_array_equal(model.get_vec_normalize_env().obs_rms.mean, before)
     assert float(model.lr_schedule(1.0)) == model.learning_rate
+
+
+def test_the_best_of_several_sources_is_fine_tuned(envs, tmp_path):
+    wrong, right = source_of("ppo", envs, -4.0), source_of("ppo", envs, 4.0)
+    save_checkpoint(right, tmp_path / "right", task=TASK)
+    env = envs(TASK, n_envs=8, normalize=False)
+    model = build("ppo", env, seed=2, classes=OURS, widths=(8,), n_steps=16, batch_size=16)
+    options = {**OPTIONS, "sources": (str(tmp_path / "right"),)}
+    report = warm_start(model, wrong, "best_source", seed=0, max_steps=5_000, **options)
+    assert report.steps == 2 * 60 * 8 + 128
+    assert any("It goes on from InvertedPendulum-v5, number 2" in note for note in report.notes)
+    assert torch.equal(tensors(model)["action_net.weight"], tensors(right)["action_net.weight"])
+    model.learn(128, reset_num_timesteps=False, callback=report.callback)
 
 
 def test_plain_sb3_is_told_what_to_build(envs):

@@ -52,6 +52,7 @@ def test_the_table_holds_every_method():
         "rlpd",
         "clone",
         "guarded",
+        "best_source",
     }
     assert set(METHODS) == BUILT_IN | others
 
