@@ -227,7 +227,10 @@ class PPO(SeamAgent, stable_baselines3.PPO):
         if rows is None:
             yield from self.rollout_buffer.get(self.batch_size)
             return
-        next(self.rollout_buffer.get(1))  # flattens it
+        if isinstance(self.rollout_buffer.observations, dict):
+            next(self.rollout_buffer.get(1))  # flattens it
+        else:
+            flattened(self.rollout_buffer)
         order = np.random.permutation(len(rows))  # noqa: NPY002
         order = order[rows[order]]
         for start in range(0, len(order), self.batch_size):

@@ -42,6 +42,7 @@ class Cell:
     """Of the normalised area, with the interval of the verdict."""
     values: tuple[float, ...]
     """The difference of each seed."""
+    seeds: tuple[int, ...]
     share_to_final: float
     """Median steps to the cold arm's final return, as a share of the budget; infinite where most seeds don't
     get there."""
@@ -94,7 +95,8 @@ def _cell(arm: ArmSummary, budget: float) -> Cell:
     metric, times = arm.metrics.get("area_difference"), arm.time_to_threshold.get("steps")
     values = () if metric is None else metric.values
     share = float("nan") if times is None or not budget else times.median / budget
-    return Cell(verdict.outcome, verdict.provisional, verdict.difference, tuple(values), share)
+    seeds = () if metric is None else metric.seeds
+    return Cell(verdict.outcome, verdict.provisional, verdict.difference, tuple(values), seeds, share)
 
 
 def aggregate(name: str, baseline: str, rows: Sequence[PairRow], seed: int = 0) -> Aggregate:
@@ -167,8 +169,10 @@ def _over(arm: str, other: str, rows: Sequence[PairRow]) -> list[NDArray[np.floa
     found = []
     for row in rows:
         ours, theirs = (row.methods.get(each) for each in (arm, other))
-        if arm != other and ours and theirs and len(ours.values) == len(theirs.values):
-            found.append(np.array(ours.values) - np.array(theirs.values))
+        if arm != other and ours and theirs:
+            other_values = dict(zip(theirs.seeds, theirs.values, strict=True))
+            pairs = zip(ours.seeds, ours.values, strict=True)
+            found.append(np.array([value - other_values[s] for s, value in pairs if s in other_values]))
     return found
 
 

@@ -16,8 +16,8 @@ from typing_extensions import override
 
 from warmstart.agents.algorithms.base import SeamAgent
 from warmstart.agents.algorithms.seams import Seams
-from warmstart.agents.algorithms.trainability import Trainability
-from warmstart.agents.checkpoints.architecture import algorithm_name
+from warmstart.agents.algorithms.trainability import Trainability, optimizers
+from warmstart.agents.checkpoints.architecture import algorithm_name, is_simba
 from warmstart.agents.checkpoints.checkpoint import Checkpoint
 from warmstart.core.bounds import Count
 from warmstart.core.errors import WarmstartError
@@ -44,6 +44,10 @@ class NewColumn(FineTune):
     def seams(self, source: Checkpoint | None) -> Seams:
         if source is None:
             raise WarmstartError(f"{self.name} starts from a checkpoint; none was given.")
+        if is_simba(source.policy_kwargs):
+            raise WarmstartError(
+                f"{self.name} puts units beside plain layers; the source's network is simba."
+            )
         critic = "vf" if source.algorithm == "ppo" else "qf"
         pi, value = (widths(source, key) for key in ("pi", critic))
         return Seams(policy_kwargs={"net_arch": {"pi": [w + self.new_units for w in pi], critic: value}})
@@ -59,6 +63,9 @@ class NewColumn(FineTune):
             raise WarmstartError(
                 f"{self.name} needs warmstart.{type(model).__name__}, which takes the same arguments."
             )
+        for _, optimizer in optimizers(model):
+            if any(group.get("weight_decay") for group in optimizer.param_groups):
+                raise WarmstartError(f"{self.name} holds parameters still, which weight_decay would shrink.")
         wide: Any = model.policy
         own = {name: tensor.clone() for name, tensor in wide.state_dict().items()}
         narrow: Any = copy.copy(model)

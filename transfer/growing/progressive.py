@@ -25,7 +25,7 @@ class Progressive(NewColumn):
 
     output: Literal["source", "fresh"] = "source"
     """What the output reads of the frozen column at first: as the ``source`` did, so that the agent begins as
-    it; or, as in the paper, as the target drew it (``fresh``)."""
+    it; or, as in the paper, as the target drew it (``fresh``; its bias is the source's)."""
 
     @override
     def side(self, weight: torch.Tensor, mask: torch.Tensor, rows: int, columns: int) -> None:

@@ -79,7 +79,7 @@ def fit_critic(
         _fit_value(model, limit // (model.n_steps * model.n_envs), running, rate)
     else:
         if _collect(model, limit, max_steps, running):
-            _fit_q(model, updates, rate)
+            fit_q(model, updates, rate)
     model._current_progress_remaining = progress
     return model.num_timesteps - start
 
@@ -174,8 +174,8 @@ def _collect(model: OffPolicy, steps: int, budget: int | None, callback: BaseCal
             )
 
 
-def _fit_q(model: OffPolicy, updates: int, learning_rate: float) -> None:
-    """Update the critics and their targets towards the frozen policy's Q-values."""
+def fit_q(model: OffPolicy, updates: int, learning_rate: float) -> None:
+    """Update the critics and their targets towards the frozen policy's Q-values, from the replay buffer."""
     assert model.replay_buffer is not None
     parameters = [p for p in _own_parameters(model) if p.requires_grad]
     if not parameters:

@@ -52,8 +52,9 @@ class Guard(Feedback):
 class Guarded(FineTune):
     """Fine-tune where the source's policy acts clearly better than a fresh one; else start cold.
 
-    Both act from the same starts, in every environment once, for a small share of the budget; a paired t test
-    over the environments decides on what they earned until their first episode ended. All steps count.
+    Both act from the same starts, in every environment once, for a small share of the budget each; a paired t
+    test over the environments decides on what they earned until their first episode ended. A single
+    environment is played as often as the steps allow, and Welch's test decides. All steps count.
     """
 
     name: ClassVar[str] = "guarded"
@@ -89,17 +90,16 @@ class Guarded(FineTune):
     ) -> int:
         guard = _guard(model)
         budget = max_steps if max_steps is not None else 20 * self.fit_steps(algorithm_name(model))
-        length = max(self.least_trial, round(self.trial_share * budget / model.n_envs))
+        length = trial_length(model, self.trial_share, self.least_trial, budget, 2)
         start = model.num_timesteps
         seed = int(model.seed or 0)
         running = model._init_callback(callback)
+        running.on_training_start({"self": model}, globals())
         warm, held = tried(model, length, seed, running), snapshot(model)
         assert guard.cold is not None
         restore(model, guard.cold)
         cold = tried(model, length, seed, running)
-        found = stats.ttest_rel(warm, cold, alternative="greater") if len(warm) > 1 else None
-        p = float(found.pvalue) if found is not None else float(warm.mean() <= cold.mean())
-        better = p < self.level or (np.isnan(p) and warm.mean() > cold.mean())
+        better = clearly_more(warm, cold, self.level, paired=model.n_envs > 1)
         guard.told = (
             f"Tried for {length:,} steps of {model.n_envs} environments each, the source's policy earned "
             f"{warm.mean():,.1f} and a fresh one {cold.mean():,.1f}"
@@ -109,6 +109,9 @@ class Guarded(FineTune):
         if not better:
             guard.told += ": not clearly more, so the agent starts cold."
             fresh_optimizers(model)
+            for name, value in snapshot(model)["settings"].items():  # which count from the first step
+                if value is not None:
+                    setattr(model, name, value + used)
             return used
         guard.told += ": it is fine-tuned."
         restore(model, held)
@@ -197,7 +200,7 @@ def tried(
         actor: From observations, not standardised, to actions; None for the model's own policy.
 
     Returns:
-        Undiscounted, not scaled. Shape: (n_envs,).
+        Undiscounted, not scaled. Shape: (n_envs,), or of a single environment (episodes,).
     """
     env = model.env
     assert env is not None
@@ -208,19 +211,45 @@ def tried(
     env.seed(seed)
     observations: Any = env.reset()
     earned, running = np.zeros(env.num_envs), np.ones(env.num_envs, bool)
+    episodes: list[float] = []
     for _ in range(length):
         if actor is None:
             actions = model.predict(observations, deterministic=True)[0]
         else:
             actions = actor(observations if wrapper is None else wrapper.get_original_obs())
-        observations, rewards, dones, _infos = env.step(actions)
+        observations, rewards, dones, infos = env.step(actions)
         plain: Any = rewards if wrapper is None else wrapper.get_original_reward()
         earned[running] += plain[running]
         running &= ~dones
         model.num_timesteps += env.num_envs
+        callback.update_locals({"self": model, "rewards": rewards, "dones": dones, "infos": infos})
         if not callback.on_step():
+            break
+        if env.num_envs == 1 and dones[0]:
+            episodes.append(float(earned[0]))
+            earned[0], running[0] = 0.0, True
+        elif not running.any():
             break
     if wrapper is not None:
         wrapper.training = training
     model._last_obs = None
-    return earned
+    return np.array(episodes) if episodes else earned
+
+
+def trial_length(model: BaseAlgorithm, share: float, least: int, budget: int, trials: int) -> int:
+    """Steps of each environment in one of some trials, together no more than the budget."""
+    wanted = max(least, round(share * budget / model.n_envs))
+    return max(1, min(wanted, budget // (trials * model.n_envs)))
+
+
+def clearly_more(
+    ours: NDArray[np.float64], theirs: NDArray[np.float64], level: float, *, paired: bool
+) -> bool:
+    """Whether one side earned more, by a one-sided t test; without spread, whether its mean is larger."""
+    if min(len(ours), len(theirs)) < 2:
+        return bool(ours.mean() > theirs.mean())
+    if paired:
+        p = float(stats.ttest_rel(ours, theirs, alternative="greater").pvalue)
+    else:
+        p = float(stats.ttest_ind(ours, theirs, equal_var=False, alternative="greater").pvalue)
+    return bool(ours.mean() > theirs.mean()) if np.isnan(p) else p < level

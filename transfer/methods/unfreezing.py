@@ -25,8 +25,8 @@ class GradualUnfreezing(FineTune):
     """Fine-tune the actor's last layer first, then one layer more at a time, the lower ones more slowly.
 
     A group is a layer: the output layers (with ``log_std``), then the hidden layers from the last to the
-    first (with everything inside a residual block). The critic, which is fitted to the target first, trains
-    throughout.
+    first (with everything inside a residual block), then what extracts features. The critic, which is fitted
+    to the target first, trains throughout.
     """
 
     name: ClassVar[str] = "gradual_unfreezing"
@@ -52,7 +52,7 @@ class GradualUnfreezing(FineTune):
                 f"{self.name} changes what trains while the agent learns: build it with warmstart."
                 f"{type(model).__name__}, which takes the same arguments."
             )
-        start = self.fit_steps(report.algorithm)
+        start = model.num_timesteps + self.fit_steps(report.algorithm)
         rules, said = [], []
         for depth, patterns in enumerate(groups(model)):
             rate = self.rate_decay**-depth
@@ -83,4 +83,5 @@ def groups(model: BaseAlgorithm) -> list[list[str]]:
     rest = [name for name in names if base and name.startswith(base) and name not in taken]
     if rest:  # inside residual blocks, which lie between the first hidden layer and the last
         found[-2 if len(found) > 2 else -1] += rest
-    return found
+    extractor = [name for name in names if "features_extractor." in name and not name.startswith("critic")]
+    return [*found, *([extractor] if extractor else [])]

@@ -91,7 +91,7 @@ def action_targets(model: BaseAlgorithm, steps: Steps) -> ActionTargets:
     if isinstance(model.action_space, spaces.Discrete):
         chosen = functional.one_hot(torch.as_tensor(actions).long().flatten(), int(model.action_space.n))
         mean = chosen.float().clamp(min=1e-6).log()
-        return ActionTargets(mean, mean, torch.ones(len(mean), 1))
+        return ActionTargets(*(part.to(model.device) for part in (mean, mean, torch.ones(len(mean), 1))))
     space = model.action_space
     assert isinstance(space, spaces.Box)
     mean = torch.as_tensor(np.asarray(actions), dtype=torch.float32)
@@ -100,4 +100,5 @@ def action_targets(model: BaseAlgorithm, steps: Steps) -> ActionTargets:
         mean = ((2 * mean - low - high) / (high - low)).clamp(-EDGE, EDGE)
         mean = mean if isinstance(model, TD3) else torch.atanh(mean)
     weight = torch.as_tensor(steps.known, dtype=torch.float32).expand_as(mean)
-    return ActionTargets(mean, torch.full_like(mean, LEAST_LOG_STD), weight)
+    parts = (mean, torch.full_like(mean, LEAST_LOG_STD), weight)
+    return ActionTargets(*(part.to(model.device) for part in parts))

@@ -44,6 +44,8 @@ def recorded(
     Raises:
         WarmstartError: There is neither, or observations or actions don't fit.
     """
+    if not isinstance(model.action_space, spaces.Box | spaces.Discrete):
+        raise WarmstartError(f"Recorded steps can't be used: the target's actions are {model.action_space}.")
     if data is not None:
         found = read_minari(data)
         for what, theirs, space in (

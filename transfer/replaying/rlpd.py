@@ -31,6 +31,17 @@ from warmstart.transfer.teaching.kickstart import Start, begin, check_fresh, fad
 from warmstart.transfer.teaching.rollouts import Transitions
 
 
+@dataclass(frozen=True)
+class Fixed:
+    """A share that stays: what is left of one that fades when its buffer is saved."""
+
+    value: float
+
+    def __call__(self) -> float:
+        """Return it."""
+        return self.value
+
+
 class MixedReplayBuffer(ReplayBuffer):
     """A replay buffer of whose batches a share comes from another one, which stays as it is."""
 
@@ -45,6 +56,9 @@ class MixedReplayBuffer(ReplayBuffer):
         found = cls.__new__(cls)
         vars(found).update(vars(own), prior=prior, share=share)
         return found
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**vars(self), "share": Fixed(self.share())}
 
     @override
     def sample(self, batch_size: int, env: VecNormalize | None = None) -> ReplayBufferSamples:

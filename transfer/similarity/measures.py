@@ -116,7 +116,11 @@ def two_samples(source: Played, target: Played, teacher: Teacher, seed: int) -> 
     count = min(source.observations.shape[1], target.observations.shape[1])
     if count < FOLDS:
         return Measure(name, math.nan, math.nan, math.nan, f"fewer than {FOLDS} episodes to compare")
-    groups = [_by_episode(source, None), _by_episode(target, teacher)]
+    columns = [s for _, s in teacher.observations.matched]
+    groups = [
+        [episode if teacher.same else episode[:, columns] for episode in _by_episode(played, actor)]
+        for played, actor in ((source, None), (target, teacher))
+    ]
     accuracies = [_accuracy(groups, fold, seed) for fold in range(FOLDS)]
     value = float(np.mean(accuracies))
     half = float(stats.t.ppf(0.975, FOLDS - 1) * np.std(accuracies, ddof=1) / math.sqrt(FOLDS))
@@ -169,7 +173,7 @@ def _accuracy(groups: list[list[NDArray[Any]]], fold: int, seed: int) -> float:
 def critic(source: Checkpoint, played: Played, teacher: Teacher | None, gamma: float) -> Measure:
     """How much of what the policy earns from a state its critic foresees, without being fitted anew.
 
-    Squared correlation of the critic's values and the discounted returns, over the steps whose return is
+    Correlation of the critic's values and the discounted returns, over the steps whose return is
     nearly whole; interval by Fisher's transformation over episodes' worth of steps.
     """
     name = "critic"

@@ -136,15 +136,20 @@ def judged(measures: tuple[Measure, ...], source: Checkpoint, algorithm: str) ->
         if algorithm == source.algorithm:
             return "helps", "fine_tune", f"{said}: keep the policy and go on from it."
         return "helps", "kickstart", f"{said}, but its networks are {source.algorithm}'s: let it teach."
+    if algorithm != source.algorithm and share.high < 0:
+        return "hurts", "scratch", "Its policy is clearly worse than chance in the target."
     if share.high < 0:
         told = "Its policy is clearly worse than chance in the target: what it knows is wrong there."
-        return "hurts", "guarded", f"{told} Guarded, it is tried for 2% of the budget and dropped."
+        return "hurts", "guarded", f"{told} Guarded, it is tried for a few percent of the budget and dropped."
     if moves.value < ALIKE and algorithm != "ppo":
         told = "Its policy is worth little, but both tasks move alike"
         return "open", "rlpd", f"{told}: its steps are stronger than its policy, so learn from them."
+    if algorithm != source.algorithm:
+        told = "Its policy isn't clearly better than chance in the target, and its networks can't be carried"
+        return "open", "kickstart", f"{told}: a teacher that fades costs least."
     told = "Its policy isn't clearly better than chance in the target"
     return (
         "open",
         "guarded",
-        f"{told}: guarded, it is tried for 2% of the budget, and dropped if it doesn't help.",
+        f"{told}: guarded, it is tried for a few percent of the budget, and dropped if it doesn't help.",
     )

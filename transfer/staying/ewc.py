@@ -133,12 +133,11 @@ def _log_prob(model: BaseAlgorithm, observation: torch.Tensor) -> torch.Tensor:
         squares: torch.Tensor = ((drawn - mean) ** 2).sum()
         return -squares / 2
     if hasattr(policy, "mlp_extractor"):
-        distribution = policy.get_distribution(observation)
-        with torch.no_grad():
-            drawn = distribution.get_actions()
-        log_prob: torch.Tensor = distribution.log_prob(drawn).sum()
-        return log_prob
-    mean, log_std, _ = policy.actor.get_action_dist_params(observation)
-    normal = torch.distributions.Normal(mean, log_std.exp())
-    found: torch.Tensor = normal.log_prob(normal.sample()).sum()  # type: ignore[no-untyped-call]
+        normal = policy.get_distribution(observation).distribution
+    else:
+        mean, log_std, latent = policy.actor.get_action_dist_params(observation)
+        normal = torch.distributions.Normal(mean, log_std.exp())
+        if policy.actor.use_sde:
+            normal = policy.actor.action_dist.proba_distribution(mean, log_std, **latent).distribution
+    found: torch.Tensor = normal.log_prob(normal.sample()).sum()
     return found

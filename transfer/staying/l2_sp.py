@@ -53,13 +53,15 @@ class L2SP(FineTune):
         self, model: BaseAlgorithm, source: Checkpoint | None, context: TransferContext
     ) -> TransferReport:
         report = super().initialise(model, source, context)
-        assert isinstance(model, SeamAgent)
+        if not isinstance(model, SeamAgent):  # a plain model, for which all coefficients are zero
+            return report
         carried = {entry.name for entry in report.entries if entry.action in CARRIED}
         for term in model.seams.loss_terms:
             if not isinstance(term, ParameterPenalty):
                 continue
             held = (e for e in named_entries(model.policy) if not e.target)
-            found = [(e, bool(carried & set(e.names))) for e in held if e.role in ("shared", term.part)]
+            roles = ("actor", "shared") if term.part == "actor" else ("critic",)
+            found = [(e, bool(carried & set(e.names))) for e in held if e.role in roles]
             alphas = (self.coefficient if known else self.new_coefficient for _, known in found)
             pairs = list(zip(found, alphas, strict=True))
             term.anchor(model, {e.names[0]: torch.full_like(e.parameter, a) for (e, _), a in pairs if a})

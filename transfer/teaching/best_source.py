@@ -20,7 +20,7 @@ from warmstart.transfer.carry.report import TransferReport
 from warmstart.transfer.carry.source import read_source, source_name
 from warmstart.transfer.methods.base import register_method
 from warmstart.transfer.methods.fine_tuning import FineTune
-from warmstart.transfer.methods.guarded import Snapshot, restore, snapshot, tried
+from warmstart.transfer.methods.guarded import Snapshot, restore, snapshot, trial_length, tried
 from warmstart.transfer.teaching.teacher import Teacher
 
 
@@ -87,8 +87,9 @@ class BestSource(FineTune):
         assert held.context is not None
         assert held.fresh is not None
         budget = max_steps if max_steps is not None else 20 * self.fit_steps(algorithm_name(model))
-        length = max(self.least_trial, round(self.trial_share * budget / model.n_envs))
+        length = trial_length(model, self.trial_share, self.least_trial, budget, len(held.sources))
         start, running = model.num_timesteps, model._init_callback(callback)
+        running.on_training_start({"self": model}, globals())
         earned = []
         for each in held.sources:
             teacher = Teacher(each, model, held.context)

@@ -5,6 +5,8 @@ from typing import Any, ClassVar
 
 import numpy as np
 import torch
+from sb3_contrib import TQC, CrossQ
+from stable_baselines3 import PPO, SAC, TD3
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.type_aliases import MaybeCallback
 from typing_extensions import override
@@ -13,11 +15,12 @@ from warmstart.agents.algorithms.base import SeamAgent
 from warmstart.agents.algorithms.seams import Seams
 from warmstart.agents.checkpoints.architecture import algorithm_name
 from warmstart.agents.checkpoints.checkpoint import Checkpoint
-from warmstart.core.bounds import Natural, NonNegative
+from warmstart.core.bounds import Natural, NonNegative, SettingError
 from warmstart.core.errors import WarmstartError
 from warmstart.transfer.carry.carrying import TransferContext, act_from_first_step
 from warmstart.transfer.carry.report import TransferReport
 from warmstart.transfer.methods.base import register_method
+from warmstart.transfer.methods.critic import fit_critic, fit_q
 from warmstart.transfer.methods.fine_tuning import CriticFitting
 from warmstart.transfer.methods.scratch import untouched
 from warmstart.transfer.teaching.imitation import imitate
@@ -44,6 +47,13 @@ class Distill(CriticFitting):
 
     learning_rate: NonNegative = 1e-3
     """Of those."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.critic_fit_steps == 0 and self.updates:
+            raise SettingError(
+                ("critic_fit_steps",), "the source has to act for some steps: expected more than 0."
+            )
 
     @override
     def seams(self, source: Checkpoint | None) -> Seams:
@@ -73,9 +83,17 @@ class Distill(CriticFitting):
     ) -> int:
         guide = guide_of(model)
         guide.alone = True
-        steps = super().prepare(model, callback, max_steps)
+        if isinstance(model, PPO):
+            steps = super().prepare(model, callback, max_steps)
+        else:
+            asked = self.fit_steps(algorithm_name(model))
+            steps = fit_critic(model, asked, callback, updates=0, max_steps=max_steps)
         guide.alone = False
         distil(model, guide, self.updates, self.learning_rate)
+        if self.updates and isinstance(model, SAC | TD3 | TQC | CrossQ):  # whose critics ask the student
+            rate = float(model.lr_schedule(model._current_progress_remaining))
+            known = self.critic_learning_rate
+            fit_q(model, self.critic_updates, rate if known is None else known)
         return steps
 
 

@@ -57,13 +57,17 @@ class Fading(Feedback):
         return min(1.0, max(0.0, 1.0 - (model.num_timesteps - start) / steps))
 
     def _lacking(self) -> float:
-        """What the student lacks, as a share of the way from its first returns to the teacher's."""
-        if not self.teacher or len(self.first) < FIRST:
+        """What the student lacks, as a share of the teacher's return.
+
+        Where that isn't positive, as a share of the way to it from the student's first returns.
+        """
+        if not self.teacher or not self.recent:
             return 1.0
-        low, high = float(np.mean(self.first)), float(np.mean(self.teacher))
+        high, own = float(np.mean(self.teacher)), float(np.mean(self.recent))
+        low = 0.0 if high > 0 else float(np.mean(self.first))
         if high <= low:
             return 0.0
-        return min(1.0, max(0.0, (high - float(np.mean(self.recent))) / (high - low)))
+        return min(1.0, max(0.0, (high - own) / (high - low)))
 
     @override
     def on_episodes(self, batch: EpisodeBatch) -> None:

@@ -37,7 +37,7 @@ class JumpStartGuide(Guide, Feedback):
         self.stages, self.tolerance, self.schedule, self.steps = stages, tolerance, schedule, steps
         self.stage, self.best, self.horizon = 0, -np.inf, 0
         self.start: int | None = None
-        self.total = 0
+        self.model: BaseAlgorithm | None = None
         self.lengths: list[int] = []
         self.recent: deque[float] = deque(maxlen=RECENT)
         self.drawn = np.zeros(0, np.int64)
@@ -45,7 +45,8 @@ class JumpStartGuide(Guide, Feedback):
 
     def begin(self, model: BaseAlgorithm) -> None:
         """The guide has acted alone: now the learner takes over at the end of its episodes."""
-        self.start, self.total = model.num_timesteps, model._total_timesteps
+        self.start, self.model = model.num_timesteps, model
+        self.recent.clear()
         limit = env_attribute(model.env, "time_limit")
         longest = limit if isinstance(limit, int) else self.start // model.n_envs
         self.horizon = int(np.median(self.lengths)) if self.lengths else longest
@@ -53,9 +54,9 @@ class JumpStartGuide(Guide, Feedback):
 
     @override
     def mask(self, episode_steps: NDArray[np.int64], step: int) -> NDArray[np.bool_]:
-        if self.alone or self.start is None:
+        if self.alone or self.start is None or self.model is None:
             return super().mask(episode_steps, step)
-        steps = self.steps or max(1, (self.total - self.start) // 2)
+        steps = self.steps or max(1, (self.model._total_timesteps - self.start) // 2)
         self.stage = max(self.stage, self.stages * (step - self.start) // steps)
         if self.schedule == "random" and self.stage < self.stages:
             if len(self.drawn) != len(episode_steps):
@@ -87,7 +88,6 @@ class JumpStartGuide(Guide, Feedback):
             "best": self.best,
             "horizon": self.horizon,
             "start": self.start,
-            "total": self.total,
             "recent": list(self.recent),
             "drawn": self.drawn.tolist(),
             "generator": self.generator.bit_generator.state,
@@ -95,7 +95,7 @@ class JumpStartGuide(Guide, Feedback):
 
     @override
     def load_state_dict(self, state: State) -> None:
-        for name in ("stage", "best", "horizon", "start", "total"):
+        for name in ("stage", "best", "horizon", "start"):
             setattr(self, name, state[name])
         self.recent = deque(state["recent"], maxlen=RECENT)
         self.drawn = np.array(state["drawn"], np.int64)

@@ -127,6 +127,9 @@ def check_fresh(method: FineTune, start: Start) -> None:
     Raises:
         SettingError: One isn't as by default.
     """
+    if start == "fresh" and getattr(method, "fade", "") == "performance":
+        told = "performance goes with start: carried, whose first steps tell the return to come up to."
+        raise SettingError(("fade",), told)
     for item in fields(FineTune) if start == "fresh" else ():
         if getattr(method, item.name) != item.default:
             raise SettingError((item.name,), "goes with start: carried; a fresh agent carries nothing.")
@@ -134,14 +137,14 @@ def check_fresh(method: FineTune, start: Start) -> None:
 
 def teacher_terms(model: BaseAlgorithm) -> list[TeacherTerm]:
     """The terms of an agent that have teachers."""
-    assert isinstance(model, SeamAgent)
-    return [term for term in model.seams.loss_terms if isinstance(term, TeacherTerm)]
+    terms = model.seams.loss_terms if isinstance(model, SeamAgent) else ()
+    return [term for term in terms if isinstance(term, TeacherTerm)]
 
 
 def fadings(model: BaseAlgorithm) -> list[Fading]:
     """The fadings in an agent's seams."""
-    assert isinstance(model, SeamAgent)
-    return [listener for listener in model.seams.feedback if isinstance(listener, Fading)]
+    listeners = model.seams.feedback if isinstance(model, SeamAgent) else ()
+    return [listener for listener in listeners if isinstance(listener, Fading)]
 
 
 def begin(model: BaseAlgorithm) -> None:

@@ -18,6 +18,7 @@ from torch.nn import functional
 from warmstart.agents.algorithms.seams import Observations, TensorObservations
 from warmstart.agents.algorithms.terms import ActionTargets
 from warmstart.agents.checkpoints.checkpoint import Checkpoint
+from warmstart.agents.checkpoints.recurrent import refuse_recurrent
 from warmstart.core.errors import WarmstartError
 from warmstart.transfer.carry.carrying import TransferContext, matchings
 from warmstart.transfer.carry.source import source_name
@@ -26,6 +27,8 @@ LEAST_LOG_STD = -1.0
 """Least log σ of a target for PPO: a converged teacher's own would end exploration."""
 UNKNOWN_LOG_STD = -1.0
 """log σ of the targets of a deterministic teacher."""
+WIDEST = 1.0
+"""Largest σ, before the squashing, that a Gaussian teacher gives a squashed student."""
 EDGE = 0.999
 """Largest share of the range whose inverse tangent is asked for."""
 
@@ -43,10 +46,16 @@ class Teacher:
     """
 
     def __init__(self, source: Checkpoint, model: BaseAlgorithm, context: TransferContext) -> None:
+        refuse_recurrent(source.algorithm)
         self.name = source_name(source)
         self.policy = source.policy()
         self.same = source.observation_space == model.observation_space
+        self.squashed = hasattr(getattr(self.policy.module, "actor", None), "get_action_dist_params")
         self.discrete = isinstance(model.action_space, spaces.Discrete)
+        if not isinstance(model.action_space, spaces.Box | spaces.Discrete):
+            raise WarmstartError(
+                f"{self.name} can't teach here: the target's actions are {model.action_space}."
+            )
         self.observations, self.actions = matchings(model, source, context)
         self.same = self.same and self.observations.identity
         flat = all(isinstance(s, spaces.Box) for s in (source.observation_space, model.observation_space))
@@ -120,8 +129,8 @@ class Teacher:
         raw = unstandardised(model, observations)
         if self.discrete:
             with torch.no_grad():
-                logits = functional.log_softmax(self._distribution(raw).logits, 1)
-            return ActionTargets(logits, logits, torch.ones(len(logits), 1))
+                logits = functional.log_softmax(self._distribution(raw).logits, 1).to(model.device)
+            return ActionTargets(logits, logits, torch.ones(len(logits), 1, device=model.device))
         mean, std = self._moments(raw)
         space = self.target_space
         assert isinstance(space, spaces.Box)
@@ -135,7 +144,10 @@ class Teacher:
             if not isinstance(model, TD3):
                 slope = 1 - mean**2
                 unknown = math.exp(UNKNOWN_LOG_STD)
-                std = np.full_like(mean, unknown) if std is None else std / half / slope
+                widest = (
+                    np.inf if self.squashed else WIDEST
+                )  # a straight Gaussian at the edge has no counterpart
+                std = np.full_like(mean, unknown) if std is None else np.minimum(std / half / slope, widest)
                 mean = np.arctanh(mean)
             else:
                 std = np.ones_like(mean)
@@ -190,7 +202,11 @@ class Teacher:
 
 
 def unstandardised(model: BaseAlgorithm, observations: TensorObservations) -> Observations:
-    """A policy's observations as the environment gives them, but for what was clipped."""
+    """A policy's observations as the environment gives them, but for what was clipped.
+
+    Those of PPO's rollout were standardised one by one while the statistics changed, and are undone with the
+    latest: in its first rollouts these differ.
+    """
     wrapper = model.get_vec_normalize_env()
     plain: Any = (
         {key: value.cpu().numpy() for key, value in observations.items()}

@@ -29,7 +29,9 @@ pairs:
 
 def cell(*values, outcome="helps", share=0.5):
     mean = float(np.mean(values))
-    return Cell(outcome, False, Interval(mean, mean - 1, mean + 1), tuple(values), share)
+    return Cell(
+        outcome, False, Interval(mean, mean - 1, mean + 1), tuple(values), tuple(range(len(values))), share
+    )
 
 
 ROWS = [

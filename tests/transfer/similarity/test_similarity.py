@@ -107,7 +107,8 @@ def measures(value, low, high, moves=math.nan):
         ((-0.4, -0.6, -0.2), 0.1, "sac", "hurts", "guarded"),
         ((0.05, -0.1, 0.2), 0.1, "sac", "open", "rlpd"),
         ((0.05, -0.1, 0.2), 0.9, "sac", "open", "guarded"),
-        ((0.05, -0.1, 0.2), 0.1, "ppo", "open", "guarded"),
+        ((0.05, -0.1, 0.2), 0.1, "ppo", "open", "kickstart"),
+        ((-0.4, -0.6, -0.2), 0.1, "ppo", "hurts", "scratch"),
         ((math.nan, math.nan, math.nan), 0.1, "sac", "hurts", "scratch"),
     ],
 )

@@ -6,6 +6,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+from stable_baselines3.common.callbacks import BaseCallback
 
 from tests.transfer.conftest import build, corresponding, disturb
 from tests.transfer.methods.test_every_method import OURS
@@ -115,6 +116,20 @@ def model_at(step, total=1000):
     return SimpleNamespace(num_timesteps=step, _total_timesteps=total, seed=0)
 
 
+class Counting(BaseCallback):
+    """Counts the steps of each rollout that are left out."""
+
+    def _on_training_start(self):
+        self.left_out = []
+
+    def _on_rollout_end(self):
+        out = self.model._left_out
+        self.left_out.append(0 if out is None else int(out.sum()))
+
+    def _on_step(self):
+        return True
+
+
 def model_in(step):
     return SimpleNamespace(**vars(model_at(step)), n_envs=1, env=None)
 
@@ -142,13 +157,19 @@ def test_a_share_fades_with_what_the_student_lacks():
     assert fading.share(model_at(1)) == 1.0
     fading.on_episodes(episodes(*[0.0] * 20))
     assert fading.share(model_at(1)) == 1.0
-    fading.on_episodes(episodes(*[150.0] * 100))
+    fading.on_episodes(episodes(*[150.0] * 100))  # λ = 1 − 150 / 200
     assert fading.share(model_at(1)) == pytest.approx(0.25)
     again = Fading("performance", None)
     again.load_state_dict(fading.state_dict())
     assert again.share(model_at(1)) == pytest.approx(0.25)
     fading.on_episodes(episodes(*[400.0] * 100))
     assert fading.share(model_at(1)) == 0.0
+    costs = Fading("performance", None)  # returns below zero: the way from the first returns counts
+    costs.on_episodes(episodes(-10.0))
+    costs.begin(model_at(0))
+    costs.on_episodes(episodes(*[-50.0] * 20))
+    costs.on_episodes(episodes(*[-20.0] * 100))
+    assert costs.share(model_at(1)) == pytest.approx(0.25)
 
 
 def test_a_guide_steps_back_by_stages_and_is_gone_in_time():
@@ -201,9 +222,9 @@ def test_ppo_leaves_the_guides_steps_out(envs):
     warm_start(model, source, "jump_start", seed=0, critic_fit_steps=64, warm_up_steps=0)
     guide = model.seams.experience
     assert guide.horizon > 0
-    model.learn(32, reset_num_timesteps=False)
-    assert model._left_out is not None
-    assert model._left_out.any()
+    model.learn(320, reset_num_timesteps=False, callback=(calls := Counting()))
+    assert calls.left_out[0] > 5  # of 32 steps: half of training is the guide's, ever shorter
+    assert sum(calls.left_out[5:]) == 0
 
 
 def test_more_teachers_beside_the_source(envs, tmp_path):
