@@ -6,7 +6,6 @@ from typing import Annotated, Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import stats
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.type_aliases import MaybeCallback
@@ -246,6 +245,8 @@ def clearly_more(
     ours: NDArray[np.float64], theirs: NDArray[np.float64], level: float, *, paired: bool
 ) -> bool:
     """Whether one side earned more, by a one-sided t test; without spread, whether its mean is larger."""
+    from scipy import stats  # which takes long to import
+
     if min(len(ours), len(theirs)) < 2:
         return bool(ours.mean() > theirs.mean())
     if paired:
