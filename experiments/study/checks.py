@@ -33,6 +33,7 @@ from warmstart.sim2real.world import check_identify, check_world, resolved
 from warmstart.transfer.carry.matching import Kind, match, named
 from warmstart.transfer.carry.source import read_source
 from warmstart.transfer.methods.base import CarryingMethod
+from warmstart.transfer.replaying.datasets import fitting
 
 
 @dataclass(frozen=True)
@@ -56,8 +57,8 @@ def check_buildable(plan: Plan) -> None:
             a name in a map that neither side has, or a source whose algorithm, dimensions or normaliser
             don't go with the target's.
     """
-    path = plan.study.source_checkpoint
-    given = None if path is None else _given_side(path, plan.study)
+    checkpoint = plan.study.source_checkpoint
+    given = None if checkpoint is None else _given_side(checkpoint, plan.study)
     build = cache(_built_side)  # arms mostly share their tasks
     for arm in plan.arms:
         target = build(str(arm.target), ("target",), arm.algorithm)
@@ -65,6 +66,13 @@ def check_buildable(plan: Plan) -> None:
         source = given
         if arm.source is not None:
             source = build(str(arm.source), ("source",), arm.source_algorithm)
+        place: Place = ("arms", arm.name)
+        for key in ("teachers", "sources"):
+            for path in getattr(arm.method, key, ()):
+                placed((*place, key), load_checkpoint, path)
+        data = getattr(arm.method, "data", None)
+        if data is not None:
+            placed((*place, "data"), fitting, data, *target.spaces)
         if source is not None and arm.method.needs_source:
             _check_spaces(plan.study, source, target, arm)
             if isinstance(arm.method, CarryingMethod) and arm.method.carries:

@@ -47,15 +47,7 @@ def recorded(
     if not isinstance(model.action_space, spaces.Box | spaces.Discrete):
         raise WarmstartError(f"Recorded steps can't be used: the target's actions are {model.action_space}.")
     if data is not None:
-        found = read_minari(data)
-        for what, theirs, space in (
-            ("observations", found.observations, model.observation_space),
-            ("actions", found.actions, model.action_space),
-        ):
-            if theirs.shape[1:] != space.shape:
-                raise WarmstartError(
-                    f"{data}: its {what} have the shape {theirs.shape[1:]}, the target's {space.shape}."
-                )
+        found = fitting(data, model.observation_space, model.action_space)
         size = int(np.prod(model.action_space.shape or (1,)))
         return Steps(found, np.ones(size, bool), (f"{len(found):,} steps of {data}.",))
     if source is None:
@@ -78,6 +70,24 @@ def recorded(
             next_observations=in_place(taken.next_observations, observations, usual),
         )
     return Steps(taken, known, (note,))
+
+
+def fitting(data: str, observation_space: spaces.Space[Any], action_space: spaces.Space[Any]) -> Transitions:
+    """Read a Minari dataset whose observations and actions are a task's.
+
+    Raises:
+        WarmstartError: It can't be read, or they have other shapes.
+    """
+    found = read_minari(data)
+    for what, theirs, space in (
+        ("observations", found.observations, observation_space),
+        ("actions", found.actions, action_space),
+    ):
+        if theirs.shape[1:] != space.shape:
+            raise WarmstartError(
+                f"{data}: its {what} have the shape {theirs.shape[1:]}, the target's {space.shape}."
+            )
+    return found
 
 
 def in_place(values: NDArray[Any], matching: Matching, usual: NDArray[Any]) -> NDArray[Any]:

@@ -190,6 +190,14 @@ def test_a_plan_writes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
             {"arms": ("scratch", {"method": "fine_tune", "critic_fit_steps": 1000})},
             r"arms\[1\]: critic_fit_steps of fine_tune is 1,000, which takes all of target_steps \(128\)",
         ),
+        (
+            {"arms": ("scratch", {"method": "kickstart", "teachers": ["no/where"]})},
+            "arms.kickstart.teachers: There is no checkpoint at no/where",
+        ),
+        (
+            {"arms": ("scratch", {"method": "clone", "data": "mine-v0"})},
+            "arms.clone.data: data: expected minari:ID",
+        ),
         ({"source": "CartPole-v1"}, "Nothing to carry|names to match"),
         ({"source_algorithm": {"name": "ppo", "normalize_obs": False}}, "source_normalizer; else set"),
         (
