@@ -13,17 +13,17 @@ compare only where nothing else ran beside it.
 """
 
 import argparse
+import json
 import logging
 import sys
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from learning_peers import PUBLISHED, ZOO, peers_of, train_peer
-from learning_record import Evaluations, Record, contender
+from learning_peers import PUBLISHED, ZOO, Evaluations, peers_of, train_peer
 from numpy.typing import NDArray
 
 from warmstart.core.errors import WarmstartError
@@ -76,6 +76,42 @@ class Curves:
         """Seconds until the mean over the seeds first reaches a return; NaN for never."""
         reached = np.flatnonzero(self.returns.mean(0) >= bar)
         return float(self.seconds[:, reached[0]].mean()) if len(reached) else float("nan")
+
+
+@dataclass
+class Record:
+    """Curves by contender and seed, in a JSON file with a line for each."""
+
+    path: Path
+    curves: dict[str, dict[str, Evaluations]] = field(default_factory=dict)
+
+    @classmethod
+    def read(cls, path: Path) -> "Record":
+        """Read a file; nothing where there is none."""
+        return cls(path, json.loads(path.read_text()) if path.is_file() else {})
+
+    def known(self, contender: str) -> dict[int, Evaluations]:
+        """Curves of a contender by seed."""
+        return {int(seed): curve for seed, curve in self.curves.get(contender, {}).items()}
+
+    def add(self, contender: str, seed: int, curve: Evaluations) -> None:
+        """Keep a curve, and write the file."""
+        rounded = {key: [round(value, 1) for value in values] for key, values in curve.items()}
+        self.curves.setdefault(contender, {})[str(seed)] = rounded
+        lines = []
+        for name in sorted(self.curves):
+            seeds = sorted(self.curves[name].items(), key=lambda pair: int(pair[0]))
+            listed = ",\n".join(f"  {json.dumps(seed)}: {json.dumps(held)}" for seed, held in seeds)
+            lines.append(f" {json.dumps(name)}: {{\n{listed}\n }}")
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        self.path.write_text("{\n" + ",\n".join(lines) + "\n}\n")
+
+
+def contender(task: str, agent: str, steps: int, settings: Any) -> str:
+    """Name of what a curve belongs to: another setting is another contender."""
+    from warmstart.core.files import json_hash
+
+    return f"{task} {agent} {steps} {json_hash(settings)[:8]}"
 
 
 def ours(task: str, algorithm: str, words: Any, every: int, record: Record) -> Curves:

@@ -3,7 +3,8 @@
 import time
 from typing import Any
 
-from learning_record import Evaluations
+Evaluations = dict[str, list[float]]
+"""``steps``, ``returns`` and ``seconds`` of training, a number for each evaluation."""
 
 BIG = {"log_std_init": -2, "ortho_init": False, "activation_fn": "relu", "net_arch": [256, 256]}
 ZOO: dict[str, dict[str, Any]] = {

@@ -1,6 +1,6 @@
 """What PPO, SAC and TD3 have in common here: the seams, put onto SB3's algorithms without changing them."""
 
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -14,6 +14,9 @@ from warmstart.core.errors import WarmstartError
 
 Log = dict[str, list[float]]
 """What an update measured in each minibatch, by name; the means are logged."""
+
+
+Part = TypeVar("Part")
 
 
 class SeamAgent(BaseAlgorithm):
@@ -133,3 +136,27 @@ class SeamAgent(BaseAlgorithm):
 
     def _excluded_save_params(self) -> list[str]:
         return [*super()._excluded_save_params(), "seams", "_finished", "_episode_steps"]
+
+
+def parts(model: BaseAlgorithm, kind: type[Part]) -> list[Part]:
+    """The parts of a kind among an agent's seams, each once; none of a plain SB3 model."""
+    if not isinstance(model, SeamAgent):
+        return []
+    seams = model.seams
+    every = {id(part): part for part in (*seams.loss_terms, seams.experience, *seams.feedback)}
+    return [part for part in every.values() if isinstance(part, kind)]
+
+
+def part(model: BaseAlgorithm, kind: type[Part]) -> Part:
+    """The only part of a kind among an agent's seams.
+
+    Raises:
+        WarmstartError: There is none: it is a plain SB3 model, or was built for another method.
+    """
+    found = parts(model, kind)
+    if len(found) != 1:
+        raise WarmstartError(
+            f"{type(model).__name__} has no {kind.__name__} among its seams: warmstart's own, which takes "
+            "the same arguments, gets it from warm_start."
+        )
+    return found[0]

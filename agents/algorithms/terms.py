@@ -120,13 +120,27 @@ def divergence(
             return (targets.weight * targets.mean.exp() * (targets.mean - own)).sum(1).mean()
         mean, log_std = distribution.mean, distribution.stddev.log()
     elif isinstance(model, SAC | TQC | CrossQ):
-        mean, log_std, latent = policy.actor.get_action_dist_params(observations)
-        if model.use_sde:
-            distribution = policy.actor.action_dist.proba_distribution(mean, log_std, **latent).distribution
-            mean, log_std = distribution.mean, distribution.stddev.log()
+        mean, log_std = before_squashing(policy.actor, observations)
     else:
         raise WarmstartError(f"{type(model).__name__} has no distribution of actions that is known here.")
     var: torch.Tensor = (2 * log_std).exp()
     spread: torch.Tensor = ((2 * targets.log_std).exp() + (mean - targets.mean) ** 2) / var
     each: torch.Tensor = log_std - targets.log_std + (spread - 1) / 2
     return (targets.weight * each).sum(1).mean()
+
+
+def before_squashing(actor: Any, observations: TensorObservations) -> tuple[torch.Tensor, torch.Tensor]:
+    """Mean and log σ of an actor's Gaussian before the squashing (SAC, TQC, CrossQ), with gSDE, too.
+
+    Args:
+        actor: The actor.
+        observations: As its policy takes them. Shape: (rows, …).
+
+    Returns:
+        Shapes: (rows, actions).
+    """
+    mean, log_std, latent = actor.get_action_dist_params(observations)
+    if actor.use_sde:
+        distribution = actor.action_dist.proba_distribution(mean, log_std, **latent).distribution
+        return distribution.mean, distribution.stddev.log()
+    return mean, log_std

@@ -115,7 +115,7 @@ def aggregate(name: str, baseline: str, rows: Sequence[PairRow], seed: int = 0) 
         means = {arm: float(np.mean(cell.values)) for arm, cell in row.methods.items() if cell.values}
         ordered = [*means.values(), 0.0]  # the cold arm differs from itself by nothing
         for arm, mean in means.items():
-            better, equal = (sum(check) for check in _compared(ordered, mean))
+            better, equal = sum(v > mean for v in ordered), sum(v == mean for v in ordered)
             ranks[arm].append(1 + better + (equal - 1) / 2)
     found = []
     for arm in names:
@@ -174,7 +174,3 @@ def _over(arm: str, other: str, rows: Sequence[PairRow]) -> list[NDArray[np.floa
             pairs = zip(ours.seeds, ours.values, strict=True)
             found.append(np.array([value - other_values[s] for s, value in pairs if s in other_values]))
     return found
-
-
-def _compared(values: Sequence[float], own: float) -> tuple[list[bool], list[bool]]:
-    return [value > own for value in values], [value == own for value in values]

@@ -17,7 +17,7 @@ from typing_extensions import override
 from warmstart.agents.algorithms.base import SeamAgent
 from warmstart.agents.algorithms.seams import Seams
 from warmstart.agents.algorithms.trainability import Trainability, optimizers
-from warmstart.agents.checkpoints.architecture import algorithm_name, is_simba
+from warmstart.agents.checkpoints.architecture import is_simba
 from warmstart.agents.checkpoints.checkpoint import Checkpoint
 from warmstart.core.bounds import Count
 from warmstart.core.errors import WarmstartError
@@ -56,9 +56,7 @@ class NewColumn(FineTune):
     def initialise(
         self, model: BaseAlgorithm, source: Checkpoint | None, context: TransferContext
     ) -> TransferReport:
-        self.check_algorithm(algorithm_name(model))
-        if source is None:
-            raise WarmstartError(f"{self.name} starts from a checkpoint; none was given.")
+        source = self.needed(model, source)
         if not isinstance(model, SeamAgent):
             raise WarmstartError(
                 f"{self.name} needs warmstart.{type(model).__name__}, which takes the same arguments."

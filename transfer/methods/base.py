@@ -136,6 +136,17 @@ class TransferMethod:
                 f"{self.name} works with {', '.join(self.algorithms)}; this agent is {algorithm}."
             )
 
+    def needed(self, model: BaseAlgorithm, source: Checkpoint | None) -> Checkpoint:
+        """The source, which has to be there, of an agent that the method makes sense for.
+
+        Raises:
+            WarmstartError: There is none, or the agent's algorithm is another.
+        """
+        self.check_algorithm(algorithm_name(model))
+        if source is None:
+            raise WarmstartError(f"{self.name} starts from a checkpoint; none was given.")
+        return source
+
     def to_json(self) -> State:
         """Return the method's name and options as plain JSON values; ``make_method`` reads them."""
         options = {item.name: getattr(self, item.name) for item in fields(self)}
@@ -166,10 +177,7 @@ class CarryingMethod(CarryOptions, TransferMethod):
         Raises:
             WarmstartError: There is no source, or source and model don't go together.
         """
-        self.check_algorithm(algorithm_name(model))
-        if source is None:
-            raise WarmstartError(f"{self.name} starts from a checkpoint; none was given.")
-        return carry(model, source, context, self, exploration, self.name)
+        return carry(model, self.needed(model, source), context, self, exploration, self.name)
 
 
 METHODS: dict[str, type[TransferMethod]] = {}

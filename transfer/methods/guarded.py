@@ -11,14 +11,13 @@ from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.type_aliases import MaybeCallback
 from typing_extensions import override
 
-from warmstart.agents.algorithms.base import SeamAgent
+from warmstart.agents.algorithms.base import part
 from warmstart.agents.algorithms.seams import Feedback, Seams
 from warmstart.agents.algorithms.trainability import fresh_optimizers
 from warmstart.agents.checkpoints.architecture import algorithm_name
 from warmstart.agents.checkpoints.checkpoint import Checkpoint
 from warmstart.agents.checkpoints.normalization import read_normalizer, write_normalizer
 from warmstart.core.bounds import Bounds, Count, State
-from warmstart.core.errors import WarmstartError
 from warmstart.transfer.carry.carrying import TransferContext
 from warmstart.transfer.carry.report import TransferReport
 from warmstart.transfer.methods.base import register_method
@@ -46,9 +45,34 @@ class Guard(Feedback):
         self.chose_cold, self.told = state["chose_cold"], state["told"]
 
 
+@dataclass(frozen=True)
+class Trying(FineTune):
+    """A method that tries what it could go on from for a small share of the budget."""
+
+    trial_share: Annotated[float, Bounds(0.0, 0.2)] = 0.02
+    """Share of the budget of each trial."""
+
+    least_trial: Count = 32
+    """Steps of each environment in a trial, at least."""
+
+    def trials(
+        self, model: BaseAlgorithm, callback: MaybeCallback, max_steps: int | None, count: int
+    ) -> tuple[int, BaseCallback]:
+        """Begin some trials.
+
+        Returns:
+            Steps of each environment in one of them, together no more than the budget, and what to call.
+        """
+        budget = max_steps if max_steps is not None else 20 * self.fit_steps(algorithm_name(model))
+        wanted = max(self.least_trial, round(self.trial_share * budget / model.n_envs))
+        running = model._init_callback(callback)
+        running.on_training_start({"self": model}, globals())
+        return max(1, min(wanted, budget // (count * model.n_envs))), running
+
+
 @register_method
 @dataclass(frozen=True)
-class Guarded(FineTune):
+class Guarded(Trying):
     """Fine-tune where the source's policy acts clearly better than a fresh one; else start cold.
 
     Both act from the same starts, in every environment once, for a small share of the budget each; a paired t
@@ -60,12 +84,6 @@ class Guarded(FineTune):
     title: ClassVar[str] = "fine-tuning, or cold where the source doesn't act better"
     paper: ClassVar[str] = ""
     fills: ClassVar[tuple[str, ...]] = ("initialise", "feedback")
-
-    trial_share: Annotated[float, Bounds(0.0, 0.2)] = 0.02
-    """Share of the budget in which each of the two is tried."""
-
-    least_trial: Count = 32
-    """Steps of each environment in a trial, at least."""
 
     level: Annotated[float, Bounds(0.0, 0.5)] = 0.05
     """Chance of a warm start where the two are alike."""
@@ -80,20 +98,16 @@ class Guarded(FineTune):
     ) -> TransferReport:
         cold = snapshot(model)
         report = super().initialise(model, source, context)
-        _guard(model).cold = cold
+        part(model, Guard).cold = cold
         return report
 
     @override
     def prepare(
         self, model: BaseAlgorithm, callback: MaybeCallback = None, max_steps: int | None = None
     ) -> int:
-        guard = _guard(model)
-        budget = max_steps if max_steps is not None else 20 * self.fit_steps(algorithm_name(model))
-        length = trial_length(model, self.trial_share, self.least_trial, budget, 2)
-        start = model.num_timesteps
-        seed = int(model.seed or 0)
-        running = model._init_callback(callback)
-        running.on_training_start({"self": model}, globals())
+        guard = part(model, Guard)
+        length, running = self.trials(model, callback, max_steps, 2)
+        start, seed = model.num_timesteps, int(model.seed or 0)
         warm, held = tried(model, length, seed, running), snapshot(model)
         assert guard.cold is not None
         restore(model, guard.cold)
@@ -125,7 +139,7 @@ class Guarded(FineTune):
 
     @override
     def amend(self, report: TransferReport, model: BaseAlgorithm) -> None:
-        guard = _guard(model)
+        guard = part(model, Guard)
         report.add_notes((guard.told,))
         if guard.chose_cold:
             for entry in report.entries:
@@ -140,20 +154,7 @@ class _WarmUpUnlessCold(LearningRateWarmUp):
     @property
     @override
     def factor(self) -> float:
-        return 1.0 if _guard(self.model).chose_cold else super().factor
-
-
-def _guard(model: BaseAlgorithm) -> Guard:
-    """The guard in an agent's seams.
-
-    Raises:
-        WarmstartError: It is a plain SB3 model, which has none.
-    """
-    if not isinstance(model, SeamAgent):
-        raise WarmstartError(
-            f"guarded needs warmstart.{type(model).__name__}, which takes the same arguments."
-        )
-    return next(each for each in model.seams.feedback if isinstance(each, Guard))
+        return 1.0 if part(self.model, Guard).chose_cold else super().factor
 
 
 def snapshot(model: BaseAlgorithm) -> Snapshot:
@@ -233,12 +234,6 @@ def tried(
         wrapper.training = training
     model._last_obs = None
     return np.array(episodes) if episodes else earned
-
-
-def trial_length(model: BaseAlgorithm, share: float, least: int, budget: int, trials: int) -> int:
-    """Steps of each environment in one of some trials, together no more than the budget."""
-    wanted = max(least, round(share * budget / model.n_envs))
-    return max(1, min(wanted, budget // (trials * model.n_envs)))
 
 
 def clearly_more(

@@ -23,7 +23,7 @@ from warmstart.transfer.methods.fine_tuning import CriticFitting
 from warmstart.transfer.methods.scratch import untouched
 from warmstart.transfer.replaying.datasets import Steps, recorded
 from warmstart.transfer.teaching.imitation import imitate
-from warmstart.transfer.teaching.teacher import EDGE, LEAST_LOG_STD
+from warmstart.transfer.teaching.teacher import EDGE, LEAST_LOG_STD, standardised
 
 
 @register_method
@@ -64,13 +64,11 @@ class Clone(CriticFitting):
         steps = recorded(self.data, self.data_steps, source, model, context)
         report = self.finish(model, untouched(self.name, model, source))
         wrapper = model.get_vec_normalize_env()
-        raw: Any = steps.taken.observations
         if wrapper is not None and wrapper.norm_obs:
             moments: Any = wrapper.obs_rms
-            moments.update(raw)
-            raw = wrapper.normalize_obs(raw)
+            moments.update(steps.taken.observations)
             report.add_notes(["The observations' statistics start with those of the recorded steps."])
-        observations: Any = model.policy.obs_to_tensor(raw)[0]
+        observations = standardised(model, steps.taken.observations)
         seed = int(context.generator.integers(2**31))
         targets = action_targets(model, steps)
         left = imitate(model, observations, targets, self.updates, self.learning_rate, seed)

@@ -9,26 +9,22 @@ import torch
 from stable_baselines3 import HerReplayBuffer
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.buffers import ReplayBuffer
-from stable_baselines3.common.callbacks import BaseCallback
-from stable_baselines3.common.type_aliases import MaybeCallback, ReplayBufferSamples
+from stable_baselines3.common.type_aliases import ReplayBufferSamples
 from stable_baselines3.common.vec_env import VecNormalize
 from typing_extensions import override
 
-from warmstart.agents.algorithms.base import SeamAgent
+from warmstart.agents.algorithms.base import part
 from warmstart.agents.algorithms.seams import Experience, Seams
-from warmstart.agents.checkpoints.architecture import algorithm_name
 from warmstart.agents.checkpoints.checkpoint import Checkpoint
 from warmstart.core.bounds import Bounds, Count
 from warmstart.core.errors import WarmstartError
 from warmstart.transfer.carry.carrying import TransferContext
 from warmstart.transfer.carry.report import TransferReport
 from warmstart.transfer.methods.base import register_method
-from warmstart.transfer.methods.fine_tuning import FineTune
-from warmstart.transfer.methods.scratch import untouched
 from warmstart.transfer.replaying.datasets import recorded
 from warmstart.transfer.teaching.fading import Fade, Fading
-from warmstart.transfer.teaching.kickstart import Start, begin, check_fresh, fadings
 from warmstart.transfer.teaching.rollouts import Transitions
+from warmstart.transfer.teaching.starting import FreshOrCarried
 
 
 @dataclass(frozen=True)
@@ -111,7 +107,7 @@ def filled(steps: Transitions, model: BaseAlgorithm) -> ReplayBuffer:
 
 @register_method
 @dataclass(frozen=True)
-class RLPD(FineTune):
+class RLPD(FreshOrCarried):
     """Draw a share of every batch from recorded steps, the rest from the agent's own.
 
     The agent starts fresh, as in the paper, or ``carried``. The share stays or fades. Layer normalisation and
@@ -137,69 +133,27 @@ class RLPD(FineTune):
     fade: Fade = "never"
     """What the share falls with: training ``steps``, the agent's ``performance``, or ``never``."""
 
-    fade_steps: Count | None = None
-    """Environment steps after which it is 0; ``None`` takes half of training."""
-
-    start: Start = "fresh"
-    """Whether the agent is ``fresh`` or ``carried``."""
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        check_fresh(self, self.start)
-
     @property
     def needs_source(self) -> bool:  # type: ignore[override]
         """Whether the steps or the agent are a source's."""
         return self.data is None or self.start == "carried"
 
-    @property
-    @override
-    def carries(self) -> bool:
-        return self.start == "carried"
-
     @override
     def seams(self, source: Checkpoint | None) -> Seams:
         if not self.share:
             return Seams()
-        fading = Fading(self.fade, self.fade_steps)
+        fading = self.fading()
         return Seams(experience=PriorData(self.share, fading), feedback=(fading,))
 
     @override
     def initialise(
         self, model: BaseAlgorithm, source: Checkpoint | None, context: TransferContext
     ) -> TransferReport:
-        self.check_algorithm(algorithm_name(model))
-        if self.start == "carried":
-            report = super().initialise(model, source, context)
-        else:
-            report = self.finish(model, untouched(self.name, model, source))
+        report = super().initialise(model, source, context)
         if self.share:
-            assert isinstance(model, SeamAgent)
             steps = recorded(self.data, self.data_steps, source, model, context)
-            prior = model.seams.experience
-            assert isinstance(prior, PriorData)
-            prior.steps = steps.taken
+            part(model, PriorData).steps = steps.taken
             report.add_notes(steps.notes)
             if not np.all(steps.known):
                 report.add_notes(["Actions that the recorded steps don't hold: the middle of their range."])
         return report
-
-    @override
-    def prepare(
-        self, model: BaseAlgorithm, callback: MaybeCallback = None, max_steps: int | None = None
-    ) -> int:
-        steps = super().prepare(model, callback, max_steps) if self.start == "carried" else 0
-        begin(model)
-        return steps
-
-    @override
-    def amend(self, report: TransferReport, model: BaseAlgorithm) -> None:
-        report.add_notes(each.told for each in fadings(model) if each.told)
-
-    @override
-    def callbacks(self, report: TransferReport) -> list[BaseCallback]:
-        return super().callbacks(report) if self.start == "carried" else []
-
-    @override
-    def fit_steps(self, algorithm: str) -> int:
-        return super().fit_steps(algorithm) if self.start == "carried" else 0

@@ -1,4 +1,5 @@
 """Methods that hold the parameters near the source's.
 
-May import: core, envs, agents, transfer.carry, transfer.methods, transfer.teaching.
+May import: core, envs, agents, transfer.carry, transfer.methods, transfer.teaching,
+transfer.replaying.
 """

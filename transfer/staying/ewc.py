@@ -3,26 +3,24 @@
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from stable_baselines3 import TD3
 from stable_baselines3.common.base_class import BaseAlgorithm
 from typing_extensions import override
 
-from warmstart.agents.algorithms.base import SeamAgent
+from warmstart.agents.algorithms.base import part
 from warmstart.agents.algorithms.seams import Seams
-from warmstart.agents.algorithms.terms import ParameterPenalty
+from warmstart.agents.algorithms.terms import ParameterPenalty, before_squashing
 from warmstart.agents.algorithms.trainability import named_entries
 from warmstart.agents.checkpoints.checkpoint import Checkpoint
 from warmstart.core.bounds import Count, NonNegative
 from warmstart.core.errors import WarmstartError
-from warmstart.transfer.carry.carrying import TransferContext, matchings
-from warmstart.transfer.carry.matching import Matching
+from warmstart.transfer.carry.carrying import TransferContext
 from warmstart.transfer.carry.report import TransferReport
 from warmstart.transfer.methods.base import register_method
 from warmstart.transfer.methods.fine_tuning import FineTune
-from warmstart.transfer.teaching.rollouts import roll
+from warmstart.transfer.replaying.datasets import recorded
+from warmstart.transfer.teaching.teacher import standardised
 
 
 @register_method
@@ -58,41 +56,15 @@ class EWC(FineTune):
         report = super().initialise(model, source, context)
         if not self.coefficient:
             return report
-        assert isinstance(model, SeamAgent)
-        assert source is not None
+        steps = recorded(None, self.fisher_steps, source, model, context)
         seed = int(context.generator.integers(2**31))
-        played = roll(source, self.fisher_steps, seed)
-        seen = in_target(played.observations, model, matchings(model, source, context)[0])
-        (term,) = (t for t in model.seams.loss_terms if isinstance(t, ParameterPenalty))
-        term.anchor(model, fisher(model, seen, seed))
-        report.add_notes([f"F: estimated on {len(seen):,} states that the source visits in {source.task}."])
+        weights = fisher(model, standardised(model, steps.taken.observations), seed)
+        part(model, ParameterPenalty).anchor(model, weights)
+        report.add_notes([f"F: estimated on {note}" for note in steps.notes])
         return report
 
 
-def in_target(observations: NDArray[Any], model: BaseAlgorithm, matching: Matching) -> NDArray[Any]:
-    """Observations of the source as a model's policy takes them; what is new is at its mean.
-
-    Args:
-        observations: Of the source, not standardised. Shape: (n, source dimensions).
-        model: The model.
-        matching: Which is which.
-
-    Returns:
-        Shape: (n, target dimensions).
-    """
-    wrapper = model.get_vec_normalize_env()
-    if matching.identity:
-        found: Any = observations
-    else:
-        moments: Any = None if wrapper is None or not wrapper.norm_obs else wrapper.obs_rms
-        mean = None if moments is None else moments.mean
-        found = np.tile(np.zeros(len(matching.target)) if mean is None else mean, (len(observations), 1))
-        for t, s in matching.matched:
-            found[:, t] = observations[:, s] / matching.ratios[t]
-    return np.asarray(found if wrapper is None else wrapper.normalize_obs(found), np.float32)
-
-
-def fisher(model: BaseAlgorithm, observations: NDArray[Any], seed: int) -> dict[str, torch.Tensor]:
+def fisher(model: BaseAlgorithm, observations: torch.Tensor, seed: int) -> dict[str, torch.Tensor]:
     """The diagonal of the actor's Fisher information, of mean one.
 
     Args:
@@ -113,7 +85,7 @@ def fisher(model: BaseAlgorithm, observations: NDArray[Any], seed: int) -> dict[
     policy.set_training_mode(False)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        for row in torch.as_tensor(observations, device=model.device):
+        for row in observations:
             gradients = torch.autograd.grad(_log_prob(model, row[None]), parameters, allow_unused=True)
             for square, gradient in zip(squares.values(), gradients, strict=True):
                 if gradient is not None:
@@ -135,9 +107,7 @@ def _log_prob(model: BaseAlgorithm, observation: torch.Tensor) -> torch.Tensor:
     if hasattr(policy, "mlp_extractor"):
         normal = policy.get_distribution(observation).distribution
     else:
-        mean, log_std, latent = policy.actor.get_action_dist_params(observation)
+        mean, log_std = before_squashing(policy.actor, observation)
         normal = torch.distributions.Normal(mean, log_std.exp())
-        if policy.actor.use_sde:
-            normal = policy.actor.action_dist.proba_distribution(mean, log_std, **latent).distribution
     found: torch.Tensor = normal.log_prob(normal.sample()).sum()
     return found

@@ -7,7 +7,7 @@ import torch
 from stable_baselines3.common.base_class import BaseAlgorithm
 from typing_extensions import override
 
-from warmstart.agents.algorithms.base import SeamAgent
+from warmstart.agents.algorithms.base import parts
 from warmstart.agents.algorithms.seams import Seams
 from warmstart.agents.algorithms.terms import ParameterPenalty
 from warmstart.agents.algorithms.trainability import named_entries
@@ -53,12 +53,8 @@ class L2SP(FineTune):
         self, model: BaseAlgorithm, source: Checkpoint | None, context: TransferContext
     ) -> TransferReport:
         report = super().initialise(model, source, context)
-        if not isinstance(model, SeamAgent):  # a plain model, for which all coefficients are zero
-            return report
         carried = {entry.name for entry in report.entries if entry.action in CARRIED}
-        for term in model.seams.loss_terms:
-            if not isinstance(term, ParameterPenalty):
-                continue
+        for term in parts(model, ParameterPenalty):
             held = (e for e in named_entries(model.policy) if not e.target)
             roles = ("actor", "shared") if term.part == "actor" else ("critic",)
             found = [(e, bool(carried & set(e.names))) for e in held if e.role in roles]

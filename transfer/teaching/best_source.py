@@ -3,24 +3,20 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, ClassVar
+from typing import ClassVar
 
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.type_aliases import MaybeCallback
 from typing_extensions import override
 
-from warmstart.agents.algorithms.base import SeamAgent
+from warmstart.agents.algorithms.base import part
 from warmstart.agents.algorithms.seams import Feedback, Seams
-from warmstart.agents.checkpoints.architecture import algorithm_name
 from warmstart.agents.checkpoints.checkpoint import Checkpoint
-from warmstart.core.bounds import Bounds, Count
-from warmstart.core.errors import WarmstartError
 from warmstart.transfer.carry.carrying import TransferContext
 from warmstart.transfer.carry.report import TransferReport
 from warmstart.transfer.carry.source import read_source, source_name
 from warmstart.transfer.methods.base import register_method
-from warmstart.transfer.methods.fine_tuning import FineTune
-from warmstart.transfer.methods.guarded import Snapshot, restore, snapshot, trial_length, tried
+from warmstart.transfer.methods.guarded import Snapshot, Trying, restore, snapshot, tried
 from warmstart.transfer.teaching.teacher import Teacher
 
 
@@ -37,7 +33,7 @@ class Candidates(Feedback):
 
 @register_method
 @dataclass(frozen=True)
-class BestSource(FineTune):
+class BestSource(Trying):
     """Let each source act in the target for a small share of the budget, and fine-tune from the best.
 
     All act from the same starts, in every environment once; what counts is what they earn until their first
@@ -52,12 +48,6 @@ class BestSource(FineTune):
     sources: Sequence[str] = ()
     """Paths of further checkpoints beside the source."""
 
-    trial_share: Annotated[float, Bounds(0.0, 0.2)] = 0.02
-    """Share of the budget in which each source is tried."""
-
-    least_trial: Count = 32
-    """Steps of each environment in a trial, at least."""
-
     @override
     def seams(self, source: Checkpoint | None) -> Seams:
         return Seams(feedback=(Candidates(),)) if self.sources else Seams()
@@ -68,7 +58,7 @@ class BestSource(FineTune):
     ) -> TransferReport:
         if not self.sources:
             return super().initialise(model, source, context)
-        held = _candidates(model)
+        held = part(model, Candidates)
         held.fresh, held.context = snapshot(model), context
         found = [source, *(read_source(Path(path)) for path in self.sources)]
         held.sources = [each for each in found if each is not None]
@@ -83,13 +73,11 @@ class BestSource(FineTune):
     ) -> int:
         if not self.sources:
             return super().prepare(model, callback, max_steps)
-        held = _candidates(model)
+        held = part(model, Candidates)
         assert held.context is not None
         assert held.fresh is not None
-        budget = max_steps if max_steps is not None else 20 * self.fit_steps(algorithm_name(model))
-        length = trial_length(model, self.trial_share, self.least_trial, budget, len(held.sources))
-        start, running = model.num_timesteps, model._init_callback(callback)
-        running.on_training_start({"self": model}, globals())
+        length, running = self.trials(model, callback, max_steps, len(held.sources))
+        start = model.num_timesteps
         earned = []
         for each in held.sources:
             teacher = Teacher(each, model, held.context)
@@ -110,20 +98,8 @@ class BestSource(FineTune):
     def amend(self, report: TransferReport, model: BaseAlgorithm) -> None:
         if not self.sources:
             return
-        held = _candidates(model)
+        held = part(model, Candidates)
         if held.report is not None:
             report.entries, report.source = held.report.entries, held.report.source
             report.add_notes(held.report.notes)
         report.add_notes((held.told,))
-
-
-def _candidates(model: BaseAlgorithm) -> Candidates:
-    """The candidates in an agent's seams.
-
-    Raises:
-        WarmstartError: It is a plain SB3 model, which has none.
-    """
-    if not isinstance(model, SeamAgent):
-        kind = type(model).__name__
-        raise WarmstartError(f"best_source needs warmstart.{kind}, which takes the same arguments.")
-    return next(each for each in model.seams.feedback if isinstance(each, Candidates))

@@ -11,12 +11,11 @@ from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.type_aliases import MaybeCallback
 from typing_extensions import override
 
-from warmstart.agents.algorithms.base import SeamAgent
+from warmstart.agents.algorithms.base import part
 from warmstart.agents.algorithms.seams import Seams
 from warmstart.agents.checkpoints.architecture import algorithm_name
 from warmstart.agents.checkpoints.checkpoint import Checkpoint
 from warmstart.core.bounds import Natural, NonNegative, SettingError
-from warmstart.core.errors import WarmstartError
 from warmstart.transfer.carry.carrying import TransferContext, act_from_first_step
 from warmstart.transfer.carry.report import TransferReport
 from warmstart.transfer.methods.base import register_method
@@ -25,7 +24,7 @@ from warmstart.transfer.methods.fine_tuning import CriticFitting
 from warmstart.transfer.methods.scratch import untouched
 from warmstart.transfer.teaching.imitation import imitate
 from warmstart.transfer.teaching.seams import Guide
-from warmstart.transfer.teaching.teacher import Teacher
+from warmstart.transfer.teaching.teacher import Teacher, standardised
 
 
 @register_method
@@ -67,11 +66,9 @@ class Distill(CriticFitting):
     def initialise(
         self, model: BaseAlgorithm, source: Checkpoint | None, context: TransferContext
     ) -> TransferReport:
-        self.check_algorithm(algorithm_name(model))
-        if source is None:
-            raise WarmstartError(f"{self.name} learns from a checkpoint; none was given.")
+        source = self.needed(model, source)
         report = self.finish(model, untouched(self.name, model, source))
-        guide = guide_of(model)
+        guide = part(model, Guide)
         guide.teacher = Teacher(source, model, context)
         report.add_notes(guide.teacher.notes)
         report.add_notes(act_from_first_step(model, self.fit_steps(algorithm_name(model))))
@@ -81,7 +78,7 @@ class Distill(CriticFitting):
     def prepare(
         self, model: BaseAlgorithm, callback: MaybeCallback = None, max_steps: int | None = None
     ) -> int:
-        guide = guide_of(model)
+        guide = part(model, Guide)
         guide.alone = True
         if isinstance(model, PPO):
             steps = super().prepare(model, callback, max_steps)
@@ -95,13 +92,6 @@ class Distill(CriticFitting):
             known = self.critic_learning_rate
             fit_q(model, self.critic_updates, rate if known is None else known)
         return steps
-
-
-def guide_of(model: BaseAlgorithm) -> Guide:
-    """The guide in an agent's seams."""
-    assert isinstance(model, SeamAgent)
-    assert isinstance(model.seams.experience, Guide)
-    return model.seams.experience
 
 
 def distil(model: BaseAlgorithm, guide: Guide, updates: int, learning_rate: float) -> None:
@@ -123,8 +113,7 @@ def distil(model: BaseAlgorithm, guide: Guide, updates: int, learning_rate: floa
         else np.concatenate(guide.seen)
     )
     guide.seen.clear()
-    wrapper = model.get_vec_normalize_env()
-    observations: Any = model.policy.obs_to_tensor(raw if wrapper is None else wrapper.normalize_obs(raw))[0]
+    observations = standardised(model, raw)
     with torch.no_grad():
         targets = guide.teacher.targets(model, observations)
     left = imitate(model, observations, targets, updates, learning_rate, model.seed or 0)

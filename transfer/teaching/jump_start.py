@@ -10,12 +10,13 @@ from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.type_aliases import MaybeCallback
 from typing_extensions import override
 
+from warmstart.agents.algorithms.base import part
 from warmstart.agents.algorithms.seams import EpisodeBatch, Feedback, Seams
 from warmstart.agents.checkpoints.checkpoint import Checkpoint
-from warmstart.core.bounds import Bounds, Count, State
+from warmstart.core.bounds import Bounds, Count, Natural, State
 from warmstart.envs.sb3 import env_attribute
 from warmstart.transfer.methods.base import register_method
-from warmstart.transfer.teaching.distill import Distill, guide_of
+from warmstart.transfer.teaching.distill import Distill
 from warmstart.transfer.teaching.seams import Guide
 
 RECENT = 20
@@ -130,7 +131,7 @@ class JumpStart(Distill):
     guide_steps: Count | None = None
     """Environment steps over which the source steps back, if not sooner; ``None`` takes half of training."""
 
-    updates: int = 0
+    updates: Natural = 0
     """Gradient steps that teach the learner the source's actions before it begins (0 in the paper)."""
 
     @override
@@ -148,7 +149,5 @@ class JumpStart(Distill):
         self, model: BaseAlgorithm, callback: MaybeCallback = None, max_steps: int | None = None
     ) -> int:
         steps = super().prepare(model, callback, max_steps)
-        guide = guide_of(model)
-        assert isinstance(guide, JumpStartGuide)
-        guide.begin(model)
+        part(model, JumpStartGuide).begin(model)
         return steps

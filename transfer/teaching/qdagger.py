@@ -7,16 +7,17 @@ from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.type_aliases import MaybeCallback
 from typing_extensions import override
 
+from warmstart.agents.algorithms.base import part, parts
 from warmstart.agents.algorithms.seams import Seams
 from warmstart.agents.checkpoints.checkpoint import Checkpoint
 from warmstart.core.bounds import NonNegative
 from warmstart.transfer.carry.carrying import TransferContext
 from warmstart.transfer.carry.report import TransferReport
 from warmstart.transfer.methods.base import register_method
-from warmstart.transfer.teaching.distill import Distill, guide_of
+from warmstart.transfer.teaching.distill import Distill
 from warmstart.transfer.teaching.fading import Fading
-from warmstart.transfer.teaching.kickstart import begin, fadings, teacher_terms
-from warmstart.transfer.teaching.seams import TeacherTerm
+from warmstart.transfer.teaching.seams import Guide, TeacherTerm
+from warmstart.transfer.teaching.starting import begin, told
 
 
 @register_method
@@ -49,8 +50,8 @@ class QDagger(Distill):
         self, model: BaseAlgorithm, source: Checkpoint | None, context: TransferContext
     ) -> TransferReport:
         report = super().initialise(model, source, context)
-        teacher = guide_of(model).teacher
-        for term in teacher_terms(model):
+        teacher = part(model, Guide).teacher
+        for term in parts(model, TeacherTerm):
             term.teachers = [teacher] if teacher is not None else []
         return report
 
@@ -64,4 +65,4 @@ class QDagger(Distill):
 
     @override
     def amend(self, report: TransferReport, model: BaseAlgorithm) -> None:
-        report.add_notes(each.told for each in fadings(model) if each.told)
+        report.add_notes(told(model))

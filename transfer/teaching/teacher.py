@@ -16,7 +16,7 @@ from stable_baselines3.common.base_class import BaseAlgorithm
 from torch.nn import functional
 
 from warmstart.agents.algorithms.seams import Observations, TensorObservations
-from warmstart.agents.algorithms.terms import ActionTargets
+from warmstart.agents.algorithms.terms import ActionTargets, before_squashing
 from warmstart.agents.checkpoints.checkpoint import Checkpoint
 from warmstart.agents.checkpoints.recurrent import refuse_recurrent
 from warmstart.core.errors import WarmstartError
@@ -172,10 +172,7 @@ class Teacher:
                 standard = self._standardised(observations)
                 half, middle = (space.high - space.low) / 2, (space.high + space.low) / 2
                 if hasattr(module.actor, "get_action_dist_params"):
-                    before, log_std, latent = module.actor.get_action_dist_params(standard)
-                    if module.actor.use_sde:
-                        log_std = module.actor.action_dist.proba_distribution(before, log_std, **latent)
-                        log_std = log_std.distribution.stddev.log()
+                    before, log_std = before_squashing(module.actor, standard)
                     squashed = torch.tanh(before).numpy()
                     std = half * (1 - squashed**2) * log_std.exp().numpy()
                 else:
@@ -214,3 +211,10 @@ def unstandardised(model: BaseAlgorithm, observations: TensorObservations) -> Ob
         else observations.cpu().numpy()
     )
     return plain if wrapper is None else wrapper.unnormalize_obs(plain)
+
+
+def standardised(model: BaseAlgorithm, observations: Observations) -> Any:
+    """Observations as the environment gives them, as a model's policy takes them now. Shape: (n, …)."""
+    wrapper = model.get_vec_normalize_env()
+    seen: Any = observations if wrapper is None else wrapper.normalize_obs(observations)
+    return model.policy.obs_to_tensor(seen)[0]

@@ -78,7 +78,8 @@ def test_the_page_says_what_is_in_it() -> None:
     assert "x&lt;y" in page
     assert "<script" not in page
     assert 'href="two/report.html"' in page
-    assert "never" in page or "50%" in page
+    assert "<td>50%</td>" in page
+    assert 'class="hurts"' in page
     assert (signed(-0.5), signed(math.nan), share(math.inf), share(0.25)) == ("−0.50", "—", "never", "25%")
 
 

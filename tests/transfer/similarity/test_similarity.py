@@ -2,6 +2,7 @@
 
 import json
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -138,7 +139,6 @@ def test_the_command(envs, tmp_path, capsys) -> None:
 
 
 def test_a_source_without_a_task_is_refused(envs) -> None:
-    source = read_source(build("ppo", envs(TASK, plain=True)))
-    if source.task is None:
-        with pytest.raises(WarmstartError, match="give source_task"):
-            similarity(source, TASK)
+    source = replace(read_source(build("ppo", envs(TASK))), task=None)
+    with pytest.raises(WarmstartError, match="give source_task"):
+        similarity(source, TASK)
