@@ -60,6 +60,11 @@ class SeamAgent(BaseAlgorithm):
             for entry in named_entries(self.policy):
                 entry.parameter.requires_grad_(True)
 
+    def _hold(self) -> None:
+        """Take the gradients of single entries that don't move."""
+        if self.trainability is not None:
+            self.trainability.hold(self.policy)
+
     def _update_learning_rate(self, optimizers: list[torch.optim.Optimizer] | torch.optim.Optimizer) -> None:
         super()._update_learning_rate(optimizers)
         if self.trainability is None:

@@ -129,11 +129,7 @@ class OffPolicySeams(SeamAgent, OffPolicyAlgorithm):
         if any_trains(network):
             value = self._with_terms(loss(), part, data, log)
             log.setdefault(f"{part}_loss", []).append(value.item())
-            network.optimizer.zero_grad()
-            value.backward()  # type: ignore[no-untyped-call]
-            if self.trainability is not None:
-                self.trainability.hold(self.policy)
-            network.optimizer.step()
+            descend(network.optimizer, value, self._hold)
 
     def _follow(self, part: str, statistics: list[torch.Tensor], target: list[torch.Tensor]) -> None:
         """Move a target network towards its network, except where that is frozen.
@@ -155,8 +151,10 @@ class OffPolicySeams(SeamAgent, OffPolicyAlgorithm):
         return [*super()._excluded_save_params(), "_buffer_seeded"]
 
 
-def descend(optimizer: torch.optim.Optimizer, loss: Any) -> None:
-    """One gradient step."""
+def descend(optimizer: torch.optim.Optimizer, loss: Any, hold: Callable[[], None] | None = None) -> None:
+    """One gradient step; ``hold`` changes the gradient before it is taken."""
     optimizer.zero_grad()
     loss.backward()
+    if hold is not None:
+        hold()
     optimizer.step()

@@ -201,12 +201,13 @@ class PPO(SeamAgent, stable_baselines3.PPO):
         """The loss terms as targets for each row of the rollout and penalties on parameters, if they are."""
         aims: dict[str, Aim] = {}
         pulls: dict[str, Any] = {}
-        parameters = dict(self.policy.named_parameters())
         terms = self.seams.loss_terms
-        if not all(type(term).loss in (ActionTerm.loss, ParameterPenalty.loss) for term in terms):
+        if not terms:
+            return aims, pulls
+        known = all(type(term).loss in (ActionTerm.loss, ParameterPenalty.loss) for term in terms)
+        if not known or not is_plain_mlp(self.policy):
             return None
-        if terms and not is_plain_mlp(self.policy):
-            return None
+        parameters = dict(self.policy.named_parameters())
         for term in terms:
             if isinstance(term, ParameterPenalty):
                 if term.coefficient:
@@ -277,8 +278,7 @@ class PPO(SeamAgent, stable_baselines3.PPO):
                     break
                 self.policy.optimizer.zero_grad()
                 loss.backward()  # type: ignore[no-untyped-call]
-                if self.trainability is not None:
-                    self.trainability.hold(self.policy)
+                self._hold()
                 torch.nn.utils.clip_grad_norm_(self.policy.parameters(), self.max_grad_norm)
                 self.policy.optimizer.step()
             self._n_updates += 1

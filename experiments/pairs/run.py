@@ -96,10 +96,11 @@ def run_pairs(
             f"{directory} is not empty and holds no run over pairs. Give another with --out."
         )
     directory.mkdir(parents=True, exist_ok=True)
-    studies = {study.name: study for study in (*_before(directory), *pairs.studies)}
+    before = _before(directory)
+    studies = {study.name: study for study in (*before, *pairs.studies)}
     written = [{"name": name, **study.to_mapping()} for name, study in studies.items()]
     write_text(directory / PAIRS_FILE, dump_yaml({"name": pairs.name, "pairs": written}))
-    folders = [directory / study.name for study in _before(directory) if study.name not in pairs.names]
+    folders = [directory / study.name for study in before if study.name not in pairs.names]
     finished = [conclude(folder) for folder in folders if (folder / "report.html").is_file()]
     for made in plans:
         folder = directory / made.study.name

@@ -26,9 +26,6 @@ from warmstart.transfer.carry.networks import Network, networks
 from warmstart.transfer.carry.report import TransferEntry, TransferReport
 from warmstart.transfer.methods.fine_tuning import FineTune
 
-Layer = tuple[torch.Tensor, torch.Tensor]
-"""A layer's weight and its mask."""
-
 
 @dataclass(frozen=True)
 class NewColumn(FineTune):

@@ -114,8 +114,8 @@ class Guarded(Trying):
         cold = tried(model, length, seed, running)
         better = clearly_more(warm, cold, self.level, paired=model.n_envs > 1)
         guard.told = (
-            f"Tried for {length:,} steps of {model.n_envs} environments each, the source's policy earned "
-            f"{warm.mean():,.1f} and a fresh one {cold.mean():,.1f}"
+            f"Tried for up to {length:,} steps of {model.n_envs} environments each, the source's policy "
+            f"earned {warm.mean():,.1f} and a fresh one {cold.mean():,.1f}"
         )
         used = model.num_timesteps - start
         guard.cold, guard.chose_cold = None, not better

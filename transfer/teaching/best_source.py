@@ -86,7 +86,7 @@ class BestSource(Trying):
         listed = ", ".join(
             f"{source_name(each)} {value:,.1f}" for each, value in zip(held.sources, earned, strict=True)
         )
-        held.told = f"Tried for {length:,} steps of each environment the sources earned: {listed}. "
+        held.told = f"Tried for up to {length:,} steps of each environment the sources earned: {listed}. "
         held.told += f"It goes on from {source_name(held.sources[best])}, number {best + 1}."
         restore(model, held.fresh)
         held.report = super().initialise(model, held.sources[best], held.context)

@@ -28,7 +28,8 @@ LEAST_LOG_STD = -1.0
 UNKNOWN_LOG_STD = -1.0
 """log σ of the targets of a deterministic teacher."""
 WIDEST = 1.0
-"""Largest σ, before the squashing, that a Gaussian teacher gives a squashed student."""
+"""Largest σ, before the squashing, that a Gaussian teacher gives a squashed student: near the edge of the
+range its own has no counterpart."""
 EDGE = 0.999
 """Largest share of the range whose inverse tangent is asked for."""
 
@@ -144,9 +145,7 @@ class Teacher:
             if not isinstance(model, TD3):
                 slope = 1 - mean**2
                 unknown = math.exp(UNKNOWN_LOG_STD)
-                widest = (
-                    np.inf if self.squashed else WIDEST
-                )  # a straight Gaussian at the edge has no counterpart
+                widest = np.inf if self.squashed else WIDEST
                 std = np.full_like(mean, unknown) if std is None else np.minimum(std / half / slope, widest)
                 mean = np.arctanh(mean)
             else:
