@@ -105,6 +105,14 @@ def _names(places: Collection[tuple[Path, str]]) -> dict[tuple[Path, str], str]:
 def load_policy(path: Path, task: "Task", device: str, trust_normalizer: Path | None) -> "Policy":
     """The policy of a checkpoint (of a run: its only one), checked to fit the task."""
     from warmstart.agents.build import choose_device
+
+    checkpoint = load_told(path, trust_normalizer)
+    check_fit(path, checkpoint, task)
+    return checkpoint.policy(choose_device(device, checkpoint.observation_space))
+
+
+def load_told(path: Path, trust_normalizer: Path | None) -> "Checkpoint":
+    """A checkpoint (of a run: its only one); says what of it couldn't be read, or is missing."""
     from warmstart.agents.loading import load_checkpoint
 
     checkpoint = load_checkpoint(path, trust_normalizer=trust_normalizer)
@@ -115,8 +123,7 @@ def load_policy(path: Path, task: "Task", device: str, trust_normalizer: Path | 
             "An SB3 zip holds no VecNormalize statistics: observations are passed on as they are. If it was "
             "\ntrained with VecNormalize, give its file with --trust-normalizer."
         )
-    check_fit(path, checkpoint, task)
-    return checkpoint.policy(choose_device(device, checkpoint.observation_space))
+    return checkpoint
 
 
 def check_fit(path: Path, checkpoint: "Checkpoint", task: "Task") -> None:

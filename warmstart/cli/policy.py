@@ -6,7 +6,7 @@ from typing import Annotated
 
 import tyro
 
-from warmstart.cli.checkpoints import load_policy
+from warmstart.cli.checkpoints import load_policy, load_told
 from warmstart.cli.console import (
     CheckpointPath,
     Extensible,
@@ -85,6 +85,8 @@ class Similarity(Extensible, Printing):
     """The same for actions."""
     source_task: str | None = None
     """Where the checkpoint was trained, if it doesn't say."""
+    trust_normalizer: Path | None = None
+    """VecNormalize file of an SB3 zip: a pickle, of which nothing is run."""
 
     def run(self) -> int:
         """Measure."""
@@ -93,7 +95,7 @@ class Similarity(Extensible, Printing):
         check_numbers(self.episodes, self.seed)
         self.load_plugins(self.checkpoint)
         found = similarity(
-            self.checkpoint,
+            load_told(self.checkpoint, self.trust_normalizer),
             self.task,
             episodes=self.episodes,
             seed=self.seed,

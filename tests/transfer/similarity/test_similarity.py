@@ -12,6 +12,7 @@ from tests.transfer.methods.test_every_method import OURS
 from tests.transfer.methods.test_guarded import source_of
 from warmstart.__main__ import main
 from warmstart.agents.checkpoints.checkpoint import save_checkpoint
+from warmstart.agents.sb3_files.written import write_sb3_zip
 from warmstart.core.errors import WarmstartError
 from warmstart.envs.tasks.task import Task
 from warmstart.transfer.carry.carrying import TransferContext
@@ -128,6 +129,10 @@ def test_the_command(envs, tmp_path, capsys) -> None:
     assert "zero-shot return" in told.out
     assert "Outlook:" in told.out
     assert "steps were taken in the target" in told.err
+    write_sb3_zip(read_source(tmp_path / "source"), tmp_path / "foreign.zip")
+    words = ["similarity", str(tmp_path / "foreign.zip"), SHORT, "--episodes", "4", "--source-task", SHORT]
+    assert main(words) == 0
+    assert "An SB3 zip holds no VecNormalize statistics" in capsys.readouterr().err
     words = ["similarity", str(tmp_path / "source"), "Hopper-v5"]
     assert main(words) == 2
     assert "Nothing to carry" in capsys.readouterr().err
