@@ -5,7 +5,7 @@
 
 Each method's agent is warm-started from the same small source, then learns; preparing isn't counted. One
 torch thread; medians over rounds in which every method has its turn. Bars: loss terms and guides at least
-0.85 of fine-tuning's speed, residual at least 0.9.
+0.85 of fine-tuning's speed, residual and LoRA at least 0.9.
 """
 
 import argparse
@@ -28,11 +28,13 @@ METHODS: dict[str, dict[str, Any]] = {
     "residual": {},
     "residual, 32 units": {"method": "residual", "new_units": 32},
     "progressive": {},
+    "lora": {},
+    "input_adapter": {},
     "gradual_unfreezing": {},
     "qdagger": {"updates": 0},
     "rlpd": {"data_steps": 2_000},
 }
-BARS = {"residual": 0.9, "residual, 32 units": 0.9, "progressive": 0.9}
+BARS = {"residual": 0.9, "residual, 32 units": 0.9, "progressive": 0.9, "lora": 0.9}
 
 
 def agent(algorithm: str, method: Any, source: Any) -> tuple[Any, Any]:

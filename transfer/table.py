@@ -5,7 +5,7 @@ from typing import Any
 from warmstart.core.bounds import Settings
 from warmstart.core.errors import WarmstartError
 from warmstart.core.plain import read_named
-from warmstart.transfer.growing import progressive, residual
+from warmstart.transfer.growing import input_adapter, lora, progressive, residual
 from warmstart.transfer.methods import (
     feature_extraction,
     fine_tuning,
@@ -17,7 +17,7 @@ from warmstart.transfer.methods import (
     zero_shot,
 )
 from warmstart.transfer.methods.base import METHODS, TransferMethod
-from warmstart.transfer.plasticity import partial_reset, shrink_perturb
+from warmstart.transfer.plasticity import layer_norm, partial_reset, shrink_perturb
 from warmstart.transfer.replaying import cloning, rlpd
 from warmstart.transfer.staying import ewc, l2_sp
 from warmstart.transfer.teaching import best_source, distill, jump_start, kickstart, qdagger
@@ -37,6 +37,7 @@ OURS = (
     ewc.EWC,
     partial_reset.PartialReset,
     shrink_perturb.ShrinkPerturb,
+    layer_norm.LayerNorm,
     kickstart.Kickstart,
     distill.Distill,
     qdagger.QDagger,
@@ -46,6 +47,8 @@ OURS = (
     cloning.Clone,
     residual.Residual,
     progressive.Progressive,
+    lora.LoRA,
+    input_adapter.InputAdapter,
 )
 """Ours, in the order in which they are listed."""
 for _method in OURS:

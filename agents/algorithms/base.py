@@ -61,9 +61,14 @@ class SeamAgent(BaseAlgorithm):
                 entry.parameter.requires_grad_(True)
 
     def _hold(self) -> None:
-        """Take the gradients of single entries that don't move."""
+        """Take the gradients of single entries that don't move, and give factors theirs."""
         if self.trainability is not None:
             self.trainability.hold(self.policy)
+
+    def _moving(self) -> list[torch.nn.Parameter]:
+        """The policy's parameters, and the factors that some of them move by."""
+        factors = [] if self.trainability is None else self.trainability.factor_parameters
+        return [*self.policy.parameters(), *factors]
 
     def _update_learning_rate(self, optimizers: list[torch.optim.Optimizer] | torch.optim.Optimizer) -> None:
         super()._update_learning_rate(optimizers)

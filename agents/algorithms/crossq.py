@@ -10,7 +10,7 @@ from torch.nn import functional
 from typing_extensions import override
 
 from warmstart.agents.algorithms.base import Log
-from warmstart.agents.algorithms.entropy import EntropySeams
+from warmstart.agents.algorithms.off_policy import EntropySeams
 
 
 class CrossQ(EntropySeams, sb3_contrib.CrossQ):

@@ -18,7 +18,7 @@ from typing_extensions import override
 from warmstart.agents.algorithms.base import Log, SeamAgent
 from warmstart.agents.algorithms.seams import GuideActions, Seams
 from warmstart.agents.algorithms.terms import ActionTerm, ParameterPenalty
-from warmstart.agents.algorithms.trainability import any_trains
+from warmstart.agents.algorithms.trainability import Trainability, any_trains
 from warmstart.agents.fast.loss import Aim
 from warmstart.agents.fast.mlp import is_plain_mlp
 from warmstart.agents.fast.update import MlpUpdate, fast_actor, fast_update, flattened
@@ -180,14 +180,14 @@ class PPO(SeamAgent, stable_baselines3.PPO):
         rows = None if self._left_out is None else ~self._left_out.swapaxes(0, 1).reshape(-1)
         if rows is None or rows.any():
             closed = self._in_closed_form()
-            self._update = None if closed is None else fast_update(self, self._update)
+            rules = self.trainability or Trainability(())
+            self._update = None if closed is None else fast_update(self, self._update, rules.factors)
             if closed is None or self._update is None:
                 log = self._update_by_autograd(clip_range, clip_range_vf, again, rows)
             else:
                 aims, pulls = closed
                 keep = None if rows is None else torch.from_numpy(rows)
-                masks = {} if self.trainability is None else self.trainability.masks
-                log = self._update.run(clip_range, clip_range_vf, again, aims, pulls, masks, keep)
+                log = self._update.run(clip_range, clip_range_vf, again, aims, pulls, rules.masks, keep)
             self._log_means(log)
         buffer = self.rollout_buffer
         explained = explained_variance(buffer.values.flatten(), buffer.returns.flatten())
@@ -279,7 +279,7 @@ class PPO(SeamAgent, stable_baselines3.PPO):
                 self.policy.optimizer.zero_grad()
                 loss.backward()  # type: ignore[no-untyped-call]
                 self._hold()
-                torch.nn.utils.clip_grad_norm_(self.policy.parameters(), self.max_grad_norm)
+                torch.nn.utils.clip_grad_norm_(self._moving(), self.max_grad_norm)
                 self.policy.optimizer.step()
             self._n_updates += 1
             if stop:

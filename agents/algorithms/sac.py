@@ -7,7 +7,7 @@ import torch
 from typing_extensions import override
 
 from warmstart.agents.algorithms.base import Log
-from warmstart.agents.algorithms.entropy import EntropySeams
+from warmstart.agents.algorithms.off_policy import EntropySeams
 
 
 class SAC(EntropySeams, stable_baselines3.SAC):

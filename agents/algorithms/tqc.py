@@ -8,7 +8,7 @@ from sb3_contrib.common.utils import quantile_huber_loss
 from typing_extensions import override
 
 from warmstart.agents.algorithms.base import Log
-from warmstart.agents.algorithms.entropy import EntropySeams
+from warmstart.agents.algorithms.off_policy import EntropySeams
 
 
 class TQC(EntropySeams, sb3_contrib.TQC):

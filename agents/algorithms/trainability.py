@@ -14,6 +14,7 @@ import torch
 from stable_baselines3.common.base_class import BaseAlgorithm
 from torch import nn
 
+from warmstart.agents.algorithms.factors import Factors
 from warmstart.core.errors import WarmstartError, unknown_name
 
 Role = Literal["actor", "critic", "shared"]
@@ -75,6 +76,8 @@ class Trainability:
     rules: tuple[Rule, ...]
     masks: Mapping[str, torch.Tensor] = field(default_factory=dict)
     """Parameters of which only some entries move: 1 where they do, 0 where not. Each of its shape."""
+    factors: Mapping[str, Factors] = field(default_factory=dict)
+    """Weights that move only by a product of two matrices; a rule for the weight decides of both."""
 
     @classmethod
     def frozen(cls, *patterns: str) -> "Trainability":
@@ -83,7 +86,8 @@ class Trainability:
 
     def then(self, other: "Trainability") -> "Trainability":
         """Both sets of rules, the other's taking precedence."""
-        return Trainability(self.rules + other.rules, {**self.masks, **other.masks})
+        masks, factors = {**self.masks, **other.masks}, {**self.factors, **other.factors}
+        return Trainability(self.rules + other.rules, masks, factors)
 
     def rule_index(self, names: Iterable[str], role: Role) -> int | None:
         """Index of the rule that decides a parameter with these names; ``None`` where no rule does."""
@@ -105,17 +109,33 @@ class Trainability:
         for rule in self.rules:
             if rule.pattern not in roles and not any(fnmatchcase(name, rule.pattern) for name in names):
                 raise unknown_name("parameter pattern", rule.pattern, [*names, *roles])
-        shapes = {name: tuple(p.shape) for name, p in policy.named_parameters(remove_duplicate=False)}
+        own = dict(policy.named_parameters(remove_duplicate=False))
         for name, mask in self.masks.items():
-            if shapes.get(name) != tuple(mask.shape):
+            if name not in own or own[name].shape != mask.shape:
                 raise WarmstartError(f"No parameter {name} has the shape {tuple(mask.shape)} of its mask.")
+        for name, factors in self.factors.items():
+            if name not in own or not factors.fits(own[name]):
+                shapes = " and ".join(str(tuple(factor.shape)) for factor in factors.parameters)
+                raise WarmstartError(f"No parameter {name} has the shape of its factors, {shapes}.")
 
     def hold(self, policy: nn.Module) -> None:
-        """Take the gradients of the entries that don't move, before a step is taken."""
+        """Before a step: take the gradients of entries that don't move, and give factors theirs."""
         for name, mask in self.masks.items():
             gradient = policy.get_parameter(name).grad
             if gradient is not None:
                 gradient.mul_(mask)
+        for name, factors in self.factors.items():
+            factors.take(policy.get_parameter(name))
+
+    def write(self, policy: nn.Module) -> None:
+        """After a step: set the weights that move by factors."""
+        for name, factors in self.factors.items():
+            factors.write(policy.get_parameter(name))
+
+    @property
+    def factor_parameters(self) -> list[nn.Parameter]:
+        """The factors of every weight that moves by them."""
+        return [parameter for factors in self.factors.values() for parameter in factors.parameters]
 
     def multiplier(self, names: Iterable[str], role: Role, step: int) -> float:
         """Learning-rate multiplier of a parameter with these names at a training step."""
@@ -140,6 +160,8 @@ class Trainability:
             entry.parameter.requires_grad_(trains)
             if not trains:
                 entry.parameter.grad = None
+            for name in self.factors.keys() & set(entry.names):
+                self.factors[name].release(trains)
         for name, module in policy.named_modules():
             if isinstance(module, nn.modules.batchnorm._NormBase) and module.training:
                 names = f"{name}.running_mean", f"{name}.weight"
@@ -226,21 +248,28 @@ def regroup(model: BaseAlgorithm, trainability: Trainability | None, *, keep_mom
     policy: Any = model.policy
     rate = float(model.lr_schedule(model._current_progress_remaining))
     entries = {id(entry.parameter): entry for entry in named_entries(policy)}
+    write = None if trainability is None or not trainability.factors else trainability.write
+    order = {id(p): i for i, p in enumerate(policy.parameters())}
     for holder, old in optimizers(model):
-        parameters = [p for group in old.param_groups for p in group["params"]]
-        order = {id(p): i for i, p in enumerate(policy.parameters())}
+        parameters = [p for group in old.param_groups for p in group["params"] if id(p) in order]
         parameters.sort(key=lambda p: order[id(p)])
         groups: dict[int, list[nn.Parameter]] = {}
         for parameter in parameters:
             entry = entries[id(parameter)]
             index = None if trainability is None else trainability.rule_index(entry.names, entry.role)
-            groups.setdefault(-1 if index is None else index, []).append(parameter)
+            group = groups.setdefault(-1 if index is None else index, [])
+            group.append(parameter)
+            if trainability is not None:
+                found = (trainability.factors[n] for n in entry.names if n in trainability.factors)
+                group += [factor for factors in found for factor in factors.parameters]
         wanted: list[Any] = parameters
         if trainability is not None:
             wanted = [{"params": groups[index], RULE_KEY: index} for index in sorted(groups)]
         new = policy.optimizer_class(wanted, lr=rate, **policy.optimizer_kwargs)
         if keep_moments:
             new.state.update(old.state)
+        if write is not None:
+            new.register_step_post_hook(lambda *_: write(policy))
         holder.optimizer = new
 
 

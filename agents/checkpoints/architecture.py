@@ -22,6 +22,7 @@ from torch import nn
 
 from warmstart.agents.checkpoints.recurrent import RECURRENT, RECURRENT_POLICIES
 from warmstart.agents.extractors.extractor import EncoderExtractor
+from warmstart.agents.extractors.normed import NORMED
 from warmstart.agents.extractors.policies import ENCODER_POLICIES
 from warmstart.agents.extractors.simba import EXPANSION, SIMBA_POLICIES
 from warmstart.agents.observing.asymmetric import ASYMMETRIC_POLICIES
@@ -47,6 +48,7 @@ ACTIVATIONS: dict[str, type[nn.Module]] = {
     "leaky_relu": nn.LeakyReLU,
     "gelu": nn.GELU,
     "silu": nn.SiLU,
+    **dict(NORMED.values()),
 }
 
 EXTRACTORS: dict[str, type[BaseFeaturesExtractor]] = {

@@ -5,6 +5,7 @@ are views into four flat tensors, so that the nine operations are done once; eve
 operations in the same order.
 """
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -132,14 +133,14 @@ class FlatAdam:
                 return False
         return True
 
-    def runs(self) -> tuple[list[Run], list[list[Any]]]:
-        """Runs of trainable parameters, and the step tensors of the parameters of each."""
+    def runs(self, moves: Sequence[bool]) -> tuple[list[Run], list[list[Any]]]:
+        """Runs of the parameters that move, and the step tensors of the parameters of each."""
         rates = {id(p): float(g["lr"]) for g in self.optimizer.param_groups for p in g["params"]}
         runs: list[Run] = []
         counters: list[list[Any]] = []
         broken = True
-        for parameter, span, end in zip(self.parameters, self.spans, self._ends, strict=True):
-            if not parameter.requires_grad:
+        for parameter, span, end, moved in zip(self.parameters, self.spans, self._ends, moves, strict=True):
+            if not moved:
                 broken = True
                 continue
             counter = self.optimizer.state[parameter]["step"]

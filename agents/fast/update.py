@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
@@ -12,6 +12,7 @@ from stable_baselines3.common.policies import ActorCriticPolicy
 
 from warmstart.agents.fast.compiled import compiled
 from warmstart.agents.fast.flat_adam import AdamState, FlatAdam, Run, adam, clip, count, is_plain_adam
+from warmstart.agents.fast.flat_rules import Factored, Product, Pull, flat_mask, flat_pull, products
 from warmstart.agents.fast.loss import Aim, LossSettings, Minibatch, gradient
 from warmstart.agents.fast.mlp import Layers, MlpActor, first_rows, is_plain_mlp, layers
 
@@ -23,24 +24,20 @@ def fast_actor(policy: ActorCriticPolicy, rows: int) -> MlpActor | None:
     return MlpActor(policy, rows) if is_plain_mlp(policy) else None
 
 
-def fast_update(model: PPO, last: "MlpUpdate | None") -> "MlpUpdate | None":
+def fast_update(
+    model: PPO, last: "MlpUpdate | None", factors: Mapping[str, Factored] | None = None
+) -> "MlpUpdate | None":
     """What updates a model sooner; None where autograd has to.
 
     Args:
         model: The agent.
         last: The same of its last update, whose buffers are used again where they fit.
+        factors: By parameter, what it moves by.
     """
     if not is_plain_mlp(model.policy) or not is_plain_adam(model.policy.optimizer):
         return None
-    return last if last is not None and last.fits() else MlpUpdate(model)
-
-
-class Pull(NamedTuple):
-    """A penalty ``½ Σ weight · (parameter − anchor)²`` over all parameters in a row. Shape: (size,)."""
-
-    anchor: torch.Tensor
-    weight: torch.Tensor
-    """The term's coefficient is in it."""
+    factors = factors or {}
+    return last if last is not None and last.fits(factors) else MlpUpdate(model, factors)
 
 
 class MlpUpdate:
@@ -49,12 +46,13 @@ class MlpUpdate:
     Args:
         model: The agent whose policy is updated; its policy ``is_plain_mlp``, its optimizer
             ``is_plain_adam``.
+        factors: By parameter, what it moves by.
     """
 
-    def __init__(self, model: PPO) -> None:
-        self.model = model
+    def __init__(self, model: PPO, factors: Mapping[str, Factored]) -> None:
+        self.model, self.factors = model, factors
         policy, optimizer = model.policy, model.policy.optimizer
-        self.adam = FlatAdam(optimizer, list(policy.parameters()))  # type: ignore[arg-type]
+        self.adam = FlatAdam(optimizer, self._parameters(factors))  # type: ignore[arg-type]
         pairs = zip(self.adam.parameters, self.adam.gradients, strict=True)
         gradients = {id(parameter): where for parameter, where in pairs}
         extractor: Any = policy.mlp_extractor
@@ -63,11 +61,14 @@ class MlpUpdate:
         self.critic = layers(extractor.value_net, policy.value_net, self._rows, gradients)
         self.log_std, self.by_log_std = policy.log_std.detach(), gradients[id(policy.log_std)]
 
-    def fits(self) -> bool:
-        """Whether the buffers are still those of the model's parameters."""
-        policy = self.model.policy
-        same = self.adam.holds(policy.optimizer, list(policy.parameters()))
+    def fits(self, factors: Mapping[str, Factored]) -> bool:
+        """Whether the buffers are still those of the model's parameters and of what they move by."""
+        same = self.adam.holds(self.model.policy.optimizer, self._parameters(factors))
         return same and self._rows == self.model.batch_size
+
+    def _parameters(self, factors: Mapping[str, Factored]) -> list[torch.nn.Parameter]:
+        both = (factor for each in factors.values() for factor in (each.up, each.down))
+        return [*self.model.policy.parameters(), *both]
 
     def run(
         self,
@@ -95,17 +96,20 @@ class MlpUpdate:
             last pass.
         """
         model = self.model
-        pairs = zip(self.adam.gradients, self.adam.parameters, strict=True)
-        trainable = [where for where, parameter in pairs if parameter.requires_grad]
-        runs, counters = self.adam.runs()
         defaults = model.policy.optimizer.defaults
         beta1, beta2 = defaults["betas"]
         data = flattened(model.rollout_buffer)
         bound = math.inf if clip_range_vf is None else clip_range_vf
         settings = LossSettings(clip_range, bound, model.ent_coef, model.vf_coef, model.normalize_advantage)
         stop_at = math.inf if model.target_kl is None else 1.5 * model.target_kl
-        aims, flat = aims or {}, {name: self._flat(pull) for name, pull in (pulls or {}).items()}
-        held = [self._flat_mask(masks)] if masks else []
+        aims, flat = aims or {}, {name: flat_pull(self.adam, pull) for name, pull in (pulls or {}).items()}
+        named = dict(model.policy.named_parameters())
+        held = [flat_mask(self.adam, {named[name]: mask for name, mask in masks.items()})] if masks else []
+        factored = {named[name]: each for name, each in self.factors.items()}
+        moves = [p.requires_grad and p not in factored for p in self.adam.parameters]
+        trainable = [where for where, moved in zip(self.adam.gradients, moves, strict=True) if moved]
+        runs, counters = self.adam.runs(moves)
+        summed = products(self.adam, factored)
         passes: list[torch.Tensor] = []
         done, stop = 0, False
         with torch.no_grad():
@@ -136,6 +140,7 @@ class MlpUpdate:
                     list(aims.values()),
                     list(flat.values()),
                     held,
+                    summed,
                 )
                 passes.append(statistics)
                 done += steps
@@ -154,27 +159,6 @@ class MlpUpdate:
             "approx_kl": divergence[-len(passes[-1]) :],
             "loss": [total + sum(values[-1] for values in found[5:])],
         }
-
-    def _flat_mask(self, masks: Mapping[str, torch.Tensor]) -> torch.Tensor:
-        """Masks in the layout of the flat parameters."""
-        found = torch.ones_like(self.adam.state.parameters)
-        named = dict(self.model.policy.named_parameters())
-        by_parameter = {named[name]: mask for name, mask in masks.items()}
-        for parameter, span in zip(self.adam.parameters, self.adam.spans, strict=True):
-            if parameter in by_parameter:
-                found[span] = by_parameter[parameter].reshape(-1)
-        return found
-
-    def _flat(self, pull: Mapping[torch.nn.Parameter, tuple[torch.Tensor, torch.Tensor]]) -> Pull:
-        """A penalty in the layout of the flat parameters."""
-        found = Pull(
-            torch.zeros_like(self.adam.state.parameters), torch.zeros_like(self.adam.state.parameters)
-        )
-        for parameter, span in zip(self.adam.parameters, self.adam.spans, strict=True):
-            if parameter in pull and parameter.requires_grad:
-                for flat, values in zip(found, pull[parameter], strict=True):
-                    flat[span] = values.reshape(-1)
-        return found
 
 
 @compiled
@@ -199,6 +183,7 @@ def one_pass(
     aims: list[Aim],
     pulls: list[Pull],
     masks: list[torch.Tensor],
+    products: list[Product],
 ) -> tuple[torch.Tensor, int, bool]:
     """Pass over a rollout once, a gradient step for each minibatch.
 
@@ -223,6 +208,7 @@ def one_pass(
         aims: What the policy is pulled to in each row of the rollout.
         pulls: Penalties on the parameters.
         masks: What the gradient is multiplied with, if anything. Shape: (size,).
+        products: Weights that move by factors.
 
     Returns:
         What `gradient` gives for each minibatch, and the penalties, shape (minibatches, 5 + …), the steps
@@ -259,12 +245,17 @@ def one_pass(
             found = torch.cat((found, (by_parameters * away).sum().div_(2).view(1)))
         for mask in masks:
             state.gradient.mul_(mask)
+        for product in products:
+            torch.mm(product.by_weight, product.down.t(), out=product.by_up).mul_(product.scale)
+            torch.mm(product.up.t(), product.by_weight, out=product.by_down).mul_(product.scale)
         statistics.append(found)
         if stop_at < math.inf and found[4].item() > stop_at:
             return torch.stack(statistics), steps, True
         clip(state.gradient, trainable, max_grad_norm)
         for run in runs:
             adam(state, run, done + steps, beta1, beta2, eps)
+        for product in products:
+            torch.addmm(product.base, product.up, product.down, alpha=product.scale, out=product.weight)
         steps += 1
     return torch.stack(statistics), steps, False
 

@@ -1,9 +1,12 @@
 """Carry a source's policy, critic and normaliser into an agent: what most methods begin with."""
 
+import copy
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
+import torch
 from gymnasium.spaces.utils import flatdim
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
@@ -14,7 +17,7 @@ from warmstart.agents.checkpoints.checkpoint import Checkpoint
 from warmstart.agents.checkpoints.normalization import read_normalizer, write_normalizer
 from warmstart.agents.checkpoints.policy import load_tensors
 from warmstart.agents.checkpoints.recurrent import refuse_recurrent
-from warmstart.core.bounds import Count, NonNegative
+from warmstart.core.bounds import Count, NonNegative, Settings
 from warmstart.core.errors import WarmstartError
 from warmstart.envs.simulation.layouts import Layout
 from warmstart.transfer.carry.alignment import Alignment, align
@@ -55,6 +58,9 @@ class TransferContext:
 @dataclass(frozen=True)
 class CarryOptions:
     """How a source's weights and normaliser are carried: options of every method that does."""
+
+    needs_match: ClassVar[bool] = True
+    """Whether some observation of the target has to be one of the source."""
 
     normalizer_count: Count = 100_000
     """Observations (and returns) that carried statistics count as, at most: the fewer, the sooner they
@@ -98,7 +104,7 @@ def carry(
     """
     algorithm = algorithm_name(model)
     _check_networks(model, source, algorithm)
-    observations, actions = matchings(model, source, context)
+    observations, actions = matchings(model, source, context, required=options.needs_match)
     statistics = transfer_statistics(
         source.normalizer,
         None if model.env is None else read_normalizer(model.env),
@@ -129,6 +135,29 @@ def carry(
     if report.copied == 0:
         raise WarmstartError(f"Nothing of {report.source} could be carried to {report.target}.\n{report}")
     return report
+
+
+def carry_into(
+    model: BaseAlgorithm, networks: Settings, carrying: Callable[[BaseAlgorithm], TransferReport]
+) -> tuple[TransferReport, dict[str, torch.Tensor]]:
+    """Carry a source into a copy of a model with other networks; the model takes what isn't the policy's.
+
+    Args:
+        model: The agent; its own networks stay as they are.
+        networks: What differs in the copy, in the words of its policy's constructor.
+        carrying: Carries into the copy.
+
+    Returns:
+        Its report, and the copy's tensors by name.
+    """
+    policy: Any = model.policy
+    other: Any = copy.copy(model)
+    with torch.random.fork_rng(devices=[]):
+        other.policy = type(policy)(**{**policy._get_constructor_parameters(), **networks})
+    report = carrying(other)
+    if vars(other).get("log_ent_coef") is not None:
+        model.log_ent_coef = other.log_ent_coef  # type: ignore[attr-defined]
+    return report, other.policy.state_dict()
 
 
 def act_from_first_step(model: BaseAlgorithm, collected: int) -> tuple[str, ...]:
@@ -175,9 +204,9 @@ def _check_networks(model: BaseAlgorithm, source: Checkpoint, algorithm: str) ->
 
 
 def matchings(
-    model: BaseAlgorithm, source: Checkpoint, context: TransferContext
+    model: BaseAlgorithm, source: Checkpoint, context: TransferContext, *, required: bool = True
 ) -> tuple[Matching, Matching]:
-    """Which observation and which action of a source is which of a model's.
+    """Which observation and which action of a source is which of a model's; ``required``: some has to be.
 
     Raises:
         WarmstartError: Nothing matches, or the actions are of different kinds.
@@ -189,6 +218,7 @@ def matchings(
         (flatdim(source.observation_space), flatdim(model.observation_space)),
         context.observation_map,
         "observation",
+        required,
     )
     actions = match(
         context.source_actions or source.action_layout,

@@ -124,6 +124,7 @@ def match(
     sizes: tuple[int, int],
     mapping: DimensionMap | None = None,
     kind: Kind = "observation",
+    required: bool = True,
 ) -> Matching:
     """Match the dimensions of two layouts.
 
@@ -136,6 +137,7 @@ def match(
         sizes: Number of dimensions of source and target.
         mapping: ``{target name: source name}``.
         kind: What is matched, for messages.
+        required: Whether some observation has to match; otherwise all may be new.
 
     Raises:
         WarmstartError: If names are missing and the lengths differ, if a layout has another length than its
@@ -151,6 +153,8 @@ def match(
             )
     layouts = source or numbered(kind, sizes[0]), target or numbered(kind, sizes[1])
     if nameless and not mapping:
+        if sizes[0] != sizes[1] and not required:
+            return Matching(*layouts, (None,) * sizes[1])
         if sizes[0] != sizes[1]:
             raise WarmstartError(
                 f"The source has {_counted(sizes[0], f'{kind} dimension')} and the target {sizes[1]}, and "
@@ -161,7 +165,7 @@ def match(
             )
         return Matching(*layouts, tuple(range(sizes[1])), True)
     matching = _by_name(*layouts, mapping or {}, kind)
-    if not matching.matched and kind == "observation":
+    if not matching.matched and kind == "observation" and required:
         raise WarmstartError(
             f"Nothing to carry: no {kind} of the target has the name of one of the source.\n"
             f"  source: {_listed(matching.source.names)}\n  target: {_listed(matching.target.names)}\n"

@@ -5,7 +5,6 @@ of its matrices that lead from the new units to the old stay zero, those among t
 the gradient holds them. So a checkpoint is a usual one, and PPO's fast update serves it.
 """
 
-import copy
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -21,7 +20,7 @@ from warmstart.agents.checkpoints.architecture import is_simba
 from warmstart.agents.checkpoints.checkpoint import Checkpoint
 from warmstart.core.bounds import Count
 from warmstart.core.errors import WarmstartError
-from warmstart.transfer.carry.carrying import TransferContext, act_from_first_step
+from warmstart.transfer.carry.carrying import TransferContext, act_from_first_step, carry_into
 from warmstart.transfer.carry.networks import Network, networks
 from warmstart.transfer.carry.report import TransferEntry, TransferReport
 from warmstart.transfer.methods.fine_tuning import FineTune
@@ -39,41 +38,22 @@ class NewColumn(FineTune):
 
     @override
     def seams(self, source: Checkpoint | None) -> Seams:
-        if source is None:
-            raise WarmstartError(f"{self.name} starts from a checkpoint; none was given.")
-        if is_simba(source.policy_kwargs):
-            raise WarmstartError(
-                f"{self.name} puts units beside plain layers; the source's network is simba."
-            )
-        critic = "vf" if source.algorithm == "ppo" else "qf"
-        pi, value = (widths(source, key) for key in ("pi", critic))
-        return Seams(policy_kwargs={"net_arch": {"pi": [w + self.new_units for w in pi], critic: value}})
+        arch = source_widths(source, self.name)
+        return Seams(policy_kwargs={"net_arch": arch | {"pi": [w + self.new_units for w in arch["pi"]]}})
 
     @override
     def initialise(
         self, model: BaseAlgorithm, source: Checkpoint | None, context: TransferContext
     ) -> TransferReport:
         source = self.needed(model, source)
-        if not isinstance(model, SeamAgent):
-            raise WarmstartError(
-                f"{self.name} needs warmstart.{type(model).__name__}, which takes the same arguments."
-            )
-        for _, optimizer in optimizers(model):
-            if any(group.get("weight_decay") for group in optimizer.param_groups):
-                raise WarmstartError(f"{self.name} holds parameters still, which weight_decay would shrink.")
+        agent = holding_agent(model, self.name)
         wide: Any = model.policy
         own = {name: tensor.clone() for name, tensor in wide.state_dict().items()}
-        narrow: Any = copy.copy(model)
-        kwargs = {**wide._get_constructor_parameters()}
-        critic = "vf" if source.algorithm == "ppo" else "qf"
-        kwargs["net_arch"] = {"pi": widths(source, "pi"), critic: widths(source, critic)}
-        with torch.random.fork_rng(devices=[]):
-            narrow.policy = type(wide)(**kwargs)
-        report = super().carry(narrow, source, context, self.exploration_of(narrow))
-        log_ent_coef = vars(narrow).get("log_ent_coef")
-        if log_ent_coef is not None:
-            model.log_ent_coef = log_ent_coef  # type: ignore[attr-defined]
-        small = narrow.policy.state_dict()
+        report, small = carry_into(
+            model,
+            {"net_arch": source_widths(source, self.name)},
+            lambda narrow: self.carry(narrow, source, context, self.exploration_of(narrow)),
+        )
         masks: dict[str, torch.Tensor] = {}
         for network in networks(report.algorithm, own):
             if network.role == "actor":
@@ -86,8 +66,7 @@ class NewColumn(FineTune):
                 own[name] = own[name.replace("actor_target.", "actor.", 1)]
         wide.load_state_dict(own)
         self._tell(report, own, masks)
-        rules = Trainability((), masks)
-        model.set_trainability(rules if model.trainability is None else model.trainability.then(rules))
+        add_rules(agent, Trainability((), masks))
         report.add_notes(
             [f"{self.new_units} new units in each hidden layer of the actor, beside the source's."]
         )
@@ -153,14 +132,41 @@ class NewColumn(FineTune):
         report.entries = tuple(entries.values())
 
 
-def widths(source: Checkpoint, part: str) -> list[int]:
-    """Units of the hidden layers of a source's actor (``pi``) or critics (``vf``, ``qf``).
+def holding_agent(model: BaseAlgorithm, name: str) -> SeamAgent:
+    """A model that can hold parts of parameters still.
 
     Raises:
-        WarmstartError: Its networks aren't plain ones with hidden layers.
+        WarmstartError: It is plain SB3's, or its optimizer moves what has no gradient.
     """
-    arch = source.policy_kwargs.get("net_arch")
-    found = arch.get(part) if isinstance(arch, Mapping) else arch
-    if not found:
-        raise WarmstartError("The source's networks have no hidden layers that new units could stand beside.")
-    return [int(width) for width in found]
+    if not isinstance(model, SeamAgent):
+        raise WarmstartError(
+            f"{name} needs warmstart.{type(model).__name__}, which takes the same arguments."
+        )
+    for _, optimizer in optimizers(model):
+        if any(group.get("weight_decay") for group in optimizer.param_groups):
+            raise WarmstartError(f"{name} holds parameters still, which weight_decay would shrink.")
+    return model
+
+
+def add_rules(model: SeamAgent, rules: Trainability) -> None:
+    """Decide more of what trains, over what was decided before."""
+    model.set_trainability(rules if model.trainability is None else model.trainability.then(rules))
+
+
+def source_widths(source: Checkpoint | None, name: str) -> dict[str, list[int]]:
+    """Units of the hidden layers of a source's actor (``pi``) and critics (``vf`` or ``qf``).
+
+    Raises:
+        WarmstartError: There is no source, or its networks aren't plain ones with hidden layers.
+    """
+    if source is None:
+        raise WarmstartError(f"{name} starts from a checkpoint; none was given.")
+    if is_simba(source.policy_kwargs):
+        raise WarmstartError(f"{name} needs plain layers; the source's network is simba.")
+    arch, found = source.policy_kwargs.get("net_arch"), {}
+    for part in ("pi", "vf" if source.algorithm == "ppo" else "qf"):
+        units = arch.get(part) if isinstance(arch, Mapping) else arch
+        if not units:
+            raise WarmstartError(f"{name} needs hidden layers; the source's {part} network has none.")
+        found[part] = [int(width) for width in units]
+    return found

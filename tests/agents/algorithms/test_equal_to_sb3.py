@@ -81,7 +81,7 @@ def test_ppo_without_its_fast_path(monkeypatch: pytest.MonkeyPatch) -> None:
     sooner = PPO("MlpPolicy", vec_normalize(gym_env("Hopper-v5")), **settings).learn(512)
     assert sooner._update is not None
     monkeypatch.setattr(ppo, "fast_actor", lambda policy, rows: None)
-    monkeypatch.setattr(ppo, "fast_update", lambda model, last: None)
+    monkeypatch.setattr(ppo, "fast_update", lambda *_: None)
     later = PPO("MlpPolicy", vec_normalize(gym_env("Hopper-v5")), **settings).learn(512)
     assert later._update is None
     assert_same(later, sooner)
@@ -118,7 +118,7 @@ def test_recomputed_advantages(monkeypatch: pytest.MonkeyPatch) -> None:
     assert len(seen) == 2 * 128 // (32 * model.n_envs)
     for found, expected in seen:
         np.testing.assert_allclose(found, expected, rtol=2e-4, atol=2e-4)
-    monkeypatch.setattr(ppo, "fast_update", lambda model, last: None)
+    monkeypatch.setattr(ppo, "fast_update", lambda *_: None)
     later = PPO("MlpPolicy", gym_env("Hopper-v5"), recompute_advantages=True, **settings).learn(128)
     assert_same(later, model)
 
