@@ -18,9 +18,10 @@ from warmstart.core.errors import WarmstartError, unknown_name
 from warmstart.core.plain import setting_names
 from warmstart.envs.simulation.layouts import Layout
 from warmstart.transfer.carry.carrying import TransferContext
-from warmstart.transfer.carry.matching import DimensionMap, Kind, named
 from warmstart.transfer.carry.report import TransferReport
 from warmstart.transfer.carry.source import Source, read_source
+from warmstart.transfer.matching.by_name import DimensionMap, named
+from warmstart.transfer.matching.matching import Kind
 from warmstart.transfer.methods.base import TransferMethod
 from warmstart.transfer.methods.critic import fit_critic, needs_an_episode
 from warmstart.transfer.table import METHODS, make_method
@@ -56,7 +57,8 @@ def warm_start(
         model: PPO, SAC or TD3, of ``stable_baselines3`` or of ``warmstart``, with its environment.
         source: A checkpoint directory, an SB3 zip (nothing is unpickled), a ``Checkpoint``, or another model.
         method: Name of a transfer method, a mapping with its options, or a method.
-        observation_map: ``{target name: source name}`` where names differ; ``None`` leaves a dimension fresh.
+        observation_map: ``{target name: source name}`` where names differ; ``-name`` turns the sign round,
+            ``None`` leaves a dimension fresh, ``{"*": "mirror"}`` takes the others from the body's other side.
         action_map: The same for actions.
         source_observation_names: Names of the source's observations, in order, where it holds none (an SB3
             zip).

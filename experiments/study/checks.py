@@ -30,8 +30,10 @@ from warmstart.experiments.study.plan import Plan
 from warmstart.experiments.study.study import Study
 from warmstart.sim2real.randomization.randomization import read_terms
 from warmstart.sim2real.world import check_identify, check_world, resolved
-from warmstart.transfer.carry.matching import Kind, match, named
 from warmstart.transfer.carry.source import read_source
+from warmstart.transfer.matching.by_name import match, named
+from warmstart.transfer.matching.matching import Kind
+from warmstart.transfer.matching.mirror import ANYTHING, check_anything
 from warmstart.transfer.methods.base import CarryingMethod
 from warmstart.transfer.replaying.datasets import fitting
 
@@ -129,6 +131,7 @@ def _check_spaces(study: Study, source: _Side, target: _Side, arm: ResolvedArm) 
     """
     given = (study.source_observation_names, study.source_action_names)
     kinds: tuple[Kind, Kind] = ("observation", "action")
+    needed = getattr(arm.method, "needs_match", True) and ANYTHING not in study.observation_map
     for index, kind in enumerate(kinds):
         if kind == "observation" and arm.vision is not None:
             continue
@@ -139,14 +142,19 @@ def _check_spaces(study: Study, source: _Side, target: _Side, arm: ResolvedArm) 
         if names is None and study.source_task is not None:
             place = ("source_task",)
         for ours, its in mapping.items():
+            if ours == ANYTHING:
+                placed((f"{kind}_map", ours), check_anything, its)
+                continue
             sides = ((ours, study.target, target.layouts[index]), (its, source.text, theirs))
             for name, where, layout in sides:
-                if name is not None and layout is not None and name not in layout.names:
+                known = () if layout is None else layout.names
+                plain = name if name is None or name in known else name.removeprefix("-")
+                if plain is not None and layout is not None and plain not in known:
                     wrong = unknown_name(f"dimension of {where}", name, layout.names)
                     raise SettingError((f"{kind}_map", ours), str(wrong))
         matching = placed(
             (f"{kind}_map",) if mapping else place,
-            lambda: match(theirs, target.layouts[index], sizes, mapping, kind),  # noqa: B023 (called here)
+            lambda: match(theirs, target.layouts[index], sizes, mapping, kind, needed),  # noqa: B023 (called here)
         )
         if kind == "action" and not matching.matched and names is not None:
             message = f"none of {', '.join(names)} is an action of {study.target}: give an action_map."

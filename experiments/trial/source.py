@@ -12,8 +12,9 @@ from warmstart.core.files import file_hash
 from warmstart.envs.simulation.layouts import Layout
 from warmstart.experiments.records.config import TrialConfig
 from warmstart.transfer.carry.carrying import TransferContext
-from warmstart.transfer.carry.matching import Kind, named
 from warmstart.transfer.carry.source import read_source
+from warmstart.transfer.matching.by_name import named
+from warmstart.transfer.matching.matching import Kind
 
 CHECKPOINTS = "checkpoints"
 """Folder of a run directory that holds a copy of a given checkpoint, named by its hash."""

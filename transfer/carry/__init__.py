@@ -1,4 +1,4 @@
 """Carrying tensors and statistics of a source into an agent of other spaces, with a report of each.
 
-May import: core, envs, agents.
+May import: core, envs, agents, transfer.matching.
 """

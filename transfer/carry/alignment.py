@@ -12,7 +12,6 @@ import numpy as np
 import torch
 
 from warmstart.core.errors import WarmstartError, unknown_name
-from warmstart.transfer.carry.matching import Matching
 from warmstart.transfer.carry.networks import (
     Network,
     Widening,
@@ -26,7 +25,8 @@ from warmstart.transfer.carry.networks import (
 from warmstart.transfer.carry.normalizer import StatisticsTransfer
 from warmstart.transfer.carry.renormalisation import VECTORS, at_its_mean, norms_of, of_inputs, of_units
 from warmstart.transfer.carry.report import Action, TransferEntry, shape_text
-from warmstart.transfer.carry.scaling import ActionScaling, Affine
+from warmstart.transfer.matching.matching import Matching
+from warmstart.transfer.matching.scaling import ActionScaling, Affine
 
 Tensors = Mapping[str, torch.Tensor]
 Layer = tuple[torch.Tensor, torch.Tensor]
@@ -324,10 +324,10 @@ def _widths(network: Network, tensors: Tensors) -> list[int]:
 def _columns(weight: torch.Tensor, matching: Matching, affine: Affine) -> Layer:
     """Return columns for the target's dimensions, and what their offsets add to the bias."""
     columns = weight.new_zeros(weight.shape[0], len(matching.indices))
-    shift = weight.new_zeros(weight.shape[0])
+    shift, shares = weight.new_zeros(weight.shape[0]), matching.shares
     for t, s in matching.matched:
-        columns[:, t] = weight[:, s] * float(affine.factor[t])
-        shift += weight[:, s] * float(affine.offset[t])
+        columns[:, t] = weight[:, s] * float(affine.factor[t] * shares[t])
+        shift += weight[:, s] * float(affine.offset[t] * shares[t])
     return columns, shift
 
 

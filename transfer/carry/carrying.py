@@ -1,7 +1,7 @@
 """Carry a source's policy, critic and normaliser into an agent: what most methods begin with."""
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
@@ -22,11 +22,18 @@ from warmstart.core.errors import WarmstartError
 from warmstart.envs.simulation.layouts import Layout
 from warmstart.transfer.carry.alignment import Alignment, align
 from warmstart.transfer.carry.exploration import Exploration, set_exploration
-from warmstart.transfer.carry.matching import DimensionMap, Matching, match
 from warmstart.transfer.carry.normalizer import MissingNormalizer, RewardStatistics, transfer_statistics
 from warmstart.transfer.carry.report import TransferReport
-from warmstart.transfer.carry.scaling import action_scaling
-from warmstart.transfer.carry.source import environment_layouts, environment_name, source_name
+from warmstart.transfer.carry.source import (
+    environment_layouts,
+    environment_model,
+    environment_name,
+    source_name,
+)
+from warmstart.transfer.matching.by_name import DimensionMap, Sides, match
+from warmstart.transfer.matching.matching import Matching
+from warmstart.transfer.matching.mirror import ANYTHING, MIRROR, check_anything, other_side, reflected
+from warmstart.transfer.matching.scaling import action_scaling
 
 
 @dataclass(frozen=True)
@@ -203,6 +210,26 @@ def _check_networks(model: BaseAlgorithm, source: Checkpoint, algorithm: str) ->
         )
 
 
+def _sides(model: BaseAlgorithm, context: TransferContext) -> Sides:
+    """What is on the other side of the body of a model's environment.
+
+    Raises:
+        WarmstartError: A map asks for something else of all the others, or there is no MuJoCo model.
+    """
+    for asked in (context.observation_map, context.action_map):
+        check_anything(asked.get(ANYTHING, MIRROR))
+    simulated = environment_model(model.env)
+    if simulated is None:
+        raise WarmstartError("mirror: the target has no MuJoCo model that would tell what mirrors what.")
+
+    def side(name: str, known: Collection[str]) -> tuple[str, float] | None:
+        other = other_side(name, known)
+        sign = None if other is None else reflected(simulated, name, other)
+        return None if other is None or sign is None else (other, sign)
+
+    return side
+
+
 def matchings(
     model: BaseAlgorithm, source: Checkpoint, context: TransferContext, *, required: bool = True
 ) -> tuple[Matching, Matching]:
@@ -211,7 +238,9 @@ def matchings(
     Raises:
         WarmstartError: Nothing matches, or the actions are of different kinds.
     """
-    ours = environment_layouts(model.env)
+    ours, sides = environment_layouts(model.env), None
+    if any(ANYTHING in each for each in (context.observation_map, context.action_map)):
+        sides = _sides(model, context)
     observations = match(
         context.source_observations or source.observation_layout,
         context.target_observations or ours[0],
@@ -219,6 +248,7 @@ def matchings(
         context.observation_map,
         "observation",
         required,
+        sides,
     )
     actions = match(
         context.source_actions or source.action_layout,
@@ -226,6 +256,7 @@ def matchings(
         (flatdim(source.action_space), flatdim(model.action_space)),
         context.action_map,
         "action",
+        sides=sides,
     )
     if type(source.action_space) is not type(model.action_space):
         raise WarmstartError(

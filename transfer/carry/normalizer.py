@@ -15,9 +15,9 @@ from numpy.typing import NDArray
 
 from warmstart.agents.checkpoints.normalization import NormalizerState, Statistic
 from warmstart.core.errors import WarmstartError
-from warmstart.transfer.carry.matching import Matching
 from warmstart.transfer.carry.report import Action, TransferEntry
-from warmstart.transfer.carry.scaling import Affine
+from warmstart.transfer.matching.matching import Matching
+from warmstart.transfer.matching.scaling import Affine
 
 RewardStatistics = Literal["keep", "reset"]
 MissingNormalizer = Literal["error", "fold"]
@@ -91,6 +91,7 @@ def transfer_statistics(
         name = matching.target.dimensions[t].name
         if theirs.standardised[s] and ours.standardised[t]:
             mean[t], var[t] = theirs.mean[s] / ratios[t], theirs.var[s] / ratios[t] ** 2
+            inputs.factor[t] = np.sign(ratios[t])
             carried += 1
         elif theirs.standardised[s]:
             folded.append(name)

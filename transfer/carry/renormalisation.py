@@ -5,9 +5,9 @@ from collections.abc import Iterable, Sequence
 
 import torch
 
-from warmstart.transfer.carry.matching import Matching
 from warmstart.transfer.carry.networks import Network, Widening, widen_rows
-from warmstart.transfer.carry.scaling import Affine
+from warmstart.transfer.matching.matching import Matching
+from warmstart.transfer.matching.scaling import Affine
 
 Tensors = dict[str, torch.Tensor]
 VECTORS = {"ra_mean": 0.0, "ra_var": 1.0, "scale": 1.0, "bias": 0.0}

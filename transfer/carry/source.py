@@ -116,9 +116,16 @@ def source_name(source: Checkpoint) -> str:
     return source.task or (source.path.name if source.path is not None else "a model")
 
 
+def environment_model(env: VecEnv | None) -> mujoco.MjModel | None:
+    """The MuJoCo model of an environment, ours or Gymnasium's; ``None`` where it has none."""
+    simulation = env_attribute(env, "sim")
+    model = getattr(simulation, "model", None) or (None if env is None else _first(env, "model"))
+    return model if isinstance(model, mujoco.MjModel) else None
+
+
 def _gymnasium_layouts(env: VecEnv) -> Layouts:
-    spec, model = _first(env, "spec"), _first(env, "model")
-    if not isinstance(model, mujoco.MjModel):
+    spec, model = _first(env, "spec"), environment_model(env)
+    if model is None:
         return None, None
     try:
         observations = observation_layout(spec.id, model, spec.kwargs) if spec is not None else None

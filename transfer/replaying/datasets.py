@@ -11,7 +11,7 @@ from stable_baselines3.common.base_class import BaseAlgorithm
 from warmstart.agents.checkpoints.checkpoint import Checkpoint
 from warmstart.core.errors import WarmstartError, unknown_name
 from warmstart.transfer.carry.carrying import TransferContext, matchings
-from warmstart.transfer.carry.matching import Matching
+from warmstart.transfer.matching.matching import Matching
 from warmstart.transfer.teaching.rollouts import Transitions, roll
 
 EXTRA = "it needs a package that is not installed: pip install 'warmstart[data]'."

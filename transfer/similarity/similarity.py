@@ -11,8 +11,8 @@ from warmstart.core.errors import WarmstartError
 from warmstart.core.plain import to_plain
 from warmstart.envs.tasks.task import Task
 from warmstart.transfer.carry.carrying import TransferContext
-from warmstart.transfer.carry.matching import DimensionMap
 from warmstart.transfer.carry.source import Source, read_source, source_name
+from warmstart.transfer.matching.by_name import DimensionMap
 from warmstart.transfer.similarity.measures import Measure, critic, dynamics, two_samples, zero_shot
 from warmstart.transfer.similarity.playing import play, teacher_for
 

@@ -97,9 +97,10 @@ class Teacher:
         assert not isinstance(observations, dict)
         flat = observations.reshape(len(observations), -1)
         found = np.tile(self.usual, (len(flat), 1))
-        ratios = self.observations.ratios
+        factors = self.observations.ratios * self.observations.shares
+        found[:, [s for _, s in self.observations.matched]] = 0.0
         for t, s in self.observations.matched:
-            found[:, s] = flat[:, t] * ratios[t]
+            found[:, s] += flat[:, t] * factors[t]
         return found
 
     def act(self, observations: Observations) -> NDArray[Any]:

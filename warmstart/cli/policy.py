@@ -80,7 +80,7 @@ class Similarity(Extensible, Printing):
     algorithm: str | None = None
     """What the target would be trained with; the source's by default."""
     observation_map: Annotated[tuple[str, ...], tyro.conf.arg(metavar="TARGET=SOURCE")] = ()
-    """Which observation of the source each one of the target is, where names differ."""
+    """Which observation of the source each one of the target is, where names differ; see transfer."""
     action_map: Annotated[tuple[str, ...], tyro.conf.arg(metavar="TARGET=SOURCE")] = ()
     """The same for actions."""
     source_task: str | None = None

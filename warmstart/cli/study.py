@@ -129,8 +129,8 @@ class Transfer(_Single):
     source_action_names: tuple[str, ...] = ()
     """Names of an SB3 zip's actions, in order."""
     observation_map: Annotated[tuple[str, ...], tyro.conf.arg(metavar="TARGET=SOURCE")] = ()
-    """Which observation of the source each one of the target is, where names differ; nothing after the =
-    leaves it fresh."""
+    """Which observation of the source each one of the target is, where names differ: -NAME turns its sign
+    round, nothing after the = leaves it fresh, '*=mirror' takes the others from the body's other side."""
     action_map: Annotated[tuple[str, ...], tyro.conf.arg(metavar="TARGET=SOURCE")] = ()
     """The same for actions."""
 

@@ -19,7 +19,7 @@ from warmstart.core.errors import WarmstartError
 from warmstart.envs.sb3 import as_sb3
 from warmstart.envs.vector import make_vec
 from warmstart.sim2real.reality import load_reality
-from warmstart.transfer.carry.matching import match
+from warmstart.transfer.matching.by_name import match
 
 TASK = "InvertedPendulum-v5"
 

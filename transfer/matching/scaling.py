@@ -10,7 +10,7 @@ from gymnasium import spaces
 from numpy.typing import NDArray
 
 from warmstart.core.errors import WarmstartError
-from warmstart.transfer.carry.matching import Matching
+from warmstart.transfer.matching.matching import Matching
 
 Array = NDArray[np.float64]
 
@@ -79,7 +79,8 @@ def action_scaling(
     differing, ratios = [], matching.ratios
     for t, s in matching.matched:
         if not matching.same_unit(t, s):
-            continue  # said by `Matching.notes`
+            outputs.factor[t] = inputs.factor[t] = ratios[t]  # 1 or -1; said by `Matching.notes`
+            continue
         name, (scale, source_scale) = matching.target.names[t], matching.scales(t, s)
         middle, half = _range(target_space, t, scale)
         source_middle, source_half = _range(source_space, s, source_scale)

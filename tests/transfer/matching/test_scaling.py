@@ -5,8 +5,8 @@ import pytest
 from gymnasium import spaces
 
 from warmstart.envs.simulation.layouts import Dimension, Layout
-from warmstart.transfer.carry.matching import match
-from warmstart.transfer.carry.scaling import action_scaling
+from warmstart.transfer.matching.by_name import match
+from warmstart.transfer.matching.scaling import action_scaling
 
 TORQUE = Dimension("shoulder.torque", "N m", -1.0, 1.0, 150.0)
 ANGLE = Dimension("shoulder.target_angle", "rad", -0.5, 1.5, 1.0)

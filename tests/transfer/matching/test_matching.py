@@ -4,7 +4,8 @@ import pytest
 
 from warmstart.core.errors import WarmstartError
 from warmstart.envs.simulation.layouts import Dimension, Layout, opaque_block
-from warmstart.transfer.carry.matching import is_nameless, match, numbered
+from warmstart.transfer.matching.by_name import match, numbered
+from warmstart.transfer.matching.matching import is_nameless
 
 
 def layout(*names, **scales):
