@@ -58,7 +58,7 @@ def warm_start(
         source: A checkpoint directory, an SB3 zip (nothing is unpickled), a ``Checkpoint``, or another model.
         method: Name of a transfer method, a mapping with its options, or a method.
         observation_map: ``{target name: source name}`` where names differ; ``-name`` turns the sign round,
-            ``None`` leaves a dimension fresh, ``{"*": "mirror"}`` takes the others from the body's other side.
+            ``None`` leaves a dimension fresh, ``{"*": "mirror"}`` takes the others from the other side.
         action_map: The same for actions.
         source_observation_names: Names of the source's observations, in order, where it holds none (an SB3
             zip).

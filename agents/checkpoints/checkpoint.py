@@ -9,7 +9,7 @@ import logging
 import os
 import shutil
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, TypedDict
@@ -25,6 +25,7 @@ from warmstart.agents.checkpoints.normalization import NormalizerState, read_nor
 from warmstart.agents.checkpoints.places import METADATA
 from warmstart.agents.checkpoints.policy import Policy, RecurrentPolicy, load_tensors
 from warmstart.agents.checkpoints.recurrent import RECURRENT
+from warmstart.agents.checkpoints.replay import REPLAY, replay_tensors
 from warmstart.agents.checkpoints.spaces import space_from_json, space_to_json
 from warmstart.agents.encoders.tensors import tensors_digest
 from warmstart.agents.observing.base import ENCODER_FILE, EncodedFrames, Observing
@@ -80,6 +81,8 @@ class Checkpoint:
     """Rules of what trained and what was frozen."""
     versions: dict[str, str] = field(default_factory=dict)
     """Versions of the libraries it was made with."""
+    replay: str | None = None
+    """sha256 of the replay buffer beside it; ``None`` for none."""
     vision: Observing | None = None
     """How its agent makes observations of frames; ``None`` for one that observes states."""
     path: Path | None = None
@@ -167,7 +170,9 @@ def checkpoint_of(model: BaseAlgorithm, **known: Unpack[Known]) -> Checkpoint:
     )
 
 
-def save_checkpoint(model: BaseAlgorithm | Checkpoint, path: str | Path, **known: Unpack[Known]) -> Path:
+def save_checkpoint(
+    model: BaseAlgorithm | Checkpoint, path: str | Path, *, keep_replay: bool = False, **known: Unpack[Known]
+) -> Path:
     """Write a checkpoint directory, entirely or not at all.
 
     It is staged beside its target, synchronised to disk and renamed; a process killed at any moment leaves
@@ -176,18 +181,23 @@ def save_checkpoint(model: BaseAlgorithm | Checkpoint, path: str | Path, **known
     Args:
         model: A PPO, SAC or TD3 model, or a checkpoint.
         path: The directory to write; an earlier checkpoint there is replaced.
+        keep_replay: Whether an off-policy model's replay buffer is written beside it.
         known: What is known of a model better than it knows itself: ``task``, ``steps``, layouts.
 
     Returns:
         The directory.
 
     Raises:
-        WarmstartError: If something other than a checkpoint lies there, or the disk is full.
+        WarmstartError: If something other than a checkpoint lies there, the disk is full, or there is no
+            replay buffer to keep.
     """
     target = Path(path)
     if target.exists() and not (target / METADATA).is_file():
         raise WarmstartError(f"{target} exists and is not a checkpoint; choose another path or remove it.")
     checkpoint = model if isinstance(model, Checkpoint) else checkpoint_of(model, **known)
+    if keep_replay and isinstance(model, Checkpoint):
+        raise WarmstartError("A checkpoint has no replay buffer to keep; a model has.")
+    steps = replay_tensors(model) if keep_replay and isinstance(model, BaseAlgorithm) else None
     staged = target.parent / f".{target.name}.new-{os.getpid()}"
     previous = target.parent / f".{target.name}.previous"
     try:
@@ -198,6 +208,11 @@ def save_checkpoint(model: BaseAlgorithm | Checkpoint, path: str | Path, **known
         write_synced(staged / TENSORS, safetensors.torch.save(tensors))
         if isinstance(checkpoint.vision, EncodedFrames):
             checkpoint.vision.encoder.save(staged / ENCODER_FILE)
+        if steps is not None:
+            write_synced(staged / REPLAY, safetensors.torch.save(steps))
+            checkpoint = replace(checkpoint, replay=file_hash(staged / REPLAY))
+        elif checkpoint.replay is not None and checkpoint.path is not None:
+            shutil.copyfile(checkpoint.path / REPLAY, staged / REPLAY)
         write_synced(staged / METADATA, metadata_bytes(checkpoint, file_hash(staged / TENSORS)))
         sync_directory(staged)
         if target.exists():
@@ -244,10 +259,11 @@ RECORDED: dict[str, Codec] = {
     "hyperparameters": _plain(dict[str, bool | int | float | str]),
     "trainability": _plain(list[dict[str, Any]] | None),
     "versions": _plain(dict[str, str]),
+    "replay": _plain(str | None),
     "normalizer": (Settings | None, NormalizerState.to_json, NormalizerState.from_json),
 }
 """Fields of a checkpoint in its metadata: what they are there, to plain values, and back. ``None`` stays."""
-SINCE = frozenset({"evaluation"})
+SINCE = frozenset({"evaluation", "replay"})
 """Those of them that earlier versions didn't write."""
 
 
@@ -258,29 +274,6 @@ def plain_fields(checkpoint: Checkpoint) -> State:
     if checkpoint.vision is not None:
         plain["vision"] = checkpoint.vision.to_json()
     return plain
-
-
-def checkpoint_facts(checkpoint: Checkpoint) -> State:
-    """What ``warmstart inspect`` shows: plain values, with every tensor's shape and type.
-
-    The normaliser is summed up by its observations' count and settings.
-    """
-    tensors = {
-        name: {"shape": list(value.shape), "dtype": str(value.dtype).removeprefix("torch.")}
-        for name, value in checkpoint.tensors.items()
-    }
-    fields = plain_fields(checkpoint)
-    for name in ("mean", "var"):
-        (fields["normalizer"] or {}).pop(name, None)
-    return {
-        "path": None if checkpoint.path is None else str(checkpoint.path),
-        "format": checkpoint.format,
-        **fields,
-        "parameters": sum(value.numel() for value in checkpoint.policy_tensors.values()),
-        "tensors": tensors,
-        "fingerprint": checkpoint.fingerprint(),
-        "notes": list(checkpoint.notes),
-    }
 
 
 def hyperparameters_of(model: BaseAlgorithm) -> State:

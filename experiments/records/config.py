@@ -24,7 +24,7 @@ RANDOM_ARM = "random"
 ENCODER_ARM = "encoder"
 IDENTIFY_ARM = "identify"
 _LEFT_OUT_IF_EMPTY = {"vision", "encoder", "world", "reality", "identification"}
-_LEFT_OUT_IF_EMPTY |= {"source_task", "source_normalizer", "stopping"}
+_LEFT_OUT_IF_EMPTY |= {"source_task", "source_normalizer", "stopping", "replay"}
 """Fields that the JSON leaves out where they are empty: trials that don't need them keep their hashes."""
 ENGINES = ("gymnasium", "mujoco", "numpy", "stable-baselines3", "torch", "warmstart")
 
@@ -82,6 +82,8 @@ class TrialConfig:
     """Task with the names of a foreign checkpoint's dimensions; empty for none."""
     source_normalizer: str = ""
     """sha256 of the trusted `VecNormalize` file of a foreign checkpoint; empty for none."""
+    replay: bool = False
+    """Whether its last checkpoint keeps the replay buffer."""
     device: str = "cpu"
     """Where networks live."""
     torch_threads: Count = 1

@@ -17,7 +17,7 @@ from warmstart.agents.observing.frames import frame_space
 from warmstart.agents.settings.config import AlgorithmConfig
 from warmstart.agents.settings.encoder_training import EncoderTraining
 from warmstart.core.bounds import Place, SettingError, Settings
-from warmstart.core.errors import unknown_name
+from warmstart.core.errors import WarmstartError, unknown_name
 from warmstart.core.plain import placed
 from warmstart.core.trust import check_trusted
 from warmstart.envs.describe import describe
@@ -35,7 +35,7 @@ from warmstart.transfer.matching.by_name import match, named
 from warmstart.transfer.matching.matching import Kind
 from warmstart.transfer.matching.mirror import ANYTHING, check_anything
 from warmstart.transfer.methods.base import CarryingMethod
-from warmstart.transfer.replaying.datasets import fitting
+from warmstart.transfer.replaying.datasets import REPLAY_DATA, fitting, replayed
 
 
 @dataclass(frozen=True)
@@ -65,6 +65,8 @@ def check_buildable(plan: Plan) -> None:
     for arm in plan.arms:
         target = build(str(arm.target), ("target",), arm.algorithm)
         _check_training(arm, target)
+        if plan.study.keep_replay and arm.algorithm.algorithm == "ppo":
+            raise SettingError(("keep_replay",), "ppo keeps no replay buffer: only off-policy agents do.")
         source = given
         if arm.source is not None:
             source = build(str(arm.source), ("source",), arm.source_algorithm)
@@ -73,12 +75,24 @@ def check_buildable(plan: Plan) -> None:
             for path in getattr(arm.method, key, ()):
                 placed((*place, key), load_checkpoint, path)
         data = getattr(arm.method, "data", None)
-        if data is not None:
+        if data == REPLAY_DATA:
+            placed((*place, "data"), _check_replay, arm, None if given is None else checkpoint)
+        elif data is not None:
             placed((*place, "data"), fitting, data, *target.spaces)
         if source is not None and arm.method.needs_source:
             _check_spaces(plan.study, source, target, arm)
             if isinstance(arm.method, CarryingMethod) and arm.method.carries:
                 _check_networks(source, target, arm, arm.method)
+
+
+def _check_replay(arm: ResolvedArm, checkpoint: Path | None) -> None:
+    """See that a source has, or will have, a replay buffer."""
+    if checkpoint is not None:
+        replayed(load_checkpoint(checkpoint))
+    elif arm.source_algorithm.algorithm == "ppo":
+        raise WarmstartError("ppo keeps no replay buffer; leave `data` out to take the source's rollouts.")
+    elif arm.source is None:
+        raise WarmstartError("there is no source whose replay buffer could be taken.")
 
 
 def _check_training(arm: ResolvedArm, target: _Side) -> None:

@@ -42,6 +42,7 @@ from warmstart.sim2real.randomization.recipes import randomize_terms
 from warmstart.sim2real.reality import Reality, load_reality, reality_names
 from warmstart.sim2real.robustness import Sweep
 from warmstart.sim2real.world import resolved
+from warmstart.transfer.replaying.datasets import REPLAY_DATA
 from warmstart.transfer.table import make_method
 
 
@@ -105,6 +106,7 @@ def make_plan(study: Study, plugins: tuple[Plugin, ...] = ()) -> Plan:
     )
     before: list[PlannedTrial] = []
     targets: list[PlannedTrial] = []
+    replays = any(getattr(arm.method, "data", None) == REPLAY_DATA for arm in arms)
     for seed, arm in product(study.seed_list, arms):
         warm = arm.method.needs_source
         shared = replace(chance, seed=seed, device=study.device, torch_threads=study.torch_threads)
@@ -122,6 +124,7 @@ def make_plan(study: Study, plugins: tuple[Plugin, ...] = ()) -> Plan:
                 algorithm=arm.source_algorithm.to_json(),
                 method=make_method("scratch").to_json(),
                 evaluation_every=protocol.source_every,
+                replay=replays,
             )
             source = PlannedTrial(config, SOURCE_ARM, encoder.hash if encoder else None)
         before += [trial for trial in (encoder, identification, source) if trial is not None]
@@ -136,6 +139,7 @@ def make_plan(study: Study, plugins: tuple[Plugin, ...] = ()) -> Plan:
             world=worlds[arm.name],
             reality={**judged, **mapped},
             identification=identification.hash if identification else "",
+            replay=study.keep_replay,
             evaluation_every=protocol.every,
             stopping={
                 key: value

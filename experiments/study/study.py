@@ -166,6 +166,9 @@ class Study:
     source_normalizer: str | None = None
     """Path of the file that SB3's `VecNormalize.save` wrote for a foreign checkpoint: a pickle, of which
     nothing is run. A person has to have named it once (`warmstart.core.trust`)."""
+    keep_replay: bool = False
+    """Whether the last checkpoints of off-policy agents keep their replay buffers, for `data: replay` in
+    other studies; source agents keep theirs where an arm asks for it."""
     device: str = "cpu"
     """Where networks live: `cpu`, `cuda` or `auto`; small state policies are fastest on the CPU."""
     torch_threads: Count = 1

@@ -198,7 +198,8 @@ class _Training:
     def _write(self, model: BaseAlgorithm, name: str) -> None:
         """Write a checkpoint of the agent as it is, with its last evaluation."""
         task, steps, path = self.world.task, model.num_timesteps, self.directory / name
-        save_checkpoint(model, path, task=task, steps=steps, evaluation=self.evaluated)
+        keep = self.config.replay and name == LAST
+        save_checkpoint(model, path, keep_replay=keep, task=task, steps=steps, evaluation=self.evaluated)
 
     def _save(self, model: BaseAlgorithm) -> Sequence[str]:
         """Write the checkpoint, and how far a curriculum got."""

@@ -21,7 +21,7 @@ from warmstart.transfer.carry.report import TransferReport
 from warmstart.transfer.methods.base import register_method
 from warmstart.transfer.methods.fine_tuning import CriticFitting
 from warmstart.transfer.methods.scratch import untouched
-from warmstart.transfer.replaying.datasets import Steps, recorded
+from warmstart.transfer.replaying.datasets import REPLAY_DATA, Steps, recorded
 from warmstart.transfer.teaching.imitation import imitate
 from warmstart.transfer.teaching.teacher import EDGE, LEAST_LOG_STD, standardised
 
@@ -40,7 +40,8 @@ class Clone(CriticFitting):
     paper: ClassVar[str] = "1709.10087"
 
     data: str | None = None
-    """``minari:ID``, a dataset on this machine; ``None`` takes rollouts of the source in its own task."""
+    """``minari:ID``, a dataset on this machine; ``replay``, the replay buffer that the source was saved with;
+    ``None`` takes rollouts of the source in its own task."""
 
     data_steps: Count = 20_000
     """How many steps the source takes there."""
@@ -54,7 +55,7 @@ class Clone(CriticFitting):
     @property
     def needs_source(self) -> bool:  # type: ignore[override]
         """Whether the steps are a source's."""
-        return self.data is None
+        return self.data in (None, REPLAY_DATA)
 
     @override
     def initialise(

@@ -1,4 +1,4 @@
-"""Recorded steps, as a model in the target takes them: from a Minari dataset or a source's own rollouts."""
+"""Recorded steps as a model in the target takes them: a dataset, a source's replay buffer or its rollouts."""
 
 from dataclasses import dataclass, replace
 from typing import Any
@@ -9,11 +9,15 @@ from numpy.typing import NDArray
 from stable_baselines3.common.base_class import BaseAlgorithm
 
 from warmstart.agents.checkpoints.checkpoint import Checkpoint
+from warmstart.agents.checkpoints.replay import read_replay
 from warmstart.core.errors import WarmstartError, unknown_name
 from warmstart.transfer.carry.carrying import TransferContext, matchings
+from warmstart.transfer.carry.source import source_name
 from warmstart.transfer.matching.matching import Matching
 from warmstart.transfer.teaching.rollouts import Transitions, roll
 
+REPLAY_DATA = "replay"
+"""What ``data`` is where the source's replay buffer is meant."""
 EXTRA = "it needs a package that is not installed: pip install 'warmstart[data]'."
 
 
@@ -35,8 +39,9 @@ def recorded(
     """Steps for a model: of a dataset, or where there is none of the source in its own task.
 
     Args:
-        data: ``minari:ID``, a dataset on this machine; None for the source's rollouts.
-        count: How many of the source's rollouts; a dataset is taken whole.
+        data: ``minari:ID``, a dataset on this machine; ``replay``, what the source learned from; None for
+            its rollouts.
+        count: How many of the source's rollouts; the others are taken whole.
         source: The source.
         model: What will learn from them, with its environment.
         context: Names, maps and the generator.
@@ -46,15 +51,21 @@ def recorded(
     """
     if not isinstance(model.action_space, spaces.Box | spaces.Discrete):
         raise WarmstartError(f"Recorded steps can't be used: the target's actions are {model.action_space}.")
-    if data is not None:
+    if data is not None and data != REPLAY_DATA:
         found = fitting(data, model.observation_space, model.action_space)
         size = int(np.prod(model.action_space.shape or (1,)))
         return Steps(found, np.ones(size, bool), (f"{len(found):,} steps of {data}.",))
     if source is None:
         raise WarmstartError("A source, or data: minari:ID, has the steps to learn from; none was given.")
-    taken = roll(source, count, int(context.generator.integers(2**31)))
+    if data == REPLAY_DATA:
+        taken, of = replayed(source), "of the source's replay buffer"
+    else:
+        taken, of = (
+            roll(source, count, int(context.generator.integers(2**31))),
+            f"of the source in {source.task}",
+        )
     observations, actions = matchings(model, source, context)
-    note = f"{len(taken):,} steps of the source in {source.task}, which aren't counted as the target's."
+    note = f"{len(taken):,} steps {of}, which aren't counted as the target's."
     if isinstance(model.action_space, spaces.Discrete):
         if not actions.identity:
             raise WarmstartError("The source's choices aren't the target's: its steps can't be used.")
@@ -70,6 +81,21 @@ def recorded(
             next_observations=in_place(taken.next_observations, observations, usual),
         )
     return Steps(taken, known, (note,))
+
+
+def replayed(source: Checkpoint) -> Transitions:
+    """The steps in the replay buffer beside a source.
+
+    Raises:
+        WarmstartError: It was saved without, or with frames.
+    """
+    if source.path is None or source.path.is_file():
+        raise WarmstartError(f"{source_name(source)} has no replay buffer: only a checkpoint's folder may.")
+    found = read_replay(source.path, source.replay)
+    if source.vision is not None:
+        raise WarmstartError(f"{source.path}: the steps of an agent that sees frames can't be replayed.")
+    ends = {name: found[name] > 0 for name in ("terminated", "truncated")}
+    return Transitions(**{**found, **ends})
 
 
 def fitting(data: str, observation_space: spaces.Space[Any], action_space: spaces.Space[Any]) -> Transitions:

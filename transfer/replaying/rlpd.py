@@ -21,7 +21,7 @@ from warmstart.core.errors import WarmstartError
 from warmstart.transfer.carry.carrying import TransferContext
 from warmstart.transfer.carry.report import TransferReport
 from warmstart.transfer.methods.base import register_method
-from warmstart.transfer.replaying.datasets import recorded
+from warmstart.transfer.replaying.datasets import REPLAY_DATA, recorded
 from warmstart.transfer.teaching.fading import Fade, Fading
 from warmstart.transfer.teaching.rollouts import Transitions
 from warmstart.transfer.teaching.starting import FreshOrCarried
@@ -122,7 +122,8 @@ class RLPD(FreshOrCarried):
     fills: ClassVar[tuple[str, ...]] = ("initialise", "experience", "feedback")
 
     data: str | None = None
-    """``minari:ID``, a dataset on this machine; ``None`` takes rollouts of the source in its own task."""
+    """``minari:ID``, a dataset on this machine; ``replay``, the replay buffer that the source was saved with;
+    ``None`` takes rollouts of the source in its own task."""
 
     data_steps: Count = 20_000
     """How many steps the source takes there."""
@@ -136,7 +137,7 @@ class RLPD(FreshOrCarried):
     @property
     def needs_source(self) -> bool:  # type: ignore[override]
         """Whether the steps or the agent are a source's."""
-        return self.data is None or self.start == "carried"
+        return self.data in (None, REPLAY_DATA) or self.start == "carried"
 
     @override
     def seams(self, source: Checkpoint | None) -> Seams:

@@ -48,7 +48,7 @@ class Inspect(Extensible, Printing):
 
     def run(self) -> int:
         """Show it."""
-        from warmstart.agents.checkpoints.checkpoint import checkpoint_facts
+        from warmstart.agents.checkpoints.facts import checkpoint_facts
         from warmstart.agents.loading import load_checkpoint
         from warmstart.experiments.run.reading import find_checkpoints
 

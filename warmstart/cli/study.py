@@ -80,6 +80,8 @@ class Train(_Single):
     `warmstart pretrain` wrote; NatureCNN, trained from scratch, by default."""
     steps: int = 1_000_000
     """Environment steps."""
+    keep_replay: bool = False
+    """Whether the checkpoint keeps the replay buffer (not of ppo), for rlpd with data=replay."""
 
     def run(self) -> int:
         """Train."""
@@ -98,6 +100,7 @@ class Train(_Single):
                 vision=self.encoder,
                 seeds=[self.seed],
                 device=self.device,
+                keep_replay=self.keep_replay,
                 evaluation=self.protocol(),
             ),
             self,

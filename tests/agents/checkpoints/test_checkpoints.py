@@ -27,10 +27,10 @@ from warmstart.agents.checkpoints.checkpoint import (
     METADATA,
     TENSORS,
     Checkpoint,
-    checkpoint_facts,
     checkpoint_of,
     save_checkpoint,
 )
+from warmstart.agents.checkpoints.facts import checkpoint_facts
 from warmstart.agents.checkpoints.normalization import read_normalizer
 from warmstart.agents.checkpoints.spaces import space_from_json, space_to_json
 from warmstart.agents.loading import load_checkpoint
