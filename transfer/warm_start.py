@@ -20,7 +20,7 @@ from warmstart.envs.simulation.layouts import Layout
 from warmstart.transfer.carry.carrying import TransferContext
 from warmstart.transfer.carry.matching import DimensionMap, Kind, named
 from warmstart.transfer.carry.report import TransferReport
-from warmstart.transfer.carry.source import Source, read_source
+from warmstart.transfer.carry.source import Source, read_source, source_notes
 from warmstart.transfer.methods.base import TransferMethod
 from warmstart.transfer.methods.critic import fit_critic, needs_an_episode
 from warmstart.transfer.table import METHODS, make_method
@@ -91,7 +91,7 @@ def warm_start(
     )
     install_seams(model, chosen, chosen.seams(checkpoint))
     report = chosen.initialise(model, checkpoint, context)
-    report.add_notes(checkpoint.notes if checkpoint is not None else ())
+    report.add_notes(source_notes(checkpoint))
     report.steps = chosen.prepare(model, callback, max_steps)
     chosen.amend(report, model)
     if chosen.trains and needs_an_episode(model):

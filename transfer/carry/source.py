@@ -116,6 +116,16 @@ def source_name(source: Checkpoint) -> str:
     return source.task or (source.path.name if source.path is not None else "a model")
 
 
+def source_notes(source: Checkpoint | None) -> tuple[str, ...]:
+    """Return what a report says of a source itself: how it was read, and that its task gave it no reward."""
+    if source is None:
+        return ()
+    if source.reward is None:
+        return source.notes
+    told = f"The source was trained without its task's reward, on {source.reward['name']}."
+    return (*source.notes, told)
+
+
 def _gymnasium_layouts(env: VecEnv) -> Layouts:
     spec, model = _first(env, "spec"), _first(env, "model")
     if not isinstance(model, mujoco.MjModel):
