@@ -27,6 +27,8 @@ from warmstart.agents.extractors.policies import ENCODER_POLICIES
 from warmstart.agents.extractors.simba import SIMBA_POLICIES
 from warmstart.agents.observing.asymmetric import ASYMMETRIC_POLICIES, wants_asymmetric
 from warmstart.agents.observing.base import Observing
+from warmstart.agents.rewards.base import RewardConfig
+from warmstart.agents.rewards.table import read_reward
 from warmstart.agents.settings.config import (
     AlgorithmConfig,
     EntropyConfig,
@@ -35,7 +37,7 @@ from warmstart.agents.settings.config import (
     TD3Config,
     TQCConfig,
 )
-from warmstart.core.bounds import State
+from warmstart.core.bounds import Settings, State
 from warmstart.core.errors import WarmstartError
 from warmstart.envs.sb3 import as_sb3
 from warmstart.envs.tasks.hooks import ContextSource, Perturbation
@@ -54,6 +56,7 @@ def make_training_env(
     context_source: ContextSource | None = None,
     perturbations: Sequence[Perturbation] = (),
     vision: Observing | None = None,
+    reward: str | Settings | RewardConfig = "task",
 ) -> VecEnv:
     """Make the environments an agent trains in.
 
@@ -66,6 +69,12 @@ def make_training_env(
         context_source: Draws the physics of every episode.
         perturbations: Change actions, simulations and observations.
         vision: What makes observations of frames, or adds to those of states: histories, privileged ones.
+        reward: What the agent trains on in place of the task's reward: ``state_entropy``, or a mapping with
+            the ``name`` and options. Episodes still end as the task has it, and ``info["episode"]`` tells the
+            task's own return.
+
+    Raises:
+        WarmstartError: An unknown reward, or one that the observations don't go with.
     """
     if isinstance(task, World):
         simulated = task.make(config.n_envs, seed, n_threads=n_threads)
@@ -78,7 +87,7 @@ def make_training_env(
             context_source=context_source,
             perturbations=perturbations,
         )
-    env: VecEnv = as_sb3(simulated if vision is None else vision.wrap(simulated))
+    env = read_reward(reward).wrap(as_sb3(simulated if vision is None else vision.wrap(simulated)), seed)
     if not config.normalize:
         return env
     keys, space = standardised(env.observation_space), env.observation_space

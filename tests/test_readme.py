@@ -88,7 +88,9 @@ def test_the_documented_methods_are_those_that_there_are(tmp_path):
         assert title == method.title
         assert paper == (f"[{method.paper}](https://arxiv.org/abs/{method.paper})" if method.paper else "")
         assert set(method.algorithms) == set(names.get(algorithms, (*NOT_CROSSQ, "crossq")))
-    (study,) = re.findall(r"```yaml\n(.*?)```", text, flags=re.S)
+    (served,) = re.findall(r"^\*\*Unsupervised.*?Served by (.*?)\.$", text, flags=re.S | re.M)
+    assert re.findall(r"`(\w+)`", served) == [n for n, m in METHODS.items() if "unsupervised" in m.serves]
+    (study,) = [block for block in re.findall(r"```yaml\n(.*?)```", text, flags=re.S) if "pairs:" in block]
     (tmp_path / "pairs.yaml").write_text(study)
     pairs = load_pairs(tmp_path / "pairs.yaml")
     assert pairs is not None

@@ -19,7 +19,7 @@ from warmstart.core.plain import setting_names
 from warmstart.envs.simulation.layouts import Layout
 from warmstart.transfer.carry.carrying import TransferContext
 from warmstart.transfer.carry.report import TransferReport
-from warmstart.transfer.carry.source import Source, read_source
+from warmstart.transfer.carry.source import Source, read_source, source_notes
 from warmstart.transfer.matching.by_name import DimensionMap, named
 from warmstart.transfer.matching.matching import Kind
 from warmstart.transfer.methods.base import TransferMethod
@@ -93,7 +93,7 @@ def warm_start(
     )
     install_seams(model, chosen, chosen.seams(checkpoint))
     report = chosen.initialise(model, checkpoint, context)
-    report.add_notes(checkpoint.notes if checkpoint is not None else ())
+    report.add_notes(source_notes(checkpoint))
     report.steps = chosen.prepare(model, callback, max_steps)
     chosen.amend(report, model)
     if chosen.trains and needs_an_episode(model):

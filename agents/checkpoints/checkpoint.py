@@ -29,6 +29,7 @@ from warmstart.agents.checkpoints.replay import REPLAY, replay_tensors
 from warmstart.agents.checkpoints.spaces import space_from_json, space_to_json
 from warmstart.agents.encoders.tensors import tensors_digest
 from warmstart.agents.observing.base import ENCODER_FILE, EncodedFrames, Observing
+from warmstart.agents.rewards.base import named_reward, trained_on
 from warmstart.agents.settings.config import ALGORITHMS
 from warmstart.core.bounds import Bounds, Settings, State
 from warmstart.core.errors import WarmstartError
@@ -75,6 +76,8 @@ class Checkpoint:
     evaluation: dict[str, float] | None = None
     """Its last evaluation: ``step`` of training, mean ``return``, number of ``episodes``; ``None`` for
     none."""
+    reward: dict[str, Any] | None = None
+    """What it was trained on in place of the task's reward; ``None`` for that, or where nobody knows."""
     hyperparameters: dict[str, Any] = field(default_factory=dict)
     """Plain numbers of the training algorithm (``gamma``, ``learning_rate``, …)."""
     trainability: list[dict[str, Any]] | None = None
@@ -163,6 +166,7 @@ def checkpoint_of(model: BaseAlgorithm, **known: Unpack[Known]) -> Checkpoint:
         task=None if told["task"] is None else str(told["task"]),
         steps=told["steps"],
         evaluation=told.get("evaluation"),
+        reward=trained_on(env),
         hyperparameters=hyperparameters_of(model),
         trainability=None if rules is None else to_plain(rules.rules),
         versions=library_versions(),
@@ -251,6 +255,7 @@ RECORDED: dict[str, Codec] = {
     "task": _plain(str | None),
     "steps": _plain(Annotated[int, Bounds(0, 1 << 62)]),
     "evaluation": _plain(dict[str, int | float] | None),
+    "reward": (dict[str, Any] | None, dict, named_reward),
     "observation_space": (Settings, space_to_json, space_from_json),
     "action_space": (Settings, space_to_json, space_from_json),
     "observation_layout": (list[Settings] | None, Layout.to_json, Layout.from_json),
@@ -263,7 +268,7 @@ RECORDED: dict[str, Codec] = {
     "normalizer": (Settings | None, NormalizerState.to_json, NormalizerState.from_json),
 }
 """Fields of a checkpoint in its metadata: what they are there, to plain values, and back. ``None`` stays."""
-SINCE = frozenset({"evaluation", "replay"})
+SINCE = frozenset({"evaluation", "replay", "reward"})
 """Those of them that earlier versions didn't write."""
 
 

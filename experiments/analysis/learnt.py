@@ -1,7 +1,8 @@
 """Whether agents have learnt what could be compared: more than random actions, more than standing."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -20,8 +21,39 @@ CLEARLY = 2.0
 SOURCE = "source"
 """What a study's source agents are called among its arms."""
 
+USUAL_REWARD = "task"
+"""What a study calls the task's own reward."""
+
 Reference = tuple[float, float]
 """Mean and standard deviation over episodes of what hasn't learnt; NaN where unknown."""
+
+
+def reward_name(written: object) -> str:
+    """What a study says that agents train on in place of their task's reward; empty for that itself."""
+    name = written.get("name") if isinstance(written, Mapping) else written
+    return str(name) if name and name != USUAL_REWARD else ""
+
+
+def unrewarded(study: Mapping[str, Any]) -> dict[str, str]:
+    """Say which agents of a study are trained without their task's reward.
+
+    Args:
+        study: The resolved study; empty for curves that others made.
+
+    Returns:
+        A sentence for each of these arms, and for the source agents (`SOURCE`): their returns don't tell
+        whether they have learnt.
+    """
+    written = {arm["name"]: arm.get("reward") for arm in study.get("arms", ())}
+    names = {name: reward_name(reward) for name, reward in written.items()}
+    called = {SOURCE: "The source agent", **{name: name for name in names}}
+    names = {SOURCE: reward_name(study.get("source_reward")), **names}
+    return {
+        who: f"{called[who]} was trained without the task's reward, on {name}: its returns, which are the "
+        "task's, don't tell what it has learnt."
+        for who, name in names.items()
+        if name
+    }
 
 
 def why_unlearnt(name: str, curves: Sequence[Curve], task: str, reference: Reference, whose: str) -> str:

@@ -18,7 +18,7 @@ from warmstart.core.bounds import Settings, State
 from warmstart.core.files import finite_json, write_result
 from warmstart.experiments.analysis.curves import Curve, Failure, RunData
 from warmstart.experiments.analysis.grids import Gridded, GriddedArm, to_grid
-from warmstart.experiments.analysis.learnt import SOURCE, why_unlearnt
+from warmstart.experiments.analysis.learnt import SOURCE, unrewarded, why_unlearnt
 from warmstart.experiments.analysis.metric_kinds import LAST_EVALUATIONS
 from warmstart.experiments.analysis.metrics import (
     Metric,
@@ -118,6 +118,8 @@ class Summary:
     failures: tuple[Failure, ...]
     unlearnt: tuple[str, ...]
     """Who hasn't learnt of the source agents and the cold arm, a sentence each; among the notes, too."""
+    unrewarded: tuple[str, ...]
+    """Who was trained without the task's reward, a sentence each; among the notes, too."""
     notes: tuple[str, ...]
     versions: Mapping[str, str]
 
@@ -181,6 +183,7 @@ def summarise(
         paired = {name: paired_metrics(grid, arm, cold, scale, theta) for name, arm in others}
     unlearnt = _unlearnt(run)
     sentences = tuple(unlearnt[name] for name in (SOURCE, run.baseline) if name in unlearnt)
+    untold = tuple(unrewarded(run.study).values())
     differences = {
         name: paired[name]["area_difference"].values if paired.get(name) else ()
         for name in run.arms
@@ -212,14 +215,15 @@ def summarise(
         normalisation=scale,
         alpha=ALPHA,
         arms=tuple(arms),
-        notes=tuple(dict.fromkeys([*sentences, *notes])),
+        notes=tuple(dict.fromkeys([*sentences, *untold, *notes])),
         unlearnt=sentences,
+        unrewarded=untold,
         **{name: getattr(run, name) for name in taken},
     )
 
 
 def _unlearnt(run: RunData) -> dict[str, str]:
-    """Why arms and source agents (`SOURCE`) haven't learnt, of those that haven't."""
+    """Why arms and source agents (`SOURCE`) haven't learnt, of those that haven't and whose returns tell."""
     chance = (run.random_return if run.random_return is not None else float("nan"), run.random_spread)
     target, source = (str(run.study.get(key) or "") for key in ("target", "source"))
     found = {name: why_unlearnt(name, run.of(name), target, chance, "random actions'") for name in run.arms}
@@ -230,7 +234,8 @@ def _unlearnt(run: RunData) -> dict[str, str]:
     if fresh is not None:
         whose = "those before training"
         found[SOURCE] = why_unlearnt("The source agent", run.source_curves, source, fresh, whose)
-    return {name: why for name, why in found.items() if why}
+    untold = unrewarded(run.study)
+    return {name: why for name, why in found.items() if why and name not in untold}
 
 
 def _nothing_to_judge(run: RunData, unlearnt: Mapping[str, str]) -> dict[str, str]:

@@ -24,7 +24,7 @@ RANDOM_ARM = "random"
 ENCODER_ARM = "encoder"
 IDENTIFY_ARM = "identify"
 _LEFT_OUT_IF_EMPTY = {"vision", "encoder", "world", "reality", "identification"}
-_LEFT_OUT_IF_EMPTY |= {"source_task", "source_normalizer", "stopping", "replay"}
+_LEFT_OUT_IF_EMPTY |= {"source_task", "source_normalizer", "stopping", "replay", "reward"}
 """Fields that the JSON leaves out where they are empty: trials that don't need them keep their hashes."""
 ENGINES = ("gymnasium", "mujoco", "numpy", "stable-baselines3", "torch", "warmstart")
 
@@ -56,6 +56,9 @@ class TrialConfig:
     world: Settings = field(default_factory=dict)
     """How the simulation that is trained in differs from the task, recipes written out; empty for not at
     all."""
+    reward: Settings = field(default_factory=dict)
+    """`name` and options of what it trains on in place of the task's reward; empty for that itself, by which
+    it is evaluated in any case."""
     reality: Settings = field(default_factory=dict)
     """`name` and `sha256` of the reality that it is evaluated in, and the recipe of the `range` in which it
     is judged, too; empty for none."""

@@ -87,6 +87,7 @@ STUDY: Fields = {
     "target?": str | None,
     "target_steps?": Step,
     "source_steps?": Step,
+    "source_reward?": str | Settings,
     "seeds?": list[Natural],
     "arms?": list[Settings],
 }

@@ -10,6 +10,7 @@ from warmstart.core.bounds import State
 from warmstart.core.files import read_bytes
 from warmstart.experiments.analysis import metrics
 from warmstart.experiments.analysis.curves import Curve, RunData
+from warmstart.experiments.analysis.learnt import reward_name
 from warmstart.experiments.analysis.metric_kinds import METRICS
 from warmstart.experiments.analysis.summary import ArmSummary, Summary
 from warmstart.experiments.analysis.verdict import Outcome
@@ -85,7 +86,20 @@ def overview(summary: Summary) -> list[tuple[str, str]]:
 def route(summary: Summary) -> list[tuple[str, str]]:
     """Source and target with their steps; empty for curves that others made."""
     stops = [(summary.study.get(key), summary.study.get(f"{key}_steps")) for key in ("source", "target")]
-    return [(str(task), f"{steps:,} steps" if steps else "") for task, steps in stops if task]
+    told = [(str(task), f"{steps:,} steps" if steps else "") for task, steps in stops if task]
+    reward = reward_name(summary.study.get("source_reward"))
+    return [(told[0][0], f"{told[0][1]}, without reward ({reward})"), *told[1:]] if reward else told
+
+
+def source_reward(summary: Summary) -> str:
+    """What the source agents were trained on, a sentence; empty for curves that others made."""
+    written = summary.study.get("source_reward")
+    if not reward_name(written):
+        return "Trained on the task's own reward." if summary.study else ""
+    options = written if isinstance(written, Mapping) else {}
+    said = ", ".join(f"{key} {value}" for key, value in options.items() if key != "name")
+    name = reward_name(written) + (f" ({said})" if said else "")
+    return f"Trained without the task's reward, on {name}; the returns shown are the task's."
 
 
 def metric_table(summary: Summary) -> list[Row]:

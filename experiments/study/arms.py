@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass, fields, replace
 
+from warmstart.agents.rewards.base import RewardConfig
+from warmstart.agents.rewards.table import read_reward, recorded_reward
 from warmstart.agents.settings.config import AlgorithmConfig, config_class
 from warmstart.agents.settings.defaults import default_config
 from warmstart.agents.settings.encoder_training import EncoderTraining
@@ -36,6 +38,10 @@ class ResolvedArm:
     """What its agents observe of frames; None where they observe states."""
     world: WorldConfig
     """How the simulation that it trains in differs from its task."""
+    reward: RewardConfig
+    """What it trains on."""
+    source_reward: RewardConfig
+    """What its source agents train on."""
 
     @property
     def name(self) -> str:
@@ -52,6 +58,7 @@ class ResolvedArm:
             options=options,
             vision=self.vision,
             algorithm={key: value for key, value in own.items() if shared.get(key) != value},
+            reward=recorded_reward(self.reward) or None,
             optional=False,
             world=to_plain(self.world, defaults=False),
         )
@@ -78,7 +85,11 @@ def resolve_arm(study: Study, arm: Arm, place: Place, target: Task, source: Task
     algorithms = resolve_algorithms(study, observed, observed_source, arm.algorithm, place)
     method = _method(arm, place, algorithms[0], study.target_steps)
     world = _world(study, arm, place, observed)
-    return ResolvedArm(arm, method, observed, observed_source, *algorithms, vision, world)
+    rewards = (
+        read_reward(arm.reward if arm.reward is not None else "task", (*place, "reward")),
+        read_reward(study.source_reward, ("source_reward",)),
+    )
+    return ResolvedArm(arm, method, observed, observed_source, *algorithms, vision, world, *rewards)
 
 
 def _world(study: Study, arm: Arm, place: Place, observed: Task) -> WorldConfig:

@@ -14,6 +14,7 @@ from warmstart.agents.encoders.encoder import make_encoder
 from warmstart.agents.loading import load_checkpoint
 from warmstart.agents.observing.asymmetric import ASYMMETRIC_POLICIES
 from warmstart.agents.observing.frames import frame_space
+from warmstart.agents.rewards.base import RewardConfig, vector_size
 from warmstart.agents.settings.config import AlgorithmConfig
 from warmstart.agents.settings.encoder_training import EncoderTraining
 from warmstart.core.bounds import Place, SettingError, Settings
@@ -70,6 +71,7 @@ def check_buildable(plan: Plan) -> None:
         source = given
         if arm.source is not None:
             source = build(str(arm.source), ("source",), arm.source_algorithm)
+            _check_reward(arm.source_reward, arm, source, arm.source_algorithm, ("source_reward",))
         place: Place = ("arms", arm.name)
         for key in ("teachers", "sources"):
             for path in getattr(arm.method, key, ()):
@@ -122,6 +124,24 @@ def _check_training(arm: ResolvedArm, target: _Side) -> None:
         placed(place if world else ("vision", "randomize"), check_world, world, arm.target, varied)
     if arm.world.identify:
         placed(place, check_identify, arm.world.identify, arm.target)
+    _check_reward(arm.reward, arm, target, arm.algorithm, (*place, "reward"))
+    for key in ("privileged", "history"):
+        if arm.reward.replaces and getattr(arm.world, key):
+            message = f"{arm.reward.name} is of plain observations: leave {key} out."
+            raise SettingError((*place, "reward"), message)
+
+
+def _check_reward(
+    reward: RewardConfig, arm: ResolvedArm, side: _Side, config: AlgorithmConfig, place: Place
+) -> None:
+    """See that a reward can be given for what an arm's agents, or their sources, observe."""
+    if not reward.replaces:
+        return
+    if arm.vision is not None and arm.vision.train != "frozen":
+        message = f"{reward.name} is of vectors, and this encoder trains with the agent: set train to frozen."
+        raise SettingError(place, message)
+    size = 1 if arm.vision is not None else placed(place, vector_size, side.spaces[0], reward.name)
+    placed(place, reward.build, size, config.n_envs, 0)
 
 
 def _check_frames(arm: ResolvedArm, vision: EncoderTraining) -> None:

@@ -48,6 +48,7 @@ def estimate_seconds(plan: Plan, workers: int | None = None) -> float:
             total += _SECONDS_PER_IDENTIFICATION
             continue
         key = f"{config.task}{canonical_json(config.algorithm)}{canonical_json(config.vision)}"
+        key += canonical_json(config.reward)
         if config.kind == "encoder":
             rates[key] = (_SECONDS_PER_PRETRAINING_UPDATE, 0.0)
         if key not in rates:
@@ -82,7 +83,8 @@ def _measure(config: TrialConfig) -> tuple[float, float]:
         steps = _OFF_POLICY_STEPS * algorithm.n_envs
     task = Task.parse(config.task)
     setup = encoder_setup(_with_any_weights(config), Path(), None)
-    env = make_training_env(algorithm, task, seed=0, n_threads=1, vision=setup.vision)
+    reward = config.reward or "task"
+    env = make_training_env(algorithm, task, seed=0, n_threads=1, vision=setup.vision, reward=reward)
     try:
         seams = setup.seams(algorithm.algorithm, env.observation_space)
         model = build_agent(algorithm, env, seed=0, device=config.device, seams=seams)

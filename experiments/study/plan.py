@@ -10,6 +10,7 @@ from pathlib import Path
 
 from warmstart.agents.checkpoints.recurrent import refuse_recurrent
 from warmstart.agents.loading import load_checkpoint
+from warmstart.agents.rewards.table import recorded_reward
 from warmstart.agents.settings.config import ALGORITHMS, AlgorithmConfig
 from warmstart.agents.settings.defaults import untuned
 from warmstart.core.bounds import SettingError, Settings, State
@@ -122,6 +123,7 @@ def make_plan(study: Study, plugins: tuple[Plugin, ...] = ()) -> Plan:
                 task=str(arm.source),
                 steps=study.source_steps,
                 algorithm=arm.source_algorithm.to_json(),
+                reward=recorded_reward(arm.source_reward),
                 method=make_method("scratch").to_json(),
                 evaluation_every=protocol.source_every,
                 replay=replays,
@@ -137,6 +139,7 @@ def make_plan(study: Study, plugins: tuple[Plugin, ...] = ()) -> Plan:
             algorithm=arm.algorithm.to_json(),
             method=arm.method.to_json(),
             world=worlds[arm.name],
+            reward=recorded_reward(arm.reward),
             reality={**judged, **mapped},
             identification=identification.hash if identification else "",
             replay=study.keep_replay,
@@ -207,6 +210,9 @@ def resolve(study: Study) -> tuple[Study, tuple[ResolvedArm, ...], tuple[str, ..
     source = None
     if study.source is not None and given is None:
         source = placed(("source",), Task.parse, study.source)
+    if source is None and study.source_reward != "task":
+        message = "is what a study's own source agents train on: name their task as `source`."
+        raise SettingError(("source_reward",), message)
     arms: list[ResolvedArm] = []
     left_out: list[str] = []
     for index, written in enumerate(study.arm_list):
@@ -234,6 +240,7 @@ def resolve(study: Study) -> tuple[Study, tuple[ResolvedArm, ...], tuple[str, ..
         target=str(target),
         algorithm=_written(config),
         source_algorithm=None if source is None else _written(source_config),
+        source_reward=recorded_reward(study.source_reward, ("source_reward",)) or "task",
         arms=tuple(arm.explicit(config) for arm in arms),
         vision=None,
         seeds=study.seed_list,

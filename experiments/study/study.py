@@ -24,36 +24,17 @@ from warmstart.core.bounds import Before, Bounds, Count, Natural, SettingError, 
 from warmstart.core.documents import Document, dump_yaml
 from warmstart.core.errors import WarmstartError, unknown_name
 from warmstart.core.plain import check, placed, read, setting_names, to_plain
+from warmstart.experiments.study.evaluation import Evaluation
 from warmstart.sim2real.world_config import WorldConfig
 
 WORLD_KEYS = setting_names(WorldConfig)
 """What an arm may say of its training simulation."""
-ARM_KEYS = ("name", "method", "obs", "vision", "algorithm", "optional")
+ARM_KEYS = ("name", "method", "obs", "vision", "algorithm", "reward", "optional")
 """What an arm may say beside that and its method's options."""
 
 
 MOST_SEEDS = 10_000
 """Most seeds of a study."""
-
-
-@dataclass(frozen=True)
-class Evaluation:
-    """How agents are evaluated: deterministic policy, paired seeds, one grid of steps that includes 0."""
-
-    every: Natural = 0
-    """Training steps between two evaluations; 0 for a twentieth of the target's steps."""
-    episodes: Count = 16
-    """Episodes of one evaluation."""
-    seed: Natural = 1_000_000
-    """Seed of the first evaluation episode; the others count on from it. The same at every point of the grid,
-    for every arm and every seed of the study."""
-    source_every: Natural = 0
-    """The same as `every` while the source agents train; 0 for `every`."""
-    stop_at: float | None = None
-    """Mean return of an evaluation at which training in the target ends early; None for never. Comparisons
-    hold the last evaluation over the steps that were left."""
-    patience: Natural = 0
-    """Evaluations in a row without a better one after which it ends; 0 for never."""
 
 
 def _written_vision(value: Any) -> Any:
@@ -80,6 +61,9 @@ class Arm:
     """How this arm sees, in place of the study's `vision`."""
     algorithm: Settings = field(default_factory=dict)
     """Settings of the algorithm that differ from the study's in this arm."""
+    reward: str | Settings | None = None
+    """What this arm trains on in place of the task's reward: `state_entropy`, or a mapping of its `name` and
+    options; None for the task's own. Evaluation is by the task's in any case."""
     optional: bool = False
     """Whether the arm is left out, with a note, where the weights of its encoder aren't on this machine."""
     world: Settings = field(default_factory=dict)
@@ -128,9 +112,13 @@ class Study:
     the task's defaults."""
     source_algorithm: str | Settings | None = None
     """The same for the source agents, where they shall differ; None for the target's settings."""
+    source_reward: str | Settings = "task"
+    """What the source agents train on: `task`, its own reward; or another one in its place, `state_entropy`,
+    so that they are trained without the task's reward; or a mapping of its `name` and options. Evaluation is
+    by the task's in any case."""
     arms: Sequence[str | Settings | Arm] = ("scratch", "fine_tune")
-    """Methods to compare: names, or mappings of `method`, optionally `name`, the method's options, and for
-    pixels `vision`, `obs: state`, `algorithm` and `optional`, and of the simulation that it trains in
+    """Methods to compare: names, or mappings of `method`, optionally `name`, the method's options, `reward`,
+    for pixels `vision`, `obs: state`, `algorithm` and `optional`, and of the simulation that it trains in
     `randomize`, `curriculum`, `imperfections`, `disturbances`, `identify`, `privileged`, `history` and
     `reality_steps`."""
     vision: str | Settings | EncoderTraining | None = None

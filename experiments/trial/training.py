@@ -17,6 +17,7 @@ from warmstart.agents.checkpoints.places import BEST, LAST
 from warmstart.agents.checkpoints.policy import Policy
 from warmstart.agents.evaluation import EvaluationCallback, evaluate
 from warmstart.agents.extractors.seams import merge
+from warmstart.agents.rewards.base import RewardLog
 from warmstart.agents.settings.config import config_from_json
 from warmstart.core.files import without_numpy, write_json
 from warmstart.experiments.records.claims import Claim, ClaimedError
@@ -32,6 +33,7 @@ from warmstart.experiments.trial.random_actions import evaluate_random
 from warmstart.experiments.trial.source import load_source, transfer_context
 from warmstart.experiments.trial.worlds import TrialWorld, trial_reality
 from warmstart.transfer.carry.report import TransferReport
+from warmstart.transfer.carry.source import source_notes
 from warmstart.transfer.methods.fine_tuning import fit_within
 from warmstart.transfer.table import make_method
 
@@ -85,8 +87,7 @@ class _Training:
         self.recorder.start(self.source.steps if self.source is not None else 0)
         self.encoder = encoder_setup(config, directory, self.source)
         identified = identification_notes(self.world.identified)
-        said = self.source.notes if self.source is not None else ()
-        self.notes = [*said, *self.encoder.notes, *([note] if note else []), *identified]
+        self.notes = [*source_notes(self.source), *self.encoder.notes, *([note] if note else []), *identified]
 
     def run(self) -> None:
         """Build, initialise, prepare, learn, save, judge, and report what was done."""
@@ -119,6 +120,7 @@ class _Training:
             context_source=drawn.context_source,
             perturbations=drawn.perturbations,
             vision=self.encoder.vision or self.world.vision,
+            reward=config.reward or "task",
         )
         own = self.encoder.seams(self.algorithm.algorithm, env.observation_space)
         seams = merge(Seams(feedback=drawn.feedback), merge(own, self.method.seams(self.source)))
@@ -137,6 +139,8 @@ class _Training:
         watching: list[BaseCallback] = [*evaluations, _Progress(self.recorder, lambda: not self.stopped)]
         if self.world.training.terms:
             watching.append(DrawnRecorder(self.recorder, self.world.training))
+        if self.config.reward:
+            watching.append(RewardLog())
         report.steps = self.method.prepare(model, CallbackList(watching), steps)
         self.method.amend(report, model)
         rest = steps - report.steps

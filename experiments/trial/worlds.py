@@ -161,7 +161,9 @@ class TrialWorld:
         assert self.reality is not None
         old: Any = model.get_env()
         vision = env_attribute(old, "vision")
-        env = make_training_env(algorithm, self.reality, self.config.seed, n_threads=1, vision=vision)
+        config = self.config
+        kept = {"vision": vision, "reward": config.reward or "task"}
+        env = make_training_env(algorithm, self.reality, config.seed, n_threads=1, **kept)
         self._diverged += int(env_attribute(old, "n_diverged") or 0)
         statistics = read_normalizer(old)
         if statistics is not None:

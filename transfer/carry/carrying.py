@@ -17,6 +17,7 @@ from warmstart.agents.checkpoints.checkpoint import Checkpoint
 from warmstart.agents.checkpoints.normalization import read_normalizer, write_normalizer
 from warmstart.agents.checkpoints.policy import load_tensors
 from warmstart.agents.checkpoints.recurrent import refuse_recurrent
+from warmstart.agents.rewards.base import trained_on
 from warmstart.core.bounds import Count, NonNegative, Settings
 from warmstart.core.errors import WarmstartError
 from warmstart.envs.simulation.layouts import Layout
@@ -75,7 +76,7 @@ class CarryOptions:
 
     reward_statistics: RewardStatistics = "keep"
     """``keep`` the scale of the source's rewards, which its critic knows, or ``reset`` it for another
-    scale."""
+    scale; where the source was trained on another reward than the target's, it is reset in any case."""
 
     missing_normalizer: MissingNormalizer = "error"
     """If the source standardises its observations and the target doesn't: ``error``, or ``fold`` the
@@ -112,13 +113,14 @@ def carry(
     algorithm = algorithm_name(model)
     _check_networks(model, source, algorithm)
     observations, actions = matchings(model, source, context, required=options.needs_match)
+    other = source.reward != trained_on(model.env)
     statistics = transfer_statistics(
         source.normalizer,
         None if model.env is None else read_normalizer(model.env),
         observations,
         (source.observation_space, model.observation_space),
         count=options.normalizer_count,
-        rewards=options.reward_statistics,
+        rewards="reset" if other else options.reward_statistics,
         missing=options.missing_normalizer,
     )
     scaling = action_scaling(actions, source.action_space, model.action_space, squashed=algorithm != "ppo")
@@ -138,6 +140,8 @@ def carry(
         (*entries, *statistics.entries),
         (*observations.notes("observation"), *actions.notes("action"), *scaling.notes, *statistics.notes),
     )
+    if other:
+        report.add_notes((_other_reward(source, model),))
     set_exploration(model, source, exploration, report)
     if report.copied == 0:
         raise WarmstartError(f"Nothing of {report.source} could be carried to {report.target}.\n{report}")
@@ -165,6 +169,17 @@ def carry_into(
     if vars(other).get("log_ent_coef") is not None:
         model.log_ent_coef = other.log_ent_coef  # type: ignore[attr-defined]
     return report, other.policy.state_dict()
+def _other_reward(source: Checkpoint, model: BaseAlgorithm) -> str:
+    theirs, ours = (
+        "the task's reward" if reward is None else str(reward["name"])
+        for reward in (source.reward, trained_on(model.env))
+    )
+    if theirs == ours:
+        ours = f"{ours} with other options"
+    return (
+        f"The source was trained on {theirs}, the target is on {ours}: reward_statistics are reset, and the "
+        "source's critic knows another reward: fit it (critic_fit_steps) or reset it (partial_reset)."
+    )
 
 
 def act_from_first_step(model: BaseAlgorithm, collected: int) -> tuple[str, ...]:

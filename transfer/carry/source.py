@@ -123,6 +123,16 @@ def environment_model(env: VecEnv | None) -> mujoco.MjModel | None:
     return model if isinstance(model, mujoco.MjModel) else None
 
 
+def source_notes(source: Checkpoint | None) -> tuple[str, ...]:
+    """Return what a report says of a source itself: how it was read, and that its task gave it no reward."""
+    if source is None:
+        return ()
+    if source.reward is None:
+        return source.notes
+    told = f"The source was trained without its task's reward, on {source.reward['name']}."
+    return (*source.notes, told)
+
+
 def _gymnasium_layouts(env: VecEnv) -> Layouts:
     spec, model = _first(env, "spec"), environment_model(env)
     if model is None:

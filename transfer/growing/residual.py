@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from warmstart.transfer.growing.columns import NewColumn
-from warmstart.transfer.methods.base import register_method
+from warmstart.transfer.methods.base import SHIFTS, register_method
 
 
 @register_method
@@ -17,5 +17,6 @@ class Residual(NewColumn):
     """
 
     name: ClassVar[str] = "residual"
+    serves: ClassVar[tuple[str, ...]] = SHIFTS
     title: ClassVar[str] = "a correction on a frozen base"
     paper: ClassVar[str] = "1812.06298"

@@ -24,6 +24,10 @@ from warmstart.transfer.carry.exploration import Exploration, write_exploration
 from warmstart.transfer.carry.freezing import frozen_names
 from warmstart.transfer.carry.report import TransferReport
 
+SHIFTS = ("inductive", "transductive")
+"""Settings in which the source was trained on its task's reward."""
+EVERY_SETTING = (*SHIFTS, "unsupervised")
+
 
 @dataclass(frozen=True)
 class TransferMethod:
@@ -45,9 +49,9 @@ class TransferMethod:
     fills: ClassVar[tuple[str, ...]] = ("initialise",)
     """Seams that it fills."""
 
-    serves: ClassVar[tuple[str, ...]] = ("inductive", "transductive")
+    serves: ClassVar[tuple[str, ...]] = SHIFTS
     """Where it makes sense: the task differs (inductive), the domain (transductive), or the source had no
-    reward (unsupervised)."""
+    reward (unsupervised), so that neither its policy's returns nor its critic mean anything."""
 
     trains: ClassVar[bool] = True
     """Whether the agent learns after ``prepare``."""

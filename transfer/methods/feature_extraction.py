@@ -18,7 +18,7 @@ from warmstart.transfer.carry.carrying import TransferContext
 from warmstart.transfer.carry.freezing import freeze
 from warmstart.transfer.carry.networks import Network, networks, target_of
 from warmstart.transfer.carry.report import TransferReport
-from warmstart.transfer.methods.base import CarryingMethod, register_method
+from warmstart.transfer.methods.base import EVERY_SETTING, CarryingMethod, register_method
 
 CriticTrunk = Literal["frozen", "trained", "new"]
 
@@ -40,6 +40,7 @@ class FeatureExtraction(CarryingMethod):
 
     name: ClassVar[str] = "feature_extraction"
     title: ClassVar[str] = "frozen layers, new last layers"
+    serves: ClassVar[tuple[str, ...]] = EVERY_SETTING
     fills: ClassVar[tuple[str, ...]] = ("initialise", "trainability")
 
     critic_trunk: CriticTrunk = "frozen"

@@ -16,7 +16,7 @@ from warmstart.core.errors import WarmstartError
 from warmstart.transfer.carry.carrying import TransferContext, act_from_first_step
 from warmstart.transfer.carry.exploration import Exploration, Floor, Keep, read_exploration
 from warmstart.transfer.carry.report import TransferReport
-from warmstart.transfer.methods.base import CarryingMethod, TransferMethod, register_method
+from warmstart.transfer.methods.base import EVERY_SETTING, CarryingMethod, TransferMethod, register_method
 from warmstart.transfer.methods.critic import critic_steps, fit_critic
 from warmstart.transfer.methods.schedules import LearningRateWarmUp
 
@@ -91,6 +91,7 @@ class FineTune(CriticFitting, CarryingMethod):
     name: ClassVar[str] = "fine_tune"
     title: ClassVar[str] = "fine-tuning with the critic fitted first"
     paper: ClassVar[str] = "2602.23804"
+    serves: ClassVar[tuple[str, ...]] = EVERY_SETTING
 
     exploration: Annotated[Exploration | None, Before(_read_exploration)] = None
     """What becomes of ``log_std`` (PPO) or the entropy coefficient (SAC): ``Keep()``, ``Reset(value)`` or

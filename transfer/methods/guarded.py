@@ -20,7 +20,7 @@ from warmstart.agents.checkpoints.normalization import read_normalizer, write_no
 from warmstart.core.bounds import Bounds, Count, State
 from warmstart.transfer.carry.carrying import TransferContext
 from warmstart.transfer.carry.report import TransferReport
-from warmstart.transfer.methods.base import register_method
+from warmstart.transfer.methods.base import SHIFTS, register_method
 from warmstart.transfer.methods.fine_tuning import FineTune
 from warmstart.transfer.methods.schedules import LearningRateWarmUp
 
@@ -82,6 +82,7 @@ class Guarded(Trying):
 
     name: ClassVar[str] = "guarded"
     title: ClassVar[str] = "fine-tuning, or cold where the source doesn't act better"
+    serves: ClassVar[tuple[str, ...]] = SHIFTS
     paper: ClassVar[str] = ""
     fills: ClassVar[tuple[str, ...]] = ("initialise", "feedback")
 

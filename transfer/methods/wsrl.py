@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from warmstart.core.bounds import Natural
-from warmstart.transfer.methods.base import register_method
+from warmstart.transfer.methods.base import SHIFTS, register_method
 from warmstart.transfer.methods.fine_tuning import FineTune
 
 
@@ -20,6 +20,7 @@ class WSRL(FineTune):
     name: ClassVar[str] = "wsrl"
     title: ClassVar[str] = "frozen policy first, no retention"
     paper: ClassVar[str] = "2412.07762"
+    serves: ClassVar[tuple[str, ...]] = SHIFTS
     algorithms: ClassVar[tuple[str, ...]] = ("sac", "td3", "tqc", "crossq")
 
     critic_updates: Natural = 0

@@ -11,7 +11,7 @@ from warmstart.core.errors import WarmstartError
 from warmstart.core.plain import to_plain
 from warmstart.envs.tasks.task import Task
 from warmstart.transfer.carry.carrying import TransferContext
-from warmstart.transfer.carry.source import Source, read_source, source_name
+from warmstart.transfer.carry.source import Source, read_source, source_name, source_notes
 from warmstart.transfer.matching.by_name import DimensionMap
 from warmstart.transfer.similarity.measures import Measure, critic, dynamics, two_samples, zero_shot
 from warmstart.transfer.similarity.playing import play, teacher_for
@@ -35,7 +35,7 @@ class Similarity:
     predicted: float
     """Expected difference in normalised area to a cold arm: the zero-shot return less `USUAL_AREA` where the
     policy is worth something, else what it is worse than chance. Not calibrated yet; NaN where the source
-    has nothing to give."""
+    has nothing to give, or was trained without its task's reward."""
     outlook: str
     """``helps``, ``hurts`` or ``open``."""
     method: str
@@ -106,9 +106,8 @@ def similarity(
     )
     outlook, method, reason = judged(measures, checkpoint, algorithm or checkpoint.algorithm)
     share = measures[0].value
-    predicted = (
-        math.nan if math.isnan(share) else max(share, 0.0) - USUAL_AREA if share > CLEAR else min(share, 0.0)
-    )
+    unknown = math.isnan(share) or checkpoint.reward is not None
+    predicted = math.nan if unknown else max(share, 0.0) - USUAL_AREA if share > CLEAR else min(share, 0.0)
     used = there.steps + nobody.steps + (0 if math.isnan(measures[1].value) else DYNAMICS_STEPS)
     return Similarity(
         source_name(checkpoint),
@@ -119,7 +118,7 @@ def similarity(
         method,
         reason,
         used,
-        teacher.notes,
+        (*source_notes(checkpoint), *teacher.notes),
     )
 
 
@@ -129,6 +128,11 @@ def judged(measures: tuple[Measure, ...], source: Checkpoint, algorithm: str) ->
     The rule of Three Regimes (2510.01460), with `guarded` where neither is known to be strong.
     """
     share, moves = measures[0], measures[1]
+    if source.reward is not None:
+        told = "It had no reward of its task: neither its returns nor its critic measure what it knows"
+        if algorithm == source.algorithm:
+            return "open", "fine_tune", f"{told}. Its networks can be carried."
+        return "open", "scratch", f"{told}, and its networks are {source.algorithm}'s."
     if math.isnan(share.value):
         return "hurts", "scratch", "The source is no better than chance in its own task."
     if share.low > CLEAR:

@@ -17,7 +17,7 @@ from warmstart.core.bounds import Count, NonNegative
 from warmstart.core.errors import WarmstartError
 from warmstart.transfer.carry.carrying import TransferContext
 from warmstart.transfer.carry.report import TransferReport
-from warmstart.transfer.methods.base import register_method
+from warmstart.transfer.methods.base import SHIFTS, register_method
 from warmstart.transfer.methods.fine_tuning import FineTune
 from warmstart.transfer.replaying.datasets import recorded
 from warmstart.transfer.teaching.teacher import standardised
@@ -34,6 +34,7 @@ class EWC(FineTune):
     """
 
     name: ClassVar[str] = "ewc"
+    serves: ClassVar[tuple[str, ...]] = SHIFTS
     title: ClassVar[str] = "elastic weight consolidation"
     paper: ClassVar[str] = "1612.00796"
     fills: ClassVar[tuple[str, ...]] = ("initialise", "loss terms")

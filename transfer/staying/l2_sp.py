@@ -15,7 +15,7 @@ from warmstart.agents.checkpoints.checkpoint import Checkpoint
 from warmstart.core.bounds import NonNegative
 from warmstart.transfer.carry.carrying import TransferContext
 from warmstart.transfer.carry.report import CARRIED, TransferReport
-from warmstart.transfer.methods.base import register_method
+from warmstart.transfer.methods.base import SHIFTS, register_method
 from warmstart.transfer.methods.fine_tuning import FineTune
 
 
@@ -29,6 +29,7 @@ class L2SP(FineTune):
     """
 
     name: ClassVar[str] = "l2_sp"
+    serves: ClassVar[tuple[str, ...]] = SHIFTS
     title: ClassVar[str] = "L2 pull to the source's parameters"
     paper: ClassVar[str] = "1802.01483"
     fills: ClassVar[tuple[str, ...]] = ("initialise", "loss terms")

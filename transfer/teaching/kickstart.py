@@ -15,7 +15,7 @@ from warmstart.core.bounds import NonNegative
 from warmstart.transfer.carry.carrying import TransferContext
 from warmstart.transfer.carry.report import TransferReport
 from warmstart.transfer.carry.source import read_source
-from warmstart.transfer.methods.base import register_method
+from warmstart.transfer.methods.base import SHIFTS, register_method
 from warmstart.transfer.teaching.seams import TeacherTerm
 from warmstart.transfer.teaching.starting import FreshOrCarried
 from warmstart.transfer.teaching.teacher import Teacher
@@ -32,6 +32,7 @@ class Kickstart(FreshOrCarried):
     """
 
     name: ClassVar[str] = "kickstart"
+    serves: ClassVar[tuple[str, ...]] = SHIFTS
     title: ClassVar[str] = "kickstarting: KL to one or several teachers"
     paper: ClassVar[str] = "1803.03835"
     fills: ClassVar[tuple[str, ...]] = ("initialise", "loss terms", "feedback")

@@ -54,8 +54,8 @@ class Extensible(Command):
     """A subcommand to which users bring code of their own."""
 
     plugin: tuple[Path, ...] = ()
-    """Python files that register methods, tasks, encoders or objectives of your own; what is trained records
-    their hashes, and a run keeps copies, which are found again."""
+    """Python files that register methods, tasks, encoders, objectives or rewards of your own; what is
+    trained records their hashes, and a run keeps copies, which are found again."""
 
     def load_plugins(self, *paths: Path) -> tuple[Path, ...]:
         """Load the plugins that were named, and those of the runs that paths lie in.
@@ -164,7 +164,7 @@ def in_words_of_the_command(wrong: Any) -> str:
     field = str(place[0]) if place else ""
     where = _WORDS.get(field, field)
     if field == "arms" and len(place) > 2 and place[2] != "method":
-        where = f"--option {place[2]}"
+        where = "--reward" if place[2] == "reward" else f"--option {place[2]}"
     elif place[:2] == ("algorithm", "network"):
         where = "--network"
     elif field == "evaluation" and len(place) > 1:

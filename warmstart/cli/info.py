@@ -13,15 +13,15 @@ from warmstart.core.bounds import Settings
 from warmstart.core.errors import WarmstartError
 
 Row = Settings
-Topic = Literal["tasks", "methods", "presets", "encoders", "realities", "recipes", "all"]
+Topic = Literal["tasks", "methods", "presets", "encoders", "realities", "recipes", "rewards", "all"]
 
 
 @dataclass(frozen=True)
 class List(Printing):
-    """What there is: tasks, transfer methods, presets (studies that ship), encoders, realities, recipes."""
+    """What there is: tasks, transfer methods, presets, encoders, realities, recipes, rewards to train on."""
 
     what: tyro.conf.Positional[
-        Annotated[Topic, tyro.conf.arg(metavar="[tasks|methods|presets|encoders|realities|recipes]")]
+        Annotated[Topic, tyro.conf.arg(metavar="[tasks|methods|presets|encoders|realities|recipes|rewards]")]
     ] = "all"
     """Which kind to list."""
 
@@ -203,6 +203,15 @@ def _recipes() -> Iterator[Row]:
         yield row(name, "curriculum", "any", f"curriculum: {{method: {name}, …}}", _summary(kind))
 
 
+def _rewards() -> Iterator[Row]:
+    from warmstart.agents.rewards.table import REWARDS
+    from warmstart.core.plain import setting_names
+
+    for name, kind in REWARDS.items():
+        row = {"name": name, "what": kind.title or _summary(kind), "paper": kind.paper}
+        yield {**row, "options": ", ".join(setting_names(kind))}
+
+
 def _summary(kind: Any) -> str:
     """A docstring's first paragraph."""
     return (kind.__doc__ or "").strip().split("\n\n")[0].replace("\n", " ")
@@ -215,6 +224,7 @@ _LISTERS: Mapping[str, Callable[[], Iterable[Row]]] = {
     "encoders": _encoders,
     "realities": _realities,
     "recipes": _recipes,
+    "rewards": _rewards,
 }
 
 

@@ -82,21 +82,30 @@ class Train(_Single):
     """Environment steps."""
     keep_replay: bool = False
     """Whether the checkpoint keeps the replay buffer (not of ppo), for rlpd with data=replay."""
+    reward: str = "task"
+    """What it trains on: task, its own reward; or in its place state_entropy, or {name: state_entropy,
+    neighbours: 6}. Evaluation is by the task's. `warmstart list rewards` shows them."""
 
     def run(self) -> int:
         """Train."""
+        from warmstart.core.documents import parse_yaml
         from warmstart.experiments.study.study import Study
 
+        reward: str | Settings = self.reward
+        if self.reward.startswith("{"):
+            reward = parse_yaml(self.reward, "--reward").data
+        name = reward if isinstance(reward, str) else reward.get("name")
+        kind = "" if name == "task" else f"-{name}"
         named: str | Settings = self.algorithm
         if self.network is not None:
             named = {"name": self.algorithm, "network": self.network}
         return _run_single(
             lambda: Study(
-                name=folder_name(self.task),
+                name=folder_name(f"{self.task}{kind}"),
                 target=self.task,
                 target_steps=self.steps,
                 algorithm=named,
-                arms=("scratch",),
+                arms=({"method": "scratch", "reward": reward},),
                 vision=self.encoder,
                 seeds=[self.seed],
                 device=self.device,
@@ -360,7 +369,7 @@ def _show(result: "Results", as_json: bool) -> int:
 
 
 def _print_verdicts(summary: "Summary") -> None:
-    for sentence in summary.unlearnt:
+    for sentence in (*summary.unlearnt, *summary.unrewarded):
         console().print(sentence)
     for arm in summary.compared:
         console().print(str(arm.headline))

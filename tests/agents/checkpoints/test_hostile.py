@@ -95,6 +95,29 @@ def test_odd_metadata(checkpoint):
     assert refused > 0.8 * tried  # most stand for nothing sound; hyperparameters and versions may be odd
 
 
+@pytest.mark.parametrize(
+    ("reward", "said"),
+    [
+        ({"k": 3}, "reward: expected the name of a reward under 'name', found {'k': 3}"),
+        (["a"], "reward: expected a mapping"),
+    ],
+)
+def test_a_reward_without_a_name(checkpoint, reward, said):
+    values = json.loads((checkpoint / METADATA).read_text())
+    write_json(checkpoint / METADATA, {**values, "reward": reward})
+    seal(checkpoint)
+    with pytest.raises(WarmstartError, match=said):
+        load_checkpoint(checkpoint)
+
+
+def test_one_from_before_rewards_were_recorded(checkpoint):
+    values = json.loads((checkpoint / METADATA).read_text())
+    assert values.pop("reward") is None
+    write_json(checkpoint / METADATA, values)
+    seal(checkpoint)
+    assert load_checkpoint(checkpoint).reward is None
+
+
 def header_of(content):
     (size,) = struct.unpack("<Q", content[:8])
     return json.loads(content[8 : 8 + size]), content[8 + size :]

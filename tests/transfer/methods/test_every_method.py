@@ -81,6 +81,10 @@ def test_every_method_says_what_it_is():
             "feedback",
         }
         assert set(method.serves) <= {"inductive", "transductive", "unsupervised"}
+    teaching = {"kickstart", "distill", "qdagger", "clone"}
+    assert not any("unsupervised" in METHODS[name].serves for name in teaching), (
+        "it teaches what earns nothing"
+    )
 
 
 @pytest.mark.parametrize(("name", "algorithm"), EVERY)

@@ -121,6 +121,13 @@ def test_the_advice(share, moves, algorithm, outlook, method, envs) -> None:
     assert found[2].endswith(".")
 
 
+@pytest.mark.parametrize(("algorithm", "method"), [("sac", "fine_tune"), ("ppo", "scratch")])
+def test_of_a_source_without_reward_returns_tell_nothing(algorithm, method, envs) -> None:
+    source = replace(read_source(build("sac", envs(TASK), classes=OURS)), reward={"name": "state_entropy"})
+    for share in ((math.nan, math.nan, math.nan), (0.9, 0.7, 1.1)):
+        assert judged(measures(*share, 0.1), source, algorithm)[:2] == ("open", method)
+
+
 def test_the_command(envs, tmp_path, capsys) -> None:
     model = disturb(build("sac", envs(TASK), seed=1, classes=OURS))
     save_checkpoint(model, tmp_path / "source", task=SHORT)
