@@ -82,9 +82,11 @@ class Checkpoint:
     """Versions of the libraries it was made with."""
     vision: Observing | None = None
     """How its agent makes observations of frames; ``None`` for one that observes states."""
+    critic: bool = True
+    """Whether it has a critic; a source of PPO without one leaves the target's as it is."""
     path: Path | None = None
     """Where it was read from."""
-    format: Literal["warmstart", "sb3"] = "warmstart"
+    format: Literal["warmstart", "sb3", "rsl_rl"] = "warmstart"
     """Kind of file it was read from."""
     notes: tuple[str, ...] = ()
     """What was changed or left behind when it was read, a sentence each."""
@@ -104,7 +106,7 @@ class Checkpoint:
             module = build_policy(
                 self.algorithm, self.observation_space, self.action_space, self.policy_kwargs
             )
-            load_tensors(module, self.policy_tensors)
+            load_tensors(module, self.policy_tensors, critic=self.critic)
         except WarmstartError as error:
             raise WarmstartError(f"{self.path or 'The checkpoint'}: {error}") from error
         module.to(device)
@@ -244,10 +246,11 @@ RECORDED: dict[str, Codec] = {
     "hyperparameters": _plain(dict[str, bool | int | float | str]),
     "trainability": _plain(list[dict[str, Any]] | None),
     "versions": _plain(dict[str, str]),
+    "critic": _plain(bool),
     "normalizer": (Settings | None, NormalizerState.to_json, NormalizerState.from_json),
 }
 """Fields of a checkpoint in its metadata: what they are there, to plain values, and back. ``None`` stays."""
-SINCE = frozenset({"evaluation"})
+SINCE = frozenset({"evaluation", "critic"})
 """Those of them that earlier versions didn't write."""
 
 

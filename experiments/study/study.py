@@ -10,15 +10,8 @@ from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from warmstart.agents.checkpoints.places import (
-    BEST,
-    CHOICES,
-    LAST,
-    METADATA,
-    TRIALS_FILE,
-    find_checkpoint,
-    split_choice,
-)
+from warmstart.agents.checkpoints import places
+from warmstart.agents.checkpoints.places import CHOICES, METADATA, TRIALS_FILE, find_checkpoint, split_choice
 from warmstart.agents.settings.encoder_training import EncoderTraining
 from warmstart.core.bounds import Before, Bounds, Count, Natural, SettingError, Settings, show
 from warmstart.core.documents import Document, dump_yaml
@@ -30,7 +23,6 @@ WORLD_KEYS = setting_names(WorldConfig)
 """What an arm may say of its training simulation."""
 ARM_KEYS = ("name", "method", "obs", "vision", "algorithm", "optional")
 """What an arm may say beside that and its method's options."""
-
 
 MOST_SEEDS = 10_000
 """Most seeds of a study."""
@@ -166,6 +158,10 @@ class Study:
     source_normalizer: str | None = None
     """Path of the file that SB3's `VecNormalize.save` wrote for a foreign checkpoint: a pickle, of which
     nothing is run. A person has to have named it once (`warmstart.core.trust`)."""
+    source_activation: str | None = None
+    """Activation function of a checkpoint of rsl_rl, whose files don't say it; None for `elu`."""
+    source_onnx: str | None = None
+    """ONNX model of mjlab's that names the dimensions of such a checkpoint; None for the one beside it."""
     device: str = "cpu"
     """Where networks live: `cpu`, `cuda` or `auto`; small state policies are fastest on the CPU."""
     torch_threads: Count = 1
@@ -193,7 +189,7 @@ class Study:
             if Path(self.source).exists():
                 what = f"missing; {self.source} exists, but it is no checkpoint and holds none."
             raise SettingError(("source_steps",), what)
-        for key in ("source_task", "source_normalizer"):
+        for key in ("source_task", "source_normalizer", "source_activation", "source_onnx"):
             if getattr(self, key) is not None and self.source_checkpoint is None:
                 raise SettingError((key,), "describes a checkpoint, but `source` is not the path of one.")
         if self.device not in ("auto", "cpu") and not self.device.startswith("cuda"):
@@ -240,9 +236,13 @@ class Study:
         if not self.source:
             return None
         path, word = split_choice(self.source)
-        inside = (METADATA, f"{LAST}/{METADATA}", f"{BEST}/{METADATA}", TRIALS_FILE)
+        inside = (METADATA, f"{places.LAST}/{METADATA}", f"{places.BEST}/{METADATA}", TRIALS_FILE)
         held = word is not None or any((path / name).is_file() for name in inside)
-        if not held and path.suffix != ".zip" and not self.source.startswith(("./", "../", "/", "~")):
+        if (
+            not held
+            and path.suffix not in (".zip", ".pt")
+            and not self.source.startswith(("./", "../", "/", "~"))
+        ):
             return None
         found: Path = placed(("source",), find_checkpoint, self.source)
         return found
