@@ -11,6 +11,7 @@ from warmstart.agents.checkpoints.checkpoint import FORMAT, RECORDED, SINCE, TEN
 from warmstart.agents.checkpoints.places import CHOICES, METADATA, find_checkpoint
 from warmstart.agents.encoders.tensors import MOST_BYTES, read_safetensors
 from warmstart.agents.observing.table import read_observing
+from warmstart.agents.rsl_rl_files.reader import is_rsl_rl, read_rsl_rl
 from warmstart.agents.sb3_files.normalizer import read_trusted_normalizer
 from warmstart.agents.sb3_files.zip import read_sb3_zip
 from warmstart.core.bounds import SettingError, Settings, State, show
@@ -22,13 +23,23 @@ from warmstart.core.plain import placed, read
 log = logging.getLogger(__name__)
 
 
-def load_checkpoint(path: str | Path, *, trust_normalizer: Path | str | None = None) -> Checkpoint:
-    """Read a checkpoint directory, or a stable-baselines3 zip; nothing is unpickled.
+def load_checkpoint(
+    path: str | Path,
+    *,
+    trust_normalizer: Path | str | None = None,
+    activation: str | None = None,
+    onnx: Path | str | None = None,
+) -> Checkpoint:
+    """Read a checkpoint directory, a stable-baselines3 zip, or a file of rsl_rl's; nothing is unpickled.
 
     Args:
-        path: A directory that ``save_checkpoint`` wrote, a zip that SB3's ``model.save`` wrote, or a trial's
-            or run's folder, with ``:best`` or ``:last`` where it shall be one of them; see `find_checkpoint`.
+        path: A directory that ``save_checkpoint`` wrote, a zip that SB3's ``model.save`` wrote, a ``.pt``
+            that rsl_rl's PPO runner or mjlab wrote, or a trial's or run's folder, with ``:best`` or ``:last``
+            where it shall be one of them; see `find_checkpoint`.
         trust_normalizer: A file that SB3's ``VecNormalize.save`` wrote: a pickle, of which nothing is run.
+        activation: Activation function of a file of rsl_rl's, which doesn't say it; ``None`` takes ``elu``.
+        onnx: ONNX model that mjlab exported, whose metadata name the dimensions of a file of rsl_rl's;
+            ``None`` takes the one beside it, if any.
 
     Raises:
         WarmstartError: If there is nothing, or the files are truncated, edited or foreign.
@@ -44,8 +55,16 @@ def load_checkpoint(path: str | Path, *, trust_normalizer: Path | str | None = N
         folder, _, word = str(target).rpartition(":")
         if folder and Path(folder).is_dir():
             raise unknown_name(f"checkpoint of {folder}", word, CHOICES)
-        raise WarmstartError(f"There is no checkpoint at {target}: expected a directory or an SB3 zip.")
-    checkpoint = read_sb3_zip(target) if target.is_file() else read_directory(target)
+        raise WarmstartError(
+            f"There is no checkpoint at {target}: expected a directory, an SB3 zip or rsl_rl's .pt."
+        )
+    if target.is_file() and is_rsl_rl(target):
+        checkpoint = read_rsl_rl(target, activation=activation, onnx=onnx)
+    elif activation is not None or onnx is not None:
+        what = "activation" if activation is not None else "onnx"
+        raise WarmstartError(f"{what} describes a file that rsl_rl wrote, and {target} is none.")
+    else:
+        checkpoint = read_sb3_zip(target) if target.is_file() else read_directory(target)
     if trust_normalizer is not None:
         checkpoint = replace(checkpoint, normalizer=read_trusted_normalizer(Path(trust_normalizer)))
     return checkpoint

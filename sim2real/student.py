@@ -53,7 +53,7 @@ def student_of(
     student = build_policy("ppo", space, teacher.action_space, kwargs)
     kept = {name: value for name, value in teacher.policy_tensors.items() if not _is_of_extractor(name)}
     own = {name: value for name, value in student.state_dict().items() if _is_of_extractor(name)}
-    load_tensors(student, {**own, **kept})
+    load_tensors(student, {**own, **kept}, critic=teacher.critic)
     return student
 
 

@@ -42,6 +42,8 @@ def warm_start(
     target_action_names: Names | None = None,
     source_task: str | None = None,
     trust_normalizer: str | Path | None = None,
+    source_activation: str | None = None,
+    source_onnx: str | Path | None = None,
     seed: int | None = None,
     callback: MaybeCallback = None,
     max_steps: int | None = None,
@@ -55,7 +57,8 @@ def warm_start(
 
     Args:
         model: PPO, SAC or TD3, of ``stable_baselines3`` or of ``warmstart``, with its environment.
-        source: A checkpoint directory, an SB3 zip (nothing is unpickled), a ``Checkpoint``, or another model.
+        source: A checkpoint directory, an SB3 zip or a ``.pt`` of rsl_rl's or mjlab's (nothing is unpickled),
+            a ``Checkpoint``, or another model.
         method: Name of a transfer method, a mapping with its options, or a method.
         observation_map: ``{target name: source name}`` where names differ; ``-name`` turns the sign round,
             ``None`` leaves a dimension fresh, ``{"*": "mirror"}`` takes the others from the other side.
@@ -68,6 +71,10 @@ def warm_start(
         target_action_names: Names of the target's actions.
         source_task: Task that the source was trained in, for its names: ``"Hopper-v5"``.
         trust_normalizer: ``VecNormalize`` file of an SB3 source: a pickle, of which nothing is run.
+        source_activation: Activation function of a source of rsl_rl's, whose files don't say it; ``None``
+            takes ``elu``.
+        source_onnx: ONNX model of mjlab's that names the dimensions of a source of rsl_rl's; ``None`` takes
+            the one beside it, if any.
         seed: Seeds the method's random draws; ``None`` takes the model's seed.
         callback: Runs in the critic's fit, as it would in ``learn``.
         max_steps: Budget that the fit mustn't exceed, nor the first episode that a ``HerReplayBuffer`` needs.
@@ -81,7 +88,13 @@ def warm_start(
     """
     _check_options(method, options)
     chosen = make_method(method, **options)
-    checkpoint = read_source(source, source_task=source_task, trust_normalizer=trust_normalizer)
+    checkpoint = read_source(
+        source,
+        source_task=source_task,
+        trust_normalizer=trust_normalizer,
+        activation=source_activation,
+        onnx=source_onnx,
+    )
     context = TransferContext(
         _generator(chosen, seed, model),
         dict(observation_map or {}),

@@ -88,9 +88,11 @@ class Checkpoint:
     """sha256 of the replay buffer beside it; ``None`` for none."""
     vision: Observing | None = None
     """How its agent makes observations of frames; ``None`` for one that observes states."""
+    critic: bool = True
+    """Whether it has a critic; a source of PPO without one leaves the target's as it is."""
     path: Path | None = None
     """Where it was read from."""
-    format: Literal["warmstart", "sb3"] = "warmstart"
+    format: Literal["warmstart", "sb3", "rsl_rl"] = "warmstart"
     """Kind of file it was read from."""
     notes: tuple[str, ...] = ()
     """What was changed or left behind when it was read, a sentence each."""
@@ -110,7 +112,7 @@ class Checkpoint:
             module = build_policy(
                 self.algorithm, self.observation_space, self.action_space, self.policy_kwargs
             )
-            load_tensors(module, self.policy_tensors)
+            load_tensors(module, self.policy_tensors, critic=self.critic)
         except WarmstartError as error:
             raise WarmstartError(f"{self.path or 'The checkpoint'}: {error}") from error
         module.to(device)
@@ -265,10 +267,11 @@ RECORDED: dict[str, Codec] = {
     "trainability": _plain(list[dict[str, Any]] | None),
     "versions": _plain(dict[str, str]),
     "replay": _plain(str | None),
+    "critic": _plain(bool),
     "normalizer": (Settings | None, NormalizerState.to_json, NormalizerState.from_json),
 }
 """Fields of a checkpoint in its metadata: what they are there, to plain values, and back. ``None`` stays."""
-SINCE = frozenset({"evaluation", "replay", "reward"})
+SINCE = frozenset({"evaluation", "replay", "reward", "critic"})
 """Those of them that earlier versions didn't write."""
 
 

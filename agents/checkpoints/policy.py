@@ -161,13 +161,25 @@ class _TellsStarts(PassingWrapper):
         return stepped
 
 
-def load_tensors(module: BasePolicy, tensors: Mapping[str, torch.Tensor]) -> None:
+def is_of_critic(name: str) -> bool:
+    """Whether a tensor of PPO's policy belongs to its critic, by its name."""
+    return name.startswith(("mlp_extractor.value_net.", "value_net."))
+
+
+def load_tensors(module: BasePolicy, tensors: Mapping[str, torch.Tensor], *, critic: bool = True) -> None:
     """Load a policy's parameters, all of them.
+
+    Args:
+        module: The policy.
+        tensors: By name.
+        critic: Whether they have PPO's critic; else that of the module stays as it is.
 
     Raises:
         WarmstartError: If a name is missing, unknown or of another shape.
     """
     expected = module.state_dict()
+    if not critic:
+        tensors = {**{name: value for name, value in expected.items() if is_of_critic(name)}, **tensors}
     problems = [f"{name} is missing" for name in expected if name not in tensors]
     problems += [f"{name} is not expected" for name in tensors if name not in expected]
     problems += [

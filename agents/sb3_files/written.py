@@ -71,7 +71,7 @@ def build_model(checkpoint: Checkpoint) -> BaseAlgorithm:
         model._setup_model()
     if buffer_size is not None:
         model.buffer_size = buffer_size
-    load_tensors(model.policy, checkpoint.policy_tensors)
+    load_tensors(model.policy, checkpoint.policy_tensors, critic=checkpoint.critic)
     for extra in ("log_ent_coef", "ent_coef_tensor"):
         if EXTRA + extra in checkpoint.tensors and getattr(model, extra, None) is not None:
             getattr(model, extra).data.copy_(checkpoint.tensors[EXTRA + extra])

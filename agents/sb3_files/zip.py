@@ -106,8 +106,9 @@ def _foreign(names: list[str]) -> str:
     if any(name.endswith("/data.pkl") for name in names):
         return (
             "a file of torch.save, such as policy.save of SB3 or of imitation's behaviour cloning writes: it "
-            "holds a policy and no model. Load it with stable-baselines3 (ActorCriticPolicy.load), put its "
-            "parameters into a model (model.policy.load_state_dict) and save that with model.save."
+            "holds a policy and no model, nor a checkpoint of rsl_rl (model_state_dict, actor_state_dict). "
+            "Load it with stable-baselines3 (ActorCriticPolicy.load), put its parameters into a model "
+            "(model.policy.load_state_dict) and save that with model.save."
         )
     some = ", ".join(names[:5]) + (f", … ({len(names)} in all)" if len(names) > 5 else "")
     return f"truncated or not an SB3 model: expected data and policy.pth, found {some or 'nothing'}."

@@ -24,7 +24,8 @@ RANDOM_ARM = "random"
 ENCODER_ARM = "encoder"
 IDENTIFY_ARM = "identify"
 _LEFT_OUT_IF_EMPTY = {"vision", "encoder", "world", "reality", "identification"}
-_LEFT_OUT_IF_EMPTY |= {"source_task", "source_normalizer", "stopping", "replay", "reward"}
+_LEFT_OUT_IF_EMPTY |= {"source_task", "source_normalizer", "source_activation", "source_onnx", "stopping"}
+_LEFT_OUT_IF_EMPTY |= {"replay", "reward"}
 """Fields that the JSON leaves out where they are empty: trials that don't need them keep their hashes."""
 ENGINES = ("gymnasium", "mujoco", "numpy", "stable-baselines3", "torch", "warmstart")
 
@@ -87,6 +88,10 @@ class TrialConfig:
     """sha256 of the trusted `VecNormalize` file of a foreign checkpoint; empty for none."""
     replay: bool = False
     """Whether its last checkpoint keeps the replay buffer."""
+    source_activation: str = ""
+    """Activation function that was said of a checkpoint of rsl_rl; empty for its usual one."""
+    source_onnx: str = ""
+    """sha256 of the ONNX model that names the dimensions of a checkpoint of rsl_rl; empty for none."""
     device: str = "cpu"
     """Where networks live."""
     torch_threads: Count = 1

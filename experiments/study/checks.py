@@ -27,6 +27,7 @@ from warmstart.envs.simulation.layouts import Layout
 from warmstart.envs.tasks.task import Task
 from warmstart.envs.vector import make_vec
 from warmstart.experiments.study.arms import ResolvedArm
+from warmstart.experiments.study.given import told_of
 from warmstart.experiments.study.plan import Plan
 from warmstart.experiments.study.study import Study
 from warmstart.sim2real.randomization.randomization import read_terms
@@ -264,10 +265,10 @@ def _draw(task: Task) -> None:
 
 def _given_side(path: Path, study: Study) -> _Side:
     """Read a given checkpoint; its names may come from a task."""
-    trusted = {"trust_normalizer": study.source_normalizer}
+    trusted = {"trust_normalizer": study.source_normalizer, **told_of(study)}
     if study.source_normalizer is not None:
         placed(("source_normalizer",), check_trusted, study.source_normalizer)
-    placed(("source_normalizer",), load_checkpoint, path, **trusted)
+        placed(("source_normalizer",), load_checkpoint, path, **trusted)
     place = ("source",) if study.source_task is None else ("source_task",)
     found = placed(place, lambda: read_source(path, source_task=study.source_task, **trusted))
     assert found is not None

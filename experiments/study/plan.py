@@ -8,16 +8,12 @@ from dataclasses import dataclass, field, replace
 from itertools import product
 from pathlib import Path
 
-from warmstart.agents.checkpoints.recurrent import refuse_recurrent
-from warmstart.agents.loading import load_checkpoint
 from warmstart.agents.rewards.table import recorded_reward
-from warmstart.agents.settings.config import ALGORITHMS, AlgorithmConfig
+from warmstart.agents.settings.config import AlgorithmConfig
 from warmstart.agents.settings.defaults import untuned
-from warmstart.core.bounds import SettingError, Settings, State
-from warmstart.core.files import content_hash
+from warmstart.core.bounds import SettingError, Settings
 from warmstart.core.plain import placed, to_plain
 from warmstart.core.plugins import Plugin
-from warmstart.core.trust import check_trusted
 from warmstart.envs.frames.options import state_task
 from warmstart.envs.tasks.task import Task
 from warmstart.envs.vector import make_vec
@@ -37,8 +33,8 @@ from warmstart.experiments.study.encoders import (
     planned_vision,
     weights_missing,
 )
+from warmstart.experiments.study.given import given_source
 from warmstart.experiments.study.study import Study
-from warmstart.experiments.trial.source import CHECKPOINTS, normalizer_copy
 from warmstart.sim2real.randomization.recipes import randomize_terms
 from warmstart.sim2real.reality import Reality, load_reality, reality_names
 from warmstart.sim2real.robustness import Sweep
@@ -89,7 +85,7 @@ def make_plan(study: Study, plugins: tuple[Plugin, ...] = ()) -> Plan:
     study, arms, notes = resolve(study)
     reality = _given_reality(study)
     files: dict[str, Path] = {}
-    given = _given_source(study, files)
+    given = given_source(study, files)
     visions = {arm.name: planned_vision(arm, files) for arm in arms}
     worlds = {arm.name: placed(("arms",), resolved, arm.world, arm.target) for arm in arms}
     judged: Settings = {}
@@ -273,28 +269,3 @@ def _located(reality: str | None) -> str | None:
 def _written(config: AlgorithmConfig) -> dict[str, object]:
     settings = config.written()
     return {"name": settings.pop("algorithm"), **settings}
-
-
-def _given_source(study: Study, files: dict[str, Path]) -> State:
-    """What trials say of the source that a study gives its warm starts, which the run keeps copies of."""
-    names = ("source_observation_names", "source_action_names")
-    said: State = {
-        "observation_map": dict(study.observation_map),
-        "action_map": dict(study.action_map),
-        "source_task": study.source_task or "",
-        **{name: getattr(study, name) for name in names},
-    }
-    path = study.source_checkpoint
-    if path is not None:
-        loaded = placed(("source",), load_checkpoint, path)
-        placed(("source",), refuse_recurrent, loaded.algorithm)
-        if loaded.algorithm not in ALGORITHMS:
-            message = f"{path} holds an agent of {loaded.algorithm}, which isn't supported."
-            raise SettingError(("source",), message)
-        said["source"] = content_hash(path)[:16]
-        files[f"{CHECKPOINTS}/{said['source']}"] = path
-    if study.source_normalizer is not None:
-        path = Path(study.source_normalizer)
-        said["source_normalizer"] = placed(("source_normalizer",), check_trusted, path)
-        files[normalizer_copy(said["source_normalizer"])] = path
-    return said

@@ -10,15 +10,8 @@ from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from warmstart.agents.checkpoints.places import (
-    BEST,
-    CHOICES,
-    LAST,
-    METADATA,
-    TRIALS_FILE,
-    find_checkpoint,
-    split_choice,
-)
+from warmstart.agents.checkpoints import places
+from warmstart.agents.checkpoints.places import CHOICES, METADATA, TRIALS_FILE, find_checkpoint, split_choice
 from warmstart.agents.settings.encoder_training import EncoderTraining
 from warmstart.core.bounds import Before, Bounds, Count, Natural, SettingError, Settings, show
 from warmstart.core.documents import Document, dump_yaml
@@ -31,7 +24,6 @@ WORLD_KEYS = setting_names(WorldConfig)
 """What an arm may say of its training simulation."""
 ARM_KEYS = ("name", "method", "obs", "vision", "algorithm", "reward", "optional")
 """What an arm may say beside that and its method's options."""
-
 
 MOST_SEEDS = 10_000
 """Most seeds of a study."""
@@ -157,6 +149,10 @@ class Study:
     keep_replay: bool = False
     """Whether the last checkpoints of off-policy agents keep their replay buffers, for `data: replay` in
     other studies; source agents keep theirs where an arm asks for it."""
+    source_activation: str | None = None
+    """Activation function of a checkpoint of rsl_rl, whose files don't say it; None for `elu`."""
+    source_onnx: str | None = None
+    """ONNX model of mjlab's that names the dimensions of such a checkpoint; None for the one beside it."""
     device: str = "cpu"
     """Where networks live: `cpu`, `cuda` or `auto`; small state policies are fastest on the CPU."""
     torch_threads: Count = 1
@@ -184,7 +180,7 @@ class Study:
             if Path(self.source).exists():
                 what = f"missing; {self.source} exists, but it is no checkpoint and holds none."
             raise SettingError(("source_steps",), what)
-        for key in ("source_task", "source_normalizer"):
+        for key in ("source_task", "source_normalizer", "source_activation", "source_onnx"):
             if getattr(self, key) is not None and self.source_checkpoint is None:
                 raise SettingError((key,), "describes a checkpoint, but `source` is not the path of one.")
         if self.device not in ("auto", "cpu") and not self.device.startswith("cuda"):
@@ -231,9 +227,13 @@ class Study:
         if not self.source:
             return None
         path, word = split_choice(self.source)
-        inside = (METADATA, f"{LAST}/{METADATA}", f"{BEST}/{METADATA}", TRIALS_FILE)
+        inside = (METADATA, f"{places.LAST}/{METADATA}", f"{places.BEST}/{METADATA}", TRIALS_FILE)
         held = word is not None or any((path / name).is_file() for name in inside)
-        if not held and path.suffix != ".zip" and not self.source.startswith(("./", "../", "/", "~")):
+        if (
+            not held
+            and path.suffix not in (".zip", ".pt")
+            and not self.source.startswith(("./", "../", "/", "~"))
+        ):
             return None
         found: Path = placed(("source",), find_checkpoint, self.source)
         return found

@@ -26,7 +26,7 @@ def load_source(config: TrialConfig, directory: Path) -> Checkpoint | None:
     """Read what a trial starts from: another trial's agent, or the run's copy of a given checkpoint.
 
     Raises:
-        WarmstartError: It is missing, or its trusted normaliser isn't the one that was planned with.
+        WarmstartError: It is missing, or a file that describes it isn't the one that was planned with.
     """
     if not config.source:
         return None
@@ -36,16 +36,31 @@ def load_source(config: TrialConfig, directory: Path) -> Checkpoint | None:
     path = next((path for path in (trial, given) if path.exists()), None)
     if path is None:
         raise WarmstartError(f"The source of this trial is missing: expected {trial} or {given}.")
-    normalizer = None
-    if config.source_normalizer:
-        normalizer = run / normalizer_copy(config.source_normalizer)
-        found = file_hash(normalizer) if normalizer.is_file() else "no file"
-        if found != config.source_normalizer:  # only what the user trusted is read
-            raise WarmstartError(
-                f"{normalizer} is not the VecNormalize file that the trial was planned with: expected sha256 "
-                f"{config.source_normalizer}, found {found}. Run the study in another directory."
-            )
-    return read_source(path, source_task=config.source_task or None, trust_normalizer=normalizer)
+    return read_source(
+        path,
+        source_task=config.source_task or None,
+        trust_normalizer=_copy_of(run, config.source_normalizer, ".pkl", "VecNormalize file"),
+        activation=config.source_activation or None,
+        onnx=_copy_of(run, config.source_onnx, ".onnx", "ONNX model"),
+    )
+
+
+def _copy_of(run: Path, sha256: str, suffix: str, what: str) -> Path | None:
+    """The run's copy of a file that describes the source, as it was planned with; None for no file.
+
+    Raises:
+        WarmstartError: It is missing or another one.
+    """
+    if not sha256:
+        return None
+    path = run / file_copy(sha256, suffix)
+    found = file_hash(path) if path.is_file() else "no file"
+    if found != sha256:
+        raise WarmstartError(
+            f"{path} is not the {what} that the trial was planned with: expected sha256 {sha256}, found "
+            f"{found}. Run the study in another directory."
+        )
+    return path
 
 
 def transfer_context(config: TrialConfig) -> TransferContext:
@@ -59,9 +74,9 @@ def transfer_context(config: TrialConfig) -> TransferContext:
     )
 
 
-def normalizer_copy(sha256: str) -> str:
-    """Where a run directory keeps its copy of a trusted `VecNormalize` file."""
-    return f"{CHECKPOINTS}/{sha256[:16]}.pkl"
+def file_copy(sha256: str, suffix: str) -> str:
+    """Where a run directory keeps its copy of a file that describes a given checkpoint."""
+    return f"{CHECKPOINTS}/{sha256[:16]}{suffix}"
 
 
 def _layout(names: Sequence[str] | None, kind: Kind) -> Layout | None:

@@ -15,7 +15,7 @@ from warmstart.agents.algorithms.off_policy import OffPolicySeams
 from warmstart.agents.checkpoints.architecture import ACTIVATIONS, algorithm_name
 from warmstart.agents.checkpoints.checkpoint import Checkpoint
 from warmstart.agents.checkpoints.normalization import read_normalizer, write_normalizer
-from warmstart.agents.checkpoints.policy import load_tensors
+from warmstart.agents.checkpoints.policy import is_of_critic, load_tensors
 from warmstart.agents.checkpoints.recurrent import refuse_recurrent
 from warmstart.agents.rewards.base import trained_on
 from warmstart.core.bounds import Count, NonNegative, Settings
@@ -24,7 +24,7 @@ from warmstart.envs.simulation.layouts import Layout
 from warmstart.transfer.carry.alignment import Alignment, align
 from warmstart.transfer.carry.exploration import Exploration, set_exploration
 from warmstart.transfer.carry.normalizer import MissingNormalizer, RewardStatistics, transfer_statistics
-from warmstart.transfer.carry.report import TransferReport
+from warmstart.transfer.carry.report import TransferEntry, TransferReport
 from warmstart.transfer.carry.source import (
     environment_layouts,
     environment_model,
@@ -127,8 +127,14 @@ def carry(
     noise = float(options.widening_noise)
     alignment = Alignment(algorithm, observations, statistics, actions, scaling, context.generator, noise)
     own = {name: tensor.detach().cpu() for name, tensor in model.policy.state_dict().items()}
-    tensors, entries = align(source.policy_tensors, own, alignment)
-    load_tensors(model.policy, tensors)
+    kept = {} if source.critic else {name: value for name, value in own.items() if is_of_critic(name)}
+    wanted = {name: tensor for name, tensor in own.items() if name not in kept}
+    tensors, entries = align(source.policy_tensors, wanted, alignment)
+    load_tensors(model.policy, {**tensors, **kept})
+    entries += [
+        TransferEntry(name, None, tuple(value.shape), "untouched", False, "the source has no critic")
+        for name, value in kept.items()
+    ]
     if statistics.state is not None and model.env is not None:
         write_normalizer(model.env, statistics.state)
     model._last_obs = None

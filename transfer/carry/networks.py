@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from warmstart.agents.checkpoints.policy import is_of_critic
 from warmstart.core.errors import WarmstartError
 
 
@@ -67,8 +68,9 @@ def networks(algorithm: str, names: Iterable[str]) -> tuple[Network, ...]:
         hidden = linear("mlp_extractor.policy_net")
         found = [
             Network("actor", "actor", hidden, ("action_net",), vectors=vectors),
-            Network("value", "critic", linear("mlp_extractor.value_net"), ("value_net",)),
         ]
+        if any(map(is_of_critic, known)):
+            found.append(Network("value", "critic", linear("mlp_extractor.value_net"), ("value_net",)))
     elif algorithm in ("sac", "tqc", "crossq"):
         found = [Network("actor", "actor", linear("actor.latent_pi"), ("actor.mu", "actor.log_std"))]
     elif algorithm == "td3":

@@ -28,7 +28,12 @@ Layouts = tuple[Layout | None, Layout | None]
 
 
 def read_source(
-    source: Source, *, source_task: str | None = None, trust_normalizer: str | Path | None = None
+    source: Source,
+    *,
+    source_task: str | None = None,
+    trust_normalizer: str | Path | None = None,
+    activation: str | None = None,
+    onnx: str | Path | None = None,
 ) -> Checkpoint | None:
     """Read a source of any kind into a checkpoint, with the names of its dimensions where they can be known.
 
@@ -36,6 +41,8 @@ def read_source(
         source: A path, a checkpoint, a model, or ``None``.
         source_task: Task for the names of a source that holds none.
         trust_normalizer: A trusted ``VecNormalize`` file.
+        activation: Activation function of a file of rsl_rl's, as in `load_checkpoint`.
+        onnx: ONNX model that names the dimensions of a file of rsl_rl's.
 
     Raises:
         WarmstartError: If there is nothing, it is of another kind, or ``source_task`` can't be made.
@@ -54,7 +61,9 @@ def read_source(
     elif isinstance(source, Checkpoint):
         checkpoint = source
     elif isinstance(source, str | Path):
-        checkpoint = load_checkpoint(source, trust_normalizer=trust_normalizer)
+        checkpoint = load_checkpoint(
+            source, trust_normalizer=trust_normalizer, activation=activation, onnx=onnx
+        )
     else:
         raise WarmstartError(
             f"A source is a path, a Checkpoint or a PPO, SAC or TD3 model, not {type(source).__name__}."

@@ -1,9 +1,5 @@
 """Published weights: read without running anything, unwrapped, and matched with a network by name."""
 
-import argparse
-import pickle
-import struct
-import warnings
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -12,10 +8,9 @@ from typing import Any
 import torch
 
 from warmstart.agents.encoders.backbones import Backbone
-from warmstart.agents.encoders.tensors import MOST_BYTES, check_tensors, read_safetensors
+from warmstart.agents.encoders.tensors import check_tensors, read_safetensors, read_torch
 from warmstart.core.bounds import State
 from warmstart.core.errors import WarmstartError
-from warmstart.core.files import check_file
 
 WRAPPERS = ("state_dict_ema", "model_ema", "state_dict", "model", "r3m", "vip", "teacher", "student")
 """Keys that published checkpoints keep their tensors under, averaged weights first as in timm."""
@@ -23,20 +18,7 @@ PREFIXES = ("module.", "_orig_mod.", "convnet.", "backbone.", "network.", "visua
 """What training code puts before a network's own names."""
 MAE_ONLY = ("decoder", "mask_token")
 """Beginnings of the names of a masked autoencoder's tensors that encode nothing."""
-DAMAGE = (
-    RuntimeError,
-    OSError,
-    EOFError,
-    ValueError,
-    TypeError,
-    LookupError,
-    AttributeError,
-    AssertionError,
-    OverflowError,
-    MemoryError,
-    struct.error,
-)
-"""What torch's reader meets in a file that isn't its own."""
+_ADVICE = "Load it where you trust it and save its tensors alone: torch.save(model.state_dict(), path)."
 SUFFIXES = (".safetensors", ".pth", ".pt", ".th", ".bin")
 
 
@@ -58,36 +40,11 @@ def load_weights(path: str | Path) -> dict[str, torch.Tensor]:
     if not path.is_file():
         raise WarmstartError(f"There is no file of weights at {path}.")
     given = path.suffix == ".safetensors"
-    tensors = unwrapped(read_safetensors(path)[0] if given else _pickled(check_file(path, MOST_BYTES)), path)
+    tensors = unwrapped(read_safetensors(path)[0] if given else read_torch(path, _ADVICE), path)
     check_tensors(tensors, str(path))
     if any(name.endswith("mask_token") for name in tensors):
         tensors = {n: t for n, t in tensors.items() if not bare_name(n).startswith(MAE_ONLY)}
     return {bare: tensors[name] for name, bare in bare_names(tensors).items()}
-
-
-def _pickled(path: Path) -> Any:
-    try:
-        # Training checkpoints keep their command line's options, which are as plain as a dict.
-        with torch.serialization.safe_globals([argparse.Namespace]), warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of unusual pickle protocols
-            return torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        raise WarmstartError(
-            f"{path} holds Python objects besides tensors, or is damaged; nothing of it was run. Load it "
-            "where you trust it and save its tensors alone: torch.save(model.state_dict(), path). "
-            f"({_reason(error)})"
-        ) from error
-    except DAMAGE as error:
-        raise WarmstartError(
-            f"{path} is truncated or not a file of weights that torch.save wrote: {_reason(error)}"
-        ) from error
-
-
-def _reason(error: Exception) -> str:
-    """The line of an error's message that says why."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    telling = [line for line in lines if "Unsupported" in line or "GLOBAL" in line]
-    return (telling or lines or [type(error).__name__])[0]
 
 
 def unwrapped(content: Any, path: Path) -> dict[str, torch.Tensor]:

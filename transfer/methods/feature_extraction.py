@@ -53,13 +53,14 @@ class FeatureExtraction(CarryingMethod):
         policy: Any = model.policy
         own = {name: tensor.clone() for name, tensor in policy.state_dict().items()}
         report = self.carry(model, source, context)
+        trunk = self.critic_trunk if source is None or source.critic else "new"
         fresh: dict[str, torch.Tensor] = {}
         for network in networks(report.algorithm, own):
             if not network.hidden:
                 raise WarmstartError(
                     f"The {network.name} network has no hidden layer: there are no features to extract."
                 )
-            new = network.role == "critic" and self.critic_trunk == "new"
+            new = network.role == "critic" and trunk == "new"
             if new and not _is_linear(network, own):
                 for name in _trunk_names(network, own):
                     fresh[name] = own[name]
@@ -80,7 +81,7 @@ class FeatureExtraction(CarryingMethod):
                 report.change(name, action="reinitialised", reason=f"follows {online}: new layer")
         policy.load_state_dict({**policy.state_dict(), **fresh})
         entries = [entry for entry in named_entries(policy) if not entry.target]
-        if self.critic_trunk != "frozen":
+        if trunk != "frozen":
             entries = [entry for entry in entries if entry.role != "critic"]
         freeze(model, [entry.names[0] for entry in entries if fresh.keys().isdisjoint(entry.names)])
         return self.finish(model, report)

@@ -201,6 +201,8 @@ def critic(source: Checkpoint, played: Played, teacher: Teacher | None, gamma: f
 
 def _values(source: Checkpoint, played: Played, teacher: Teacher | None) -> NDArray[np.float64] | None:
     """The critic's values of the states (PPO) or of the actions taken there. Shape: (steps, n_envs)."""
+    if not source.critic:
+        return None
     policy = source.policy()
     module: Any = policy.module
     shape = played.rewards.shape

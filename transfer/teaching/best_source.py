@@ -65,7 +65,9 @@ class BestSource(Trying):
         for each in held.sources[1:]:  # whatever doesn't fit is known before anything is trained
             super().initialise(model, each, context)
             restore(model, held.fresh)
-        return super().initialise(model, source, context)
+        report = super().initialise(model, source, context)
+        report.add_notes(f"{source_name(each)}: {note}" for each in held.sources[1:] for note in each.notes)
+        return report
 
     @override
     def prepare(

@@ -14,7 +14,7 @@ from warmstart.agents.checkpoints.checkpoint import Checkpoint
 from warmstart.core.bounds import NonNegative
 from warmstart.transfer.carry.carrying import TransferContext
 from warmstart.transfer.carry.report import TransferReport
-from warmstart.transfer.carry.source import read_source
+from warmstart.transfer.carry.source import read_source, source_name
 from warmstart.transfer.methods.base import SHIFTS, register_method
 from warmstart.transfer.teaching.seams import TeacherTerm
 from warmstart.transfer.teaching.starting import FreshOrCarried
@@ -61,4 +61,5 @@ class Kickstart(FreshOrCarried):
             known = [source, *(each for each in others if each is not None)]
             term.teachers = [Teacher(each, model, context) for each in known]
             report.add_notes(note for teacher in term.teachers for note in teacher.notes)
+            report.add_notes(f"{source_name(each)}: {note}" for each in known[1:] for note in each.notes)
         return report

@@ -87,6 +87,8 @@ def named_checkpoints(paths: Sequence[Path], task: "Task") -> list[Named]:
     checkpoints = []
     for place, arm, where in found:
         checkpoint = load_checkpoint(where)
+        for remark in checkpoint.notes:
+            note(f"{names[place, arm]}: {remark}")
         check_fit(where, checkpoint, task)
         checkpoints.append(Named(names[place, arm], checkpoint))
     return checkpoints
@@ -102,20 +104,25 @@ def _names(places: Collection[tuple[Path, str]]) -> dict[tuple[Path, str], str]:
     return names
 
 
-def load_policy(path: Path, task: "Task", device: str, trust_normalizer: Path | None) -> "Policy":
+def load_policy(path: Path, task: "Task", device: str, told: Settings) -> "Policy":
     """The policy of a checkpoint (of a run: its only one), checked to fit the task."""
     from warmstart.agents.build import choose_device
 
-    checkpoint = load_told(path, trust_normalizer)
+    checkpoint = load_told(path, told)
     check_fit(path, checkpoint, task)
     return checkpoint.policy(choose_device(device, checkpoint.observation_space))
 
 
-def load_told(path: Path, trust_normalizer: Path | None) -> "Checkpoint":
-    """A checkpoint (of a run: its only one); says what of it couldn't be read, or is missing."""
+def load_told(path: Path, told: Settings) -> "Checkpoint":
+    """A checkpoint (of a run: its only one); says what of it couldn't be read, or is missing.
+
+    Args:
+        path: The checkpoint.
+        told: What is known of it, as ``load_checkpoint`` takes it.
+    """
     from warmstart.agents.loading import load_checkpoint
 
-    checkpoint = load_checkpoint(path, trust_normalizer=trust_normalizer)
+    checkpoint = load_checkpoint(path, **told)
     for remark in checkpoint.notes:
         note(remark)
     if checkpoint.format == "sb3" and checkpoint.normalizer is None:

@@ -73,6 +73,23 @@ class Extensible(Command):
         return (*self.plugin, *(path for path in dict.fromkeys(found) if path.name not in given))
 
 
+@dataclass(frozen=True, kw_only=True)
+class Reading(Extensible):
+    """A subcommand that reads a checkpoint, perhaps of another library's, which doesn't say everything."""
+
+    trust_normalizer: Path | None = None
+    """File that VecNormalize.save wrote beside an SB3 zip: a pickle, of which nothing is run."""
+    activation: str | None = None
+    """Activation function of a .pt of rsl_rl's or mjlab's, which doesn't say it; elu by default."""
+    onnx: Path | None = None
+    """ONNX model of mjlab's that names the dimensions of such a file; the one beside it by default."""
+
+    @property
+    def told(self) -> dict[str, Any]:
+        """What was said of the checkpoint, for ``load_checkpoint``."""
+        return {name: getattr(self, name) for name in ("trust_normalizer", "activation", "onnx")}
+
+
 def _runs_of(path: Path) -> list[Path]:
     """The run that a path is or lies in, if it does."""
     from warmstart.agents.checkpoints.places import split_choice
@@ -152,7 +169,8 @@ def as_map(flag: str, words: tuple[str, ...]) -> dict[str, str | None]:
 
 _WORDS = {"target": "TASK", "target_steps": "--steps", "source": "CHECKPOINT", "vision": "--encoder"}
 _WORDS |= {"arms": "--method", "baseline": "--method", "seeds": "--seed"}
-_WORDS |= {"source_normalizer": "--trust-normalizer"}
+_WORDS |= {"source_normalizer": "--trust-normalizer", "source_activation": "--activation"}
+_WORDS |= {"source_onnx": "--onnx"}
 _SAME = ("source_task", "source_observation_names", "source_action_names", "observation_map", "action_map")
 _WORDS |= {key: f"--{key.replace('_', '-')}" for key in (*_SAME, "algorithm", "device")}
 """What the command line calls the fields of a study."""

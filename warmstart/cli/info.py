@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 
 import tyro
 
-from warmstart.cli.console import CheckpointPath, Extensible, Printing, console, print_json, print_table
+from warmstart.cli.console import CheckpointPath, Printing, Reading, console, print_json, print_table
 from warmstart.core.bounds import Settings
 from warmstart.core.errors import WarmstartError
 
@@ -40,11 +40,11 @@ class List(Printing):
 
 
 @dataclass(frozen=True)
-class Inspect(Extensible, Printing):
-    """What a checkpoint (our directory, or a stable-baselines3 zip) holds. Nothing is unpickled."""
+class Inspect(Reading, Printing):
+    """What a checkpoint (our directory, an SB3 zip, rsl_rl's .pt) holds. Nothing is unpickled."""
 
     path: CheckpointPath
-    """Checkpoint directory, SB3 zip, or a run (its trials' checkpoints are listed)."""
+    """Checkpoint directory, SB3 zip, rsl_rl's or mjlab's .pt, or a run (its checkpoints are listed)."""
 
     def run(self) -> int:
         """Show it."""
@@ -62,7 +62,7 @@ class Inspect(Extensible, Printing):
             else:
                 console().print(*found, sep="\n")
             return 0
-        description = checkpoint_facts(load_checkpoint(self.path))
+        description = checkpoint_facts(load_checkpoint(self.path, **self.told))
         if self.json:
             print_json(description)
             return 0

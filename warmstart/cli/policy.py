@@ -9,8 +9,8 @@ import tyro
 from warmstart.cli.checkpoints import load_policy, load_told
 from warmstart.cli.console import (
     CheckpointPath,
-    Extensible,
     Printing,
+    Reading,
     TaskText,
     as_map,
     check_numbers,
@@ -23,11 +23,11 @@ from warmstart.cli.console import (
 
 
 @dataclass(frozen=True)
-class Evaluate(Extensible, Printing):
+class Evaluate(Reading, Printing):
     """How well a checkpoint does in a task: undiscounted return over episodes with fixed seeds."""
 
     checkpoint: CheckpointPath
-    """Checkpoint directory, run, or SB3 zip."""
+    """Checkpoint directory, run, SB3 zip, or rsl_rl's or mjlab's .pt."""
     task: TaskText
     """For example HalfCheetah-v5 or HalfCheetah-v5@gravity=x0.5,torso.mass=x1.5."""
     episodes: int = 16
@@ -38,8 +38,6 @@ class Evaluate(Extensible, Printing):
     """Sample actions in place of taking the most likely ones."""
     device: str = "cpu"
     """Where the network runs: cpu, cuda or auto."""
-    trust_normalizer: Path | None = None
-    """VecNormalize file of an SB3 zip: a pickle, of which nothing is run."""
 
     def run(self) -> int:
         """Evaluate."""
@@ -49,7 +47,7 @@ class Evaluate(Extensible, Printing):
         check_numbers(self.episodes, self.seed)
         self.load_plugins(self.checkpoint)
         task = Task.parse(self.task)
-        policy = load_policy(self.checkpoint, task, self.device, self.trust_normalizer)
+        policy = load_policy(self.checkpoint, task, self.device, self.told)
         result = evaluate(
             policy, task, episodes=self.episodes, seed=self.seed, deterministic=not self.stochastic
         )
@@ -66,11 +64,11 @@ class Evaluate(Extensible, Printing):
 
 
 @dataclass(frozen=True)
-class Similarity(Extensible, Printing):
+class Similarity(Reading, Printing):
     """Will it help? What a few thousand steps in a task say of a checkpoint, before any training."""
 
     checkpoint: CheckpointPath
-    """Checkpoint directory, run, or SB3 zip."""
+    """Checkpoint directory, run, SB3 zip, or rsl_rl's or mjlab's .pt."""
     task: TaskText
     """The target, for example HalfCheetah-v5@gravity=x0.5."""
     episodes: int = 8
@@ -85,8 +83,6 @@ class Similarity(Extensible, Printing):
     """The same for actions."""
     source_task: str | None = None
     """Where the checkpoint was trained, if it doesn't say."""
-    trust_normalizer: Path | None = None
-    """VecNormalize file of an SB3 zip: a pickle, of which nothing is run."""
 
     def run(self) -> int:
         """Measure."""
@@ -95,7 +91,7 @@ class Similarity(Extensible, Printing):
         check_numbers(self.episodes, self.seed)
         self.load_plugins(self.checkpoint)
         found = similarity(
-            load_told(self.checkpoint, self.trust_normalizer),
+            load_told(self.checkpoint, self.told),
             self.task,
             episodes=self.episodes,
             seed=self.seed,
@@ -126,11 +122,11 @@ def _number(value: float) -> str:
 
 
 @dataclass(frozen=True)
-class Video(Extensible):
+class Video(Reading):
     """A film of a checkpoint acting in a task."""
 
     checkpoint: CheckpointPath
-    """Checkpoint directory, run, or SB3 zip."""
+    """Checkpoint directory, run, SB3 zip, or rsl_rl's or mjlab's .pt."""
     task: TaskText
     """For example HalfCheetah-v5."""
     out: Path | None = None
@@ -141,8 +137,6 @@ class Video(Extensible):
     """Seed of the episode."""
     size: int = 480
     """Width and height in pixels."""
-    trust_normalizer: Path | None = None
-    """VecNormalize file of an SB3 zip: a pickle, of which nothing is run."""
 
     def run(self) -> int:
         """Film it."""
@@ -152,7 +146,7 @@ class Video(Extensible):
         self.load_plugins(self.checkpoint)
         task = Task.parse(self.task)
         out = self.out or Path(f"{folder_name(str(task))}.mp4")
-        policy = load_policy(self.checkpoint, task, "cpu", self.trust_normalizer)
+        policy = load_policy(self.checkpoint, task, "cpu", self.told)
         film = record_video(policy, task, out, seconds=self.seconds, seed=self.seed, size=self.size)
         note(f"{film.path}: {film.frames} frames at {film.fps} per second, return {film.episode_return:.1f}")
         return 0

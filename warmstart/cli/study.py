@@ -7,13 +7,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import tyro
 
-from warmstart.cli.checkpoints import follow_source, source_vision
+from warmstart.cli.checkpoints import follow_source, load_told, source_vision
 from warmstart.cli.console import (
     CheckpointPath,
     Command,
     Extensible,
     OptionWords,
     Printing,
+    Reading,
     TaskText,
     as_map,
     console,
@@ -117,11 +118,11 @@ class Train(_Single):
 
 
 @dataclass(frozen=True)
-class Transfer(_Single):
+class Transfer(Reading, _Single):
     """Start an agent in a task from a checkpoint, and train it there."""
 
     checkpoint: CheckpointPath
-    """Checkpoint directory, run, or SB3 zip."""
+    """Checkpoint directory, run, SB3 zip, or rsl_rl's or mjlab's .pt."""
     task: TaskText
     """The target task."""
     method: str = "fine_tune"
@@ -132,14 +133,12 @@ class Transfer(_Single):
     """ppo, sac, td3, tqc or crossq; the checkpoint's own by default."""
     steps: int = 250_000
     """Environment steps in the target, the fitting of the critic included."""
-    trust_normalizer: Path | None = None
-    """File that VecNormalize.save wrote beside an SB3 zip: a pickle, of which nothing is run."""
     source_task: str | None = None
-    """Task that an SB3 zip was trained in, for the names and gears of its dimensions: Hopper-v5."""
+    """Task that a foreign file was trained in, for the names and gears of its dimensions: Hopper-v5."""
     source_observation_names: tuple[str, ...] = ()
-    """Names of an SB3 zip's observations, in order."""
+    """Names of a foreign file's observations, in order."""
     source_action_names: tuple[str, ...] = ()
-    """Names of an SB3 zip's actions, in order."""
+    """Names of a foreign file's actions, in order."""
     observation_map: Annotated[tuple[str, ...], tyro.conf.arg(metavar="TARGET=SOURCE")] = ()
     """Which observation of the source each one of the target is, where names differ: -NAME turns its sign
     round, nothing after the = leaves it fresh, '*=mirror' takes the others from the body's other side."""
@@ -149,14 +148,13 @@ class Transfer(_Single):
     def run(self) -> int:
         """Transfer and train."""
         from warmstart.agents.checkpoints.places import find_checkpoint
-        from warmstart.agents.loading import load_checkpoint
         from warmstart.experiments.study.study import Study
 
         self.load_plugins(self.checkpoint)
         if self.trust_normalizer is not None:
             trust(self.trust_normalizer)
         path = find_checkpoint(self.checkpoint)
-        found = load_checkpoint(path, trust_normalizer=self.trust_normalizer)
+        found = load_told(path, self.told)
         observations = as_map("--observation-map", self.observation_map)
         actions = as_map("--action-map", self.action_map)
         options = values("--option", self.option)
@@ -178,6 +176,8 @@ class Transfer(_Single):
                 evaluation=self.protocol(),
                 source_task=self.source_task,
                 source_normalizer=None if self.trust_normalizer is None else str(self.trust_normalizer),
+                source_activation=self.activation,
+                source_onnx=None if self.onnx is None else str(self.onnx),
                 source_observation_names=self.source_observation_names or None,
                 source_action_names=self.source_action_names or None,
                 observation_map=observations,

@@ -8,7 +8,9 @@ from typing import Any
 import numpy as np
 import pytest
 from stable_baselines3.common.vec_env import VecNormalize
+from torch import nn
 
+from tests.agents.rsl_rl_files.files import Trained, onnx_model
 from warmstart.agents.loading import load_checkpoint
 from warmstart.agents.sb3_files.written import write_sb3_zip
 from warmstart.core.bounds import SettingError
@@ -17,6 +19,7 @@ from warmstart.core.progress import Lines, LiveTable, make_progress
 from warmstart.core.trust import trust
 from warmstart.envs.sb3 import as_sb3
 from warmstart.envs.vector import make_vec
+from warmstart.experiments.records.config import TrialConfig
 from warmstart.experiments.records.status import Status
 from warmstart.experiments.report.results import Results
 from warmstart.experiments.run.reading import load_run, statuses
@@ -25,6 +28,7 @@ from warmstart.experiments.run.scheduler import shown as shown_work
 from warmstart.experiments.study.estimate import estimate_seconds
 from warmstart.experiments.study.loading import load_study
 from warmstart.experiments.study.study import Study
+from warmstart.experiments.trial.source import load_source
 from warmstart.experiments.trial.trial import run_trial
 
 ALGORITHM = {"name": "ppo", "n_envs": 4, "n_steps": 16, "batch_size": 32, "n_epochs": 2, "net_arch": [8]}
@@ -347,3 +351,44 @@ def test_progress_is_shown_in_lines_and_live(capsys: pytest.CaptureFixture[str])
     assert "32/64" in shown_live
     assert "0:02 left" in shown_live
     assert "9 trials: 1 running, 8 waiting" in shown_live
+
+
+def test_a_source_of_rsl_rl_is_copied_with_what_names_and_describes_it(tmp_path: Path) -> None:
+    source = Trained("5", inputs=2, actions=1, critic_inputs=6, activation=nn.Tanh).save(
+        tmp_path / "model_1500.pt"
+    )
+    texts = {"joint_names": "hinge", "default_joint_pos": "0.000", "observation_names": "joint_pos,joint_vel"}
+    (tmp_path / "model_1500.onnx").write_bytes(onnx_model(texts))
+    study = tiny(
+        source=str(source),
+        source_steps=0,
+        source_activation="tanh",
+        action_map={"slider.force": "hinge.target_angle"},
+        algorithm=ALGORITHM | {"net_arch": [16, 12]},
+        arms=("scratch", {"method": "fine_tune", "critic_fit_steps": 64, "warm_up_steps": 0}),
+        seeds=1,
+    )
+    with pytest.raises(SettingError, match="networks use elu, the target's tanh"):
+        plan(replace(study, source_activation=None))
+    with pytest.raises(SettingError, match=r"source: There is no ONNX model at .*nothing\.onnx"):
+        plan(replace(study, source_onnx=str(tmp_path / "nothing.onnx")))
+    with pytest.raises(SettingError, match="source_onnx: describes a checkpoint, but"):
+        tiny(source_onnx="model.onnx")
+    for trial in plan(study).trials:
+        warm = trial.config.method["method"] == "fine_tune" if trial.config.method else False
+        assert (trial.config.source_activation == "tanh", bool(trial.config.source_onnx)) == (warm, warm)
+    found = run_here(study, tmp_path / "run")
+    (path,) = (row.directory for row in statuses(found.directory) if row.arm == "fine_tune")
+    report = json.loads((path / "transfer.json").read_text())
+    reasons = {entry["name"]: entry["reason"] for entry in report["entries"]}
+    assert "2 of 4 observations by name" in reasons["mlp_extractor.policy_net.0.weight"]
+    assert reasons["value_net.weight"] == "the source has no critic"
+    assert any("it reads 6 observations and the actor 2" in note for note in report["notes"])
+    assert not any("was assumed" in note for note in report["notes"])
+    (tmp_path / "model_1500.onnx").write_bytes(onnx_model(texts | {"author": "another"}))
+    hashes = {trial.hash for trial in plan(study).trials}
+    assert path.name not in hashes  # what names the dimensions belongs to a trial's identity
+    (copy,) = (tmp_path / "run" / "checkpoints").glob("*.onnx")
+    copy.write_bytes(b"something else")
+    with pytest.raises(WarmstartError, match="is not the ONNX model that the trial was planned with"):
+        load_source(TrialConfig.read(path), path)
