@@ -31,6 +31,7 @@ from warmstart.experiments.analysis.metrics import (
     paired_metrics,
     times_to_threshold,
 )
+from warmstart.experiments.analysis.predicted import Prediction, beside
 from warmstart.experiments.analysis.statistics import (
     Interval,
     bootstrap,
@@ -118,6 +119,8 @@ class Summary:
     failures: tuple[Failure, ...]
     unlearnt: tuple[str, ...]
     """Who hasn't learnt of the source agents and the cold arm, a sentence each; among the notes, too."""
+    prediction: Prediction | None
+    """What was predicted before training, beside what was measured; None where nothing was to be."""
     notes: tuple[str, ...]
     versions: Mapping[str, str]
 
@@ -212,6 +215,7 @@ def summarise(
         normalisation=scale,
         alpha=ALPHA,
         arms=tuple(arms),
+        prediction=beside(run.similarity, arms, run.baseline),
         notes=tuple(dict.fromkeys([*sentences, *notes])),
         unlearnt=sentences,
         **{name: getattr(run, name) for name in taken},

@@ -11,6 +11,8 @@ from warmstart.core.files import read_bytes
 from warmstart.experiments.analysis import metrics
 from warmstart.experiments.analysis.curves import Curve, RunData
 from warmstart.experiments.analysis.metric_kinds import METRICS
+from warmstart.experiments.analysis.predicted import Prediction
+from warmstart.experiments.analysis.statistics import Interval
 from warmstart.experiments.analysis.summary import ArmSummary, Summary
 from warmstart.experiments.analysis.verdict import Outcome
 from warmstart.experiments.records.records import FILM, FRAMES
@@ -18,6 +20,7 @@ from warmstart.experiments.report.formatting import (
     UNKNOWN,
     Row,
     Unit,
+    bounds,
     data_uri,
     duration,
     number,
@@ -86,6 +89,18 @@ def route(summary: Summary) -> list[tuple[str, str]]:
     """Source and target with their steps; empty for curves that others made."""
     stops = [(summary.study.get(key), summary.study.get(f"{key}_steps")) for key in ("source", "target")]
     return [(str(task), f"{steps:,} steps" if steps else "") for task, steps in stops if task]
+
+
+def measures(prediction: Prediction) -> list[Row]:
+    """What a prediction was made of, as text."""
+    rows = []
+    for each in prediction.measures:
+        value, low, high = (
+            math.nan if each[key] is None else float(each[key]) for key in ("value", "low", "high")
+        )
+        ends = bounds(Interval(value, low, high), "normalised")
+        rows.append({**each, "value": number(value, "normalised"), "ends": ends})
+    return rows
 
 
 def metric_table(summary: Summary) -> list[Row]:

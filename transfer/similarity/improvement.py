@@ -45,7 +45,7 @@ class Sampler:
         module: Any = self.teacher.policy.module
         inputs: Any = self.teacher.inputs(observations)
         with torch.no_grad():
-            drawn = distribution(module, inputs).sample()
+            drawn: torch.Tensor = distribution(module, inputs).sample()  # type: ignore[no-untyped-call]
         self.inputs.append(inputs)
         self.chosen.append(drawn)
         acted = drawn.numpy()
@@ -214,7 +214,8 @@ def step(module: Any, inputs: torch.Tensor, chosen: torch.Tensor, advantages: Fl
 
 def log_prob(module: Any, inputs: torch.Tensor, chosen: torch.Tensor) -> torch.Tensor:
     """Log-probabilities of actions. Shape: (rows,)."""
-    return per_step(distribution(module, inputs).log_prob(chosen))
+    found: torch.Tensor = distribution(module, inputs).log_prob(chosen)  # type: ignore[no-untyped-call]
+    return per_step(found)
 
 
 def per_step(values: torch.Tensor) -> torch.Tensor:

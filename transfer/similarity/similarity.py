@@ -119,15 +119,17 @@ def similarity(
     outlook, method, reason = judged(measures, checkpoint, algorithm or checkpoint.algorithm)
     compared = 0 if math.isnan(measures[1].value) else DYNAMICS_STEPS
     return Similarity(
-        source_name(checkpoint),
-        str(target),
-        measures,
-        *(HEAD_START * each for each in (share.value, share.low, share.high)),
-        outlook,
-        method,
-        reason,
-        there.steps + nobody.steps + compared + explored,
-        teacher.notes,
+        source=source_name(checkpoint),
+        target=str(target),
+        measures=measures,
+        predicted=HEAD_START * share.value,
+        predicted_low=HEAD_START * share.low,
+        predicted_high=HEAD_START * share.high,
+        outlook=outlook,
+        method=method,
+        reason=reason,
+        steps=there.steps + nobody.steps + compared + explored,
+        notes=teacher.notes,
     )
 
 
