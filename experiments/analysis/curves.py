@@ -79,6 +79,8 @@ class RunData:
     """Robustness map of each arm's first seed, with the terms that it was trained on."""
     drawn: dict[str, tuple[State, ...]] = field(default_factory=dict)
     """Records of what the first seed of each arm drew in training."""
+    similarity: State | None = None
+    """What was predicted from the source before training: `similarity.json`; None where nothing was."""
     failures: tuple[Failure, ...] = ()
     random_return: float | None = None
     """Mean return of uniformly random actions where arms are evaluated, to normalise with."""

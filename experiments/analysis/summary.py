@@ -31,6 +31,7 @@ from warmstart.experiments.analysis.metrics import (
     paired_metrics,
     times_to_threshold,
 )
+from warmstart.experiments.analysis.predicted import Prediction, beside
 from warmstart.experiments.analysis.statistics import (
     Interval,
     bootstrap,
@@ -120,6 +121,8 @@ class Summary:
     """Who hasn't learnt of the source agents and the cold arm, a sentence each; among the notes, too."""
     unrewarded: tuple[str, ...]
     """Who was trained without the task's reward, a sentence each; among the notes, too."""
+    prediction: Prediction | None
+    """What was predicted before training, beside what was measured; None where nothing was to be."""
     notes: tuple[str, ...]
     versions: Mapping[str, str]
 
@@ -215,6 +218,7 @@ def summarise(
         normalisation=scale,
         alpha=ALPHA,
         arms=tuple(arms),
+        prediction=beside(run.similarity, arms, run.baseline),
         notes=tuple(dict.fromkeys([*sentences, *untold, *notes])),
         unlearnt=sentences,
         unrewarded=untold,

@@ -5,19 +5,32 @@ arm. Pairs count alike. Intervals are stratified bootstraps (Agarwal et al. 2021
 anew within each pair, pairs stay as they are, so they say what other seeds would give, not other pairs.
 """
 
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from warmstart.experiments.analysis.predicted import (
+    LEAST_CORRELATED,
+    Prediction,
+    rank_correlation,
+    share_of,
+)
 from warmstart.experiments.analysis.statistics import Interval
 from warmstart.experiments.analysis.summary import ArmSummary, Summary
+from warmstart.experiments.analysis.verdict import percent, signed
 
 RESAMPLES = 5_000
 LEVEL = 0.95
 PROFILE = tuple(round(float(tau), 2) for tau in np.arange(-1.0, 1.51, 0.05))
 """Differences in area at which the performance profiles are given."""
+
+
+def _ends(found: Interval, written: Callable[[float], str]) -> str:
+    known = math.isfinite(found.low) and math.isfinite(found.high)
+    return f" ({written(found.low)} to {written(found.high)})" if known else ""
 
 
 @dataclass(frozen=True)
@@ -29,6 +42,8 @@ class PairRow:
     target: str
     methods: Mapping[str, "Cell"]
     """By arm; arms that gave no curve are missing."""
+    prediction: Prediction | None = None
+    """What was predicted before training, beside what was measured."""
 
 
 @dataclass(frozen=True)
@@ -71,6 +86,35 @@ class MethodRow:
 
 
 @dataclass(frozen=True)
+class Foresight:
+    """How well the benefit was predicted over the pairs."""
+
+    pairs: int
+    """With a predicted and a measured benefit."""
+    correlation: Interval
+    """Spearman's, of both over these pairs; NaN with fewer than four of them."""
+    signs: int
+    """Of these with a sign on both sides."""
+    right: Interval
+    """Share of these whose signs agree."""
+
+    def __str__(self) -> str:
+        """Both in words."""
+        if not self.pairs:
+            return "No pair has a predicted and a measured benefit."
+        over = f"{self.pairs} pair{'' if self.pairs == 1 else 's'}"
+        told = f"A rank correlation over {over} isn't shown: it takes {LEAST_CORRELATED}."
+        if self.pairs >= LEAST_CORRELATED:
+            value = signed(self.correlation.estimate) + _ends(self.correlation, signed)
+            known = math.isfinite(self.correlation.estimate)
+            told = f"Rank correlation over {over}: {value if known else 'none, as one side does not vary'}."
+        if not self.signs:
+            return f"{told} No sign could be compared."
+        hits = round(self.right.estimate * self.signs)
+        return f"{told} The sign is right in {hits} of {self.signs}{_ends(self.right, percent)}."
+
+
+@dataclass(frozen=True)
 class Aggregate:
     """All numbers of a run over pairs."""
 
@@ -79,6 +123,7 @@ class Aggregate:
     pairs: tuple[PairRow, ...]
     methods: tuple[MethodRow, ...]
     """The best first, by mean difference."""
+    foresight: Foresight
     taus: tuple[float, ...] = PROFILE
 
 
@@ -86,7 +131,8 @@ def pair_row(summary: Summary) -> PairRow:
     """One pair's row from its study's summary."""
     study = summary.study
     cells = {arm.name: _cell(arm, summary.budget) for arm in summary.arms if arm.verdict is not None}
-    return PairRow(summary.name, str(study.get("source") or ""), str(study.get("target") or ""), cells)
+    source, target = (str(study.get(key) or "") for key in ("source", "target"))
+    return PairRow(summary.name, source, target, cells, summary.prediction)
 
 
 def _cell(arm: ArmSummary, budget: float) -> Cell:
@@ -139,7 +185,17 @@ def aggregate(name: str, baseline: str, rows: Sequence[PairRow], seed: int = 0) 
             )
         )
     found.sort(key=lambda method: -method.area.estimate)
-    return Aggregate(name, baseline, tuple(rows), tuple(found))
+    return Aggregate(name, baseline, tuple(rows), tuple(found), foresight(rows))
+
+
+def foresight(rows: Sequence[PairRow]) -> Foresight:
+    """How well predicted and measured benefit agree over pairs."""
+    said = [row.prediction for row in rows if row.prediction is not None]
+    both = [(each.predicted.estimate, each.measured.estimate) for each in said]
+    known = np.array([pair for pair in both if np.isfinite(pair).all()]).reshape(-1, 2)
+    signs = [each.right for each in said if each.right is not None]
+    correlation = rank_correlation(known[:, 0], known[:, 1])
+    return Foresight(len(known), correlation, len(signs), share_of(sum(signs), len(signs)))
 
 
 def stratified(strata: Sequence[ArrayLike], rng: np.random.Generator) -> Interval:

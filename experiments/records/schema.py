@@ -80,6 +80,25 @@ IDENTIFICATION: Fields = {
     "interactions?": Step,
 }
 CURRICULUM: Fields = {"terms": list[str], "history": list[dict[str, Number]]}
+SIMILARITY: Fields = {
+    "format": Natural,
+    "trial": str,
+    "arm": str,
+    "seed": Natural,
+    "problem": str,
+    "predicted": Number,
+    "predicted_low": Number,
+    "predicted_high": Number,
+    "outlook": str,
+    "method": str,
+    "reason": str,
+    "measures": list[Settings],
+    "steps": Step,
+    "notes": list[str],
+}
+"""`similarity.json` of a run: what was predicted of the arm, from the source agent of the seed."""
+MEASURE: Fields = {"name": str, "value": Number, "low": Number, "high": Number, "meaning": str}
+"""One of the `measures` of `similarity.json`."""
 STUDY: Fields = {
     "name?": str,
     "baseline?": str,

@@ -12,6 +12,8 @@ from warmstart.experiments.analysis import metrics
 from warmstart.experiments.analysis.curves import Curve, RunData
 from warmstart.experiments.analysis.learnt import reward_name
 from warmstart.experiments.analysis.metric_kinds import METRICS
+from warmstart.experiments.analysis.predicted import Prediction
+from warmstart.experiments.analysis.statistics import Interval
 from warmstart.experiments.analysis.summary import ArmSummary, Summary
 from warmstart.experiments.analysis.verdict import Outcome
 from warmstart.experiments.records.records import FILM, FRAMES
@@ -19,6 +21,7 @@ from warmstart.experiments.report.formatting import (
     UNKNOWN,
     Row,
     Unit,
+    bounds,
     data_uri,
     duration,
     number,
@@ -100,6 +103,18 @@ def source_reward(summary: Summary) -> str:
     said = ", ".join(f"{key} {value}" for key, value in options.items() if key != "name")
     name = reward_name(written) + (f" ({said})" if said else "")
     return f"Trained without the task's reward, on {name}; the returns shown are the task's."
+
+
+def measures(prediction: Prediction) -> list[Row]:
+    """What a prediction was made of, as text."""
+    rows = []
+    for each in prediction.measures:
+        value, low, high = (
+            math.nan if each[key] is None else float(each[key]) for key in ("value", "low", "high")
+        )
+        ends = bounds(Interval(value, low, high), "normalised")
+        rows.append({**each, "value": number(value, "normalised"), "ends": ends})
+    return rows
 
 
 def metric_table(summary: Summary) -> list[Row]:

@@ -22,6 +22,7 @@ from warmstart.experiments.records.records import (
     GAP,
     MAP,
     RECORDS,
+    SIMILARITY,
     TIMES,
     TRANSFER,
     text_of,
@@ -126,6 +127,7 @@ def load_run(directory: str | Path) -> RunData:
         )
         note = "Trials that ended early, whose last evaluation is held over the steps left: "
         run = replace(run, notes=(*run.notes, f"{note}{told}."))
+    run = replace(run, similarity=_similarity(directory))
     targets, sources = (tuple(curves.get(kind, ())) for kind in ("target", "source"))
     return replace(run, curves=targets, source_curves=sources, failures=tuple(failures))
 
@@ -166,6 +168,15 @@ def _read_parts(run: RunData, state: TrialState, records: list[State], directory
     drawn = tuple(record for record in records if record["event"] == "drawn")
     if drawn and state.arm not in run.drawn:
         run.drawn[state.arm] = drawn
+
+
+def _similarity(directory: Path) -> State | None:
+    """What was predicted of a run."""
+    found = read_file(directory / SIMILARITY, schema.SIMILARITY, directory)
+    rows = () if found is None else enumerate(found["measures"])
+    told = Document(found, str(directory / SIMILARITY))
+    told.checked(lambda: [read_fields(schema.MEASURE, row, ("measures", i)) for i, row in rows])
+    return found
 
 
 def find_checkpoints(directory: Path) -> tuple[Path, ...]:

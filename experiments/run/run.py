@@ -16,6 +16,7 @@ from warmstart.experiments.records.config import PlannedTrial
 from warmstart.experiments.records.records import CONFIG
 from warmstart.experiments.records.tensorboard import link_runs
 from warmstart.experiments.report.results import Results, write_results
+from warmstart.experiments.run.predicting import predict
 from warmstart.experiments.run.reading import STUDY_FILE, load_run, shown_study
 from warmstart.experiments.run.scheduler import Scheduler, StudyInterruptedError
 from warmstart.experiments.study.checks import check_buildable
@@ -93,6 +94,7 @@ def run_study(
                 if message:
                     shown.message(message)
             Scheduler(directory, made.trials, workers, shown).run_all()
+            predict(directory, made.trials, made.study.baseline, shown)
     except KeyboardInterrupt:
         raise StudyInterruptedError(
             f"Interrupted. Nothing recorded is lost: run the same command again to continue {directory}."

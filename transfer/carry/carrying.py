@@ -175,6 +175,8 @@ def carry_into(
     if vars(other).get("log_ent_coef") is not None:
         model.log_ent_coef = other.log_ent_coef  # type: ignore[attr-defined]
     return report, other.policy.state_dict()
+
+
 def _other_reward(source: Checkpoint, model: BaseAlgorithm) -> str:
     theirs, ours = (
         "the task's reward" if reward is None else str(reward["name"])

@@ -184,7 +184,7 @@ def critic(source: Checkpoint, played: Played, teacher: Teacher | None, gamma: f
     whole = played.running.copy()
     for env in range(whole.shape[1]):
         length = int(played.running[:, env].sum())
-        if length == len(whole):  # ran out of time: what is left is cut off
+        if not played.terminated[env]:  # ran out of time: what is left is cut off
             whole[max(1, length - horizon) :, env] = False
     returns = played.discounted(gamma)[whole]
     found = values[whole]

@@ -36,6 +36,8 @@ class Played:
     """Shape: (steps, n_envs)."""
     running: NDArray[np.bool_]
     """Whether the step belongs to the first episode. Shape: (steps, n_envs)."""
+    terminated: NDArray[np.bool_]
+    """Whether that ended by itself, not by a time limit. Shape: (n_envs,)."""
 
     @property
     def steps(self) -> int:
@@ -61,7 +63,7 @@ def play(task: Task, actor: Actor | None, episodes: int, seed: int) -> Played:
         seed: Of the first.
 
     Raises:
-        WarmstartError: It observes a dictionary, or an episode doesn't end.
+        WarmstartError: It observes a dictionary or frames, or an episode doesn't end.
     """
     rows: tuple[list[Any], ...] = ([], [], [], [])
     with generators_kept(), closing(make_vec(task, episodes, seed=seed, n_threads=1)) as env:
@@ -70,7 +72,9 @@ def play(task: Task, actor: Actor | None, episodes: int, seed: int) -> Played:
         observations, _ = env.reset(seed=[seed + i for i in range(episodes)])  # type: ignore[arg-type]
         if isinstance(observations, dict):
             raise WarmstartError(f"{task} observes a dictionary; only arrays are compared.")
-        running = np.ones(episodes, bool)
+        if observations.ndim > 3:
+            raise WarmstartError(f"{task} observes frames; only states are compared.")
+        running, ended = np.ones(episodes, bool), np.zeros(episodes, bool)
         while running.any():
             if len(rows[0]) >= LONGEST:
                 raise WarmstartError(f"{task}: an episode hasn't ended within {LONGEST:,} steps.")
@@ -78,10 +82,11 @@ def play(task: Task, actor: Actor | None, episodes: int, seed: int) -> Played:
             following, rewards, terminated, truncated, _ = env.step(actions)
             for row, value in zip(rows, (observations, actions, rewards, running), strict=True):
                 row.append(np.array(value))
+            ended |= running & terminated
             running = running & ~(terminated | truncated)
             observations = following
     seen, acted, earned, held = (np.stack(row) for row in rows)
-    return Played((earned * held).sum(0), seen, acted, earned, held)
+    return Played((earned * held).sum(0), seen, acted, earned, held, ended)
 
 
 def teacher_for(source: Checkpoint, task: Task, context: TransferContext) -> Teacher:

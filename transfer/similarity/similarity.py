@@ -1,7 +1,7 @@
 """Put the measures together: a prediction, and a method with its reason in plain words."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -13,6 +13,7 @@ from warmstart.envs.tasks.task import Task
 from warmstart.transfer.carry.carrying import TransferContext
 from warmstart.transfer.carry.source import Source, read_source, source_name, source_notes
 from warmstart.transfer.matching.by_name import DimensionMap
+from warmstart.transfer.similarity.improvement import improvement
 from warmstart.transfer.similarity.measures import Measure, critic, dynamics, two_samples, zero_shot
 from warmstart.transfer.similarity.playing import play, teacher_for
 
@@ -20,8 +21,9 @@ CLEAR = 0.1
 """Share of the source's level from which on its policy counts as worth something in the target."""
 ALIKE = 0.3
 """One-step difference up to which two tasks count as moving alike."""
-USUAL_AREA = 0.5
-"""Normalised area that a cold arm has which just gets to its final return within the budget."""
+HEAD_START = 0.5
+"""What a head start is worth in normalised area where both arms go straight from where they start to the cold
+arm's final return: half of it."""
 DYNAMICS_STEPS = 300
 
 
@@ -33,9 +35,13 @@ class Similarity:
     target: str
     measures: tuple[Measure, ...]
     predicted: float
-    """Expected difference in normalised area to a cold arm: the zero-shot return less `USUAL_AREA` where the
-    policy is worth something, else what it is worse than chance. Not calibrated yet; NaN where the source
-    has nothing to give, or was trained without its task's reward."""
+    """Expected difference in normalised area between going on from the source's policy and a cold arm:
+    `HEAD_START` of the zero-shot return. In area only where a cold arm comes to gain in the target what the
+    source gained at home; else its sign and order are what it says. NaN where the source has nothing to
+    give, or was trained without its task's reward."""
+    predicted_low: float
+    """Ends of its 95% interval, over episodes."""
+    predicted_high: float
     outlook: str
     """``helps``, ``hurts`` or ``open``."""
     method: str
@@ -66,11 +72,12 @@ def similarity(
     observation_map: DimensionMap | None = None,
     action_map: DimensionMap | None = None,
     source_task: str | None = None,
+    context: TransferContext | None = None,
 ) -> Similarity:
     """Say before any training whether a source is likely to help in a task.
 
     The source's policy plays the target and its own task, chance both of them, once in each of ``episodes``
-    environments. No parameter changes.
+    environments, and the target once more as it explores. No parameter changes.
 
     Args:
         source: A checkpoint, its path, or a model.
@@ -81,6 +88,7 @@ def similarity(
         observation_map: ``{target name: source name}`` where names differ.
         action_map: The same for actions.
         source_task: Where the source was trained, if it doesn't say.
+        context: Names and maps, in place of both maps.
 
     Raises:
         WarmstartError: The source doesn't know its task, nothing matches, or an episode doesn't end.
@@ -92,33 +100,37 @@ def similarity(
     home = Task.parse(trained_in)
     target = Task.parse(task) if isinstance(task, str) else task
     rng = np.random.default_rng(seed)
-    context = TransferContext(rng, dict(observation_map or {}), dict(action_map or {}))
-    teacher = teacher_for(checkpoint, target, context)
-    at_home = teacher_for(checkpoint, home, TransferContext(rng))
+    told = context or TransferContext(rng, dict(observation_map or {}), dict(action_map or {}))
+    teacher = teacher_for(checkpoint, target, told)
+    at_home = teacher_for(checkpoint, home, replace(told, observation_map={}, action_map={}))
     there, nobody = play(target, teacher.act, episodes, seed), play(target, None, episodes, seed)
     own, own_nobody = play(home, at_home.act, episodes, seed), play(home, None, episodes, seed)
     gamma = checkpoint.normalizer.gamma if checkpoint.normalizer is not None else 0.99
+    gain = float(own.returns.mean() - own_nobody.returns.mean())
+    improved, explored = improvement(teacher, target, gain, gamma, episodes, seed)
+    share = zero_shot(there, nobody, own, own_nobody, rng)
     measures = (
-        zero_shot(there, nobody, own, own_nobody, rng),
+        share,
         dynamics(home, target, teacher, DYNAMICS_STEPS, seed),
         two_samples(own, there, teacher, seed),
         critic(checkpoint, there, teacher, gamma),
+        improved,
     )
     outlook, method, reason = judged(measures, checkpoint, algorithm or checkpoint.algorithm)
-    share = measures[0].value
-    unknown = math.isnan(share) or checkpoint.reward is not None
-    predicted = math.nan if unknown else max(share, 0.0) - USUAL_AREA if share > CLEAR else min(share, 0.0)
-    used = there.steps + nobody.steps + (0 if math.isnan(measures[1].value) else DYNAMICS_STEPS)
+    compared = 0 if math.isnan(measures[1].value) else DYNAMICS_STEPS
+    factor = HEAD_START if checkpoint.reward is None else math.nan
     return Similarity(
-        source_name(checkpoint),
-        str(target),
-        measures,
-        predicted,
-        outlook,
-        method,
-        reason,
-        used,
-        (*source_notes(checkpoint), *teacher.notes),
+        source=source_name(checkpoint),
+        target=str(target),
+        measures=measures,
+        predicted=factor * share.value,
+        predicted_low=factor * share.low,
+        predicted_high=factor * share.high,
+        outlook=outlook,
+        method=method,
+        reason=reason,
+        steps=there.steps + nobody.steps + compared + explored,
+        notes=(*source_notes(checkpoint), *teacher.notes),
     )
 
 

@@ -114,12 +114,35 @@ class Teacher:
         """
         if self.discrete:
             return np.asarray(self.policy.predict(self.seen(observations)))
+        return self._in_range(self._moments(observations)[0])
+
+    def in_target(self, actions: NDArray[Any]) -> NDArray[Any]:
+        """Actions of the source's space, clipped or not, as the target takes them.
+
+        Args:
+            actions: Shape: (n, source actions), or (n,) for Discrete.
+
+        Returns:
+            Shape: (n, actions), or (n,) for Discrete.
+        """
+        return actions if self.discrete else self._in_range(self._matched(actions))
+
+    def _in_range(self, actions: NDArray[Any]) -> NDArray[Any]:
+        """What the source doesn't know at the middle, the rest clipped. Shape: (n, actions)."""
         space = self.target_space
         assert isinstance(space, spaces.Box)
-        mean, _ = self._moments(observations)
-        middle = np.broadcast_to((space.low + space.high) / 2, mean.shape)
+        middle = np.broadcast_to((space.low + space.high) / 2, actions.shape)
         known = np.array([index is not None for index in self.actions.indices])
-        return np.clip(np.where(known, mean, middle), space.low, space.high).astype(np.float32)
+        return np.clip(np.where(known, actions, middle), space.low, space.high).astype(np.float32)
+
+    def _matched(self, actions: NDArray[Any], fresh: float = 0.0) -> NDArray[Any]:
+        """The source's actions in the target's numbers; ``fresh`` where it has none. Shape: (n, actions)."""
+        target: Any = self.target_space
+        found = np.full((len(actions), int(np.prod(target.shape))), fresh)
+        ratios = self.actions.ratios
+        for t, s in self.actions.matched:
+            found[:, t] = actions[:, s] / ratios[t]
+        return found
 
     def targets(self, model: BaseAlgorithm, observations: TensorObservations) -> ActionTargets:
         """What a student's distribution shall become.
@@ -169,7 +192,7 @@ class Teacher:
                 if module.squash_output:
                     mean = module.unscale_action(np.tanh(mean))
             else:
-                standard = self._standardised(observations)
+                standard = self.inputs(observations)
                 half, middle = (space.high - space.low) / 2, (space.high + space.low) / 2
                 if hasattr(module.actor, "get_action_dist_params"):
                     before, log_std = before_squashing(module.actor, standard)
@@ -178,24 +201,17 @@ class Teacher:
                 else:
                     squashed, std = module.actor(standard).numpy(), None
                 mean = middle + half * squashed
-        ratios = self.actions.ratios
-        target: Any = self.target_space
-        own = np.zeros((len(mean), int(np.prod(target.shape))))
-        spread = None if std is None else np.ones_like(own)
-        for t, s in self.actions.matched:
-            own[:, t] = mean[:, s] / ratios[t]
-            if spread is not None and std is not None:
-                spread[:, t] = np.abs(std[:, s] / ratios[t])
-        return own, spread
+        return self._matched(mean), None if std is None else np.abs(self._matched(std, fresh=1.0))
 
-    def _standardised(self, observations: Observations) -> TensorObservations:
+    def inputs(self, observations: Observations) -> TensorObservations:
+        """What the source's networks take for the target's observations. Shape: (n, …)."""
         seen = self.seen(observations)
         normalizer = self.policy.normalizer
         return self.policy.module.obs_to_tensor(seen if normalizer is None else normalizer.apply(seen))[0]
 
     def _distribution(self, observations: Observations) -> Any:
         module: Any = self.policy.module
-        return module.get_distribution(self._standardised(observations)).distribution
+        return module.get_distribution(self.inputs(observations)).distribution
 
 
 def unstandardised(model: BaseAlgorithm, observations: TensorObservations) -> Observations:

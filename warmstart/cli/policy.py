@@ -72,7 +72,8 @@ class Similarity(Reading, Printing):
     task: TaskText
     """The target, for example HalfCheetah-v5@gravity=x0.5."""
     episodes: int = 8
-    """Environments in which the source and chance play the target once, and the source's own task."""
+    """Environments in which the source and chance play the target once, and the source's own task, and the
+    source the target once more as it explores."""
     seed: int = 0
     """Seed of the first episode."""
     algorithm: str | None = None
@@ -110,7 +111,13 @@ class Similarity(Reading, Printing):
             for each in found.measures
         ]
         print_table(f"{found.source} → {found.target}", ["measure", "value", "95%", "what it means"], rows)
-        console().print(f"Outlook: {found.outlook}. Take {found.method}. {found.reason}")
+        predicted, low, high = map(_number, (found.predicted, found.predicted_low, found.predicted_high))
+        said = (
+            f"Predicted benefit: {predicted} ({low} to {high}). "
+            if found.predicted == found.predicted
+            else ""
+        )
+        console().print(f"{said}Outlook: {found.outlook}. Take {found.method}. {found.reason}")
         for remark in found.notes:
             note(remark)
         note(f"{found.steps:,} steps were taken in the target.")

@@ -373,6 +373,8 @@ def _print_verdicts(summary: "Summary") -> None:
         console().print(sentence)
     for arm in summary.compared:
         console().print(str(arm.headline))
+    if summary.prediction is not None:
+        console().print(str(summary.prediction))
 
 
 def _show_pairs(result: "PairsResults", as_json: bool) -> int:
@@ -381,6 +383,8 @@ def _show_pairs(result: "PairsResults", as_json: bool) -> int:
         print_json({"run": str(result.directory), "report": str(result.report)})
     else:
         print_table(result.aggregate.name, *result.table())
+        if any(pair.prediction for pair in result.aggregate.pairs):
+            console().print(str(result.aggregate.foresight))
         console().print(f"Report: {result.report}")
     for failure in result.failures:
         note(f"failed: {failure}")

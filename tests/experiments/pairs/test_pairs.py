@@ -2,14 +2,16 @@
 
 import json
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from warmstart.__main__ import main
 from warmstart.core.errors import WarmstartError
+from warmstart.experiments.analysis.predicted import Prediction, same_sign
 from warmstart.experiments.analysis.statistics import Interval
-from warmstart.experiments.pairs.aggregate import PROFILE, Cell, PairRow, aggregate, stratified
+from warmstart.experiments.pairs.aggregate import PROFILE, Cell, PairRow, aggregate, foresight, stratified
 from warmstart.experiments.pairs.page import render, share, signed
 from warmstart.experiments.pairs.pairs import load_pairs
 
@@ -65,6 +67,39 @@ def test_methods_are_put_together_over_pairs() -> None:
     assert second.profile[PROFILE.index(1.0)] == pytest.approx(1 / 3)
 
 
+def predicted(said, came, arm="fine_tune"):
+    right = same_sign(said, came)
+    return Prediction(
+        arm, 0, predicted=Interval(said), measured=Interval(came), right=right, method="guarded"
+    )
+
+
+def test_predictions_are_judged_over_pairs() -> None:
+    pairs = [(0.5, 0.4), (0.4, 0.5), (-0.1, 0.1), (-0.2, -0.3), (math.nan, 0.2), (0.3, math.nan)]
+    rows = [replace(ROWS[0], name=str(i), prediction=predicted(*pair)) for i, pair in enumerate(pairs)]
+    found = aggregate("x", "scratch", [*rows, ROWS[1]])
+    told = found.foresight
+    assert (told.pairs, told.signs) == (4, 4)
+    assert told.correlation.estimate == pytest.approx(1 - 6 * 2 / (4 * 15))
+    assert told.right.estimate == 0.75
+    assert "Rank correlation over 4 pairs: +0.80 (" in str(told)
+    assert "The sign is right in 3 of 4 (30% to 95%)." in str(told)
+    page = render(found)
+    assert "Predicted beside measured" in page
+    assert page.count("<td>right</td>") == 3
+    assert page.count("<td>wrong</td>") == 1
+    three = foresight(rows[:3])
+    assert math.isnan(three.correlation.estimate)
+    assert str(three).startswith("A rank correlation over 3 pairs isn't shown: it takes 4.")
+    assert "No pair has a predicted and a measured benefit." in str(foresight(ROWS))
+    same = [replace(row, prediction=predicted(0.5, i)) for i, row in enumerate(rows[:4])]
+    assert "none, as one side does not vary" in str(foresight(same))
+    problem = replace(ROWS[0], prediction=Prediction("guarded", 0, problem="No <task>."))
+    page = render(aggregate("x", "scratch", [problem]))
+    assert "guarded: nothing was predicted. No &lt;task&gt;." in page
+    assert "Predicted beside" not in render(aggregate("x", "scratch", ROWS))
+
+
 def test_intervals_draw_seeds_within_pairs() -> None:
     found = stratified([[0.0, 2.0], [5.0, 5.0]], np.random.default_rng(0))
     # the first mean is 0, 1 or 2 with 1/4, 1/2, 1/4, the second always 5
@@ -99,6 +134,8 @@ def test_it_is_written_as_one_study_and_run_with_one_command(tmp_path, capsys) -
         "InvertedPendulum-v5@gravity=x0.5",
     ]
     assert data["methods"][0]["name"] == "fine_tune"
+    assert [pair["prediction"]["arm"] for pair in data["pairs"]] == ["fine_tune", "fine_tune"]
+    assert "No pair has a predicted and a measured benefit." in told.out  # nobody has learnt
     for pair in data["pairs"]:
         assert (out / pair["name"] / "report.html").is_file()
     before = (out / "report.html").read_text()

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.experiments.analysis.test_predicted import SAID
 from tests.hostile import FILES, ends_in_a_message, json_variants, write_json
 from warmstart.core.documents import dump_yaml, read_yaml
 from warmstart.core.errors import WarmstartError
@@ -27,6 +28,7 @@ MAP = {
     "diverged": 0,
 }
 JSON = ("trial.json", "transfer.json", "gap.json", "map.json", "curriculum.json", "status.json")
+JSON += ("similarity.json",)
 LINES = ("records.jsonl", "times.jsonl")
 
 
@@ -35,6 +37,7 @@ def run(tmp_path):
     """A run of an old version, with a map and pictures."""
     folder = Path(shutil.copytree(DATA / "old_run", tmp_path / "run"))
     write_json(folder / "trials" / TRIAL / "map.json", MAP)
+    write_json(folder / "similarity.json", SAID)
     for name in ("frames.png", "rollout.mp4"):
         (folder / "trials" / TRIAL / name).write_bytes(b"pictures")
     return folder
@@ -85,8 +88,9 @@ def test_pictures_that_link_out_of_the_run(name, run, tmp_path):
 
 @pytest.mark.parametrize("name", [*JSON, *LINES])
 def test_links_out_of_the_run(name, run, tmp_path):
-    place(run, name).rename(tmp_path / name)
-    (run / "trials" / TRIAL / name).symlink_to(tmp_path / name)
+    path = place(run, name)
+    path.rename(tmp_path / name)
+    path.symlink_to(tmp_path / name)
     with pytest.raises(WarmstartError, match=f"{name} is a link out of"):
         read(run)
 

@@ -68,6 +68,9 @@ def test_a_study_ends_with_data_summary_and_report(result: Results) -> None:
     assert result.report.is_file()
     assert json.loads((result.directory / "summary.json").read_text())
     assert run.arms == ("scratch", "fine_tune", "zero_shot")
+    assert result.summary.prediction is not None
+    assert result.summary.prediction.arm == "fine_tune"
+    assert not result.summary.prediction.problem
     assert not run.failures
     assert not run.notes
     assert run.random_return is not None
@@ -98,9 +101,10 @@ def test_running_again_repeats_nothing(result: Results) -> None:
     def written() -> dict[Path, int]:
         return {path: path.stat().st_mtime_ns for path in (result.directory / "trials").rglob("*")}
 
-    before = written()
+    before, said = written(), (result.directory / "similarity.json").stat().st_mtime_ns
     again = run_study(tiny(), result.directory, progress="none")
     assert written() == before
+    assert (result.directory / "similarity.json").stat().st_mtime_ns == said
     assert again.run.random_return == result.run.random_return
 
 

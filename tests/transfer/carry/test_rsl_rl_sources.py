@@ -11,8 +11,8 @@ from warmstart.agents.algorithms.ppo import PPO
 from warmstart.agents.loading import load_checkpoint
 from warmstart.core.errors import WarmstartError
 from warmstart.transfer.carry.carrying import TransferContext
-from warmstart.transfer.carry.matching import named
 from warmstart.transfer.carry.source import environment_layouts
+from warmstart.transfer.matching.by_name import named
 from warmstart.transfer.similarity.similarity import similarity
 from warmstart.transfer.table import make_method
 from warmstart.transfer.teaching.teacher import Teacher

@@ -33,6 +33,7 @@ def played(*returns):
         np.zeros((1, n, 1)),
         np.zeros((1, n)),
         np.ones((1, n), bool),
+        np.ones(n, bool),
     )
 
 
@@ -49,7 +50,7 @@ def test_zero_shot_is_a_share_of_the_sources_own_advantage() -> None:
 def test_discounted_returns_end_with_the_episode() -> None:
     rewards = np.ones((4, 2))
     running = np.array([[1, 1], [1, 1], [0, 1], [0, 1]], bool)
-    each = Played(np.zeros(2), np.zeros((4, 2, 1)), np.zeros((4, 2, 1)), rewards, running)
+    each = Played(np.zeros(2), np.zeros((4, 2, 1)), np.zeros((4, 2, 1)), rewards, running, np.ones(2, bool))
     np.testing.assert_allclose(each.discounted(0.5)[:, 0], [1.5, 1.0, 0.0, 0.0])
     np.testing.assert_allclose(each.discounted(0.5)[:, 1], [1.875, 1.75, 1.5, 1.0])
     assert each.steps == 6
@@ -58,6 +59,10 @@ def test_discounted_returns_end_with_the_episode() -> None:
 def test_playing_keeps_first_episodes_and_repeats() -> None:
     one, two = (play(Task.parse(SHORT), None, 3, seed=1) for _ in range(2))
     np.testing.assert_array_equal(one.actions, two.actions)
+    assert one.terminated.all()
+    assert not play(Task.parse(f"{TASK}:time_limit=2"), None, 3, seed=1).terminated.any()
+    with pytest.raises(WarmstartError, match="observes frames; only states are compared"):
+        play(Task.parse("Reacher-v5:obs=pixels"), None, 1, seed=0)
     assert one.returns.tolist() == (one.running.sum(0) - 1).tolist()  # a point for each step but the fall
 
 
@@ -79,7 +84,8 @@ def test_who_balances_there_is_told_to_go_on(envs) -> None:
     share = found.measure("zero-shot return")
     assert share.low > 0.8
     assert (found.outlook, found.method) == ("helps", "fine_tune")
-    assert found.predicted == pytest.approx(share.value - 0.5)
+    ends = (found.predicted, found.predicted_low, found.predicted_high)
+    assert ends == pytest.approx((share.value / 2, share.low / 2, share.high / 2))
     assert 0.4 <= found.measure("visited observations").value <= 1.0
     assert found.steps > 400
     again = similarity(source, f"{SHORT}@pole.mass=x1.2", episodes=4, source_task=SHORT)
