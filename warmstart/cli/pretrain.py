@@ -114,7 +114,7 @@ class Pretrain(Extensible, Printing):
         import torch
 
         from warmstart.agents.encoders.config import EncoderConfig
-        from warmstart.agents.loading import load_checkpoint
+        from warmstart.cli.checkpoints import load_told
         from warmstart.core.threads import available_cores
         from warmstart.envs.tasks.task import Task
         from warmstart.transfer.encoders.pretrained import pretrained_encoder
@@ -127,7 +127,7 @@ class Pretrain(Extensible, Printing):
         if self.device == "cuda" and not torch.cuda.is_available():
             raise WarmstartError(f"--device cuda: torch {torch.__version__} sees no GPU.")
         visual = randomization(self.randomize, self.seed)
-        actor = None if self.policy is None else load_checkpoint(self.policy)
+        actor = None if self.policy is None else load_told(self.policy, {})
         tasks = [pixel_task(Task.parse(text)) for text in self.tasks]
         sources = SourceTasks(tasks, settings, actor, visual, available_cores())
         start, _ = pretrained_encoder(EncoderConfig.parse(self.encoder), sources.frame_size)
