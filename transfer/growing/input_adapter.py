@@ -17,7 +17,7 @@ from warmstart.transfer.carry.carrying import TransferContext, act_from_first_st
 from warmstart.transfer.carry.networks import networks
 from warmstart.transfer.carry.report import TransferReport
 from warmstart.transfer.growing.columns import add_rules, holding_agent, source_widths
-from warmstart.transfer.methods.base import register_method
+from warmstart.transfer.methods.base import SHIFTS, register_method
 from warmstart.transfer.methods.fine_tuning import FineTune
 
 
@@ -34,6 +34,7 @@ class InputAdapter(FineTune):
     name: ClassVar[str] = "input_adapter"
     title: ClassVar[str] = "a learned map in front of a frozen actor"
     paper: ClassVar[str] = ""
+    serves: ClassVar[tuple[str, ...]] = SHIFTS
     fills: ClassVar[tuple[str, ...]] = ("initialise", "policy_kwargs", "trainability")
     algorithms: ClassVar[tuple[str, ...]] = ("ppo", "sac", "td3", "tqc")
     needs_match: ClassVar[bool] = False

@@ -16,7 +16,7 @@ from warmstart.core.bounds import Count, Positive
 from warmstart.transfer.carry.carrying import TransferContext, act_from_first_step
 from warmstart.transfer.carry.report import TransferReport
 from warmstart.transfer.growing.columns import add_rules, holding_agent
-from warmstart.transfer.methods.base import register_method
+from warmstart.transfer.methods.base import SHIFTS, register_method
 from warmstart.transfer.methods.fine_tuning import FineTune
 
 
@@ -33,6 +33,7 @@ class LoRA(FineTune):
     name: ClassVar[str] = "lora"
     title: ClassVar[str] = "low-rank adapters on frozen layers"
     paper: ClassVar[str] = "2106.09685"
+    serves: ClassVar[tuple[str, ...]] = SHIFTS
     fills: ClassVar[tuple[str, ...]] = ("initialise", "trainability")
 
     rank: Count = 8

@@ -9,7 +9,8 @@ import torch
 from torch import nn
 
 from tests.agents.rsl_rl_files.files import ACTIONS, LAYOUTS, OBSERVATIONS, Trained
-from warmstart.agents.checkpoints.checkpoint import Checkpoint, checkpoint_facts, save_checkpoint
+from warmstart.agents.checkpoints.checkpoint import Checkpoint, save_checkpoint
+from warmstart.agents.checkpoints.facts import checkpoint_facts
 from warmstart.agents.loading import load_checkpoint
 from warmstart.agents.sb3_files.written import write_sb3_zip
 
