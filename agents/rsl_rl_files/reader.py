@@ -47,7 +47,7 @@ def is_rsl_rl(path: Path) -> bool:
 
 
 def read_rsl_rl(path: Path, *, activation: str | None = None, onnx: str | Path | None = None) -> Checkpoint:
-    """Read a file that ``OnPolicyRunner.save`` of rsl_rl 1.0 to 5.5 wrote with PPO; `layouts` lists them.
+    """Read a file that ``OnPolicyRunner.save`` of rsl_rl 2.1 to 5.5 wrote with PPO; `layouts` lists them.
 
     Tensors are read by torch's restricted loader. The critic comes along where it reads what the actor reads;
     else the checkpoint has none.
