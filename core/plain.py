@@ -60,6 +60,24 @@ def read(kind: Any, value: Any, place: Place = ()) -> Any:
     return _read_scalar(kind, value, place)
 
 
+def register_named(noun: str, table: dict[str, Any], kind: type) -> None:
+    """Add a class of settings to a table that `read_named` reads.
+
+    Args:
+        noun: What is named, for messages: ``"reward"``.
+        table: The classes by name.
+        kind: The class, whose name stands in its attribute ``name``.
+
+    Raises:
+        WarmstartError: It has no name, or another class has it.
+    """
+    name: str = getattr(kind, "name", "")
+    if not name or table.get(name, kind).__qualname__ != kind.__qualname__:
+        problem = "has no name" if not name else f"takes a name that is there already: {name!r}"
+        raise WarmstartError(f"The {noun} {kind.__name__} {problem}; set the class's name to another.")
+    table[name] = kind
+
+
 def read_named(
     noun: str, table: Mapping[str, type[T]], value: Any, tag: str = "name", place: Place = ()
 ) -> T:

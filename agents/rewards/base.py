@@ -19,7 +19,7 @@ from typing_extensions import override
 
 from warmstart.core.bounds import State, show
 from warmstart.core.errors import WarmstartError
-from warmstart.core.plain import check, to_plain
+from warmstart.core.plain import check, register_named, to_plain
 from warmstart.envs.sb3 import env_attribute
 
 Floats = NDArray[np.float64]
@@ -177,8 +177,5 @@ def register_reward(config: Config) -> Config:
     Raises:
         WarmstartError: It has no name, or the name is taken.
     """
-    if not config.name or REWARDS.get(config.name, config).__qualname__ != config.__qualname__:
-        problem = "has no name" if not config.name else f"takes a name that is there already: {config.name!r}"
-        raise WarmstartError(f"The reward {config.__name__} {problem}; set the class's name to another.")
-    REWARDS[config.name] = config
+    register_named("reward", REWARDS, config)
     return config

@@ -1,12 +1,12 @@
 """What rsl_rl's checkpoints hold under which names, by version, brought into one form.
 
 Known are the files of ``OnPolicyRunner.save`` with PPO and multilayer perceptrons (read in rsl-rl-lib 2.1.1,
-2.2.4, 2.3.3, 3.0.1, 3.3.0, 4.0.1, 5.0.1 and 5.5.1 on PyPI; 1.0 is as 2.1 without a normaliser):
+2.2.4, 2.3.3, 3.0.1, 3.3.0, 4.0.1, 5.0.1 and 5.5.1 on PyPI):
 
 ==========  ===================================  =====================================================
 version     networks                             normalisers
 ==========  ===================================  =====================================================
-1.0 – 2.3   ``model_state_dict``: ``actor.0``…,  ``obs_norm_state_dict``, and for the critic
+2.1 – 2.3   ``model_state_dict``: ``actor.0``…,  ``obs_norm_state_dict``, and for the critic
             ``critic.0``…, ``std``, from 2.2 on  ``critic_obs_norm_state_dict``, in 2.3
             ``log_std``                          ``privileged_obs_norm_state_dict``
 3.0 – 3.3   the same                             ``actor_obs_normalizer.``, ``critic_obs_normalizer.``

@@ -13,8 +13,7 @@ from typing import ClassVar, TypeVar
 import torch
 from torch import nn
 
-from warmstart.core.errors import WarmstartError
-from warmstart.core.plain import check
+from warmstart.core.plain import check, register_named
 from warmstart.transfer.frames.data import FrameBatch, FrameData
 
 Prepare = Callable[[torch.Tensor], torch.Tensor]
@@ -138,10 +137,7 @@ def register_objective(config: type[Config]) -> type[Config]:
     Raises:
         WarmstartError: It has no name, or the name is taken.
     """
-    if not config.name or OBJECTIVES.get(config.name, config).__qualname__ != config.__qualname__:
-        problem = "has no name" if not config.name else f"takes a name that is there already: {config.name!r}"
-        raise WarmstartError(f"The objective {config.__name__} {problem}; set the class's name to another.")
-    OBJECTIVES[config.name] = config
+    register_named("objective", OBJECTIVES, config)
     return config
 
 
