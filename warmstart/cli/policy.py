@@ -1,5 +1,6 @@
 """``warmstart evaluate``, ``similarity`` and ``video``: a checkpoint acts in a task."""
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -112,11 +113,8 @@ class Similarity(Reading, Printing):
         ]
         print_table(f"{found.source} → {found.target}", ["measure", "value", "95%", "what it means"], rows)
         predicted, low, high = map(_number, (found.predicted, found.predicted_low, found.predicted_high))
-        said = (
-            f"Predicted benefit: {predicted} ({low} to {high}). "
-            if found.predicted == found.predicted
-            else ""
-        )
+        unknown = math.isnan(found.predicted)
+        said = "" if unknown else f"Predicted benefit: {predicted} ({low} to {high}). "
         console().print(f"{said}Outlook: {found.outlook}. Take {found.method}. {found.reason}")
         for remark in found.notes:
             note(remark)
