@@ -170,7 +170,7 @@ def as_map(flag: str, words: tuple[str, ...]) -> dict[str, str | None]:
 _WORDS = {"target": "TASK", "target_steps": "--steps", "source": "CHECKPOINT", "vision": "--encoder"}
 _WORDS |= {"arms": "--method", "baseline": "--method", "seeds": "--seed"}
 _WORDS |= {"source_normalizer": "--trust-normalizer", "source_activation": "--activation"}
-_WORDS |= {"source_onnx": "--onnx"}
+_WORDS |= {"source_onnx": "--onnx", "keep_replay": "--keep-replay"}
 _SAME = ("source_task", "source_observation_names", "source_action_names", "observation_map", "action_map")
 _WORDS |= {key: f"--{key.replace('_', '-')}" for key in (*_SAME, "algorithm", "device")}
 """What the command line calls the fields of a study."""
