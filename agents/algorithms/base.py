@@ -24,6 +24,8 @@ class SeamAgent(BaseAlgorithm):
 
     seams: Seams
     trainability: Trainability | None
+    unseen: Any = None
+    """What of its observations it never reads, `checkpoints.unseen.Unseen`; None for nothing."""
 
     def __init__(self, policy: Any, env: Any, *args: Any, seams: Seams | None = None, **kwargs: Any) -> None:
         self.seams = seams if seams is not None else Seams()
@@ -145,7 +147,7 @@ class SeamAgent(BaseAlgorithm):
             self.logger.record(f"train/{name}", float(np.mean(values)))
 
     def _excluded_save_params(self) -> list[str]:
-        return [*super()._excluded_save_params(), "seams", "_finished", "_episode_steps"]
+        return [*super()._excluded_save_params(), "seams", "_finished", "_episode_steps", "unseen"]
 
 
 def parts(model: BaseAlgorithm, kind: type[Part]) -> list[Part]:

@@ -27,6 +27,7 @@ from warmstart.agents.checkpoints.policy import Policy, RecurrentPolicy, load_te
 from warmstart.agents.checkpoints.recurrent import RECURRENT
 from warmstart.agents.checkpoints.replay import REPLAY, replay_tensors
 from warmstart.agents.checkpoints.spaces import space_from_json, space_to_json
+from warmstart.agents.checkpoints.unseen import without_unseen
 from warmstart.agents.encoders.tensors import tensors_digest
 from warmstart.agents.observing.base import ENCODER_FILE, EncodedFrames, Observing
 from warmstart.agents.rewards.base import named_reward, trained_on
@@ -156,7 +157,7 @@ def checkpoint_of(model: BaseAlgorithm, **known: Unpack[Known]) -> Checkpoint:
     told = {"task": env_attribute(env, "task"), "steps": model.num_timesteps}
     told |= {name: env_attribute(env, name) for name in ("observation_layout", "action_layout")}
     told |= {name: value for name, value in known.items() if value is not None}
-    return Checkpoint(
+    checkpoint = Checkpoint(
         algorithm=algorithm,
         tensors=tensors,
         observation_space=model.observation_space,
@@ -174,6 +175,8 @@ def checkpoint_of(model: BaseAlgorithm, **known: Unpack[Known]) -> Checkpoint:
         versions=library_versions(),
         vision=env_attribute(env, "vision"),
     )
+    unseen = getattr(model, "unseen", None)
+    return checkpoint if unseen is None else without_unseen(checkpoint, unseen)
 
 
 def save_checkpoint(

@@ -70,10 +70,10 @@ def resolve_arm(study: Study, arm: Arm, place: Place, target: Task, source: Task
     Raises:
         SettingError: An unknown algorithm, setting, method or option, or a vision that doesn't fit.
     """
-    if arm.obs == "state" and not sees_pixels(target):
+    if arm.obs is not None and not sees_pixels(target):
         raise SettingError((*place, "obs"), f"{target} is observed by its state anyway; leave `obs` out.")
-    observed = target if arm.obs is None else state_task(target)
-    observed_source = source if arm.obs is None or source is None else state_task(source)
+    observed = _observed(target, arm)
+    observed_source = None if source is None else _observed(source, arm)
     where: Place = (*place, "vision") if arm.vision is not None else ("vision",)
     vision = arm.vision if arm.vision is not None else study.usual_vision
     if not sees_pixels(observed):
@@ -90,6 +90,13 @@ def resolve_arm(study: Study, arm: Arm, place: Place, target: Task, source: Task
         read_reward(study.source_reward, ("source_reward",)),
     )
     return ResolvedArm(arm, method, observed, observed_source, *algorithms, vision, world, *rewards)
+
+
+def _observed(task: Task, arm: Arm) -> Task:
+    """A task as an arm observes it; frames alone only where it shows any."""
+    if arm.obs == "state":
+        return state_task(task)
+    return task.with_options(obs="pixels") if arm.obs == "pixels" and sees_pixels(task) else task
 
 
 def _world(study: Study, arm: Arm, place: Place, observed: Task) -> WorldConfig:

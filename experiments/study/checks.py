@@ -147,7 +147,9 @@ def _check_reward(
 
 def _check_frames(arm: ResolvedArm, vision: EncoderTraining) -> None:
     """See that what is learned from the source's frames is shown alike in the target."""
-    if arm.source is None or not (arm.method.needs_source or vision.pretrain):
+    if arm.source is None or not sees_pixels(arm.source):
+        return
+    if not (arm.method.needs_source or vision.pretrain):
         return
     for option, default in (("visuals", "lean"), ("size", 84)):
         theirs, ours = (task.option(option, default) for task in (arm.source, arm.target))

@@ -14,7 +14,7 @@ from warmstart.agents.settings.defaults import untuned
 from warmstart.core.bounds import SettingError, Settings
 from warmstart.core.plain import placed, to_plain
 from warmstart.core.plugins import Plugin
-from warmstart.envs.frames.options import state_task
+from warmstart.envs.frames.options import sees_pixels, state_task
 from warmstart.envs.tasks.task import Task
 from warmstart.envs.vector import make_vec
 from warmstart.experiments.records.config import (
@@ -113,8 +113,9 @@ def make_plan(study: Study, plugins: tuple[Plugin, ...] = ()) -> Plan:
         identification = _identify_trial(arm, shared)
         source = None
         if warm and arm.source is not None:
+            frames = sees_pixels(arm.source)
             config = replace(
-                trained,
+                trained if frames else plain,
                 kind="source",
                 task=str(arm.source),
                 steps=study.source_steps,

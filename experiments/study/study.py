@@ -47,8 +47,9 @@ class Arm:
     method: str
     options: Settings = field(default_factory=dict)
     """Of the method."""
-    obs: Literal["state"] | None = None
-    """`state` lets this arm observe states where the tasks show pixels: an oracle."""
+    obs: Literal["state", "pixels"] | None = None
+    """`state` lets this arm observe states where the tasks show pixels, an oracle; `pixels` the frames alone
+    where they show both."""
     vision: OptionalVision = None
     """How this arm sees, in place of the study's `vision`."""
     algorithm: Settings = field(default_factory=dict)
@@ -110,7 +111,7 @@ class Study:
     by the task's in any case."""
     arms: Sequence[str | Settings | Arm] = ("scratch", "fine_tune")
     """Methods to compare: names, or mappings of `method`, optionally `name`, the method's options, `reward`,
-    for pixels `vision`, `obs: state`, `algorithm` and `optional`, and of the simulation that it trains in
+    for pixels `vision`, `obs`, `algorithm` and `optional`, and of the simulation that it trains in
     `randomize`, `curriculum`, `imperfections`, `disturbances`, `identify`, `privileged`, `history` and
     `reality_steps`."""
     vision: str | Settings | EncoderTraining | None = None

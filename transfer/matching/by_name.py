@@ -72,9 +72,21 @@ def match(
         raise WarmstartError(
             f"Nothing to carry: no {kind} of the target has the name of one of the source.\n"
             f"  source: {listed(matching.source.names)}\n  target: {listed(matching.target.names)}\n"
-            f"Say which is which: {kind}_map={{'target name': 'source name'}}."
+            f"{_way(matching, kind)}"
         )
     return matching
+
+
+def _way(matching: Matching, kind: Kind) -> str:
+    """What to do where nothing has the same name."""
+    frames = [all(d.block for d in side.dimensions) for side in (matching.source, matching.target)]
+    if frames[0] == frames[1]:
+        return f"Say which is which: {kind}_map={{'target name': 'source name'}}."
+    told = ("frames", "pixels", "the state") if frames[1] else ("the state", "state", "frames")
+    return (
+        f"The target's agent sees {told[0]}, the source {told[2]}: let the task show both (obs=pixels+state) "
+        f"and the source teach, by kickstart, distill, jump_start or qdagger with student_sees={told[1]}."
+    )
 
 
 def numbered(kind: Kind, size: int) -> Layout:

@@ -112,21 +112,29 @@ def _fit_value(model: PPO, rounds: int, callback: BaseCallback, learning_rate: f
                     values = policy.predict_values(batch.observations).flatten()
                     loss = functional.mse_loss(values, batch.returns)
                     assert optimizer is not None
-                    losses.append(_descend(optimizer, parameters, loss, model.max_grad_norm))
+                    losses.append(descend(model, optimizer, parameters, loss, model.max_grad_norm))
             _log(model, "fit/value_loss", losses)
     finally:
         buffer.gae_lambda = gae_lambda
 
 
-def _descend(
+def descend(
+    model: BaseAlgorithm,
     optimizer: torch.optim.Optimizer,
     parameters: list[torch.nn.Parameter],
     loss: torch.Tensor,
     max_norm: float = math.inf,
 ) -> float:
-    """Take one step down the gradient of a loss, which no other parameter gets; returns the loss."""
-    for parameter, gradient in zip(parameters, torch.autograd.grad(loss, parameters), strict=True):
+    """Take one step down the gradient of a loss, which no other parameter gets; returns the loss.
+
+    Entries that the agent's trainability holds don't move.
+    """
+    gradients = torch.autograd.grad(loss, parameters, allow_unused=True)
+    for parameter, gradient in zip(parameters, gradients, strict=True):
         parameter.grad = gradient
+    rules = getattr(model, "trainability", None)
+    if rules is not None:
+        rules.hold(model.policy)
     if max_norm < math.inf:
         torch.nn.utils.clip_grad_norm_(parameters, max_norm)
     optimizer.step()
@@ -185,7 +193,7 @@ def fit_q(model: OffPolicy, updates: int, learning_rate: float) -> None:
     losses = []
     for _ in range(updates):
         batch = model.replay_buffer.sample(model.batch_size, env=model._vec_normalize_env)
-        losses.append(_descend(optimizer, parameters, _loss(model, batch)))
+        losses.append(descend(model, optimizer, parameters, _loss(model, batch)))
         if not isinstance(model, CrossQ):
             polyak_update(model.critic.parameters(), model.critic_target.parameters(), model.tau)
     model.critic.set_training_mode(False)

@@ -15,9 +15,11 @@ from warmstart.agents.algorithms.base import part
 from warmstart.agents.algorithms.seams import Seams
 from warmstart.agents.checkpoints.architecture import algorithm_name
 from warmstart.agents.checkpoints.checkpoint import Checkpoint
+from warmstart.agents.checkpoints.unseen import Sees
 from warmstart.core.bounds import Natural, NonNegative, SettingError
 from warmstart.transfer.carry.carrying import TransferContext, act_from_first_step
 from warmstart.transfer.carry.report import TransferReport
+from warmstart.transfer.carry.unseen import hide
 from warmstart.transfer.methods.base import register_method
 from warmstart.transfer.methods.critic import fit_critic, fit_q
 from warmstart.transfer.methods.fine_tuning import CriticFitting
@@ -47,6 +49,10 @@ class Distill(CriticFitting):
     learning_rate: NonNegative = 1e-3
     """Of those."""
 
+    student_sees: Sees = "all"
+    """``pixels`` or ``state`` where the task shows both (``obs=pixels+state``, frozen encoder): the student
+    reads nothing else, its teacher takes what it knows."""
+
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.critic_fit_steps == 0 and self.updates:
@@ -68,6 +74,7 @@ class Distill(CriticFitting):
     ) -> TransferReport:
         source = self.needed(model, source)
         report = self.finish(model, untouched(self.name, model, source))
+        report.add_notes(hide(model, self.student_sees, self.name))
         guide = part(model, Guide)
         guide.teacher = Teacher(source, model, context)
         report.add_notes(guide.teacher.notes)

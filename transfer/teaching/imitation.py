@@ -7,6 +7,7 @@ from stable_baselines3.common.base_class import BaseAlgorithm
 from warmstart.agents.algorithms.seams import TensorObservations
 from warmstart.agents.algorithms.terms import ActionTargets, divergence
 from warmstart.agents.algorithms.trainability import named_entries
+from warmstart.transfer.methods.critic import descend
 
 BATCH = 256
 
@@ -48,12 +49,7 @@ def imitate(
             else observations[rows]
         )
         loss = divergence(model, seen, ActionTargets(*(part[rows] for part in targets)))
-        gradients = torch.autograd.grad(loss, parameters, allow_unused=True)
-        for parameter, gradient in zip(parameters, gradients, strict=True):
-            parameter.grad = gradient
-        optimizer.step()
-        optimizer.zero_grad()
-        losses.append(loss.item())
+        losses.append(descend(model, optimizer, parameters, loss))
     model.policy.set_training_mode(False)
     follower = getattr(model.policy, "actor_target", None)
     if follower is not None:

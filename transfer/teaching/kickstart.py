@@ -11,10 +11,12 @@ from typing_extensions import override
 from warmstart.agents.algorithms.base import parts
 from warmstart.agents.algorithms.seams import Seams
 from warmstart.agents.checkpoints.checkpoint import Checkpoint
+from warmstart.agents.checkpoints.unseen import Sees
 from warmstart.core.bounds import NonNegative
 from warmstart.transfer.carry.carrying import TransferContext
 from warmstart.transfer.carry.report import TransferReport
 from warmstart.transfer.carry.source import read_source, source_name
+from warmstart.transfer.carry.unseen import hide
 from warmstart.transfer.methods.base import SHIFTS, register_method
 from warmstart.transfer.teaching.seams import TeacherTerm
 from warmstart.transfer.teaching.starting import FreshOrCarried
@@ -43,6 +45,10 @@ class Kickstart(FreshOrCarried):
     teachers: Sequence[str] = ()
     """Paths of further checkpoints that teach beside the source, all with equal weight."""
 
+    student_sees: Sees = "all"
+    """``pixels`` or ``state`` where the task shows both (``obs=pixels+state``, frozen encoder): the student
+    reads nothing else, its teachers take what they know."""
+
     @override
     def seams(self, source: Checkpoint | None) -> Seams:
         if not self.coefficient:
@@ -56,6 +62,7 @@ class Kickstart(FreshOrCarried):
     ) -> TransferReport:
         source = self.needed(model, source)
         report = super().initialise(model, source, context)
+        report.add_notes(hide(model, self.student_sees, self.name))
         for term in parts(model, TeacherTerm):
             others = (read_source(Path(path)) for path in self.teachers)
             known = [source, *(each for each in others if each is not None)]
