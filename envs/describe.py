@@ -1,12 +1,13 @@
 """`describe`: spaces, names, control rate and limits of a task, without environments of it."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import gymnasium
 import mujoco
 from gymnasium import spaces
 
+from warmstart.envs.actions import binned_layout, binned_space, split_bins
 from warmstart.envs.frames.options import split_options
 from warmstart.envs.physics.cameras import pixel_camera
 from warmstart.envs.physics.parameters import Parameters
@@ -61,6 +62,15 @@ def describe(task: str | Task) -> TaskDescription:
         WarmstartError: The task, an option or a parameter isn't known.
     """
     task = Task.parse(task) if isinstance(task, str) else task
+    plain, bins = split_bins(task)
+    if bins is not None:
+        found = describe(plain)
+        return replace(
+            found,
+            task=task,
+            action_space=binned_space(found.action_space, bins),
+            action_layout=binned_layout(found.action_layout, bins),
+        )
     pixels, options = split_options(str(task), dict(task.options))
     known = robots().get(task.id.removeprefix("warmstart/"))
     if known is None:

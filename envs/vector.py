@@ -8,6 +8,7 @@ from gymnasium.vector import VectorEnv
 
 from warmstart.core.errors import WarmstartError, unknown_name
 from warmstart.core.threads import available_cores
+from warmstart.envs.actions import BinnedActions, split_bins
 from warmstart.envs.batched import BatchedEnv
 from warmstart.envs.frames.options import split_options
 from warmstart.envs.gymnasium_vector import GymnasiumVectorEnv
@@ -72,6 +73,19 @@ def make_vec(
         WarmstartError: The task, an option or a parameter isn't known, or the options don't go together.
     """
     task = Task.parse(task) if isinstance(task, str) else task
+    whole, (task, bins) = task, split_bins(task)
+    if bins is not None:
+        options: Any = {"context_source": context_source, "perturbations": perturbations, "stepper": stepper}
+        inside = make_vec(
+            task,
+            n_envs,
+            seed,
+            n_threads=n_threads,
+            step_timeout=step_timeout,
+            render_mode=render_mode,
+            **options,
+        )
+        return BinnedActions(inside, whole, bins)
     if stepper not in STEPPERS:
         raise unknown_name("stepper", stepper, STEPPERS)
     if n_envs < 1:

@@ -7,6 +7,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 import torch
+from gymnasium import Space
 from gymnasium.spaces.utils import flatdim
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
@@ -254,9 +255,21 @@ def _sides(model: BaseAlgorithm, context: TransferContext) -> Sides:
 
 
 def matchings(
-    model: BaseAlgorithm, source: Checkpoint, context: TransferContext, *, required: bool = True
+    model: BaseAlgorithm,
+    source: Checkpoint,
+    context: TransferContext,
+    *,
+    required: bool = True,
+    actions: tuple[Space[Any], Space[Any]] | None = None,
 ) -> tuple[Matching, Matching]:
     """Which observation and which action of a source is which of a model's; ``required``: some has to be.
+
+    Args:
+        model: The target's.
+        source: The source.
+        context: Names and maps.
+        required: Whether some observation has to be matched.
+        actions: The source's and the target's, where the agents' own stand for others.
 
     Raises:
         WarmstartError: Nothing matches, or the actions are of different kinds.
@@ -273,17 +286,18 @@ def matchings(
         required,
         sides,
     )
-    actions = match(
+    theirs, own = actions or (source.action_space, model.action_space)
+    if type(theirs) is not type(own):
+        raise WarmstartError(
+            f"The source's actions are {type(theirs).__name__}, the target's {type(own).__name__}: no match. "
+            "Where choices stand for a continuous action (action_bins), a teacher can teach."
+        )
+    matched = match(
         context.source_actions or source.action_layout,
         context.target_actions or ours[1],
-        (flatdim(source.action_space), flatdim(model.action_space)),
+        (flatdim(theirs), flatdim(own)),
         context.action_map,
         "action",
         sides=sides,
     )
-    if type(source.action_space) is not type(model.action_space):
-        raise WarmstartError(
-            f"The source's actions are {type(source.action_space).__name__}, the target's "
-            f"{type(model.action_space).__name__}: they can't be matched."
-        )
-    return observations, actions
+    return observations, matched

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from warmstart.agents.checkpoints.checkpoint import Checkpoint
+from warmstart.envs.actions import bin_values, split_bins
 from warmstart.envs.tasks.task import Task
 from warmstart.envs.vector import make_vec
 from warmstart.transfer.similarity.playing import Played
@@ -67,6 +68,7 @@ def dynamics(source: Task, target: Task, teacher: Teacher, steps: int, seed: int
     those of the source's policy in the target; both simulators are loaded with them.
     """
     name = "one-step dynamics"
+    source, (target, bins) = split_bins(source)[0], split_bins(target)
     with (
         closing(make_vec(source, 1, seed=seed, n_threads=1, stepper="gymnasium")) as theirs,
         closing(make_vec(target, 1, seed=seed, n_threads=1, stepper="gymnasium")) as ours,
@@ -85,6 +87,9 @@ def dynamics(source: Task, target: Task, teacher: Teacher, steps: int, seed: int
         for _ in range(steps):
             qpos, qvel = here.data.qpos.copy(), here.data.qvel.copy()
             actions = teacher.act(observations)
+            if bins is not None:
+                values = bin_values(ours.single_action_space, bins)
+                actions = values[np.arange(len(values)), np.reshape(actions, (1, -1))]
             home.set_state(qpos, qvel)
             observations, _, terminated, truncated, _ = ours.step(actions)
             home.step(actions[0])

@@ -5,6 +5,7 @@ are matched by name, as tensors are; what the source observes and the target doe
 """
 
 import math
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -22,6 +23,7 @@ from warmstart.agents.checkpoints.recurrent import refuse_recurrent
 from warmstart.core.errors import WarmstartError
 from warmstart.transfer.carry.carrying import TransferContext, matchings
 from warmstart.transfer.carry.source import source_name
+from warmstart.transfer.matching.choices import both_continuous
 
 LEAST_LOG_STD = -1.0
 """Least log σ of a target for PPO: a converged teacher's own would end exploration."""
@@ -52,12 +54,23 @@ class Teacher:
         self.policy = source.policy()
         self.same = source.observation_space == model.observation_space
         self.squashed = hasattr(getattr(self.policy.module, "actor", None), "get_action_dist_params")
-        self.discrete = isinstance(model.action_space, spaces.Discrete)
         if not isinstance(model.action_space, spaces.Box | spaces.Discrete):
             raise WarmstartError(
                 f"{self.name} can't teach here: the target's actions are {model.action_space}."
             )
-        self.observations, self.actions = matchings(model, source, context)
+        self.source_space: Any = source.action_space
+        self.target_space: Any = model.action_space
+        self.chosen: NDArray[np.float64] | None = None
+        self.choices: NDArray[np.float64] | None = None
+        kinds = type(self.source_space), type(self.target_space)
+        others = kinds == (spaces.Discrete, spaces.Discrete) and self.source_space != self.target_space
+        if kinds[0] is not kinds[1] or others:
+            theirs, own = both_continuous(source, model.env)
+            self.source_space, self.target_space = theirs.space, own.space
+            self.chosen, self.choices = theirs.values, own.values
+            context = replace(context, source_actions=theirs.layout, target_actions=own.layout)
+        together = (self.source_space, self.target_space)
+        self.observations, self.actions = matchings(model, source, context, actions=together)
         self.same = self.same and self.observations.identity
         flat = all(isinstance(s, spaces.Box) for s in (source.observation_space, model.observation_space))
         if not self.same and not flat:
@@ -71,9 +84,9 @@ class Teacher:
                 f"  source: {', '.join(self.actions.source.names)}\n"
                 f"  target: {', '.join(self.actions.target.names)}\nSay which is which: action_map."
             )
+        self.discrete = isinstance(self.target_space, spaces.Discrete)
         if self.discrete and not self.actions.identity:
             raise WarmstartError(f"{self.name} can't teach here: its choices aren't the target's.")
-        self.source_space, self.target_space = source.action_space, model.action_space
         mean: Any = None if source.normalizer is None else source.normalizer.mean
         known = isinstance(mean, np.ndarray) and mean.size == len(self.observations.source)
         self.usual = np.reshape(mean, -1) if known else np.zeros(len(self.observations.source))
@@ -114,7 +127,8 @@ class Teacher:
         """
         if self.discrete:
             return np.asarray(self.policy.predict(self.seen(observations)))
-        return self._in_range(self._moments(observations)[0])
+        found = self._in_range(self._moments(observations, deterministic=True)[0])
+        return found if self.choices is None else np.abs(found - self.choices).argmin(1)
 
     def in_target(self, actions: NDArray[Any]) -> NDArray[Any]:
         """Actions of the source's space, clipped or not, as the target takes them.
@@ -125,7 +139,12 @@ class Teacher:
         Returns:
             Shape: (n, actions), or (n,) for Discrete.
         """
-        return actions if self.discrete else self._in_range(self._matched(actions))
+        if self.discrete:
+            return actions
+        if self.chosen is not None:
+            actions = self.chosen[np.asarray(actions, int).reshape(-1, 1)]
+        found = self._in_range(self._matched(actions))
+        return found if self.choices is None else np.abs(found - self.choices).argmin(1)
 
     def _in_range(self, actions: NDArray[Any]) -> NDArray[Any]:
         """What the source doesn't know at the middle, the rest clipped. Shape: (n, actions)."""
@@ -157,6 +176,10 @@ class Teacher:
                 logits = functional.log_softmax(self._distribution(raw).logits, 1).to(model.device)
             return ActionTargets(logits, logits, torch.ones(len(logits), 1, device=model.device))
         mean, std = self._moments(raw)
+        if self.choices is not None:
+            scores = torch.as_tensor(self._scores(mean, std), dtype=torch.float32)
+            logits = functional.log_softmax(scores, 1).to(model.device)
+            return ActionTargets(logits, logits, torch.ones(len(logits), 1, device=model.device))
         space = self.target_space
         assert isinstance(space, spaces.Box)
         weight = np.array([float(index is not None) for index in self.actions.indices])
@@ -178,14 +201,32 @@ class Teacher:
         found = (torch.as_tensor(np.ascontiguousarray(x), dtype=torch.float32) for x in pairs)
         return ActionTargets(*(tensor.to(model.device) for tensor in found))
 
-    def _moments(self, observations: Observations) -> tuple[NDArray[Any], NDArray[Any] | None]:
+    def _scores(self, mean: NDArray[Any], std: NDArray[Any] | None) -> NDArray[Any]:
+        """Logarithm of its density at each choice, but for a constant. Shape: (n, bins)."""
+        assert self.choices is not None
+        between = float(np.diff(self.choices)[0])
+        spread = np.full_like(mean, between / 2) if std is None else np.maximum(std, between / 2)
+        found: NDArray[Any] = -(((mean - self.choices) / spread) ** 2) / 2
+        return found
+
+    def _moments(
+        self, observations: Observations, *, deterministic: bool = False
+    ) -> tuple[NDArray[Any], NDArray[Any] | None]:
         """Mean and standard deviation of its actions in the target's numbers; no deviation if it has none.
 
-        A squashed Gaussian's are those of the tanh's straight line through its mean.
+        A squashed Gaussian's are those of the tanh's straight line through its mean, one that chooses has
+        those of what its choices stand for, or where it is ``deterministic`` its likeliest choice.
         """
         module: Any = self.policy.module
         space: Any = self.source_space
         with torch.no_grad():
+            if self.chosen is not None:
+                shares = torch.softmax(self._distribution(observations).logits, 1).numpy()
+                if deterministic:
+                    return self._matched(self.chosen[shares.argmax(1)][:, None]), None
+                mean = (shares * self.chosen).sum(1, keepdims=True)
+                std = np.sqrt((shares * (self.chosen - mean) ** 2).sum(1, keepdims=True))
+                return self._matched(mean), np.abs(self._matched(std, fresh=1.0))
             if hasattr(module, "mlp_extractor"):
                 found = self._distribution(observations)
                 mean, std = found.mean.numpy(), found.stddev.numpy()
