@@ -5,6 +5,9 @@ Computed once the trials are done, from the source agent alone: nothing of it is
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
 
 from warmstart.agents.checkpoints.places import LAST, TRIALS
 from warmstart.core.bounds import State
@@ -12,12 +15,15 @@ from warmstart.core.errors import WarmstartError
 from warmstart.core.files import finite_json, write_json
 from warmstart.core.progress import Progress
 from warmstart.experiments.records.config import PlannedTrial, TrialConfig
-from warmstart.experiments.records.records import SIMILARITY
+from warmstart.experiments.records.records import CONFIG, RECORDS, SIMILARITY
 from warmstart.experiments.records.schema import SIMILARITY as FIELDS
-from warmstart.experiments.records.schema import read_file
+from warmstart.experiments.records.schema import read_file, read_records
 from warmstart.experiments.trial.source import CHECKPOINTS, load_source, transfer_context
 
-FORMAT = 1
+if TYPE_CHECKING:
+    from warmstart.transfer.similarity.expected import Learning
+
+FORMAT = 2
 """Raised when a measure or the prediction changes: what is stored is then computed anew."""
 CONTROLS = ("shuffled", "zero_shot")
 """Methods that aren't ways to go on from a source."""
@@ -86,6 +92,22 @@ def _known(run: Path) -> State | None:
         return None
 
 
+def learning_of(checkpoint: Path) -> "Learning | None":
+    """How the agent of a trial learnt, from its checkpoint's path; None unless it is a trial's cold start."""
+    from warmstart.transfer.similarity.expected import Learning
+
+    trial = checkpoint.parent
+    if not (trial / CONFIG).is_file() or not (trial / RECORDS).is_file():
+        return None
+    config = TrialConfig.read(trial)
+    if config.method.get("method") != "scratch" or config.reward:
+        return None
+    told = [each for each in read_records(trial / RECORDS, trial) if each["event"] == "evaluation"]
+    known = {int(each["step"]): float(np.mean(each["returns"])) for each in told}
+    known = {step: value for step, value in known.items() if np.isfinite(value)}
+    return Learning(tuple(known), tuple(known.values())) if len(known) > 1 else None
+
+
 def _similarity(config: TrialConfig, directory: Path) -> State:
     """Play with the source agent of a trial."""
     import torch
@@ -107,6 +129,8 @@ def _similarity(config: TrialConfig, directory: Path) -> State:
             algorithm=str(config.algorithm["algorithm"]),
             source_task=config.source_task or None,
             context=transfer_context(config),
+            learning=None if source.path is None else learning_of(source.path),
+            budget=config.steps,
         )
     finally:
         torch.set_num_threads(threads)

@@ -13,6 +13,7 @@ from warmstart.envs.tasks.task import Task
 from warmstart.transfer.carry.carrying import TransferContext
 from warmstart.transfer.carry.source import Source, read_source, source_name, source_notes
 from warmstart.transfer.matching.by_name import DimensionMap
+from warmstart.transfer.similarity.expected import Learning, cold_share, expected_difference
 from warmstart.transfer.similarity.improvement import improvement
 from warmstart.transfer.similarity.measures import Measure, critic, dynamics, two_samples, zero_shot
 from warmstart.transfer.similarity.playing import play, teacher_for
@@ -21,9 +22,6 @@ CLEAR = 0.1
 """Share of the source's level from which on its policy counts as worth something in the target."""
 ALIKE = 0.3
 """One-step difference up to which two tasks count as moving alike."""
-HEAD_START = 0.5
-"""What a head start is worth in normalised area where both arms go straight from where they start to the cold
-arm's final return: half of it."""
 DYNAMICS_STEPS = 300
 
 
@@ -35,10 +33,9 @@ class Similarity:
     target: str
     measures: tuple[Measure, ...]
     predicted: float
-    """Expected difference in normalised area between going on from the source's policy and a cold arm:
-    `HEAD_START` of the zero-shot return. In area only where a cold arm comes to gain in the target what the
-    source gained at home; else its sign and order are what it says. NaN where the source has nothing to
-    give, or was trained without its task's reward."""
+    """Expected difference in normalised area between going on from the source's policy and a cold arm, see
+    `expected.expected_difference`; NaN where the source has nothing to give, or was trained without its
+    task's reward."""
     predicted_low: float
     """Ends of its 95% interval, over episodes."""
     predicted_high: float
@@ -73,6 +70,8 @@ def similarity(
     action_map: DimensionMap | None = None,
     source_task: str | None = None,
     context: TransferContext | None = None,
+    learning: Learning | None = None,
+    budget: int | None = None,
 ) -> Similarity:
     """Say before any training whether a source is likely to help in a task.
 
@@ -89,6 +88,9 @@ def similarity(
         action_map: The same for actions.
         source_task: Where the source was trained, if it doesn't say.
         context: Names and maps, in place of both maps.
+        learning: How the source learnt at home, which says how fast a cold start is; None where nobody knows.
+        budget: Environment steps that the target would be trained for; None for as many as the source's
+            learning is known for.
 
     Raises:
         WarmstartError: The source doesn't know its task, nothing matches, or an episode doesn't end.
@@ -117,21 +119,39 @@ def similarity(
         improved,
     )
     outlook, method, reason = judged(measures, checkpoint, algorithm or checkpoint.algorithm)
+    steps, chance = budget or (learning.steps[-1] if learning else 0) or 1, float(own_nobody.returns.mean())
+    gains = [math.nan] * 3
+    if checkpoint.reward is None and not math.isnan(share.value):
+        ends = (share.value, share.low, share.high)
+        gains = [expected_difference(each, gain, chance, learning, steps) for each in ends]
+        if learning is not None:
+            outlook, method = outlook_of(gains[1], gains[2], method)
+            level = cold_share(gain, chance, learning, steps)
+            reason += (
+                f" A cold start that learns as the source did is at {level:.0%} of its final return on "
+                f"average over {steps:,} steps."
+            )
     compared = 0 if math.isnan(measures[1].value) else DYNAMICS_STEPS
-    factor = HEAD_START if checkpoint.reward is None else math.nan
     return Similarity(
         source=source_name(checkpoint),
         target=str(target),
         measures=measures,
-        predicted=factor * share.value,
-        predicted_low=factor * share.low,
-        predicted_high=factor * share.high,
+        predicted=gains[0],
+        predicted_low=gains[1],
+        predicted_high=gains[2],
         outlook=outlook,
         method=method,
         reason=reason,
         steps=there.steps + nobody.steps + compared + explored,
         notes=(*source_notes(checkpoint), *teacher.notes),
     )
+
+
+def outlook_of(low: float, high: float, method: str) -> tuple[str, str]:
+    """What an interval of the expected difference says, and the method: guarded where it hurts."""
+    if high < 0:
+        return "hurts", "guarded" if method == "fine_tune" else method
+    return ("helps" if low > 0 else "open"), method
 
 
 def judged(measures: tuple[Measure, ...], source: Checkpoint, algorithm: str) -> tuple[str, str, str]:

@@ -21,6 +21,7 @@ from warmstart.cli.console import (
     print_json,
     print_table,
 )
+from warmstart.core.errors import WarmstartError
 
 
 @dataclass(frozen=True)
@@ -85,15 +86,25 @@ class Similarity(Reading, Printing):
     """The same for actions."""
     source_task: str | None = None
     """Where the checkpoint was trained, if it doesn't say."""
+    steps: int | None = None
+    """Environment steps that the target would be trained for; by default as many as the run's source was. The
+    evaluations of a checkpoint that lies in its run say how fast a cold start is."""
 
     def run(self) -> int:
         """Measure."""
+        from warmstart.experiments.run.predicting import learning_of
         from warmstart.transfer.similarity.similarity import similarity
 
         check_numbers(self.episodes, self.seed)
         self.load_plugins(self.checkpoint)
+        source = load_told(self.checkpoint, self.told)
+        learning = None if source.path is None else learning_of(source.path)
+        if self.steps is not None and self.steps < 1:
+            raise WarmstartError(f"--steps: expected at least 1, found {self.steps}.")
+        if self.steps is not None and learning is None:
+            note("--steps says nothing here: the checkpoint lies in no run that tells how it learnt.")
         found = similarity(
-            load_told(self.checkpoint, self.told),
+            source,
             self.task,
             episodes=self.episodes,
             seed=self.seed,
@@ -101,6 +112,8 @@ class Similarity(Reading, Printing):
             observation_map=as_map("--observation-map", self.observation_map),
             action_map=as_map("--action-map", self.action_map),
             source_task=self.source_task,
+            learning=learning,
+            budget=self.steps,
         )
         if self.json:
             print_json(found.to_json())
