@@ -1,7 +1,7 @@
 """How alike two tasks are to a source's policy: each measure with a 95% interval."""
 
 import math
-from contextlib import closing
+from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from warmstart.agents.checkpoints.checkpoint import Checkpoint
+from warmstart.core.errors import WarmstartError
 from warmstart.envs.actions import bin_values, split_bins
 from warmstart.envs.tasks.task import Task
 from warmstart.envs.vector import make_vec
@@ -69,10 +70,13 @@ def dynamics(source: Task, target: Task, teacher: Teacher, steps: int, seed: int
     """
     name = "one-step dynamics"
     source, (target, bins) = split_bins(source)[0], split_bins(target)
-    with (
-        closing(make_vec(source, 1, seed=seed, n_threads=1, stepper="gymnasium")) as theirs,
-        closing(make_vec(target, 1, seed=seed, n_threads=1, stepper="gymnasium")) as ours,
-    ):
+    with ExitStack() as opened:
+        try:
+            made = (make_vec(t, 1, seed=seed, n_threads=1, stepper="gymnasium") for t in (source, target))
+            theirs, ours = (opened.enter_context(closing(env)) for env in made)
+        except WarmstartError:  # an option that only our own robots have
+            told = "Gymnasium's environment can't be built like that, and only its state can be set"
+            return Measure(name, math.nan, math.nan, math.nan, told)
         observations, _ = ours.reset(seed=seed)
         theirs.reset(seed=seed)
         home, here = (_single(env) for env in (theirs, ours))

@@ -76,6 +76,9 @@ def test_the_same_physics_move_alike(target, low, high, envs) -> None:
     other = dynamics(Task.parse("Hopper-v5"), task, teacher, 10, seed=0)
     assert math.isnan(other.value)
     assert "another body" in other.meaning
+    limp = dynamics(Task.parse("Ant-v5"), Task.parse("Ant-v5:without=[hip_4,ankle_4]"), teacher, 10, seed=0)
+    assert math.isnan(limp.value)
+    assert "can't be built like that" in limp.meaning
 
 
 def test_who_balances_there_is_told_to_go_on(envs) -> None:
