@@ -43,9 +43,8 @@ def test_a_lag_of_the_drives_is_told_from_damping():
     lagging = perturbations(read(Imperfections, {"action_lag": 0.03}), 0)
     data = record("Reacher-v5@gear=x1.3", 300, seed=0, perturbations=lagging)
     parameters = {"gear": "x0.5:x2", "damping": "x0.5:x2"}
-    found = identify("Reacher-v5", data, parameters, FitSettings(delay=(0, 1), lag=0.1, window=0.4))
+    found = identify("Reacher-v5", data, parameters, FitSettings(delay=None, lag=0.1, window=0.4))
     gear, damping, lag = found.estimates
-    assert found.delay == 0
     assert found.imperfections["action_lag"] == pytest.approx(0.03, rel=0.1)
     assert (lag.name, lag.unit, lag.operation) == ("action_lag", "s", "set")
     assert lag.low < lag.number < lag.high
@@ -53,7 +52,7 @@ def test_a_lag_of_the_drives_is_told_from_damping():
     assert gear.number == pytest.approx(1.3, rel=0.05)
     assert "lag" not in found.task_text + str(found.recipe)
     assert read(Imperfections, found.imperfections).action_lag
-    blamed = identify("Reacher-v5", data, parameters, FitSettings(delay=(0, 1), window=0.4))
+    blamed = identify("Reacher-v5", data, parameters, FitSettings(delay=None, window=0.4))
     assert blamed.lag is None
     assert blamed.losses.held_fitted > 1.2 * found.losses.held_fitted
 

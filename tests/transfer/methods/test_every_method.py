@@ -59,7 +59,7 @@ def run(name, algorithm, envs, steps=64, **options):
     source = disturb(build(algorithm, envs(TASK), seed=1, classes=OURS))
     method = make_method(name, **{**options_of(name, options), **options})
     kwargs = method.seams(checkpoint_of(source)).policy_kwargs
-    built = {"learning_starts": 16} if algorithm != "ppo" else {}
+    built = {"learning_starts": 16, "train_freq": (4, "step")} if algorithm != "ppo" else {}
     built |= {"seams": Seams(policy_kwargs=kwargs)} if kwargs else {}
     target = build(algorithm, envs(TASK), seed=2, classes=OURS, **built)
     report = warm_start(target, source, method, seed=0)
