@@ -4,7 +4,7 @@ The agent's networks hold columns of zeros for them, which don't move; a checkpo
 """
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 import numpy as np
 from gymnasium import spaces
@@ -13,9 +13,6 @@ from numpy.typing import NDArray
 from warmstart.envs.frames.options import state_task
 from warmstart.envs.simulation.layouts import Layout
 from warmstart.envs.tasks.task import Task
-
-if TYPE_CHECKING:
-    from warmstart.agents.checkpoints.checkpoint import Checkpoint
 
 Sees = Literal["all", "pixels", "state"]
 """What an agent reads of observations that hold features of frames and the state."""
@@ -33,7 +30,7 @@ class Unseen:
     """Names of the weights whose first columns are observations."""
 
 
-def without_unseen(checkpoint: "Checkpoint", unseen: Unseen) -> "Checkpoint":
+def without_unseen(checkpoint: Any, unseen: Unseen) -> Any:
     """The same policy for observations that hold nothing but what it reads."""
     space: Any = checkpoint.observation_space
     size = spaces.flatdim(space)

@@ -264,12 +264,7 @@ def matchings(
 ) -> tuple[Matching, Matching]:
     """Which observation and which action of a source is which of a model's; ``required``: some has to be.
 
-    Args:
-        model: The target's.
-        source: The source.
-        context: Names and maps.
-        required: Whether some observation has to be matched.
-        actions: The source's and the target's, where the agents' own stand for others.
+    ``actions`` are the source's and the target's, where the agents' own stand for others.
 
     Raises:
         WarmstartError: Nothing matches, or the actions are of different kinds.

@@ -7,7 +7,6 @@ from gymnasium import spaces
 from numpy.typing import NDArray
 from stable_baselines3.common.vec_env import VecEnv
 
-from warmstart.agents.checkpoints.checkpoint import Checkpoint
 from warmstart.core.errors import WarmstartError
 from warmstart.envs.actions import OPTION, bin_values, split_bins
 from warmstart.envs.describe import describe
@@ -52,6 +51,6 @@ def continuous(task: Task | str | None, whose: str) -> Continuous:
     return Continuous(found.action_space, found.action_layout, None if values is None else values[0])
 
 
-def both_continuous(source: Checkpoint, env: VecEnv | None) -> tuple[Continuous, Continuous]:
+def both_continuous(source_task: str | None, env: VecEnv | None) -> tuple[Continuous, Continuous]:
     """The continuous actions of a source and of a target of which one chooses."""
-    return continuous(source.task, "source"), continuous(env_attribute(env, "task"), "target")
+    return continuous(source_task, "source"), continuous(env_attribute(env, "task"), "target")

@@ -65,7 +65,7 @@ class Teacher:
         kinds = type(self.source_space), type(self.target_space)
         others = kinds == (spaces.Discrete, spaces.Discrete) and self.source_space != self.target_space
         if kinds[0] is not kinds[1] or others:
-            theirs, own = both_continuous(source, model.env)
+            theirs, own = both_continuous(source.task, model.env)
             self.source_space, self.target_space = theirs.space, own.space
             self.chosen, self.choices = theirs.values, own.values
             context = replace(context, source_actions=theirs.layout, target_actions=own.layout)
