@@ -69,7 +69,7 @@ class BinnedActions(PassingWrapper):
         bins: Choices of each action.
 
     Attributes:
-        values: What each choice of each action stands for. Shape: (actions, bins).
+        action_values: What each choice of each action stands for. Shape: (actions, bins).
         task: With its ``action_bins``.
     """
 

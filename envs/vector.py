@@ -75,15 +75,16 @@ def make_vec(
     task = Task.parse(task) if isinstance(task, str) else task
     whole, (task, bins) = task, split_bins(task)
     if bins is not None:
-        options: Any = {"context_source": context_source, "perturbations": perturbations, "stepper": stepper}
         inside = make_vec(
             task,
             n_envs,
             seed,
             n_threads=n_threads,
+            context_source=context_source,
+            perturbations=perturbations,
+            stepper=stepper,
             step_timeout=step_timeout,
             render_mode=render_mode,
-            **options,
         )
         return BinnedActions(inside, whole, bins)
     if stepper not in STEPPERS:

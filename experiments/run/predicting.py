@@ -93,14 +93,17 @@ def _known(run: Path) -> State | None:
 
 
 def learning_of(checkpoint: Path) -> "Learning | None":
-    """How the agent of a trial learnt, from its checkpoint's path; None unless it is a trial's cold start."""
+    """How an agent learnt in its own task, from its checkpoint's path.
+
+    None unless it is a trial's, which started cold, on its task's reward, and was evaluated in its task.
+    """
     from warmstart.transfer.similarity.expected import Learning
 
     trial = checkpoint.parent
     if not (trial / CONFIG).is_file() or not (trial / RECORDS).is_file():
         return None
     config = TrialConfig.read(trial)
-    if config.method.get("method") != "scratch" or config.reward:
+    if config.method.get("method") != "scratch" or config.reward or config.reality:
         return None
     told = [each for each in read_records(trial / RECORDS, trial) if each["event"] == "evaluation"]
     known = {int(each["step"]): float(np.mean(each["returns"])) for each in told}

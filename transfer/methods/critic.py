@@ -124,12 +124,14 @@ def descend(
     parameters: list[torch.nn.Parameter],
     loss: torch.Tensor,
     max_norm: float = math.inf,
+    *,
+    allow_unused: bool = False,
 ) -> float:
     """Take one step down the gradient of a loss, which no other parameter gets; returns the loss.
 
     Entries that the agent's trainability holds don't move.
     """
-    gradients = torch.autograd.grad(loss, parameters, allow_unused=True)
+    gradients = torch.autograd.grad(loss, parameters, allow_unused=allow_unused)
     for parameter, gradient in zip(parameters, gradients, strict=True):
         parameter.grad = gradient
     rules = getattr(model, "trainability", None)

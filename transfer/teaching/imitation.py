@@ -49,7 +49,7 @@ def imitate(
             else observations[rows]
         )
         loss = divergence(model, seen, ActionTargets(*(part[rows] for part in targets)))
-        losses.append(descend(model, optimizer, parameters, loss))
+        losses.append(descend(model, optimizer, parameters, loss, allow_unused=True))
     model.policy.set_training_mode(False)
     follower = getattr(model.policy, "actor_target", None)
     if follower is not None:

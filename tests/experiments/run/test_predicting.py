@@ -10,7 +10,7 @@ from tests.experiments.report.test_report import Page
 from tests.experiments.run.test_run import run_here, tiny
 from warmstart.core.progress import Progress
 from warmstart.experiments.records.config import PlannedTrial
-from warmstart.experiments.run.predicting import predict, predicted_trial
+from warmstart.experiments.run.predicting import learning_of, predict, predicted_trial
 from warmstart.experiments.run.reading import load_run
 from warmstart.experiments.run.run import conclude, plan
 
@@ -68,7 +68,8 @@ def test_it_is_said_once_and_changes_no_trial(directory, made) -> None:
     )
     predict(directory, again.trials, "scratch", told)
     assert said(directory)["trial"] != found["trial"]
-    assert said(directory)["predicted"] == found["predicted"]
+    assert said(directory)["measures"] == found["measures"]
+    assert said(directory)["predicted"] < found["predicted"], "a cold start learns more in more steps"
 
 
 def test_the_report_shows_it(directory, made) -> None:
@@ -135,3 +136,18 @@ def test_nothing_is_said_where_nothing_is_compared(made, tmp_path) -> None:
     assert arm(tiny(arms=("scratch", "guarded", {"name": "mine", "method": "fine_tune"}))) == "mine"
     predict(tmp_path, plan(tiny(), plugins=()).trials[:1], "scratch", Told())
     assert not (tmp_path / "similarity.json").exists()
+
+
+def test_how_a_source_learnt_is_told_by_its_evaluations(directory, made) -> None:
+    source = next(trial for trial in made.trials if trial.config.kind == "source")
+    folder = directory / "trials" / source.hash
+    records = [json.loads(line) for line in (folder / "records.jsonl").read_text().splitlines()]
+    told = [each for each in records if each["event"] == "evaluation"]
+    learning = learning_of(folder / "checkpoint")
+    assert learning.steps == tuple(each["step"] for each in told)
+    assert learning.returns == pytest.approx([sum(e["returns"]) / len(e["returns"]) for e in told])
+    warm = next(trial for trial in made.trials if trial.arm == "fine_tune")
+    assert learning_of(directory / "trials" / warm.hash / "checkpoint") is None, "it didn't start cold"
+    assert learning_of(directory / "somewhere" / "checkpoint") is None
+    predict(directory, made.trials, "scratch", Told())
+    assert "on average over" in said(directory)["reason"] or said(directory)["predicted"] is None

@@ -10,6 +10,7 @@ from warmstart.agents.encoders.encoder import load_encoder
 from warmstart.agents.evaluation import evaluate
 from warmstart.agents.loading import load_checkpoint
 from warmstart.agents.observing.base import ENCODER_FILE, EncodedFrames, StackedFrames
+from warmstart.core.bounds import SettingError
 from warmstart.core.documents import parse_yaml
 from warmstart.core.errors import WarmstartError
 from warmstart.experiments.run.run import conclude, plan, prepare
@@ -195,3 +196,34 @@ def test_mistakes_point_at_their_place(old, new, message, tmp_path):
     (tmp_path / "tiny.yaml").write_text(STUDY.replace(old, new, 1))
     with pytest.raises(WarmstartError, match=message):
         plan(tmp_path / "tiny.yaml")
+
+
+@pytest.mark.usefixtures("opengl")
+def test_a_source_of_states_teaches_an_agent_of_frames_against_a_cold_one_of_frames():
+    text = f"""
+name: taught
+source: InvertedPendulum-v5
+target: {TASK.replace("pixels", "pixels+state")}
+algorithm: {{name: ppo, n_envs: 4, n_steps: 32, n_epochs: 1, batch_size: 64, net_arch: [16]}}
+source_steps: 256
+target_steps: 256
+seeds: 1
+baseline: cold
+vision: "drq:features=8,fit_frames=64"
+arms:
+  - {{name: cold, method: scratch, obs: pixels}}
+  - {{method: distill, student_sees: pixels, critic_fit_steps: 128}}
+evaluation: {{every: 128, episodes: 2}}
+"""
+    trials = {trial.arm: trial.config for trial in make_plan(study(text)).trials}
+    assert trials["source"].task == "InvertedPendulum-v5"
+    assert not trials["source"].vision
+    assert trials["cold"].task == TASK
+    assert trials["cold"].vision["encoder"] == trials["distill"].vision["encoder"]
+    assert "pixels+state" in trials["distill"].task
+
+
+def test_an_arm_of_frames_needs_some():
+    text = STUDY.replace(TASK, "InvertedPendulum-v5").replace("obs: state", "obs: pixels")
+    with pytest.raises(SettingError, match="is observed by its state anyway; leave `obs` out"):
+        make_plan(study(text))

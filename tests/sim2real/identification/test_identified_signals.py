@@ -43,8 +43,9 @@ def test_a_lag_of_the_drives_is_told_from_damping():
     lagging = perturbations(read(Imperfections, {"action_lag": 0.03}), 0)
     data = record("Reacher-v5@gear=x1.3", 300, seed=0, perturbations=lagging)
     parameters = {"gear": "x0.5:x2", "damping": "x0.5:x2"}
-    found = identify("Reacher-v5", data, parameters, FitSettings(delay=None, lag=0.1, window=0.4))
+    found = identify("Reacher-v5", data, parameters, FitSettings(delay=(0, 1), lag=0.1, window=0.4))
     gear, damping, lag = found.estimates
+    assert found.delay == 0
     assert found.imperfections["action_lag"] == pytest.approx(0.03, rel=0.1)
     assert (lag.name, lag.unit, lag.operation) == ("action_lag", "s", "set")
     assert lag.low < lag.number < lag.high

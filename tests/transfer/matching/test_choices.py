@@ -92,7 +92,8 @@ def test_teaching_methods_go_from_one_kind_to_the_other(method, source, target, 
 @pytest.mark.parametrize(("source", "target"), [(PLAIN, BINNED), (BINNED, PLAIN)])
 def test_similarity_plays_across_kinds(source, target, envs):
     found = similarity(disturb(build("ppo", envs(source), seed=1, classes=OURS)), target, episodes=2)
-    assert np.isfinite(found.measure("zero-shot return").value) or found.outlook == "hurts"
+    assert found.measure("one-step dynamics").value == pytest.approx(0.0, abs=1e-9)
+    assert found.steps > 0
 
 
 def test_equal_choices_of_different_tasks_are_carried_by_place(envs):
@@ -113,7 +114,11 @@ def test_equal_choices_of_different_tasks_are_carried_by_place(envs):
             "choices of CartPole-v1, which stand for no",
         ),
         ("Reacher-v5:action_bins=3", "Reacher-v5", "choices of 2 actions at a time"),
-        ("Reacher-v5", "Reacher-v5:action_bins=3", "can't teach here|choices of 2 actions at a time"),
+        (
+            "Reacher-v5",
+            "Reacher-v5:action_bins=3",
+            r"the target's actions are MultiDiscrete",
+        ),
     ],
 )
 def test_choices_that_stand_for_nothing_that_is_known_are_refused(source, target, message, envs):

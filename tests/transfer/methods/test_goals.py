@@ -57,15 +57,23 @@ def agent(episode, kind=stable_baselines3.SAC, n_envs=1, learning_starts=1_000):
     )
 
 
+QUICK = [
+    (stable_baselines3.SAC, 0, 20),  # plain SB3 would take its first gradient step at once
+    (warmstart.TD3, 0, 20),
+    (stable_baselines3.TD3, 5, 20),  # shorter than an episode
+    (warmstart.SAC, 5, 20),
+    (warmstart.TD3, 30, 30),
+]
+EVERY = [
+    (kind, fit, used)
+    for kind in (stable_baselines3.SAC, stable_baselines3.TD3, warmstart.SAC, warmstart.TD3)
+    for fit, used in ((0, 20), (5, 20), (30, 30))
+]
+
+
 @pytest.mark.parametrize(
     ("kind", "fit", "used"),
-    [
-        (stable_baselines3.SAC, 0, 20),  # plain SB3 would take its first gradient step at once
-        (warmstart.TD3, 0, 20),
-        (stable_baselines3.TD3, 5, 20),  # shorter than an episode
-        (warmstart.SAC, 5, 20),
-        (warmstart.TD3, 30, 30),
-    ],
+    [pytest.param(*each, marks=() if each in QUICK else pytest.mark.slow) for each in EVERY],
 )
 def test_an_episode_has_ended_before_the_first_gradient_step(kind, fit, used):
     model = agent(20, kind)
