@@ -96,11 +96,11 @@ class Similarity(Reading, Printing):
         from warmstart.transfer.similarity.similarity import similarity
 
         check_numbers(self.episodes, self.seed)
+        if self.steps is not None and self.steps < 1:
+            raise WarmstartError(f"--steps: expected at least 1, found {self.steps}.")
         self.load_plugins(self.checkpoint)
         source = load_told(self.checkpoint, self.told)
         learning = None if source.path is None else learning_of(source.path)
-        if self.steps is not None and self.steps < 1:
-            raise WarmstartError(f"--steps: expected at least 1, found {self.steps}.")
         if self.steps is not None and learning is None:
             note("--steps says nothing here: the checkpoint lies in no run that tells how it learnt.")
         found = similarity(
