@@ -166,8 +166,8 @@ def test_trials_repeat_bit_for_bit(made, tmp_path):
     [
         (
             "obs: state",
-            "obs: pixels",
-            "line .*obs: expected one of 'state' or nothing .*, found 'pixels'",
+            "obs: frames",
+            "line .*obs: expected one of 'state', 'pixels' or nothing .*, found 'frames'",
         ),
         ('"nature_cnn:frames=2"', "nature_cn", "Did you mean 'nature_cnn'"),
         ("train: staged", "train: stagged", "expected one of 'frozen', 'fine_tuned', 'staged'"),
