@@ -9,7 +9,6 @@ from warmstart.transfer.growing import input_adapter, lora, progressive, residua
 from warmstart.transfer.methods import (
     feature_extraction,
     fine_tuning,
-    guarded,
     scratch,
     shuffled,
     unfreezing,
@@ -19,6 +18,7 @@ from warmstart.transfer.methods import (
 from warmstart.transfer.methods.base import METHODS, TransferMethod
 from warmstart.transfer.plasticity import layer_norm, partial_reset, shrink_perturb
 from warmstart.transfer.replaying import cloning, rlpd
+from warmstart.transfer.similarity import guarded
 from warmstart.transfer.staying import ewc, l2_sp
 from warmstart.transfer.teaching import best_source, distill, jump_start, kickstart, qdagger
 

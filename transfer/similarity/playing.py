@@ -53,7 +53,7 @@ class Played:
         return found
 
 
-def play(task: Task, actor: Actor | None, episodes: int, seed: int) -> Played:
+def play(task: Task, actor: Actor | None, episodes: int, seed: int, limit: int | None = None) -> Played:
     """Let something act until each environment's first episode has ended.
 
     Args:
@@ -61,6 +61,7 @@ def play(task: Task, actor: Actor | None, episodes: int, seed: int) -> Played:
         actor: From observations to actions; None draws actions uniformly.
         episodes: Environments.
         seed: Of the first.
+        limit: Steps after which an episode is cut; None for none.
 
     Raises:
         WarmstartError: It observes a dictionary or frames, or an episode doesn't end.
@@ -75,7 +76,7 @@ def play(task: Task, actor: Actor | None, episodes: int, seed: int) -> Played:
         if observations.ndim > 3:
             raise WarmstartError(f"{task} observes frames; only states are compared.")
         running, ended = np.ones(episodes, bool), np.zeros(episodes, bool)
-        while running.any():
+        while running.any() and len(rows[0]) != limit:
             if len(rows[0]) >= LONGEST:
                 raise WarmstartError(f"{task}: an episode hasn't ended within {LONGEST:,} steps.")
             actions = np.asarray(env.action_space.sample() if actor is None else actor(observations))

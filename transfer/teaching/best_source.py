@@ -16,7 +16,7 @@ from warmstart.transfer.carry.carrying import TransferContext
 from warmstart.transfer.carry.report import TransferReport
 from warmstart.transfer.carry.source import read_source, source_name
 from warmstart.transfer.methods.base import register_method
-from warmstart.transfer.methods.guarded import Snapshot, Trying, restore, snapshot, tried
+from warmstart.transfer.methods.trying import Snapshot, Trying, restore, snapshot, tried
 from warmstart.transfer.teaching.teacher import Teacher
 
 
@@ -83,7 +83,8 @@ class BestSource(Trying):
         earned = []
         for each in held.sources:
             teacher = Teacher(each, model, held.context)
-            earned.append(float(tried(model, length, int(model.seed or 0), running, teacher.act).mean()))
+            found = tried(model, length, int(model.seed or 0), running, teacher.act)
+            earned.append(float(found.returns.mean()))
         best = max(range(len(earned)), key=earned.__getitem__)
         listed = ", ".join(
             f"{source_name(each)} {value:,.1f}" for each, value in zip(held.sources, earned, strict=True)
