@@ -1,5 +1,6 @@
 """What PPO, SAC and TD3 have in common here: the seams, put onto SB3's algorithms without changing them."""
 
+from collections.abc import Callable
 from typing import Any, TypeVar
 
 import numpy as np
@@ -24,6 +25,8 @@ class SeamAgent(BaseAlgorithm):
 
     seams: Seams
     trainability: Trainability | None
+    before_rollout: Callable[[], None] | None = None
+    """Called between two rollouts, where nothing is half done."""
     unseen: Any = None
     """What of its observations it never reads, `checkpoints.unseen.Unseen`; None for nothing."""
 
@@ -61,6 +64,10 @@ class SeamAgent(BaseAlgorithm):
         else:
             for entry in named_entries(self.policy):
                 entry.parameter.requires_grad_(True)
+
+    def _begin_rollout(self) -> None:
+        if self.before_rollout is not None:
+            self.before_rollout()
 
     def _hold(self) -> None:
         """Take the gradients of single entries that don't move, and give factors theirs."""
@@ -147,7 +154,14 @@ class SeamAgent(BaseAlgorithm):
             self.logger.record(f"train/{name}", float(np.mean(values)))
 
     def _excluded_save_params(self) -> list[str]:
-        return [*super()._excluded_save_params(), "seams", "_finished", "_episode_steps", "unseen"]
+        return [
+            *super()._excluded_save_params(),
+            "seams",
+            "_finished",
+            "_episode_steps",
+            "unseen",
+            "before_rollout",
+        ]
 
 
 def parts(model: BaseAlgorithm, kind: type[Part]) -> list[Part]:

@@ -69,6 +69,7 @@ class OffPolicySeams(SeamAgent, OffPolicyAlgorithm):
 
     @override
     def collect_rollouts(self, *args: Any, **kwargs: Any) -> RolloutReturn:
+        self._begin_rollout()
         rollout = super().collect_rollouts(*args, **kwargs)
         self._tell_episodes()
         return rollout

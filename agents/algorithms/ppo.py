@@ -61,6 +61,7 @@ class PPO(SeamAgent, stable_baselines3.PPO):
         Returns:
             False if the callback ended training.
         """
+        self._begin_rollout()
         assert self._last_obs is not None
         assert self._last_episode_starts is not None
         self.policy.set_training_mode(False)
