@@ -43,7 +43,7 @@ def unpack(content: bytes) -> State:
         size = int.from_bytes(content[:8], "little")
         plain = json.loads(json.loads(content[8 : 8 + size])["__metadata__"]["state"])
         found: State = _unpacked(plain, tensors)
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001 (bytes can be wrong in any way)
         raise WarmstartError(f"It isn't a training state, or is damaged: {error}") from None
     return found
 

@@ -22,46 +22,18 @@ from warmstart.core.errors import WarmstartError
 
 FORMAT = 1
 MADE_AGAIN = {
-    *(
-        "policy_class",
-        "policy_kwargs",
-        "policy",
-        "actor",
-        "critic",
-        "critic_target",
-        "env",
-        "_vec_normalize_env",
-    ),
-    *(
-        "observation_space",
-        "action_space",
-        "device",
-        "learning_rate",
-        "lr_schedule",
-        "clip_range",
-        "train_freq",
-    ),
-    *("clip_range_vf", "rollout_buffer", "rollout_buffer_class", "rollout_buffer_kwargs", "replay_buffer"),
-    *("replay_buffer_class", "replay_buffer_kwargs", "action_noise", "seams", "trainability", "_logger"),
-    *(
-        "actor_target",
-        "_update",
-        "_left_out",
-        "unseen",
-        "tensorboard_log",
-        "optimize_memory_usage",
-        "start_time",
-    ),
-    *("ent_coef_optimizer", "log_ent_coef", "ent_coef_tensor", "verbose", "_custom_logger", "before_rollout"),
-    *(
-        "actor_batch_norm_stats",
-        "critic_batch_norm_stats",
-        "actor_batch_norm_stats_target",
-        "quantiles_total",
-    ),
-    *("critic_batch_norm_stats_target", "_last_infos", "use_sde", "sde_sample_freq", "seed"),
+    *("_custom_logger", "_last_infos", "_left_out", "_logger", "_update", "_vec_normalize_env"),
+    *("action_noise", "action_space", "actor", "actor_batch_norm_stats"),
+    *("actor_batch_norm_stats_target", "actor_target", "before_rollout", "clip_range"),
+    *("clip_range_vf", "critic", "critic_batch_norm_stats", "critic_batch_norm_stats_target"),
+    *("critic_target", "device", "ent_coef_optimizer", "ent_coef_tensor", "env", "learning_rate"),
+    *("log_ent_coef", "lr_schedule", "observation_space", "optimize_memory_usage", "policy"),
+    *("policy_class", "policy_kwargs", "quantiles_total", "replay_buffer", "replay_buffer_class"),
+    *("replay_buffer_kwargs", "rollout_buffer", "rollout_buffer_class", "rollout_buffer_kwargs"),
+    *("sde_sample_freq", "seams", "seed", "start_time", "tensorboard_log", "train_freq"),
+    *("trainability", "unseen", "use_sde", "verbose"),
 }
-"""Attributes that building the agent and putting its method in place makes again, or that are kept elsewhere."""
+"""Attributes that are made again with the agent and its method, or that are kept elsewhere."""
 
 
 def training_state(model: SeamAgent, callbacks: Sequence[BaseCallback]) -> State:

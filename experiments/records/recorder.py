@@ -5,6 +5,7 @@ import math
 import time
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from stable_baselines3.common.logger import KVWriter, Logger
 from typing_extensions import override
@@ -14,6 +15,7 @@ from warmstart.core.bounds import Settings, State
 from warmstart.core.files import finite_json
 from warmstart.experiments.records.config import TrialConfig
 from warmstart.experiments.records.records import RECORDS, TIMES, RecordWriter
+from warmstart.experiments.records.schema import read_records
 from warmstart.experiments.records.status import StatusWriter
 from warmstart.experiments.records.tensorboard import FINAL_RETURN, LENGTH, RETURN, TensorboardMirror
 
@@ -24,17 +26,43 @@ _POINTS_PER_EVALUATION = 4
 class Recorder:
     """Writes a trial's files while it runs."""
 
-    def __init__(self, directory: Path, config: TrialConfig, status: StatusWriter) -> None:
-        """Open the files of a trial's directory afresh."""
+    def __init__(
+        self, directory: Path, config: TrialConfig, status: StatusWriter, kept: State | None = None
+    ) -> None:
+        """Open the files of a trial's directory.
+
+        Args:
+            directory: The trial's.
+            config: The trial.
+            status: Where others see how far it is.
+            kept: What `state_dict` returned in an earlier attempt: the files are cut to where they were
+                then. None for afresh.
+        """
         self.status = status
-        self.records = RecordWriter(directory / RECORDS)
-        self.times = RecordWriter(directory / TIMES)
+        sizes = kept or {"records": 0, "times": 0}
+        self.records = RecordWriter(directory / RECORDS, sizes["records"])
+        self.times = RecordWriter(directory / TIMES, sizes["times"])
         self.mirror = None if config.kind == "random" else TensorboardMirror(directory, config)
         every = config.evaluation_every or config.steps
         self._gap = max(1, every // _POINTS_PER_EVALUATION)
         self._last_training = -self._gap
         self._last_drawn = -self._gap
         self._last_return: float | None = None
+        if kept is not None:
+            self._last_training, self._last_drawn = kept["last_training"], kept["last_drawn"]
+            self._last_return = kept["last_return"]
+            for record in read_records(directory / RECORDS, directory):
+                self._mirror(record)
+
+    def state_dict(self) -> State:
+        """How far the files are, on the disk."""
+        return {
+            "records": self.records.sync(),
+            "times": self.times.sync(),
+            "last_training": self._last_training,
+            "last_drawn": self._last_drawn,
+            "last_return": self._last_return,
+        }
 
     def start(self, source_steps: int) -> None:
         """Record that the trial starts, and how long its source agent was trained."""
@@ -45,15 +73,12 @@ class Recorder:
         step, timesteps = int(result.step), int(result.timesteps)
         returns, lengths = finite_json(result.returns), [int(length) for length in result.lengths]
         played = {"returns": returns, "lengths": lengths}
-        self.records.append({"event": "evaluation", "step": step, "timesteps": timesteps, **played})
+        self._record({"event": "evaluation", "step": step, "timesteps": timesteps, **played})
         seconds = {"training": training_seconds, "evaluation": result.seconds}
         rounded = {f"{name}_seconds": round(value, 6) for name, value in seconds.items()}
         self.times.append({"step": step, **rounded, "time": round(time.time(), 3)})
         known = [value for value in returns if value is not None]
         self._last_return = sum(known) / len(known) if known else None
-        if self.mirror is not None and known:
-            means = {RETURN: sum(known) / len(known), LENGTH: sum(lengths) / len(lengths)}
-            self.mirror.write(step, means)
         self.status.progress(timesteps, self._last_return)
 
     def training(self, step: int, metrics: Mapping[str, float]) -> None:
@@ -61,9 +86,7 @@ class Recorder:
         if step - self._last_training < self._gap or not metrics:
             return
         self._last_training = step
-        self.records.append({"event": "training", "step": int(step), "metrics": dict(metrics)})
-        if self.mirror is not None:
-            self.mirror.write(step, metrics)
+        self._record({"event": "training", "step": int(step), "metrics": dict(metrics)})
 
     def drawn(self, step: int, summary: Settings) -> bool:
         """Record what randomized episodes were begun with, unless the last record of it is recent.
@@ -74,13 +97,30 @@ class Recorder:
         if step - self._last_drawn < self._gap:
             return False
         self._last_drawn = step
-        self.records.append({"event": "drawn", "step": int(step), **summary})
-        if self.mirror is not None:
-            medians = {f"drawn/{name}": v[len(v) // 2] for name, v in summary["quantiles"].items()}
-            told = summary.get("curriculum", {}).items()
-            curriculum = {f"curriculum/{name}": value for name, value in told if value is not None}
-            self.mirror.write(step, {**medians, **curriculum})
+        self._record({"event": "drawn", "step": int(step), **summary})
         return True
+
+    def _record(self, record: State) -> None:
+        """Append a record, and mirror its numbers."""
+        self.records.append(record)
+        self._mirror(record)
+
+    def _mirror(self, record: Mapping[str, Any]) -> None:
+        """Show a record's numbers in TensorBoard."""
+        scalars: Mapping[str, float] = {}
+        if record["event"] == "evaluation":
+            known = [value for value in record["returns"] if value is not None]
+            lengths = record["lengths"]
+            if known:
+                scalars = {RETURN: sum(known) / len(known), LENGTH: sum(lengths) / len(lengths)}
+        elif record["event"] == "training":
+            scalars = record["metrics"]
+        elif record["event"] == "drawn":
+            medians = {f"drawn/{name}": v[len(v) // 2] for name, v in record["quantiles"].items()}
+            told = record.get("curriculum", {}).items()
+            scalars = medians | {f"curriculum/{name}": value for name, value in told if value is not None}
+        if self.mirror is not None and scalars:
+            self.mirror.write(int(record["step"]), scalars)
 
     def progress(self, timesteps: int) -> None:
         """Tell how far training is; cheap enough for every step."""

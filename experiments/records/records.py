@@ -39,11 +39,18 @@ def text_of(path: Path) -> str:
 class RecordWriter:
     """Appends one JSON object per line to a trial's file; each line reaches the file whole or torn last."""
 
-    def __init__(self, path: Path) -> None:
-        """Open the file afresh: what an earlier, unfinished attempt wrote is dropped."""
+    def __init__(self, path: Path, keep: int = 0) -> None:
+        """Open the file.
+
+        Args:
+            path: The file.
+            keep: Bytes of an earlier attempt that stay; the rest is dropped.
+        """
         self.path = path
         try:
-            self._file = path.open("wb", buffering=0)
+            self._file = path.open("r+b" if keep else "wb", buffering=0)
+            self._file.truncate(keep)
+            self._file.seek(keep)
         except OSError as error:
             raise as_disk_full(error, path) from None
 
@@ -60,6 +67,14 @@ class RecordWriter:
         except OSError as error:
             self._file.close()
             raise as_disk_full(error, self.path) from None
+
+    def sync(self) -> int:
+        """Wait until the disk has everything; returns the file's size in bytes."""
+        try:
+            os.fsync(self._file.fileno())
+        except OSError as error:
+            raise as_disk_full(error, self.path) from None
+        return self._file.tell()
 
     def close(self) -> None:
         """Wait until the disk has everything, and close the file."""

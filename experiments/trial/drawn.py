@@ -25,10 +25,22 @@ class DrawnRecorder(BaseCallback):
         self.recorder, self.world = recorder, world
         self._drawn: deque[NDArray[np.float64]] = deque(maxlen=KEPT)
         self._names: tuple[str, ...] = ()
+        self._continued = False
+
+    def state_dict(self) -> State:
+        """What the episodes since the last record were begun with."""
+        return {"drawn": list(self._drawn)}
+
+    def load_state_dict(self, state: State) -> None:
+        """Restore what `state_dict` returned; the episodes that run were counted when they began."""
+        self._drawn = deque(state["drawn"], maxlen=KEPT)
+        self._continued = True
 
     def _on_training_start(self) -> None:
         self._names = env_attribute(self.training_env, "drawn_names") or self._names
-        self._keep(np.ones(self.training_env.num_envs, bool))
+        if not self._continued:
+            self._keep(np.ones(self.training_env.num_envs, bool))
+        self._continued = False
 
     def _on_step(self) -> bool:
         self._keep(self.locals["dones"])

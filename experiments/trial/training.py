@@ -5,11 +5,13 @@ Training and evaluation share nothing but the policy: the same bits come out wit
 
 import math
 from collections.abc import Callable, Sequence
+from contextlib import closing
 from pathlib import Path
 
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.callbacks import BaseCallback, CallbackList
 
+from warmstart.agents.algorithms.base import SeamAgent
 from warmstart.agents.algorithms.seams import EvaluationResult, Seams
 from warmstart.agents.build import build_agent, make_training_env
 from warmstart.agents.checkpoints.checkpoint import save_checkpoint
@@ -17,8 +19,11 @@ from warmstart.agents.checkpoints.places import BEST, LAST
 from warmstart.agents.checkpoints.policy import Policy
 from warmstart.agents.evaluation import EvaluationCallback, evaluate
 from warmstart.agents.extractors.seams import merge
+from warmstart.agents.resuming.training_state import load_training_state, training_state
 from warmstart.agents.rewards.base import RewardLog
 from warmstart.agents.settings.config import config_from_json
+from warmstart.core.bounds import State
+from warmstart.core.errors import WarmstartError
 from warmstart.core.files import without_numpy, write_json
 from warmstart.experiments.records.claims import Claim, ClaimedError
 from warmstart.experiments.records.config import TrialConfig
@@ -30,6 +35,7 @@ from warmstart.experiments.trial.identifying import identification_notes, identi
 from warmstart.experiments.trial.media import film
 from warmstart.experiments.trial.observing import encoder_setup
 from warmstart.experiments.trial.random_actions import evaluate_random
+from warmstart.experiments.trial.resuming import StateKeeper, forget_states, kept_states
 from warmstart.experiments.trial.source import load_source, transfer_context
 from warmstart.experiments.trial.worlds import TrialWorld, trial_reality
 from warmstart.transfer.carry.report import TransferReport
@@ -55,20 +61,40 @@ def train(config: TrialConfig, directory: Path, status: StatusWriter, claim: Cla
         DiskFullError: No space is left.
         WarmstartError: Source, task and method don't go together.
     """
-    recorder = Recorder(directory, config, status)
-    try:
+    if config.kind not in ("random", "encoder", "identify"):
+        _train_agent(config, directory, status, claim)
+        return
+    with closing(Recorder(directory, config, status)) as recorder:
         if config.kind == "random":
             evaluate_random(config, recorder, trial_reality(config, directory))
         elif config.kind == "encoder":
             from warmstart.experiments.trial.encoder_training import train_encoder  # few trials need it
 
             train_encoder(config, directory, recorder)
-        elif config.kind == "identify":
-            identify_physics(config, directory, recorder)
         else:
-            _Training(config, directory, recorder, claim).run()
-    finally:
-        recorder.close()
+            identify_physics(config, directory, recorder)
+
+
+def _train_agent(config: TrialConfig, directory: Path, status: StatusWriter, claim: Claim) -> None:
+    """Train an agent, from where an earlier attempt was interrupted if there was one."""
+    for state in kept_states(directory):
+        with closing(Recorder(directory, config, status, state["recorder"])) as recorder:
+            training = _Training(config, directory, recorder, claim)
+            try:
+                training.run(state)
+            except UnusableStateError as error:
+                print(f"A kept training state can't be continued: {error}", flush=True)
+                continue
+            return
+    with closing(Recorder(directory, config, status)) as recorder:
+        _Training(config, directory, recorder, claim).run(None)
+
+
+class UnusableStateError(WarmstartError):
+    """A training state that belongs to another training, or to another version."""
+
+
+_CARRIED = ("evaluated", "best", "without_better", "stopped")
 
 
 class _Training:
@@ -84,20 +110,29 @@ class _Training:
         self.best = -math.inf
         self.without_better = 0
         self.stopped = ""
-        self.recorder.start(self.source.steps if self.source is not None else 0)
+        self.in_reality = False
         self.encoder = encoder_setup(config, directory, self.source)
         identified = identification_notes(self.world.identified)
         self.notes = [*source_notes(self.source), *self.encoder.notes, *([note] if note else []), *identified]
 
-    def run(self) -> None:
-        """Build, initialise, prepare, learn, save, judge, and report what was done."""
+    def run(self, state: State | None) -> None:
+        """Build, initialise, prepare, learn, save, judge, and report what was done.
+
+        Args:
+            state: Of an earlier attempt, which is continued; None to begin.
+
+        Raises:
+            UnusableStateError: It can't be continued.
+        """
+        if state is None:
+            self.recorder.start(self.source.steps if self.source is not None else 0)
         model = self._build()
         parts: list[Part] = [self.encoder.proof(model), self._save, self.world.divergence, self.world.judge]
         try:
             report = self.method.initialise(model, self.source, transfer_context(self.config))
             report.add_notes(self.notes)
             if self.method.trains:
-                self._learn(model, report)
+                self._learn(model, report, state)
             else:
                 self._evaluate_once(model)
             for part in (*parts, self._film):
@@ -105,12 +140,13 @@ class _Training:
             write_json(self.directory / TRANSFER, report.to_json())
             constant, stopped = not self.method.trains, self.stopped
             self.recorder.end(self.config.steps, model.num_timesteps, constant=constant, stopped=stopped)
+            forget_states(self.directory)
         finally:
             env = model.get_env()
             if env is not None:
                 env.close()
 
-    def _build(self) -> BaseAlgorithm:
+    def _build(self) -> SeamAgent:
         config, drawn = self.config, self.world.training
         env = make_training_env(
             self.algorithm,
@@ -128,35 +164,74 @@ class _Training:
         model.set_logger(self.recorder.logger())
         return model
 
-    def _learn(self, model: BaseAlgorithm, report: TransferReport) -> None:
+    def _learn(self, model: SeamAgent, report: TransferReport, state: State | None) -> None:
         """Prepare and learn within one budget, at the end in the reality; what preparing takes is counted."""
         steps, real = self.config.steps, self.world.reality_steps
-        if real >= steps:
+        if real >= steps or (state is not None and state["in_reality"]):
             self.world.enter_reality(model, self.algorithm)
         evaluations = self._evaluation()
-        for evaluation in evaluations:
-            evaluation.evaluate_start(model)
         watching: list[BaseCallback] = [*evaluations, _Progress(self.recorder, lambda: not self.stopped)]
         if self.world.training.terms:
             watching.append(DrawnRecorder(self.recorder, self.world.training))
         if self.config.reward:
             watching.append(RewardLog())
-        report.steps = self.method.prepare(model, CallbackList(watching), steps)
+        if state is None:
+            for evaluation in evaluations:
+                evaluation.evaluate_start(model)
+            report.steps = self.method.prepare(model, CallbackList(watching), steps)
+            rest = steps - report.steps
+        else:
+            watching = [*self.method.callbacks(report), *watching]
+            self._continue(model, report, watching, state)
+            rest = steps - model.num_timesteps
         self.method.amend(report, model)
-        rest = steps - report.steps
         if rest <= 0:  # preparing took the whole budget: the end of the grid is still to be evaluated
             ending = CallbackList(watching)
             ending.init_callback(model)
             ending.on_training_end()
             return
-        callbacks = CallbackList([*self.method.callbacks(report), *watching])
+        if state is None:
+            watching = [*self.method.callbacks(report), *watching]
+        callbacks = CallbackList(watching)
+        model.before_rollout = StateKeeper(
+            self.directory, lambda: self._state(model, report, watching), self.claim.is_ours
+        )
         if 0 < real < rest:
             model.learn(rest - real, callback=callbacks, reset_num_timesteps=False)
             rest = steps - model.num_timesteps
         if rest > 0 and not self.stopped:
-            if 0 < real < steps:
+            if 0 < real < steps and not self.in_reality:
                 self.world.enter_reality(model, self.algorithm)
+                self.in_reality = True
             model.learn(rest, callback=callbacks, reset_num_timesteps=False)
+
+    def _state(
+        self, model: SeamAgent, report: TransferReport, watching: list[BaseCallback]
+    ) -> tuple[int, State]:
+        """The step, and everything that the training depends on from there on."""
+        own = {name: getattr(self, name) for name in _CARRIED}
+        return model.num_timesteps, {
+            "own": own,
+            "in_reality": self.in_reality,
+            "prepared": report.steps,
+            "world": self.world.state_dict(),
+            "agent": training_state(model, watching),
+            "recorder": self.recorder.state_dict(),
+        }
+
+    def _continue(
+        self, model: SeamAgent, report: TransferReport, watching: list[BaseCallback], state: State
+    ) -> None:
+        """Go on from a state, with an agent that has begun the same way."""
+        try:
+            load_training_state(model, watching, state["agent"])
+            self.world.load_state_dict(state["world"])
+        except Exception as error:
+            raise UnusableStateError(f"{type(error).__name__}: {error}") from error
+        for name, value in state["own"].items():
+            setattr(self, name, value)
+        self.in_reality, report.steps = state["in_reality"], state["prepared"]
+        print(f"Continued from step {model.num_timesteps:,}.", flush=True)
 
     def _evaluation(self) -> list[EvaluationCallback]:
         """The evaluations on the grid, if there are any."""

@@ -133,6 +133,9 @@ def trial_world(config: TrialConfig, task: Task, found: Settings) -> TrainingWor
     return training_world(world, task, config.seed, config.vision.get("randomize", {}))
 
 
+_COUNTED = ("_evaluated", "_diverged", "_diverged_in_evaluation")
+
+
 class TrialWorld:
     """Where one trial trains and is judged, and what is counted there."""
 
@@ -150,6 +153,15 @@ class TrialWorld:
     def played(self) -> "Task | Reality":
         """Where the agent is evaluated."""
         return Task.parse(self.config.task) if self.reality is None else self.reality
+
+    def state_dict(self) -> State:
+        """How often a simulation diverged so far."""
+        return {name: getattr(self, name) for name in _COUNTED}
+
+    def load_state_dict(self, state: State) -> None:
+        """Restore what `state_dict` returned."""
+        for name in _COUNTED:
+            setattr(self, name, state[name])
 
     def count(self, result: EvaluationResult) -> None:
         """Count an evaluation's steps, and its simulations that diverged."""
