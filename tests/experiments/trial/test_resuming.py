@@ -1,0 +1,182 @@
+"""A trial that is interrupted and started again ends with the bits of one that never was."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.experiments.trial.test_trial import PPO, SAC, lay_out, tiny
+from warmstart.core.errors import WarmstartError
+from warmstart.experiments.records.status import read_status
+from warmstart.experiments.trial import resuming, training
+from warmstart.experiments.trial.trial import run_trial
+from warmstart.transfer.table import METHODS
+
+FIT = {"critic_fit_steps": 64, "warm_up_steps": 32}
+OPTIONS: dict[str, dict[str, Any]] = {
+    "fine_tune": FIT,
+    "shuffled": FIT,
+    "guarded": {**FIT, "least_trial": 4},
+    "best_source": FIT,
+    "feature_extraction": FIT,
+    "gradual_unfreezing": FIT,
+    "l2_sp": FIT,
+    "ewc": {**FIT, "fisher_steps": 64},
+    "partial_reset": FIT,
+    "shrink_perturb": {**FIT, "soft": 0.01},
+    "layer_norm": FIT,
+    "kickstart": {"fade_steps": 200},
+    "distill": {"critic_fit_steps": 64, "updates": 5, "fade_steps": 200},
+    "qdagger": {"critic_fit_steps": 64, "updates": 5},
+    "jump_start": {"critic_fit_steps": 64, "guide_steps": 200, "updates": 5},
+    "wsrl": FIT,
+    "rlpd": {"data_steps": 64},
+    "clone": {"data_steps": 64, "updates": 5, "critic_fit_steps": 64},
+    "residual": FIT,
+    "progressive": FIT,
+    "lora": FIT,
+    "input_adapter": FIT,
+}
+STEPS = 384
+
+
+@pytest.fixture(autouse=True)
+def eager(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A state before every rollout."""
+    for name, value in (("FIRST_AFTER", 0.0), ("EVERY", 0.0), ("SHARE", 1e9)):
+        monkeypatch.setattr(resuming, name, value)
+
+
+@pytest.fixture(scope="module")
+def sources(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """Source agents that are done, by algorithm."""
+    found = {}
+    for algorithm in (PPO, SAC):
+        trials = lay_out(study(algorithm, "fine_tune"), tmp_path_factory.mktemp("sources") / "run")
+        run_trial(trials["source"])
+        found[algorithm["name"]] = trials["source"]
+    return found
+
+
+def study(algorithm: dict[str, Any], method: str, **changes: Any) -> Any:
+    arms = ("scratch",) if method == "scratch" else ("scratch", {"method": method, **OPTIONS[method]})
+    return tiny(algorithm=algorithm, arms=arms, target_steps=STEPS, **changes)
+
+
+def interrupted(directory: Path, at: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Run a trial until a step of its training, where it is interrupted, and again to its end."""
+    with monkeypatch.context() as patch:
+
+        def stop(self: Any) -> bool:
+            if self.num_timesteps >= at and list((directory / resuming.FOLDER).glob("*")):
+                raise KeyboardInterrupt
+            return True
+
+        patch.setattr(training._Progress, "_on_step", stop)
+        with pytest.raises(KeyboardInterrupt):
+            run_trial(directory)
+    assert read_status(directory).state == "interrupted"
+    run_trial(directory)
+
+
+def same_bits(first: Path, second: Path) -> None:
+    names = ("records.jsonl", "transfer.json", "checkpoint/policy.safetensors", "best/policy.safetensors")
+    for name in names:
+        assert (first / name).read_bytes() == (second / name).read_bytes(), name
+    if (first / "curriculum.json").exists():
+        assert (first / "curriculum.json").read_bytes() == (second / "curriculum.json").read_bytes()
+
+
+def both(plan: Any, arm: str, source: Path | None, tmp_path: Path) -> Iterator[Path]:
+    for name in ("whole", "parts"):
+        directory = lay_out(plan, tmp_path / name)[arm]
+        if source is not None:
+            there = directory.parent / source.name
+            for file in there.glob("*"):
+                file.unlink()
+            there.rmdir()
+            there.symlink_to(source)
+        yield directory
+
+
+def check(
+    plan: Any, arm: str, source: Path | None, tmp_path: Path, patch: Any, capfd: Any, at: int = 300
+) -> None:
+    whole, parts = both(plan, arm, source, tmp_path)
+    run_trial(whole)
+    capfd.readouterr()
+    interrupted(parts, at, patch)
+    told = capfd.readouterr().out
+    assert "Continued from step" in told, told
+    same_bits(whole, parts)
+    assert not (parts / resuming.FOLDER).exists()
+
+
+@pytest.mark.parametrize("name", ["ppo", "sac", "td3", "tqc", "crossq"])
+def test_every_algorithm(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    algorithm = PPO if name == "ppo" else {**SAC, "name": name}
+    check(study(algorithm, "scratch"), "scratch", None, tmp_path, monkeypatch, capfd)
+
+
+CASES = [
+    (algorithm, method)
+    for method in OPTIONS
+    for algorithm in ("ppo", "sac")
+    if algorithm in METHODS[method].algorithms
+]
+
+
+@pytest.mark.parametrize(("name", "method"), CASES)
+def test_every_method(
+    name: str,
+    method: str,
+    sources: dict[str, Path],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    plan = study(PPO if name == "ppo" else SAC, method)
+    check(plan, method, sources[name], tmp_path, monkeypatch, capfd)
+
+
+def test_every_trained_method_is_here() -> None:
+    assert set(OPTIONS) == {name for name, method in METHODS.items() if method.trains} - {"scratch"}
+
+
+def test_a_damaged_state_is_passed_over_for_the_one_before(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    whole, parts = both(study(PPO, "scratch"), "scratch", None, tmp_path)
+    run_trial(whole)
+    remembered = resuming.kept_states
+
+    def damaged(directory: Path, *words: Any) -> Any:
+        newest = max((directory / resuming.FOLDER).glob("*"), default=None)
+        if newest is not None:
+            content = bytearray(newest.read_bytes())
+            content[-1] ^= 1
+            newest.write_bytes(content)
+        return remembered(directory, *words)
+
+    monkeypatch.setattr(training, "kept_states", damaged)
+    interrupted(parts, 300, monkeypatch)
+    told = capfd.readouterr().out
+    assert "is passed over: it isn't what was written" in told
+    assert "Continued from step" in told
+    same_bits(whole, parts)
+
+
+def test_what_has_no_state_is_said_once_and_begun_anew(tmp_path: Path) -> None:
+    told: list[str] = []
+
+    def gather() -> Any:
+        raise WarmstartError("Thing has no state that could be kept.")
+
+    keeper = resuming.StateKeeper(tmp_path, gather, lambda: True, told.append)
+    keeper()
+    keeper()
+    assert told == ["Interrupted, this training would begin anew: Thing has no state that could be kept."]
+    assert list(resuming.kept_states(tmp_path)) == []
