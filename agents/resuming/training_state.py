@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 from stable_baselines3.common.callbacks import BaseCallback, CallbackList
+from stable_baselines3.common.noise import VectorizedActionNoise
 from stable_baselines3.common.running_mean_std import RunningMeanStd
 from stable_baselines3.common.save_util import recursive_getattr
 from stable_baselines3.common.vec_env import VecEnv, VecEnvWrapper, VecNormalize
@@ -88,6 +89,8 @@ def load_training_state(model: SeamAgent, callbacks: Sequence[BaseCallback], sta
             parameter.copy_(value)
     if state["replay"] is not None:
         _load_replay(own.replay_buffer, state["replay"])
+    if len(state["noise"]) > 1 and not isinstance(own.action_noise, VectorizedActionNoise):  # as learn does
+        own.action_noise = VectorizedActionNoise(own.action_noise, len(state["noise"]))
     for noise, last in zip(_noises(model), state["noise"], strict=True):
         if last is not None:
             noise.noise_prev = last

@@ -1,7 +1,9 @@
 """A trial that is interrupted and started again ends with the bits of one that never was."""
 
 from collections.abc import Iterator
+from itertools import count
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -43,9 +45,11 @@ STEPS = 384
 
 @pytest.fixture(autouse=True)
 def eager(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A state before every rollout."""
-    for name, value in (("FIRST_AFTER", 0.0), ("EVERY", 0.0), ("SHARE", 1e9)):
-        monkeypatch.setattr(resuming, name, value)
+    """A clock that goes by ten seconds whenever it is looked at: a state before every few rollouts."""
+    monkeypatch.setattr(resuming, "time", SimpleNamespace(monotonic=count(0.0, 10.0).__next__))
+    monkeypatch.setattr(resuming, "FIRST_AFTER", 15.0)
+    monkeypatch.setattr(resuming, "SHARE", 1.0)
+    monkeypatch.setattr(training, "film", lambda *_: ())  # draws for seconds, and changes nothing
 
 
 @pytest.fixture(scope="module")
