@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from stable_baselines3.common.buffers import ReplayBuffer
 from stable_baselines3.common.callbacks import BaseCallback, CallbackList
 from stable_baselines3.common.noise import VectorizedActionNoise
 from stable_baselines3.common.running_mean_std import RunningMeanStd
@@ -88,6 +89,8 @@ def load_training_state(model: SeamAgent, callbacks: Sequence[BaseCallback], sta
         for parameter, value in zip(factors, state["factors"], strict=True):
             parameter.copy_(value)
     if state["replay"] is not None:
+        if state["values"].get("_buffer_seeded"):
+            own.seams.experience.seed_buffer(own)
         _load_replay(own.replay_buffer, state["replay"])
     if len(state["noise"]) > 1 and not isinstance(own.action_noise, VectorizedActionNoise):  # as learn does
         own.action_noise = VectorizedActionNoise(own.action_noise, len(state["noise"]))
@@ -145,7 +148,7 @@ def _replay(model: Any) -> State | None:
     return {
         name: _filled(value, buffer.buffer_size, filled)
         for name, value in vars(buffer).items()
-        if name not in left_out
+        if name not in left_out and not isinstance(value, ReplayBuffer) and not callable(value)
     }
 
 

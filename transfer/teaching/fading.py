@@ -86,10 +86,11 @@ class Fading(Feedback):
             "teacher": self.teacher,
             "first": self.first,
             "recent": list(self.recent),
+            "told": self.told,
         }
 
     @override
     def load_state_dict(self, state: State) -> None:
-        self.fade, self.start = state["fade"], state["start"]
+        self.fade, self.start, self.told = state["fade"], state["start"], state["told"]
         self.teacher, self.first = state["teacher"], state["first"]
         self.recent = deque(state["recent"], maxlen=RECENT)

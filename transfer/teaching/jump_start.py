@@ -15,6 +15,8 @@ from warmstart.agents.algorithms.seams import EpisodeBatch, Feedback, Seams
 from warmstart.agents.checkpoints.checkpoint import Checkpoint
 from warmstart.core.bounds import Bounds, Count, Natural, State
 from warmstart.envs.sb3 import env_attribute
+from warmstart.transfer.carry.carrying import TransferContext
+from warmstart.transfer.carry.report import TransferReport
 from warmstart.transfer.methods.base import register_method
 from warmstart.transfer.teaching.distill import Distill
 from warmstart.transfer.teaching.seams import Guide
@@ -46,7 +48,7 @@ class JumpStartGuide(Guide, Feedback):
 
     def begin(self, model: BaseAlgorithm) -> None:
         """The guide has acted alone: now the learner takes over at the end of its episodes."""
-        self.start, self.model = model.num_timesteps, model
+        self.start = model.num_timesteps
         self.recent.clear()
         limit = env_attribute(model.env, "time_limit")
         longest = limit if isinstance(limit, int) else self.start // model.n_envs
@@ -143,6 +145,13 @@ class JumpStart(Distill):
         guide = self.guide()
         assert isinstance(guide, JumpStartGuide)
         return Seams(experience=guide, feedback=(guide,))
+
+    @override
+    def initialise(
+        self, model: BaseAlgorithm, source: Checkpoint | None, context: TransferContext
+    ) -> TransferReport:
+        part(model, JumpStartGuide).model = model
+        return super().initialise(model, source, context)
 
     @override
     def prepare(

@@ -21,7 +21,7 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "shuffled": FIT,
     "guarded": {**FIT, "least_trial": 4},
     "best_source": FIT,
-    "feature_extraction": FIT,
+    "feature_extraction": {},
     "gradual_unfreezing": FIT,
     "l2_sp": FIT,
     "ewc": {**FIT, "fisher_steps": 64},
@@ -29,7 +29,7 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "shrink_perturb": {**FIT, "soft": 0.01},
     "layer_norm": FIT,
     "kickstart": {"fade_steps": 200},
-    "distill": {"critic_fit_steps": 64, "updates": 5, "fade_steps": 200},
+    "distill": {"critic_fit_steps": 64, "updates": 5},
     "qdagger": {"critic_fit_steps": 64, "updates": 5},
     "jump_start": {"critic_fit_steps": 64, "guide_steps": 200, "updates": 5},
     "wsrl": FIT,
@@ -153,6 +153,7 @@ def test_every_trained_method_is_here() -> None:
 def test_a_damaged_state_is_passed_over_for_the_one_before(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
+    monkeypatch.setattr(resuming, "EVERY", 15.0)
     whole, parts = both(study(PPO, "scratch"), "scratch", None, tmp_path)
     run_trial(whole)
     remembered = resuming.kept_states
