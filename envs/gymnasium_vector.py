@@ -61,6 +61,7 @@ class GymnasiumVectorEnv(VectorEnv[Any, Any, Any]):
         if step_timeout is not None and not step_timeout > 0:
             raise WarmstartError(f"Expected a positive step_timeout in seconds, found {step_timeout}.")
         self.task, self.num_envs, self.render_mode = task, n_envs, render_mode
+        self.drawn_names = () if context_source is None else tuple(name for name, _ in context_source.terms)
         makers = [_maker(task, render_mode, pixels, context_source, env_id) for env_id in range(n_envs)]
         self._example = makers[0]()
         self._physics = self._example.physics

@@ -58,6 +58,9 @@ def _packed(value: Any, place: str, tensors: dict[str, torch.Tensor]) -> Any:
         return {_KIND: "number", "dtype": value.dtype.str, "bytes": _text(value.tobytes())}
     if isinstance(value, bytes | bytearray):
         return {_KIND: "bytes", "bytes": _text(bytes(value))}
+    if isinstance(value, np.random.Generator):
+        kept = dict(value.bit_generator.state)
+        return {_KIND: "generator", "state": _packed(kept, place, tensors)}
     items: list[Any]
     if isinstance(value, list | tuple | deque):
         items = [_packed(each, f"{place}[{i}]", tensors) for i, each in enumerate(value)]
@@ -103,12 +106,21 @@ _READERS: dict[str, Callable[[State, dict[str, torch.Tensor]], Any]] = {
     "array": lambda plain, tensors: tensors[plain["name"]].clone().numpy(),
     "number": lambda plain, _: np.frombuffer(_bytes(plain["bytes"]), np.dtype(plain["dtype"]))[0],
     "bytes": lambda plain, _: _bytes(plain["bytes"]),
+    "generator": lambda plain, tensors: _generator(_unpacked(plain["state"], tensors)),
     "tuple": lambda plain, tensors: tuple(_unpacked(plain["items"], tensors)),
     "deque": lambda plain, tensors: deque(_unpacked(plain["items"], tensors), plain["most"]),
     "dict": lambda plain, tensors: {
         _unpacked(key, tensors): _unpacked(value, tensors) for key, value in plain["items"]
     },
 }
+
+
+def _generator(state: State) -> np.random.Generator:
+    """A generator in a state."""
+    kinds = (np.random.PCG64, np.random.PCG64DXSM, np.random.MT19937, np.random.Philox, np.random.SFC64)
+    bits = next(kind for kind in kinds if kind.__name__ == state["bit_generator"])()
+    bits.state = state
+    return np.random.Generator(bits)
 
 
 def _text(content: bytes) -> str:

@@ -11,6 +11,7 @@ import pytest
 from tests.experiments.trial.test_trial import PPO, SAC, lay_out, tiny
 from warmstart.core.errors import WarmstartError
 from warmstart.experiments.records.status import read_status
+from warmstart.experiments.study.loading import load_study
 from warmstart.experiments.trial import resuming, training
 from warmstart.experiments.trial.trial import run_trial
 from warmstart.transfer.table import METHODS
@@ -144,6 +145,64 @@ def test_every_method(
 ) -> None:
     plan = study(PPO if name == "ppo" else SAC, method)
     check(plan, method, sources[name], tmp_path, monkeypatch, capfd)
+
+
+WORLD = """
+name: small
+target: {target}
+target_steps: 384
+algorithm: {{name: {algorithm}, {small}}}
+seeds: 1
+evaluation: {{every: 64, episodes: 2}}
+arms:
+  - scratch
+  - {{name: made, method: scratch{world}}}
+"""
+SMALL = {
+    "ppo": "n_envs: 4, n_steps: 16, batch_size: 32, n_epochs: 2, net_arch: [8]",
+    "sac": "n_envs: 2, learning_starts: 32, batch_size: 16, net_arch: [8], buffer_size: 500",
+}
+RANDOM = "randomize: {pole.mass: x0.5:x2, cart.mass: x0.5:x2}"
+IMPERFECT = (
+    "imperfections: {noise: 0.01, action_delay: 1}, "
+    "disturbances: {push: {force: 0.1, every: 0.2, duration: 0.05}}"
+)
+PACED = "curriculum: {method: paced, success: 5, window: 4}"
+WORLDS = {
+    "randomized": ("InvertedPendulum-v5", f", {RANDOM}"),
+    "curriculum": (
+        "InvertedPendulum-v5",
+        f", {RANDOM}, {PACED}",
+    ),
+    "imperfect": ("InvertedPendulum-v5", f", {RANDOM}, {IMPERFECT}"),
+    "history": ("InvertedPendulum-v5", f", {RANDOM}, history: 3"),
+    "gymnasium": ("CartPole-v1", ""),
+    "gymnasium, randomized": ("CartPole-v1", ", randomize: {length: x0.5:x2}"),
+}
+
+
+@pytest.mark.parametrize("algorithm", ["ppo", "sac"])
+@pytest.mark.parametrize("world", WORLDS)
+def test_every_world(
+    world: str,
+    algorithm: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    target, options = WORLDS[world]
+    if algorithm == "sac" and target == "CartPole-v1":
+        pytest.skip("choices aren't for SAC")
+    text = WORLD.format(target=target, algorithm=algorithm, small=SMALL[algorithm], world=options)
+    (tmp_path / "study.yaml").write_text(text)
+    check(
+        load_study(tmp_path / "study.yaml"),
+        "made" if options else "scratch",
+        None,
+        tmp_path,
+        monkeypatch,
+        capfd,
+    )
 
 
 def test_every_trained_method_is_here() -> None:
