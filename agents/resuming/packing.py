@@ -119,7 +119,7 @@ def _generator(state: State) -> np.random.Generator:
     """A generator in a state."""
     kinds = (np.random.PCG64, np.random.PCG64DXSM, np.random.MT19937, np.random.Philox, np.random.SFC64)
     bits = next(kind for kind in kinds if kind.__name__ == state["bit_generator"])()
-    bits.state = state
+    bits.state = state  # type: ignore[assignment]
     return np.random.Generator(bits)
 
 

@@ -26,6 +26,10 @@ SHARE = 0.02
 """Share of the time that writing them may take."""
 
 
+class UnusableStateError(WarmstartError):
+    """A training state that belongs to another training, or to another version."""
+
+
 class StateKeeper:
     """Writes a trial's training state from time to time.
 

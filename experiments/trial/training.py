@@ -6,6 +6,7 @@ Training and evaluation share nothing but the policy: the same bits come out wit
 import math
 from collections.abc import Callable, Sequence
 from contextlib import closing
+from itertools import chain
 from pathlib import Path
 
 from stable_baselines3.common.base_class import BaseAlgorithm
@@ -23,7 +24,6 @@ from warmstart.agents.resuming.training_state import load_training_state, traini
 from warmstart.agents.rewards.base import RewardLog
 from warmstart.agents.settings.config import config_from_json
 from warmstart.core.bounds import State
-from warmstart.core.errors import WarmstartError
 from warmstart.core.files import without_numpy, write_json
 from warmstart.experiments.records.claims import Claim, ClaimedError
 from warmstart.experiments.records.config import TrialConfig
@@ -35,7 +35,7 @@ from warmstart.experiments.trial.identifying import identification_notes, identi
 from warmstart.experiments.trial.media import film
 from warmstart.experiments.trial.observing import encoder_setup
 from warmstart.experiments.trial.random_actions import evaluate_random
-from warmstart.experiments.trial.resuming import StateKeeper, forget_states, kept_states
+from warmstart.experiments.trial.resuming import StateKeeper, UnusableStateError, forget_states, kept_states
 from warmstart.experiments.trial.source import load_source, transfer_context
 from warmstart.experiments.trial.worlds import TrialWorld, trial_reality
 from warmstart.transfer.carry.report import TransferReport
@@ -77,21 +77,15 @@ def train(config: TrialConfig, directory: Path, status: StatusWriter, claim: Cla
 
 def _train_agent(config: TrialConfig, directory: Path, status: StatusWriter, claim: Claim) -> None:
     """Train an agent, from where an earlier attempt was interrupted if there was one."""
-    for state in kept_states(directory):
-        with closing(Recorder(directory, config, status, state["recorder"])) as recorder:
-            training = _Training(config, directory, recorder, claim)
+    for state in chain(kept_states(directory), [None]):
+        kept = None if state is None else state["recorder"]
+        with closing(Recorder(directory, config, status, kept)) as recorder:
             try:
-                training.run(state)
+                _Training(config, directory, recorder, claim).run(state)
             except UnusableStateError as error:
                 print(f"A kept training state can't be continued: {error}", flush=True)
                 continue
             return
-    with closing(Recorder(directory, config, status)) as recorder:
-        _Training(config, directory, recorder, claim).run(None)
-
-
-class UnusableStateError(WarmstartError):
-    """A training state that belongs to another training, or to another version."""
 
 
 _CARRIED = ("evaluated", "best", "without_better", "stopped")
@@ -209,9 +203,8 @@ class _Training:
         self, model: SeamAgent, report: TransferReport, watching: list[BaseCallback]
     ) -> tuple[int, State]:
         """The step, and everything that the training depends on from there on."""
-        own = {name: getattr(self, name) for name in _CARRIED}
         return model.num_timesteps, {
-            "own": own,
+            "own": {name: getattr(self, name) for name in _CARRIED},
             "in_reality": self.in_reality,
             "prepared": report.steps,
             "world": self.world.state_dict(),

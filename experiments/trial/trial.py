@@ -1,7 +1,7 @@
 """One trial, whatever starts it: `run_trial(directory)`, or this module as a program with a directory.
 
-Running a finished trial does nothing; an unfinished one starts again cleanly; only one process runs it at a
-time. Imports torch only after the number of threads is decided.
+Running a finished trial does nothing; an unfinished one goes on from its last training state; only one
+process runs it at a time. Imports torch only after the number of threads is decided.
 """
 
 import contextlib

@@ -67,7 +67,7 @@ class Guarded(Trying):
     trial_share: Annotated[float, Bounds(0.0, 0.2)] = 0.025
     """Share of the budget that is spent on the trial."""
 
-    least_kept: Annotated[float, Bounds(0.0, 1.0)] = 0.2
+    least_kept: Annotated[float, Bounds(0.0, 1.0)] = 0.3
     """Share of what it earns at home over chance, and of how long its episodes last, that it has to keep."""
 
     level: Annotated[float, Bounds(0.0, 0.5)] = 0.05
@@ -104,7 +104,7 @@ class Guarded(Trying):
         )
         kept = clearly_more(ours.returns, chance.returns, self.level)
         if not kept:
-            guard.told += ", not clearly less"
+            guard.told += ", which isn't clearly less"
         else:
             kept = self._worth(guard, ours, chance, length)
         cold, guard.cold, guard.source, guard.context = guard.cold, None, None, None
