@@ -23,6 +23,8 @@ from warmstart.core.bounds import State
 from warmstart.core.errors import WarmstartError
 
 FORMAT = 1
+MOST_REPLAY = 1 << 30
+"""Bytes of a replay buffer that are kept at most."""
 MADE_AGAIN = {
     *("_custom_logger", "_last_infos", "_left_out", "_logger", "_update", "_vec_normalize_env"),
     *("action_noise", "action_space", "actor", "actor_batch_norm_stats"),
@@ -144,6 +146,11 @@ def _replay(model: Any) -> State | None:
     if buffer is None:
         return None
     filled = buffer.buffer_size if buffer.full else buffer.pos
+    size = sum(each.nbytes for each in vars(buffer).values() if isinstance(each, np.ndarray))
+    if size * filled / buffer.buffer_size > MOST_REPLAY:
+        raise WarmstartError(
+            f"The replay buffer holds more than {MOST_REPLAY >> 20:,} MiB by now, and isn't kept any more."
+        )
     left_out = ("observation_space", "action_space", "device", "env", "optimize_memory_usage")
     return {
         name: _filled(value, buffer.buffer_size, filled)

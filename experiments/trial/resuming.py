@@ -62,7 +62,8 @@ class StateKeeper:
             content = pack(state)
         except WarmstartError as error:
             self._works = False
-            self.tell(f"Interrupted, this training would begin anew: {error}")
+            have = "go on from its last state" if _files(self.folder) else "begin anew"
+            self.tell(f"Interrupted from here on, this training would {have}: {error}")
             return
         self.folder.mkdir(exist_ok=True)
         replace_file(self.folder / f"{step:012}-{_digest(content)}.safetensors", content)

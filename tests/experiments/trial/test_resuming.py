@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from tests.experiments.trial.test_trial import PPO, SAC, lay_out, tiny
+from warmstart.agents.resuming import training_state
 from warmstart.core.errors import WarmstartError
 from warmstart.experiments.records.status import read_status
 from warmstart.experiments.study.loading import load_study
@@ -242,5 +243,21 @@ def test_what_has_no_state_is_said_once_and_begun_anew(tmp_path: Path) -> None:
     keeper = resuming.StateKeeper(tmp_path, gather, lambda: True, told.append)
     keeper()
     keeper()
-    assert told == ["Interrupted, this training would begin anew: Thing has no state that could be kept."]
+    assert told == [
+        "Interrupted from here on, this training would begin anew: Thing has no state that could be kept."
+    ]
     assert list(resuming.kept_states(tmp_path)) == []
+
+
+def test_a_buffer_that_outgrows_its_state_is_said_and_the_last_state_serves(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(training_state, "MOST_REPLAY", 8_000)
+    whole, parts = both(study(SAC, "scratch"), "scratch", None, tmp_path)
+    run_trial(whole)
+    capfd.readouterr()
+    interrupted(parts, 300, monkeypatch)
+    told = capfd.readouterr().out
+    assert "this training would go on from its last state: The replay buffer holds more than 0 MiB" in told
+    assert "Continued from step" in told
+    same_bits(whole, parts)
