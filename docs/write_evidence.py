@@ -29,9 +29,10 @@ def written(summary: dict[str, Any]) -> str:
     r, right = told["correlation"], told["right"]
     lines += [
         "",
-        f"Rank correlation between predicted and measured over {told['pairs']} pairs: {signed(r['estimate'])} "
-        f"({signed(r['low'])} to {signed(r['high'])}); the sign is right in {right['estimate']:.0%} of "
-        f"{told['signs']} ({right['low']:.0%} to {right['high']:.0%}).",
+        f"Rank correlation between predicted and measured over {told['pairs']} pairs: "
+        f"{signed(r['estimate'])} ({signed(r['low'])} to {signed(r['high'])}); "
+        f"the sign is right in {right['estimate']:.0%} of {told['signs']} "
+        f"({right['low']:.0%} to {right['high']:.0%}).",
     ]
     return "\n".join(lines) + "\n"
 
