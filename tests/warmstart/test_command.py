@@ -18,6 +18,11 @@ from warmstart.agents.build import build_agent, make_training_env
 from warmstart.agents.checkpoints.architecture import POLICIES
 from warmstart.agents.checkpoints.checkpoint import save_checkpoint
 from warmstart.agents.settings.config import PPOConfig
+from warmstart.core.documents import parse_yaml
+from warmstart.experiments.run.run import prepare
+from warmstart.experiments.study.plan import make_plan
+from warmstart.experiments.study.study import Study
+from warmstart.experiments.trial.trial import run_trial
 
 STUDY = """name: tiny
 source: InvertedPendulum-v5
@@ -35,6 +40,23 @@ def _run(capsys, *words):
     status = main(words)
     out, err = capsys.readouterr()
     return status, out, err
+
+
+def test_a_run_is_resumed_by_its_folder_alone(tmp_path, monkeypatch, capsys):
+    """It was planned, its source trained; what is missing is trained, the rest isn't again."""
+    monkeypatch.chdir(tmp_path)
+    made = make_plan(Study.from_document(parse_yaml(STUDY, "tiny.yaml")))
+    prepare(made, tmp_path / "run")
+    source = next(trial for trial in made.trials if trial.arm == "source")
+    run_trial(tmp_path / "run" / "trials" / source.hash)
+    records = tmp_path / "run" / "trials" / source.hash / "records.jsonl"
+    before = records.stat().st_mtime_ns
+    status, out, err = _run(capsys, "resume", "run")
+    assert status == 0, err
+    assert "Report: run/report.html" in out
+    assert records.stat().st_mtime_ns == before
+    _, out, _ = _run(capsys, "status", "run", "--json")
+    assert {row["state"] for row in json.loads(out)} == {"done"}
 
 
 def test_train_transfer_evaluate_inspect_status(tmp_path, monkeypatch, capsys):
@@ -77,6 +99,7 @@ def test_train_transfer_evaluate_inspect_status(tmp_path, monkeypatch, capsys):
         (("compare", "nowhere.yaml"), "nowhere.yaml"),
         (("report", "nowhere"), "nowhere"),
         (("status", "nowhere"), "nowhere"),
+        (("resume", "nowhere"), "nowhere holds no run: expected its study.yaml or pairs.yaml"),
         (("inspect", "nowhere"), "nowhere"),
     ],
 )

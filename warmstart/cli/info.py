@@ -8,7 +8,15 @@ from typing import Annotated, Any, Literal
 
 import tyro
 
-from warmstart.cli.console import CheckpointPath, Printing, Reading, console, print_json, print_table
+from warmstart.cli.console import (
+    CheckpointPath,
+    Extensible,
+    Printing,
+    Reading,
+    console,
+    print_json,
+    print_table,
+)
 from warmstart.core.bounds import Settings
 from warmstart.core.errors import WarmstartError
 
@@ -92,6 +100,37 @@ class Status(Printing):
         columns = ["arm", "seed", "state", "step", "total", "steps_per_second", "last_return", "error"]
         print_table(str(self.path), columns, [[_cell(row[c]) for c in columns] for row in rows])
         return 0
+
+
+@dataclass(frozen=True)
+class Resume(Extensible, Printing):
+    """Go on with an interrupted run.
+
+    Finished trials aren't repeated; one that was training continues from its last state.
+    """
+
+    path: tyro.conf.Positional[Annotated[Path, tyro.conf.arg(metavar="RUN")]]
+    """The run's folder."""
+    workers: int | None = None
+    """Trials side by side; one per core by default."""
+
+    def run(self) -> int:
+        """Resume."""
+        from warmstart.cli.study import show, show_pairs
+        from warmstart.experiments.pairs.pairs import PAIRS_FILE, load_pairs
+        from warmstart.experiments.pairs.run import run_pairs
+        from warmstart.experiments.run.reading import STUDY_FILE
+        from warmstart.experiments.run.run import run_study
+
+        plugins = self.load_plugins(self.path)
+        if (self.path / PAIRS_FILE).is_file():
+            pairs = load_pairs(self.path / PAIRS_FILE)
+            assert pairs is not None
+            return show_pairs(run_pairs(pairs, self.path, self.workers, plugins=plugins), self.json)
+        if not (self.path / STUDY_FILE).is_file():
+            raise WarmstartError(f"{self.path} holds no run: expected its {STUDY_FILE} or {PAIRS_FILE}.")
+        result = run_study(self.path, self.path, workers=self.workers, plugins=plugins)
+        return show(result, self.json)
 
 
 @dataclass(frozen=True)

@@ -249,7 +249,7 @@ class Compare(_Training):
                     note(reason)
             return 0
         result = run_study(study, self.out, workers=self.workers, plugins=self.plugin)
-        return _show(result, self.json)
+        return show(result, self.json)
 
     @property
     def _changes(self) -> Settings:
@@ -268,7 +268,7 @@ class Compare(_Training):
 
         pairs = (pairs.only(self.pair) if self.pair else pairs).changed(self._changed)
         if not self.dry_run:
-            return _show_pairs(run_pairs(pairs, self.out, self.workers, plugins=self.plugin), self.json)
+            return show_pairs(run_pairs(pairs, self.out, self.workers, plugins=self.plugin), self.json)
         rows = planned(pairs, self.workers, self.plugin)
         seconds = sum(row["seconds"] for row in rows)
         if self.json:
@@ -314,7 +314,7 @@ class Report(Command):
         if not self.runs:
             raise WarmstartError("Expected a run's folder, or curves as ARM=FILE; found nothing.")
         if len(self.runs) == 1 and (Path(self.runs[0]) / PAIRS_FILE).is_file():
-            return _show_pairs(report_pairs(Path(self.runs[0])), self.json)
+            return show_pairs(report_pairs(Path(self.runs[0])), self.json)
         written = compile_report(
             self.runs, out=self.out, baseline=self.baseline, tag=self.tag, figures=self.figures
         )
@@ -340,7 +340,7 @@ def _run_single(make_study: "Callable[[], Study]", options: _Single, *sources: P
         result = run_study(make_study(), options.out, workers=options.workers, plugins=plugins)
     except SettingError as wrong:
         raise WarmstartError(in_words_of_the_command(wrong)) from None
-    status = _show(result, options.json)
+    status = show(result, options.json)
     if not options.json:
         for curve in result.run.curves:
             first, last = curve.returns[[0, -1]]
@@ -352,7 +352,7 @@ def _run_single(make_study: "Callable[[], Study]", options: _Single, *sources: P
     return status
 
 
-def _show(result: "Results", as_json: bool) -> int:
+def show(result: "Results", as_json: bool) -> int:
     """Print a study's outcome; 1 if a trial failed."""
     if as_json:
         about = {"run": str(result.directory), "report": str(result.report)}
@@ -377,7 +377,7 @@ def _print_verdicts(summary: "Summary") -> None:
         console().print(str(summary.prediction))
 
 
-def _show_pairs(result: "PairsResults", as_json: bool) -> int:
+def show_pairs(result: "PairsResults", as_json: bool) -> int:
     """Print what a run over pairs came to; 1 if a trial failed."""
     if as_json:
         print_json({"run": str(result.directory), "report": str(result.report)})

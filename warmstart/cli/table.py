@@ -6,7 +6,7 @@ import tyro
 
 from warmstart.cli.console import Command
 from warmstart.cli.identify import Identify
-from warmstart.cli.info import Doctor, Inspect, List, Status
+from warmstart.cli.info import Doctor, Inspect, List, Resume, Status
 from warmstart.cli.policy import Evaluate, Similarity, Video
 from warmstart.cli.pretrain import Pretrain
 from warmstart.cli.probe import Probe
@@ -19,6 +19,7 @@ _TABLE: dict[str, Callable[..., Command]] = {
     "train": Train,
     "transfer": Transfer,
     "compare": Compare,
+    "resume": Resume,
     "evaluate": Evaluate,
     "similarity": Similarity,
     "video": Video,
