@@ -35,7 +35,7 @@ from warmstart.experiments.trial.identifying import identification_notes, identi
 from warmstart.experiments.trial.media import film
 from warmstart.experiments.trial.observing import encoder_setup
 from warmstart.experiments.trial.random_actions import evaluate_random
-from warmstart.experiments.trial.resuming import StateKeeper, UnusableStateError, forget_states, kept_states
+from warmstart.experiments.trial.resuming import StateKeeper, UnusableStateError, kept_states
 from warmstart.experiments.trial.source import load_source, transfer_context
 from warmstart.experiments.trial.worlds import TrialWorld, trial_reality
 from warmstart.transfer.carry.report import TransferReport
@@ -134,7 +134,6 @@ class _Training:
             write_json(self.directory / TRANSFER, report.to_json())
             constant, stopped = not self.method.trains, self.stopped
             self.recorder.end(self.config.steps, model.num_timesteps, constant=constant, stopped=stopped)
-            forget_states(self.directory)
         finally:
             env = model.get_env()
             if env is not None:

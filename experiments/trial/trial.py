@@ -62,6 +62,7 @@ def run_trial(directory: Path) -> None:
         message = ""
         try:
             _check(config, directory)
+            from warmstart.experiments.trial.resuming import forget_states
             from warmstart.experiments.trial.training import train
 
             load_stored_plugins(config.plugins, directory.parent.parent)
@@ -81,6 +82,7 @@ def run_trial(directory: Path) -> None:
         finally:
             with contextlib.suppress(*(() if state == "done" else (OSError, DiskFullError))):
                 status.end(state, message)
+        forget_states(directory)
 
 
 def _check(config: TrialConfig, directory: Path) -> None:
