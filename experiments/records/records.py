@@ -49,8 +49,9 @@ class RecordWriter:
         self.path = path
         try:
             self._file = path.open("r+b" if keep else "wb", buffering=0)
-            self._file.truncate(keep)
-            self._file.seek(keep)
+            if keep:
+                self._file.truncate(keep)
+                self._file.seek(keep)
         except OSError as error:
             raise as_disk_full(error, path) from None
 

@@ -48,7 +48,7 @@ class JumpStartGuide(Guide, Feedback):
 
     def begin(self, model: BaseAlgorithm) -> None:
         """The guide has acted alone: now the learner takes over at the end of its episodes."""
-        self.start = model.num_timesteps
+        self.start, self.model = model.num_timesteps, model
         self.recent.clear()
         limit = env_attribute(model.env, "time_limit")
         longest = limit if isinstance(limit, int) else self.start // model.n_envs
