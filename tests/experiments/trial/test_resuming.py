@@ -127,11 +127,14 @@ def test_every_algorithm(
     check(study(algorithm, "scratch"), "scratch", None, tmp_path, monkeypatch, capfd)
 
 
+STATEFUL = ("fine_tune", "qdagger", "rlpd", "jump_start", "shrink_perturb")
+"""Methods that are interrupted off policy in the default run; `make slow` takes all of them."""
 CASES = [
-    (algorithm, method)
+    pytest.param(algorithm, method, marks=[pytest.mark.slow] if slow else [])
     for method in OPTIONS
     for algorithm in ("ppo", "sac")
     if algorithm in METHODS[method].algorithms
+    for slow in [algorithm == "sac" and method not in STATEFUL]
 ]
 
 
