@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from tests.experiments.trial.test_reality_studies import study as reality_study
 from tests.experiments.trial.test_trial import PPO, SAC, lay_out, tiny
 from warmstart.agents.resuming import training_state
 from warmstart.core.errors import WarmstartError
@@ -207,6 +208,14 @@ def test_every_world(
         monkeypatch,
         capfd,
     )
+
+
+@pytest.mark.parametrize(("arm", "at"), [("everything", 300), ("everything", 460), ("privileged", 300)])
+def test_a_reality(
+    arm: str, at: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(resuming, "EVERY", 15.0)
+    check(reality_study(), arm, None, tmp_path, monkeypatch, capfd, at)
 
 
 def test_every_trained_method_is_here() -> None:
