@@ -1,6 +1,7 @@
 """A trial that is interrupted and started again ends with the bits of one that never was."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from itertools import count
 from pathlib import Path
 from types import SimpleNamespace
@@ -8,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from tests.experiments.trial.test_pixel_studies import study as pixel_study
 from tests.experiments.trial.test_reality_studies import study as reality_study
 from tests.experiments.trial.test_trial import PPO, SAC, lay_out, tiny
 from warmstart.agents.resuming import training_state
@@ -216,6 +218,16 @@ def test_a_reality(
 ) -> None:
     monkeypatch.setattr(resuming, "EVERY", 15.0)
     check(reality_study(), arm, None, tmp_path, monkeypatch, capfd, at)
+
+
+@pytest.mark.parametrize("arm", ["cnn", "staged", "frozen"])
+@pytest.mark.usefixtures("opengl")
+def test_frames(
+    arm: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(resuming, "EVERY", 5.0)
+    plan = replace(pixel_study(), target_steps=512)
+    check(plan, arm, None, tmp_path, monkeypatch, capfd, 400)
 
 
 def test_every_trained_method_is_here() -> None:
