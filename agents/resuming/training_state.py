@@ -1,8 +1,8 @@
 """The state of a training between two rollouts: everything that its next step depends on.
 
 Every plain value of the agent is kept, whatever its name, with the tensors that SB3 itself would save, the
-replay buffer, the environments, the seams, the generators and the callbacks. What is neither plain nor known
-to be made again stops the keeping with a message, so that nothing is forgotten in silence.
+replay buffer, the environments, the seams, the generators and the callbacks that have a ``state_dict``. An
+attribute of the agent that is neither plain nor known to be made again stops the keeping with a message.
 """
 
 import random

@@ -111,7 +111,8 @@ def both(plan: Any, arm: str, source: Path | None, tmp_path: Path) -> Iterator[P
 
 def check(
     plan: Any, arm: str, source: Path | None, tmp_path: Path, patch: Any, capfd: Any, at: int = 300
-) -> None:
+) -> str:
+    """Compare a trial that was interrupted with one that wasn't; returns what the former printed."""
     whole, parts = both(plan, arm, source, tmp_path)
     run_trial(whole)
     capfd.readouterr()
@@ -120,6 +121,7 @@ def check(
     assert "Continued from step" in told, told
     same_bits(whole, parts)
     assert not (parts / resuming.FOLDER).exists()
+    return str(told)
 
 
 @pytest.mark.parametrize("name", ["ppo", "sac", "td3", "tqc", "crossq"])
@@ -238,8 +240,6 @@ def test_a_damaged_state_is_passed_over_for_the_one_before(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(resuming, "EVERY", 15.0)
-    whole, parts = both(study(PPO, "scratch"), "scratch", None, tmp_path)
-    run_trial(whole)
     remembered = resuming.kept_states
 
     def damaged(directory: Path, *words: Any) -> Any:
@@ -251,11 +251,8 @@ def test_a_damaged_state_is_passed_over_for_the_one_before(
         return remembered(directory, *words)
 
     monkeypatch.setattr(training, "kept_states", damaged)
-    interrupted(parts, 300, monkeypatch)
-    told = capfd.readouterr().out
+    told = check(study(PPO, "scratch"), "scratch", None, tmp_path, monkeypatch, capfd)
     assert "is passed over: it isn't what was written" in told
-    assert "Continued from step" in told
-    same_bits(whole, parts)
 
 
 def test_what_has_no_state_is_said_once_and_begun_anew(tmp_path: Path) -> None:
@@ -277,11 +274,5 @@ def test_a_buffer_that_outgrows_its_state_is_said_and_the_last_state_serves(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(training_state, "MOST_REPLAY", 8_000)
-    whole, parts = both(study(SAC, "scratch"), "scratch", None, tmp_path)
-    run_trial(whole)
-    capfd.readouterr()
-    interrupted(parts, 300, monkeypatch)
-    told = capfd.readouterr().out
+    told = check(study(SAC, "scratch"), "scratch", None, tmp_path, monkeypatch, capfd)
     assert "this training would go on from its last state: The replay buffer holds more than 0 MiB" in told
-    assert "Continued from step" in told
-    same_bits(whole, parts)
