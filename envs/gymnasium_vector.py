@@ -28,7 +28,7 @@ from warmstart.envs.simulation.seeding import check_state
 from warmstart.envs.single.env import SingleEnv
 from warmstart.envs.single.physics import AttributePhysics, ModelPhysics
 from warmstart.envs.single.pixels import observe_frames
-from warmstart.envs.tasks.contexts import Context
+from warmstart.envs.tasks.contexts import Context, parse_context
 from warmstart.envs.tasks.hooks import ContextSource
 from warmstart.envs.tasks.task import Task
 
@@ -233,10 +233,14 @@ class GymnasiumVectorEnv(VectorEnv[Any, Any, Any]):
     def state_dict(self) -> State:
         """The environments' plain attributes, generators and MuJoCo data; copies go on the same way.
 
-        An environment that keeps its state in objects of its own (an emulator, say) isn't covered.
+        Raises:
+            WarmstartError: One keeps its state in objects of its own, an emulator or Box2D's world.
         """
         envs = list(self._env.call("saved_state"))
-        return {"task": str(self.task), "envs": envs, "n_diverged": self.n_diverged}
+        if lost := envs[0]["lost"]:
+            raise WarmstartError(f"{self.task} has a state that can't be kept: {', '.join(lost)}.")
+        elapsed = self._elapsed.copy()
+        return {"task": str(self.task), "envs": envs, "n_diverged": self.n_diverged, "elapsed": elapsed}
 
     def load_state_dict(self, state: State) -> None:
         """Restore what `state_dict` returned.
@@ -247,7 +251,8 @@ class GymnasiumVectorEnv(VectorEnv[Any, Any, Any]):
         check_state(state["task"], len(state["envs"]), str(self.task), self.num_envs)
         self._env.reset()
         self._env.set_attr("saved_state", state["envs"])
-        self._wanted = [env["next_context"] for env in state["envs"]]
+        self._wanted = [parse_context(env["next_context"]) for env in state["envs"]]
+        self._elapsed[...] = state["elapsed"]
         self.n_diverged = state["n_diverged"]
         self._first_seed = None
 

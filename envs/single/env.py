@@ -1,12 +1,10 @@
 """One plain Gymnasium environment with a physical context and a state that can be saved."""
 
-import copy
 import logging
 from collections.abc import Mapping
 from typing import Any
 
 import gymnasium
-import mujoco
 import numpy as np
 from gymnasium import spaces
 from numpy.typing import NDArray
@@ -15,15 +13,16 @@ from warmstart.core.bounds import State
 from warmstart.core.errors import WarmstartError
 from warmstart.envs.simulation.fields import DIVERGED
 from warmstart.envs.simulation.infos import EACH, Infos
+from warmstart.envs.simulation.models import HeldModel
 from warmstart.envs.single.physics import AttributePhysics, ModelPhysics, Physics, physics_of
-from warmstart.envs.tasks.contexts import Context
+from warmstart.envs.single.state import env_state, load_env_state
+from warmstart.envs.tasks.contexts import Context, format_context, parse_context
 from warmstart.envs.tasks.hooks import ChangingSource, ContextSource
 
 Floats = NDArray[np.float64]
 _log = logging.getLogger(__name__)
 RESERVED = frozenset({"final_obs", "final_info", "_final_obs", "_final_info"})
 """Names in infos that are the vector environments' own."""
-_SKIPPED = frozenset({"model", "data", "mujoco_renderer", "observation_space", "action_space", "spec"})
 
 
 class SingleEnv(gymnasium.Wrapper[Any, Any, Any, Any]):
@@ -240,40 +239,35 @@ class SingleEnv(gymnasium.Wrapper[Any, Any, Any, Any]):
 
     @property
     def saved_state(self) -> State:
-        """Everything of this environment that a copy of it needs to go on the same way."""
-        layers = []
-        env: Any = self.env
-        while env is not env.unwrapped:
-            layers.append(_plain_attributes(env))
-            env = env.env
-        layers.append(_plain_attributes(env))
-        held = self.physics.held if isinstance(self.physics, ModelPhysics) else None
-        data = copy.copy(held.data) if held is not None and held.data is not None else None
+        """Everything of this environment that a copy of it needs to go on the same way; see `env_state`."""
         return {
-            "context": self.context,
-            "next_context": self.next_context,
-            "layers": layers,
-            "data": data,
+            **env_state(self.env, self._held),
+            "context": format_context(self.context),
+            "next_context": format_context(self.next_context),
             "episode": self._episode,
             "elapsed": self._elapsed,
         }
 
     @saved_state.setter
     def saved_state(self, state: State) -> None:
-        self.context, self.next_context = state["context"], state["next_context"]
+        self.context, self.next_context = (
+            parse_context(state["context"]),
+            parse_context(state["next_context"]),
+        )
         self._episode, self._elapsed = state["episode"], state["elapsed"]
         self.physics.apply(self.context)
         if self.source is not None and self._put is not None and self._episode >= 0:
             if isinstance(self.source, ChangingSource):
-                self._put(self._drawn_within(self.source))
+                self._drawn = self._drawn_within(self.source)
             else:
-                self._put(self.source.draw(self.env_ids, np.array([self._episode]))[0])
-        env: Any = self.env
-        for attributes in state["layers"]:
-            vars(env).update(copy.deepcopy(attributes))
-            env = getattr(env, "env", env)
-        if isinstance(self.physics, ModelPhysics) and state["data"] is not None:
-            mujoco.mj_copyData(self.physics.held.data, self.physics.held.model, state["data"])
+                self._drawn = self.source.draw(self.env_ids, np.array([self._episode]))[0]
+            self._put(self._drawn)
+        load_env_state(self.env, self._held, state)
+        self._warned = self._warnings()
+
+    @property
+    def _held(self) -> HeldModel | None:
+        return self.physics.held if isinstance(self.physics, ModelPhysics) else None
 
 
 def misshapen(space: Any, value: Any, where: str = "") -> tuple[str, Any, Any] | None:
@@ -313,21 +307,3 @@ def _shape(value: Any) -> Any:
         return np.shape(value)
     except ValueError:
         return "of lists of different lengths"
-
-
-def _plain_attributes(env: Any) -> dict[str, Any]:
-    """Copies of an environment's attributes that are plain values, arrays or generators."""
-    return {
-        name: copy.deepcopy(value)
-        for name, value in vars(env).items()
-        if name not in _SKIPPED and _is_plain(value)
-    }
-
-
-def _is_plain(value: Any) -> bool:
-    if isinstance(value, list | tuple | set | frozenset):
-        return all(map(_is_plain, value))
-    if isinstance(value, dict):
-        return all(map(_is_plain, value.values()))
-    plain = bool | int | float | str | bytes | np.ndarray | np.generic | np.random.Generator
-    return value is None or isinstance(value, plain)

@@ -11,6 +11,7 @@ import pytest
 from gymnasium import spaces
 from gymnasium.vector import AutoresetMode, SyncVectorEnv
 
+from warmstart.agents.resuming.packing import pack, unpack
 from warmstart.core.errors import WarmstartError
 from warmstart.envs import registration
 from warmstart.envs.batched import BatchedEnv
@@ -161,8 +162,16 @@ def test_a_diverged_gymnasium_simulation_is_noticed() -> None:
 
 @pytest.mark.parametrize(
     ("task", "timeout"),
-    [("CartPole-v1@length=x2", None), ("CartPole-v1", 30.0), ("Ant-v5:time_limit=20@mass=x1.2", None)],
+    [
+        ("CartPole-v1@length=x2", None),
+        ("CartPole-v1", 30.0),
+        ("Ant-v5:time_limit=20@mass=x1.2", None),
+        ("Ant-v4", 30.0),
+        ("HumanoidStandup-v5", None),
+        ("Pusher-v5", None),
+    ],
 )
+@pytest.mark.filterwarnings("ignore:.*out of date")
 def test_a_saved_state_goes_on_the_same_way(task: str, timeout: float | None) -> None:
     env = make(task, 2, stepper="gymnasium", step_timeout=timeout)
     env.action_space.seed(0)
@@ -170,7 +179,7 @@ def test_a_saved_state_goes_on_the_same_way(task: str, timeout: float | None) ->
     env.reset()
     for action in actions[:25]:
         env.step(action)
-    state = env.state_dict()
+    state = unpack(pack(env.state_dict()))
     other = make(task, 2, seed=99, stepper="gymnasium", step_timeout=timeout)
     other.load_state_dict(state)
     assert other.contexts == env.contexts
@@ -181,6 +190,13 @@ def test_a_saved_state_goes_on_the_same_way(task: str, timeout: float | None) ->
         each.close()
     with pytest.raises(WarmstartError, match="Expected the state of"):
         make("CartPole-v1", 1).load_state_dict(state)
+
+
+def test_a_state_that_cant_be_kept_is_named(box2d: None) -> None:
+    env = make("LunarLander-v3", 2)
+    env.reset()
+    with pytest.raises(WarmstartError, match=r"LunarLander-v3 has a state that can't be kept: .*LunarLander"):
+        env.state_dict()
 
 
 def test_a_hanging_environment_is_named() -> None:
