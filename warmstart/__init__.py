@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from warmstart.agents.checkpoints.checkpoint import save_checkpoint as save_checkpoint
     from warmstart.agents.evaluation import evaluate as evaluate
     from warmstart.agents.loading import load_checkpoint as _load
+    from warmstart.agents.resuming.saving import load_training as load_training
+    from warmstart.agents.resuming.saving import save_training as save_training
     from warmstart.core.errors import WarmstartError as WarmstartError
     from warmstart.core.trust import trust as trust
     from warmstart.envs.describe import describe as describe
@@ -58,6 +60,8 @@ _HOME = {
     "Checkpoint": "agents.checkpoints.checkpoint",
     "save_checkpoint": "agents.checkpoints.checkpoint",
     "load": "agents.loading:load_checkpoint",
+    "load_training": "agents.resuming.saving",
+    "save_training": "agents.resuming.saving",
     "build_agent": "agents.build",
     "make_training_env": "agents.build",
     "evaluate": "agents.evaluation",

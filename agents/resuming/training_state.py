@@ -11,19 +11,18 @@ from typing import Any
 
 import numpy as np
 import torch
+from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.buffers import ReplayBuffer
 from stable_baselines3.common.callbacks import BaseCallback, CallbackList
 from stable_baselines3.common.noise import VectorizedActionNoise
-from stable_baselines3.common.running_mean_std import RunningMeanStd
 from stable_baselines3.common.save_util import recursive_getattr
-from stable_baselines3.common.vec_env import VecEnv, VecEnvWrapper, VecNormalize
 
-from warmstart.agents.algorithms.base import SeamAgent
+from warmstart.agents.resuming.env_state import chain, load_vec_env_state, vec_env_state
 from warmstart.core.bounds import State
 from warmstart.core.errors import WarmstartError
 
-FORMAT = 1
-MOST_REPLAY = 1 << 30
+FORMAT = 2
+MOST_REPLAY = 1 << 34
 """Bytes of a replay buffer that are kept at most."""
 MADE_AGAIN = {
     *("_custom_logger", "_last_infos", "_left_out", "_logger", "_update", "_vec_normalize_env"),
@@ -35,23 +34,32 @@ MADE_AGAIN = {
     *("policy_class", "policy_kwargs", "quantiles_total", "replay_buffer", "replay_buffer_class"),
     *("replay_buffer_kwargs", "rollout_buffer", "rollout_buffer_class", "rollout_buffer_kwargs"),
     *("sde_sample_freq", "seams", "seed", "start_time", "tensorboard_log", "train_freq"),
-    *("trainability", "unseen", "use_sde", "verbose"),
+    *("trainability", "unseen", "use_sde", "verbose", "q_net", "q_net_target", "quantile_net"),
+    *("quantile_net_target", "batch_norm_stats", "batch_norm_stats_target", "exploration_schedule"),
+    "delta_std_schedule",
 }
 """Attributes that are made again with the agent and its method, or that are kept elsewhere."""
 
 
-def training_state(model: SeamAgent, callbacks: Sequence[BaseCallback]) -> State:
+def training_state(model: BaseAlgorithm, callbacks: Sequence[BaseCallback] = ()) -> State:
     """Everything that the next step of a training depends on.
 
     Args:
         model: Between two rollouts.
         callbacks: Those of its ``learn``.
 
+    Returns:
+        ``lost`` among others: why a training that goes on from it won't have the same bits; empty if it will.
+
     Raises:
         WarmstartError: Something of it can't be kept: says what.
     """
     names, variables = model._get_torch_save_params()
     own: Any = model
+    lost: list[str] = []
+    envs = _env_states(model.env, lost)
+    if model.device.type != "cpu":
+        lost.append(f"sums on the device {model.device} have no fixed order")
     return {
         "format": FORMAT,
         "values": {name: value for name, value in vars(model).items() if name not in MADE_AGAIN},
@@ -60,19 +68,21 @@ def training_state(model: SeamAgent, callbacks: Sequence[BaseCallback]) -> State
         "factors": _factors(model),
         "replay": _replay(model),
         "noise": [getattr(each, "noise_prev", None) for each in _noises(model)],
-        "envs": [_env_state(env) for env in _chain(model.env)],
+        "envs": envs,
+        "lost": lost,
         "space": model.action_space.np_random.bit_generator.state,
-        "seams": model.seams.state_dict(),
+        "seams": own.seams.state_dict() if hasattr(model, "seams") else {},
         "logged": _logged(model),
         "callbacks": [each.state_dict() if hasattr(each, "state_dict") else {} for each in callbacks],
         "generators": _generators(),
     }
 
 
-def load_training_state(model: SeamAgent, callbacks: Sequence[BaseCallback], state: State) -> None:
+def load_training_state(model: BaseAlgorithm, callbacks: Sequence[BaseCallback], state: State) -> None:
     """Restore what `training_state` returned, into an agent that was built and begun the same way.
 
-    ``model.learn(total - model.num_timesteps, reset_num_timesteps=False)`` then goes on.
+    ``model.learn(total - model.num_timesteps, reset_num_timesteps=False)`` then goes on. Environments whose
+    state wasn't kept begin new episodes, from other seeds than their first.
 
     Raises:
         WarmstartError: It is of another version or another training.
@@ -81,14 +91,14 @@ def load_training_state(model: SeamAgent, callbacks: Sequence[BaseCallback], sta
         raise WarmstartError(f"The training state has format {state['format']}, expected {FORMAT}.")
     own: Any = model
     for name, value in state["values"].items():
-        setattr(model, name, value)
+        held: Any = getattr(model, name, None)
+        setattr(model, name, type(held)(*value) if hasattr(held, "_fields") else value)
     for name, values in state["modules"].items():
         recursive_getattr(own, name).load_state_dict(values)
     with torch.no_grad():
         for name, value in state["variables"].items():
             recursive_getattr(own, name).copy_(value)
-        factors = [] if model.trainability is None else model.trainability.factor_parameters
-        for parameter, value in zip(factors, state["factors"], strict=True):
+        for parameter, value in zip(_factors(model), state["factors"], strict=True):
             parameter.copy_(value)
     if state["replay"] is not None:
         if state["values"].get("_buffer_seeded"):
@@ -99,13 +109,13 @@ def load_training_state(model: SeamAgent, callbacks: Sequence[BaseCallback], sta
     for noise, last in zip(_noises(model), state["noise"], strict=True):
         if last is not None:
             noise.noise_prev = last
-    for env, values in zip(_chain(model.env), state["envs"], strict=True):
-        _load_env(env, values)
+    _load_envs(model, state["envs"])
     model.action_space.np_random.bit_generator.state = state["space"]
-    model.seams.load_state_dict(state["seams"])
-    logger = model.logger
-    for name in ("name_to_value", "name_to_count", "name_to_excluded"):
-        getattr(logger, name).update(state["logged"][name])
+    if hasattr(model, "seams"):
+        own.seams.load_state_dict(state["seams"])
+    for name, values in state["logged"].items():
+        if hasattr(model, "_logger"):
+            getattr(model.logger, name).update(values)
     for each, values in zip(callbacks, state["callbacks"], strict=True):
         if values:
             each.load_state_dict(values)  # type: ignore[attr-defined]
@@ -123,15 +133,43 @@ def _has(model: Any, name: str) -> bool:
     return recursive_getattr(model, name, None) is not None
 
 
-def _factors(model: SeamAgent) -> list[torch.Tensor]:
-    return [] if model.trainability is None else [p.detach() for p in model.trainability.factor_parameters]
+def _factors(model: Any) -> list[torch.Tensor]:
+    trainability = getattr(model, "trainability", None)
+    return [] if trainability is None else [each.detach() for each in trainability.factor_parameters]
 
 
-def _logged(model: SeamAgent) -> State:
-    return {
-        name: dict(getattr(model.logger, name))
-        for name in ("name_to_value", "name_to_count", "name_to_excluded")
-    }
+def _logged(model: BaseAlgorithm) -> State:
+    """What was logged since it was last written."""
+    names = ("name_to_value", "name_to_count", "name_to_excluded") if hasattr(model, "_logger") else ()
+    return {name: dict(getattr(model.logger, name)) for name in names}
+
+
+def _env_states(env: Any, lost: list[str]) -> list[State | None]:
+    """The state of each layer; None for one that has none, which is told in `lost`."""
+    states: list[State | None] = []
+    for layer in chain(env):
+        try:
+            states.append(vec_env_state(layer))
+        except WarmstartError as error:
+            states.append(None)
+            lost.append(f"the environments begin new episodes: {str(error).rstrip('.')}")
+    return states
+
+
+def _load_envs(model: BaseAlgorithm, states: list[State | None]) -> None:
+    own: Any = model
+    for env, state in zip(chain(model.env), states, strict=True):
+        if state is not None:
+            load_vec_env_state(env, state)
+    if None in states:
+        assert model.env is not None
+        model.env.seed((model.seed or 0) + model.num_timesteps)
+        own._last_obs = model.env.reset()
+        own._last_episode_starts = np.ones(model.n_envs, dtype=bool)
+        if own._vec_normalize_env is not None:
+            own._last_original_obs = own._vec_normalize_env.get_original_obs()
+        if getattr(own, "_episode_steps", None) is not None:
+            own._episode_steps[:] = 0
 
 
 def _noises(model: Any) -> list[Any]:
@@ -151,7 +189,8 @@ def _replay(model: Any) -> State | None:
         raise WarmstartError(
             f"The replay buffer holds more than {MOST_REPLAY >> 20:,} MiB by now, and isn't kept any more."
         )
-    left_out = ("observation_space", "action_space", "device", "env", "optimize_memory_usage")
+    left_out = {"observation_space", "action_space", "device", "env", "optimize_memory_usage"}
+    left_out.add("goal_selection_strategy")  # of hindsight experience replay
     return {
         name: _filled(value, buffer.buffer_size, filled)
         for name, value in vars(buffer).items()
@@ -177,59 +216,6 @@ def _load_replay(buffer: Any, state: State) -> None:
                 there[: len(each)] = each
         else:
             setattr(buffer, name, value)
-
-
-def _chain(env: VecEnv | None) -> list[VecEnv]:
-    """An environment and what it wraps, outermost first."""
-    found = []
-    while env is not None:
-        found.append(env)
-        env = env.venv if isinstance(env, VecEnvWrapper) else None
-    return found
-
-
-_STATISTICS = ("obs_rms", "ret_rms")
-_NORMALIZER = ("returns", "old_reward", "old_obs")
-
-
-def _env_state(env: Any) -> State:
-    if isinstance(env, VecNormalize):
-        statistics = {name: getattr(env, name, None) for name in _STATISTICS}
-        held = {name: getattr(env, name, None) for name in _NORMALIZER}
-        return held | {name: _moments(value) for name, value in statistics.items()}
-    if isinstance(env, VecEnvWrapper) or not hasattr(env, "state_dict"):
-        raise WarmstartError(f"{type(env).__name__} has no state that could be kept.")
-    inner = getattr(env, "vector_env", None)
-    if inner is not None and not hasattr(inner, "state_dict"):
-        raise WarmstartError(f"{type(inner.unwrapped).__name__} has no state that could be kept.")
-    state: State = env.state_dict()
-    return state
-
-
-def _load_env(env: Any, state: State) -> None:
-    if not isinstance(env, VecNormalize):
-        env.load_state_dict(state)
-        return
-    for name in _NORMALIZER:
-        setattr(env, name, state[name])
-    for name in _STATISTICS:
-        held = getattr(env, name, None)
-        pairs = (
-            [(held[key], state[name][key]) for key in held]
-            if isinstance(held, dict)
-            else [(held, state[name])]
-        )
-        for there, values in pairs:
-            if isinstance(there, RunningMeanStd):
-                there.mean, there.var, there.count = values["mean"], values["var"], values["count"]
-
-
-def _moments(statistics: Any) -> Any:
-    if isinstance(statistics, dict):
-        return {key: _moments(value) for key, value in statistics.items()}
-    if statistics is None:
-        return None
-    return {name: getattr(statistics, name) for name in ("mean", "var", "count")}
 
 
 def _generators() -> State:

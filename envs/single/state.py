@@ -35,9 +35,10 @@ def env_state(env: Any, held: HeldModel | None) -> State:
     Returns:
         ``lost`` among others: the attributes with a state of their own that can't be kept.
     """
-    layers, lost = [], []
+    layers, spaces, lost = [], [], []
     for layer in _layers(env):
         layers.append({name: copy.deepcopy(v) for name, v in _attributes(layer) if _is_plain(v)})
+        spaces.append({name: _space_state(space) for name, space in _spaces(layer)})
         lost += [
             f"{type(layer).__name__}.{name} ({type(value).__name__})"
             for name, value in _attributes(layer)
@@ -45,7 +46,7 @@ def env_state(env: Any, held: HeldModel | None) -> State:
         ]
     data = None if held is None or held.data is None else _data_state(held.model, held.data)
     model = None if held is None else _digest(held.model)
-    return {"layers": layers, "data": data, "model": model, "lost": lost}
+    return {"layers": layers, "spaces": spaces, "data": data, "model": model, "lost": lost}
 
 
 def load_env_state(env: Any, held: HeldModel | None, state: State) -> None:
@@ -59,8 +60,10 @@ def load_env_state(env: Any, held: HeldModel | None, state: State) -> None:
         raise WarmstartError(f"Expected {len(state['layers'])} layers of wrappers, found {len(layers)}.")
     if held is not None and _digest(held.model) != state["model"]:
         raise WarmstartError(f"The MuJoCo model of {type(env.unwrapped).__name__} isn't as it was.")
-    for layer, attributes in zip(layers, state["layers"], strict=True):
+    for layer, attributes, spaces in zip(layers, state["layers"], state["spaces"], strict=True):
         vars(layer).update(copy.deepcopy(attributes))
+        for name, space in _spaces(layer):
+            _load_space(space, spaces[name])
     if held is not None and held.data is not None and state["data"] is not None:
         values = state["data"]
         mujoco.mj_setState(held.model, held.data, values["integration"], _STATE)
@@ -79,6 +82,30 @@ def _layers(env: Any) -> Iterator[Any]:
 
 def _attributes(layer: Any) -> list[tuple[str, Any]]:
     return [(name, value) for name, value in vars(layer).items() if name not in _MADE_AGAIN]
+
+
+def _spaces(layer: Any) -> list[tuple[str, gymnasium.Space[Any]]]:
+    """The spaces of a layer, from which an environment may draw its states."""
+    return [(name, value) for name, value in vars(layer).items() if isinstance(value, gymnasium.Space)]
+
+
+def _parts(space: Any) -> list[Any]:
+    parts = getattr(space, "spaces", ())
+    return list(parts.values() if isinstance(parts, dict) else parts)
+
+
+def _space_state(space: Any) -> State:
+    """The generators of a space and of its parts, as far as they were asked for anything."""
+    own = space._np_random
+    state = None if own is None else own.bit_generator.state
+    return {"own": state, "parts": [_space_state(part) for part in _parts(space)]}
+
+
+def _load_space(space: Any, state: State) -> None:
+    if state["own"] is not None:
+        space.np_random.bit_generator.state = state["own"]
+    for part, values in zip(_parts(space), state["parts"], strict=True):
+        _load_space(part, values)
 
 
 def _data_state(model: mujoco.MjModel, data: mujoco.MjData) -> State:

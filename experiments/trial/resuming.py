@@ -1,23 +1,17 @@
-"""The training state of a trial on the disk: written while it trains, found again by the next attempt.
+"""The training states of a trial: written while it trains, found again by the next attempt."""
 
-A file is named by the step and by what it contains, staged beside its name, synced and renamed; the last two
-are kept. One that is damaged is passed over, and said so.
-"""
-
-import hashlib
 import shutil
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from warmstart.agents.resuming.packing import pack, unpack
+from warmstart.agents.resuming.storage import read_states, state_files, write_state
 from warmstart.core.bounds import State
 from warmstart.core.errors import WarmstartError
-from warmstart.core.files import replace_file
+from warmstart.core.files import DiskFullError
 from warmstart.experiments.records.records import RECORDS, TIMES
 
 FOLDER = "training"
-KEPT = 2
 FIRST_AFTER = 20.0
 """Seconds of training before the first state is written."""
 EVERY = 60.0
@@ -50,7 +44,7 @@ class StateKeeper:
         self.folder = directory / FOLDER
         self.gather, self.may_write, self.tell = gather, may_write, tell
         self._due = time.monotonic() + FIRST_AFTER
-        self._works = True
+        self._works, self._told = True, False
 
     def __call__(self) -> None:
         """Write the state if it is time to."""
@@ -59,16 +53,17 @@ class StateKeeper:
             return
         try:
             step, state = self.gather()
-            content = pack(state)
+            write_state(self.folder, step, state)
+        except DiskFullError:
+            raise
         except WarmstartError as error:
             self._works = False
-            have = "go on from its last state" if _files(self.folder) else "begin anew"
+            have = "go on from its last state" if state_files(self.folder) else "begin anew"
             self.tell(f"Interrupted from here on, this training would {have}: {error}")
             return
-        self.folder.mkdir(exist_ok=True)
-        replace_file(self.folder / f"{step:012}-{_digest(content)}.safetensors", content)
-        for old in _files(self.folder)[KEPT:]:
-            old.unlink(missing_ok=True)
+        if state["agent"]["lost"] and not self._told:
+            self._told = True
+            self.tell(f"A resume of this training would be statistical: {'; '.join(state['agent']['lost'])}.")
         end = time.monotonic()
         self._due = end + max(EVERY, (end - start) / SHARE)
 
@@ -80,28 +75,18 @@ def kept_states(directory: Path, tell: Callable[[str], None] = print) -> Iterato
         directory: The trial's.
         tell: Says which are damaged.
     """
-    for path in _files(directory / FOLDER):
-        try:
-            content = path.read_bytes()
-            if _digest(content) != path.stem.rpartition("-")[2]:
-                raise WarmstartError("it isn't what was written")
-            state = unpack(content)
-            for name, file in (("records", RECORDS), ("times", TIMES)):
-                if (directory / file).stat().st_size < state["recorder"][name]:
-                    raise WarmstartError(f"{file} is shorter than it was")
+    for path, state in read_states(directory / FOLDER, tell):
+        shorter = [
+            file
+            for name, file in (("records", RECORDS), ("times", TIMES))
+            if not (directory / file).is_file() or (directory / file).stat().st_size < state["recorder"][name]
+        ]
+        if shorter:
+            tell(f"{path} is passed over: {shorter[0]} is shorter than it was")
+        else:
             yield state
-        except (OSError, WarmstartError) as error:
-            tell(f"{path} is passed over: {error}")
 
 
 def forget_states(directory: Path) -> None:
     """Remove what only an unfinished training needs."""
     shutil.rmtree(directory / FOLDER, ignore_errors=True)
-
-
-def _files(folder: Path) -> list[Path]:
-    return sorted(folder.glob("*-*.safetensors"), reverse=True)
-
-
-def _digest(content: bytes) -> str:
-    return hashlib.sha256(content).hexdigest()[:16]
