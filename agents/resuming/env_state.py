@@ -48,11 +48,17 @@ def vec_env_state(env: Any) -> State:
     Raises:
         WarmstartError: It can't be kept; says why.
     """
-    name = type(env).__name__
+    if hasattr(type(env), "state_dict"):  # a wrapper would answer for what it wraps
+        inner = getattr(env, "vector_env", None)
+        if inner is not None and not hasattr(inner, "state_dict"):
+            raise WarmstartError(f"{type(inner.unwrapped).__name__} has no state_dict")
+        state: State = env.state_dict()
+        return state
     if isinstance(env, VecEnvWrapper):
-        kind = next((kind for kind in _HELD if type(env) is kind), None)
+        known = type(env).__module__.startswith(("stable_baselines3.", "warmstart."))
+        kind = next((kind for kind in _HELD if known and isinstance(env, kind)), None)
         if kind is None:
-            raise WarmstartError(f"{name} is a wrapper of another kind than stable-baselines3's")
+            raise WarmstartError(f"{type(env).__name__} has no state_dict")
         held = {each: getattr(env, each, None) for each in _HELD[kind]}
         if isinstance(env, VecFrameStack):
             held["stack"] = _stacks(env)
@@ -64,11 +70,7 @@ def vec_env_state(env: Any) -> State:
         return {"envs": states, "seeds": list(env._seeds), "options": list(env._options)}
     if isinstance(env, SubprocVecEnv):
         raise WarmstartError("the environments of SubprocVecEnv are in other processes")
-    inner = getattr(env, "vector_env", None)
-    if not hasattr(env, "state_dict") or (inner is not None and not hasattr(inner, "state_dict")):
-        raise WarmstartError(f"{type(getattr(inner, 'unwrapped', env)).__name__} has no state_dict")
-    state: State = env.state_dict()
-    return state
+    raise WarmstartError(f"{type(env).__name__} has no state_dict")
 
 
 def load_vec_env_state(env: Any, state: State) -> None:
@@ -79,7 +81,7 @@ def load_vec_env_state(env: Any, state: State) -> None:
             load_env_state(each, held_model(each.unwrapped), values)
         env._seeds, env._options = list(state["seeds"]), list(state["options"])
         return
-    if not isinstance(env, VecEnvWrapper):
+    if hasattr(type(env), "state_dict"):  # a wrapper would answer for what it wraps
         env.load_state_dict(state)
         return
     for name, value in state.items():

@@ -40,6 +40,14 @@ class Reward(ABC):
             Shape: (n_envs,).
         """
 
+    @abstractmethod
+    def state_dict(self) -> State:
+        """Everything that the next rewards depend on, as plain values and arrays."""
+
+    @abstractmethod
+    def load_state_dict(self, state: State) -> None:
+        """Restore what `state_dict` returned."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class RewardConfig:
@@ -133,6 +141,15 @@ class RewardWrapper(VecEnvWrapper):
         rewards = self._reward.rewards(reached.reshape(len(reached), -1)).astype(np.float32)
         self.mean_reward = float(rewards.mean())
         return observations, rewards, dones, infos
+
+    def state_dict(self) -> State:
+        """State of the reward."""
+        return {"mean_reward": self.mean_reward, "reward": self._reward.state_dict()}
+
+    def load_state_dict(self, state: State) -> None:
+        """Restore what `state_dict` returned."""
+        self.mean_reward = state["mean_reward"]
+        self._reward.load_state_dict(state["reward"])
 
 
 def trained_on(env: VecEnv | None) -> State | None:

@@ -12,10 +12,12 @@ from stable_baselines3.common.running_mean_std import RunningMeanStd
 from typing_extensions import override
 
 from warmstart.agents.rewards.base import Floats, Reward, RewardConfig, register_reward
-from warmstart.core.bounds import Count
+from warmstart.core.bounds import Count, State
 from warmstart.core.errors import WarmstartError
 
 EPSILON = 1e-8
+_MOMENTS = ("mean", "var", "count")
+_REMEMBERED = ("_states", "_steps", "_kept", "_centre", "_scale", "_particles", "_half_norms")
 """Added to a variance before its root is taken."""
 
 
@@ -65,6 +67,18 @@ class Particles(Reward):
             self._remember(reached)
         self._steps += 1
         return found
+
+    @override
+    def state_dict(self) -> State:
+        moments = {name: getattr(self.moments, name) for name in _MOMENTS}
+        return {"moments": moments, **{name: getattr(self, name) for name in _REMEMBERED}}
+
+    @override
+    def load_state_dict(self, state: State) -> None:
+        for name, value in state["moments"].items():
+            setattr(self.moments, name, value)
+        for name in _REMEMBERED:
+            setattr(self, name, state[name])
 
     def _distances(self, states: Floats) -> Floats:
         """Distances of states to the nearest remembered ones. Shape: (n, neighbours).

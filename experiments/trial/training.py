@@ -104,7 +104,6 @@ class _Training:
         self.best = -math.inf
         self.without_better = 0
         self.stopped = ""
-        self.in_reality = False
         self.encoder = encoder_setup(config, directory, self.source)
         identified = identification_notes(self.world.identified)
         self.notes = [*source_notes(self.source), *self.encoder.notes, *([note] if note else []), *identified]
@@ -160,7 +159,7 @@ class _Training:
     def _learn(self, model: SeamAgent, report: TransferReport, state: State | None) -> None:
         """Prepare and learn within one budget, at the end in the reality; what preparing takes is counted."""
         steps, real = self.config.steps, self.world.reality_steps
-        if real >= steps or (state is not None and state["in_reality"]):
+        if real >= steps:
             self.world.enter_reality(model, self.algorithm)
         evaluations = self._evaluation()
         watching: list[BaseCallback] = [*evaluations, _Progress(self.recorder, lambda: not self.stopped)]
@@ -193,9 +192,8 @@ class _Training:
             model.learn(rest - real, callback=callbacks, reset_num_timesteps=False)
             rest = steps - model.num_timesteps
         if rest > 0 and not self.stopped:
-            if 0 < real < steps and not self.in_reality:
+            if real > 0 and not self.world.in_reality:
                 self.world.enter_reality(model, self.algorithm)
-                self.in_reality = True
             model.learn(rest, callback=callbacks, reset_num_timesteps=False)
 
     def _state(
@@ -204,7 +202,6 @@ class _Training:
         """The step, and everything that the training depends on from there on."""
         return model.num_timesteps, {
             "own": {name: getattr(self, name) for name in _CARRIED},
-            "in_reality": self.in_reality,
             "prepared": report.steps,
             "world": self.world.state_dict(),
             "agent": training_state(model, watching),
@@ -222,7 +219,7 @@ class _Training:
             raise UnusableStateError(f"{type(error).__name__}: {error}") from error
         for name, value in state["own"].items():
             setattr(self, name, value)
-        self.in_reality, report.steps = state["in_reality"], state["prepared"]
+        report.steps = state["prepared"]
         print(f"Continued from step {model.num_timesteps:,}.", flush=True)
 
     def _evaluation(self) -> list[EvaluationCallback]:

@@ -148,6 +148,7 @@ class TrialWorld:
         self.vision = world_vision(config.world, drawn=bool(self.training.terms))
         self.reality_steps = int(config.world.get("reality_steps", 0))
         self._evaluated, self._diverged, self._diverged_in_evaluation = 0, 0, 0
+        self.in_reality = False
 
     @property
     def played(self) -> "Task | Reality":
@@ -155,7 +156,13 @@ class TrialWorld:
         return Task.parse(self.config.task) if self.reality is None else self.reality
 
     def state_dict(self) -> State:
-        """How often a simulation diverged so far."""
+        """How often a simulation diverged so far.
+
+        Raises:
+            WarmstartError: The agent is in the reality by now.
+        """
+        if self.in_reality:
+            raise WarmstartError("a reality can't be put back into a state in which it was.")
         return {name: getattr(self, name) for name in _COUNTED}
 
     def load_state_dict(self, state: State) -> None:
@@ -171,6 +178,7 @@ class TrialWorld:
     def enter_reality(self, model: BaseAlgorithm, algorithm: AlgorithmConfig) -> None:
         """Let an agent go on in the reality, with the statistics that it has."""
         assert self.reality is not None
+        self.in_reality = True
         old: Any = model.get_env()
         vision = env_attribute(old, "vision")
         config = self.config

@@ -206,6 +206,12 @@ def test_a_reward_of_ones_own() -> None:
         def rewards(self, reached: Floats) -> Floats:
             return -np.abs(reached).sum(axis=1)
 
+        def state_dict(self) -> dict[str, Any]:
+            return {}
+
+        def load_state_dict(self, state: dict[str, Any]) -> None:
+            pass
+
     @register_reward
     @dataclass(frozen=True, kw_only=True)
     class Stillness(RewardConfig):

@@ -119,6 +119,7 @@ def check(
     interrupted(parts, at, patch)
     told = capfd.readouterr().out
     assert "Continued from step" in told, told
+    assert "statistical" not in told, told
     same_bits(whole, parts)
     assert not (parts / resuming.FOLDER).exists()
     return str(told)
@@ -185,6 +186,7 @@ WORLDS = {
     ),
     "imperfect": ("InvertedPendulum-v5", f", {RANDOM}, {IMPERFECT}"),
     "history": ("InvertedPendulum-v5", f", {RANDOM}, history: 3"),
+    "rewarded": ("InvertedPendulum-v5", ""),
     "gymnasium": ("CartPole-v1", ""),
     "gymnasium, randomized": ("CartPole-v1", ", randomize: {length: x0.5:x2}"),
 }
@@ -203,6 +205,9 @@ def test_every_world(
     if algorithm == "sac" and target == "CartPole-v1":
         pytest.skip("choices aren't for SAC")
     text = WORLD.format(target=target, algorithm=algorithm, small=SMALL[algorithm], world=options)
+    if world == "rewarded":
+        text = text.replace("name: made", "name: made, reward: state_entropy")
+        options = "reward"
     (tmp_path / "study.yaml").write_text(text)
     check(
         load_study(tmp_path / "study.yaml"),
