@@ -4,6 +4,7 @@
 #   make test    the tests           make lint    style and types
 #   make bench   the measured claims, against their peers
 #   make slow    the tests that learn something
+#   make torture kills trials and studies, some hundred times, and compares bytes
 PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
 	$$p -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1 && echo $$p && break; done)
 PIP_ARGS ?=
@@ -13,7 +14,7 @@ export OMP_NUM_THREADS := 1
 # Mesa draws in the calling thread.
 export LP_NUM_THREADS := 0
 
-.PHONY: demo demo-pixels test lint bench slow rendering clean
+.PHONY: demo demo-pixels test lint bench slow torture rendering clean
 
 demo: .venv/installed
 	$(PY) -m warmstart compare cheetah-friction
@@ -26,6 +27,9 @@ test: .venv/installed rendering
 
 slow: .venv/installed rendering
 	$(PY) -m pytest -m slow -q
+
+torture: .venv/installed rendering
+	$(PY) -m tests.torture
 
 lint: .venv/installed
 	$(PY) -m ruff check .

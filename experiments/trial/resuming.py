@@ -88,5 +88,9 @@ def kept_states(directory: Path, tell: Callable[[str], None] = print) -> Iterato
 
 
 def forget_states(directory: Path) -> None:
-    """Remove what only an unfinished training needs."""
-    shutil.rmtree(directory / FOLDER, ignore_errors=True)
+    """Remove what only an unfinished training needs, and what processes that were killed have left."""
+    for path in (directory / FOLDER, *directory.glob(".*.new-*")):
+        if path.is_dir():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            path.unlink(missing_ok=True)
