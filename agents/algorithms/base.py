@@ -1,5 +1,6 @@
 """What PPO, SAC and TD3 have in common here: the seams, put onto SB3's algorithms without changing them."""
 
+import math
 from collections.abc import Callable
 from typing import Any, TypeVar
 
@@ -13,6 +14,8 @@ from warmstart.agents.algorithms.seams import EpisodeBatch, GuideActions, LossBa
 from warmstart.agents.algorithms.trainability import Trainability, named_entries, regroup, set_group_rates
 from warmstart.core.errors import WarmstartError
 
+_FINITE = ("loss", "approx_kl")
+"""How the names of logged values end that are finite as long as all is well."""
 Log = dict[str, list[float]]
 """What an update measured in each minibatch, by name; the means are logged."""
 
@@ -25,6 +28,8 @@ class SeamAgent(BaseAlgorithm):
 
     seams: Seams
     trainability: Trainability | None
+    looks_at_parameters = True
+    """Whether parameters are seen to be finite after each update, as its losses always are."""
     before_rollout: Callable[[], None] | None = None
     """Called between two rollouts, where nothing is half done."""
     unseen: Any = None
@@ -65,9 +70,45 @@ class SeamAgent(BaseAlgorithm):
             for entry in named_entries(self.policy):
                 entry.parameter.requires_grad_(True)
 
+    def learn(self, *args: Any, **kwargs: Any) -> Any:
+        """Learn as SB3 does; where a distribution refuses numbers that aren't finite, say whose they are."""
+        try:
+            return super().learn(*args, **kwargs)  # type: ignore[safe-super]
+        except ValueError:
+            self._check_finite(parameters=True)
+            raise
+
     def _begin_rollout(self) -> None:
+        self._check_finite(self.looks_at_parameters)
         if self.before_rollout is not None:
             self.before_rollout()
+
+    def _check_finite(self, parameters: bool) -> None:
+        """See that the last update gave finite losses, and parameters if they are looked at.
+
+        Raises:
+            WarmstartError: It didn't; names the loss, the first tensor and the step.
+        """
+        logged = getattr(self, "_logger", None)
+        values = {} if logged is None else logged.name_to_value
+        losses = (name for name in values if name.startswith("train/") and name.endswith(_FINITE))
+        loss = next((name for name in losses if not math.isfinite(values[name])), None)
+        looked_at = self.policy.parameters() if parameters else ()
+        if loss is None and all(bool(torch.isfinite(each.sum())) for each in looked_at):
+            return
+        parts = self.policy.named_parameters()
+        named = [(f"{name}.grad", each.grad) for name, each in self.policy.named_parameters()]
+        found = next(
+            (name for name, each in (*parts, *named) if each is not None and not torch.isfinite(each).all()),
+            None,
+        )
+        said = [f"{loss} is {values[loss]}"] if loss is not None else []
+        said += [f"{found} holds numbers that aren't finite"] if found is not None else []
+        raise WarmstartError(
+            f"The update at step {self.num_timesteps:,} failed: {', '.join(said)}. Training was stopped; "
+            "what was kept before is whole. A smaller learning rate, or smaller rewards and observations, "
+            "may help."
+        )
 
     def _hold(self) -> None:
         """Take the gradients of single entries that don't move, and give factors theirs."""

@@ -25,6 +25,7 @@ class OffPolicySeams(SeamAgent, OffPolicyAlgorithm):
     (SB3 #1916, #435).
     """
 
+    looks_at_parameters = False  # an update follows each step, and the next one's losses tell
     random_steps: int | None
     matmul_precision: str | None
     policy: Any

@@ -23,7 +23,11 @@ CLAIM = "claim.lock"
 HEARTBEAT_SECONDS = 5.0
 _NOBODY = (0, "", "", "")
 STALE_SECONDS = 60.0
-"""A claim of another host that was silent for this long is stale."""
+"""A claim of another host that was silent for this long by the clocks is stale,"""
+WATCHED_SECONDS = 2.5 * HEARTBEAT_SECONDS
+"""if it also stayed so while this process watched it: clocks differ, jump, and stop in a laptop's sleep."""
+_watched: dict[Path, tuple[int, float]] = {}
+"""Silent claims: when their hearts beat last, by the file, and since when that is known here."""
 
 
 class ClaimedError(RuntimeError):
@@ -49,8 +53,9 @@ def holder(directory: Path) -> Owner | None:
         held = zip(vars(owner).values(), _NOBODY, strict=True)
         if not all(isinstance(value, type(own)) for value, own in held):
             raise TypeError(f"{path} is no claim of ours")
-        silent = time.time() - path.stat().st_mtime
+        beat = path.stat().st_mtime_ns
     except FileNotFoundError:
+        _watched.pop(path, None)
         return None
     except (ValueError, TypeError, RecursionError, WarmstartError):
         with contextlib.suppress(FileNotFoundError):
@@ -59,7 +64,12 @@ def holder(directory: Path) -> Owner | None:
         return None
     if owner.host == socket.gethostname():
         return owner if _process_start(owner.pid) == owner.started and _is_alive(owner.pid) else None
-    return owner if silent < STALE_SECONDS else None
+    if abs(time.time() - beat / 1e9) < STALE_SECONDS:
+        _watched.pop(path, None)
+        return owner
+    if _watched.get(path, (0, 0.0))[0] != beat:
+        _watched[path] = beat, time.monotonic()
+    return owner if time.monotonic() - _watched[path][1] < WATCHED_SECONDS else None
 
 
 class Claim:
@@ -80,6 +90,10 @@ class Claim:
     def __enter__(self) -> "Claim":
         with _guard(self.directory):
             other = holder(self.directory)
+            silent = _watched.get(self.path)
+            while other is not None and silent is not None and _watched.get(self.path) == silent:
+                time.sleep(HEARTBEAT_SECONDS / 5)  # to see whether its heart still beats
+                other = holder(self.directory)
             if other is not None:
                 raise ClaimedError(f"process {other.pid} on {other.host} runs {self.directory}")
             self.path.unlink(missing_ok=True)

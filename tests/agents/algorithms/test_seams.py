@@ -254,3 +254,40 @@ def test_states_of_other_seams_are_refused() -> None:
         Seams().load_state_dict(state)
     with pytest.raises(WarmstartError, match="keeps no state"):
         Feedback().load_state_dict({"x": 1})
+
+
+class Poisoned(LossTerm):
+    """Fine in the first minibatches, then no number."""
+
+    name = "poisoned"
+    part: Any = "critic"
+
+    def __init__(self, value: float) -> None:
+        self.value, self.left = value, 3
+
+    def loss(self, model: Any, batch: LossBatch) -> torch.Tensor:
+        self.left -= 1
+        some = next(iter(model.policy.parameters())).sum()
+        return some * (0.0 if self.left > 0 else self.value)
+
+
+@pytest.mark.parametrize("cls", ALGORITHMS)
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_losses_that_are_no_numbers_end_training_by_their_name(cls: Any, value: float) -> None:
+    model = build(cls, Seams(loss_terms=(Poisoned(value),)))
+    with pytest.raises(WarmstartError, match=r"The update at step [\d,]+ failed: .*(loss is|aren't)"):
+        model.learn(400)
+
+
+@pytest.mark.parametrize("cls", ALGORITHMS)
+def test_a_gradient_that_is_no_number_ends_training(cls: Any) -> None:
+    model = build(cls, Seams())
+    parameter = next(iter(model.policy.actor.parameters() if cls is not PPO else model.policy.parameters()))
+    if cls is PPO:
+        model.learn(64)
+        with torch.no_grad():
+            parameter[0] = float("nan")
+    else:
+        parameter.register_hook(lambda gradient: gradient * float("nan"))
+    with pytest.raises(WarmstartError, match=r"failed: .*holds numbers that aren't finite"):
+        model.learn(400)

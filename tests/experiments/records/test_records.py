@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -12,6 +13,7 @@ import pytest
 
 from warmstart.core.errors import WarmstartError
 from warmstart.core.files import DiskFullError
+from warmstart.experiments.records import claims
 from warmstart.experiments.records.claims import CLAIM, STALE_SECONDS, Claim, ClaimedError, holder
 from warmstart.experiments.records.records import RecordWriter
 from warmstart.experiments.records.schema import read_jsonl
@@ -100,13 +102,38 @@ def test_a_claim_of_a_killed_process_is_taken_over(tmp_path: Path) -> None:
         assert claim.is_ours()
 
 
-def test_a_silent_claim_of_another_host_goes_stale(tmp_path: Path) -> None:
+def test_a_silent_claim_of_another_host_goes_stale(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(claims, "WATCHED_SECONDS", 0.2)
     path = tmp_path / CLAIM
     path.write_text(json.dumps({"pid": 1, "host": "elsewhere", "started": "1", "token": "x"}))
     assert holder(tmp_path) is not None
     old = time.time() - STALE_SECONDS - 1
     os.utime(path, (old, old))
+    assert holder(tmp_path) is not None  # clocks differ: it is watched first
+    time.sleep(0.3)
     assert holder(tmp_path) is None
+
+
+@pytest.mark.parametrize("jump", [-7200, 7200])
+def test_a_clock_that_jumps_costs_no_claim(
+    jump: float, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(claims, "WATCHED_SECONDS", 0.2)
+    monkeypatch.setattr(claims, "HEARTBEAT_SECONDS", 0.05)
+    path = tmp_path / CLAIM
+    path.write_text(json.dumps({"pid": 1, "host": "elsewhere", "started": "1", "token": "x"}))
+    for beat in range(8):
+        then = time.time() + jump + beat
+        os.utime(path, (then, then))
+        assert holder(tmp_path) is not None
+        time.sleep(0.05)
+    beating = threading.Timer(0.03, os.utime, (path, (then + 9, then + 9)))
+    beating.start()
+    with pytest.raises(ClaimedError, match="process 1 on elsewhere"), Claim(tmp_path):
+        pass
+    beating.join()
+    with Claim(tmp_path) as claim:  # its heart stands still now
+        assert claim.is_ours()
 
 
 def test_a_claim_knows_when_it_was_taken_over(tmp_path: Path) -> None:
