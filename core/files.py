@@ -83,7 +83,7 @@ def finite_json(value: Any) -> Any:
     return finite_json(value.tolist()) if isinstance(value, np.ndarray | np.generic) else str(value)
 
 
-def write_synced(path: Path, content: bytes) -> None:
+def write_synced(path: Path, content: bytes | memoryview) -> None:
     """Write a file and wait until it is on the disk."""
     with path.open("wb") as file:
         file.write(content)

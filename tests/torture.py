@@ -210,7 +210,7 @@ def die_at_operation(at: int) -> None:
 
     write = files.write_synced
 
-    def torn(path: Path, content: bytes) -> None:
+    def torn(path: Path, content: bytes | memoryview) -> None:
         if count():
             with path.open("wb") as file:
                 file.write(content[: len(content) // 2])

@@ -7,6 +7,7 @@ two states share are there once: if the disk spoils one, both states are passed 
 """
 
 import hashlib
+import os
 import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -14,7 +15,7 @@ from pathlib import Path
 from warmstart.agents.resuming.packing import BLOCK, pack, unpack
 from warmstart.core.bounds import State
 from warmstart.core.errors import WarmstartError
-from warmstart.core.files import read_bytes, replace_file, sync_directory
+from warmstart.core.files import as_disk_full, read_bytes, replace_file, sync_directory, write_synced
 
 KEPT = 2
 """States that are kept."""
@@ -111,7 +112,12 @@ class _Blocks:
             self.folder.mkdir(parents=True, exist_ok=True)
             self.new.append(self.folder / name)
             self.here.add(name)
-            replace_file(self.folder / name, bytes(content))
+            staged = self.folder / f".{name}.new-{os.getpid()}"
+            try:
+                write_synced(staged, content)
+                staged.replace(self.folder / name)
+            except OSError as error:
+                raise as_disk_full(error, staged) from None
         return name
 
     def sync(self) -> None:
