@@ -20,7 +20,7 @@ def _blocks(path):
 
 
 def test_the_five_lines_of_the_readme(tmp_path, monkeypatch):
-    (lines,) = _blocks("README.md")
+    lines, _ = _blocks("README.md")
     assert len(lines.strip().splitlines()) == 5
     import stable_baselines3 as sb3
 
@@ -40,6 +40,20 @@ def test_the_five_lines_of_the_readme(tmp_path, monkeypatch):
     assert names["report"].copied > 0
     assert names["model"].num_timesteps >= 4_096
     assert "copied" in str(names["report"])
+
+
+def test_the_training_of_the_readme_goes_on_to_the_same_bits(tmp_path, monkeypatch):
+    _, lines = _blocks("README.md")
+    assert len(lines.strip().splitlines()) == 5
+    monkeypatch.chdir(tmp_path)
+    short = lines.replace("10_000", "150")
+    parts, whole = {}, {}
+    exec(compile(short, "README.md", "exec"), parts)
+    uninterrupted = "\n".join(line for line in short.splitlines() if "_training" not in line)
+    exec(compile(uninterrupted, "README.md", "exec"), whole)
+    ours, theirs = (names["model"].policy.state_dict() for names in (parts, whole))
+    assert parts["model"].num_timesteps == 300
+    assert all((ours[name] == theirs[name]).all() for name in ours)
 
 
 def test_the_own_task_of_the_documents_runs(tmp_path):
