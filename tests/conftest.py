@@ -25,6 +25,28 @@ def _trust_of_its_own(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None
         yield
 
 
+@pytest.fixture(scope="module", autouse=True)
+def _registered_alone() -> Iterator[None]:
+    """What a file's tests and their plugins register is forgotten after them: the next finds what ships."""
+    import gymnasium
+
+    from warmstart.agents.encoders.backbones import BACKBONES
+    from warmstart.agents.rewards.table import REWARDS
+    from warmstart.core import plugins
+    from warmstart.envs.robots import table
+    from warmstart.transfer.pretraining.table import OBJECTIVES
+    from warmstart.transfer.table import METHODS
+
+    tables: list[dict[str, Any]] = [BACKBONES, REWARDS, OBJECTIVES, METHODS]
+    tables += [plugins._loaded, table._registered, gymnasium.registry]
+    before, searched = [dict(each) for each in tables], list(sys.path)
+    yield
+    for each, known in zip(tables, before, strict=True):
+        each.clear()
+        each.update(known)
+    sys.path[:] = searched
+
+
 @functools.cache
 def _draws() -> str:
     """Empty where frames can be drawn, else why not; asked in a process of its own, which may crash."""

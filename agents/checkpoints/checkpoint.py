@@ -10,6 +10,7 @@ import os
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, TypedDict
@@ -296,4 +297,9 @@ def hyperparameters_of(model: BaseAlgorithm) -> State:
 
 def library_versions() -> dict[str, str]:
     """Versions of the libraries that a result depends on."""
-    return {name: version(name) for name in LIBRARIES}
+    return {name: _version(name) for name in LIBRARIES}
+
+
+@cache
+def _version(library: str) -> str:
+    return version(library)  # which reads and parses a file each time

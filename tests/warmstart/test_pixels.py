@@ -17,9 +17,14 @@ def run(capsys, *words):
 
 
 @pytest.mark.parametrize(
-    ("encoder", "kind"), [(("--encoder", "drq:features=8,fit_frames=64"), "frozen"), ((), "stacked")]
+    ("encoder", "kind"),
+    [
+        (("--encoder", "drq:features=8,fit_frames=64"), "frozen"),
+        pytest.param((), "stacked", marks=pytest.mark.slow),
+    ],
 )
 def test_train_transfer_evaluate_and_film(encoder, kind, tmp_path, monkeypatch, capsys):
+    """Stacked frames are `make slow`'s: trials of pixel studies train on them, without the command."""
     monkeypatch.chdir(tmp_path)
     status, out, err = run(capsys, "train", TASK, "--steps", "512", *encoder, "--out", "a", "--json")
     assert status == 0, err

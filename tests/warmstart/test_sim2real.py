@@ -7,20 +7,55 @@ import numpy as np
 import pytest
 
 from warmstart.__main__ import main
+from warmstart.core.documents import parse_yaml
 from warmstart.core.plain import read
+from warmstart.experiments.run.run import prepare
+from warmstart.experiments.study.plan import make_plan
+from warmstart.experiments.study.study import Study
+from warmstart.experiments.trial.trial import run_trial
 from warmstart.sim2real.identification.recording import record
 from warmstart.sim2real.imperfections.imperfections import Imperfections
 from warmstart.sim2real.imperfections.paths import perturbations
 
 FIT = ("identify", "Hopper-v5", "--reality", "hopper-worn", "--fit", "torso.mass=x0.5:x2")
 """What is right; a mistake follows."""
+RUN = """
+name: hopper
+target: Hopper-v5
+algorithm: {name: ppo, n_envs: 4, n_steps: 32, n_epochs: 1, batch_size: 64, net_arch: [16]}
+target_steps: 256
+seeds: 1
+arms: [scratch]
+evaluation: {every: 256, episodes: 2}
+"""
+STUDY = """
+name: tiny
+target: Hopper-v5
+reality: hopper-worn
+judge_range: none
+algorithm: {name: ppo, n_envs: 4, n_steps: 32, n_epochs: 1, batch_size: 64, net_arch: [16]}
+target_steps: 256
+seeds: 2
+baseline: plain
+arms:
+  - {name: plain, method: scratch}
+  - {name: oracle, method: scratch, reality_steps: 256}
+evaluation: {every: 256, episodes: 2}
+"""
+
+
+def lay_out(text, path):
+    """Train a study's agents, as `compare` does, in this process."""
+    made = make_plan(Study.from_document(parse_yaml(text, "tiny.yaml")))
+    prepare(made, path)
+    for trial in made.unique:
+        run_trial(path / "trials" / trial.hash)
+    return path
 
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
-    path = tmp_path_factory.mktemp("runs") / "hopper"
-    assert main(["train", "Hopper-v5", "--steps", "2048", "--out", str(path)]) == 0
-    return path
+    return lay_out(RUN, tmp_path_factory.mktemp("runs") / "hopper")
 
 
 def _run(capsys, *words):
@@ -48,28 +83,9 @@ def test_gap_of_a_run_and_its_oracle(run, capsys):
     assert json.loads(out)["policies"][0]["in_range"] is None
 
 
-STUDY = """
-name: tiny
-target: Hopper-v5
-reality: hopper-worn
-judge_range: light
-algorithm: {name: ppo, n_envs: 4, n_steps: 32, n_epochs: 1, batch_size: 64, net_arch: [16]}
-target_steps: 256
-seeds: 2
-baseline: plain
-arms:
-  - {name: plain, method: scratch}
-  - {name: oracle, method: scratch, reality_steps: 256}
-evaluation: {every: 256, episodes: 2}
-"""
-
-
 @pytest.fixture(scope="module")
 def study(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("study")
-    (folder / "tiny.yaml").write_text(STUDY)
-    assert main(["compare", str(folder / "tiny.yaml"), "--out", str(folder / "tiny"), "--workers", "1"]) == 0
-    return folder / "tiny"
+    return lay_out(STUDY, tmp_path_factory.mktemp("study") / "tiny")
 
 
 def test_the_oracle_of_a_run_is_the_arm_that_was_trained_in_the_reality(study, run, capsys):

@@ -264,13 +264,18 @@ def wait_until(condition: Callable[[], bool], seconds: float = 60.0) -> None:
         time.sleep(0.02)
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL], ids=lambda n: n.name)
+@pytest.mark.parametrize(
+    "number",
+    [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.slow), signal.SIGKILL],
+    ids=lambda n: n.name,
+)
 def test_an_interrupted_study_leaves_nothing_behind_and_continues(
     tmp_path: Path,
     plugin: Path,
     number: signal.Signals,
     start_process: Callable[..., "subprocess.Popen[str]"],
 ) -> None:
+    """SIGTERM, which takes SIGINT's way here, is `make slow`'s; tests of the command send it by default."""
     path, run, gate = tmp_path / "study.yaml", tmp_path / "run", tmp_path / "gate"
     path.write_text(tiny(arms=("scratch", "waits")).to_yaml())
 

@@ -20,7 +20,7 @@ from warmstart.experiments.trial import resuming, training
 from warmstart.experiments.trial.trial import run_trial
 from warmstart.transfer.table import METHODS
 
-FIT = {"critic_fit_steps": 64, "warm_up_steps": 32}
+FIT = {"critic_fit_steps": 64, "warm_up_steps": 32, "critic_updates": 8}
 OPTIONS: dict[str, dict[str, Any]] = {
     "fine_tune": FIT,
     "shuffled": FIT,
@@ -33,19 +33,20 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "partial_reset": FIT,
     "shrink_perturb": {**FIT, "soft": 0.01},
     "layer_norm": FIT,
-    "kickstart": {"fade_steps": 200},
-    "distill": {"critic_fit_steps": 64, "updates": 5},
-    "qdagger": {"critic_fit_steps": 64, "updates": 5},
-    "jump_start": {"critic_fit_steps": 64, "guide_steps": 200, "updates": 5},
+    "kickstart": {"fade_steps": 240},
+    "distill": {"critic_fit_steps": 64, "critic_updates": 8, "updates": 5},
+    "qdagger": {"critic_fit_steps": 64, "critic_updates": 8, "updates": 5},
+    "jump_start": {"critic_fit_steps": 64, "critic_updates": 8, "guide_steps": 240, "updates": 5},
     "wsrl": FIT,
     "rlpd": {"data_steps": 64},
-    "clone": {"data_steps": 64, "updates": 5, "critic_fit_steps": 64},
+    "clone": {"data_steps": 64, "updates": 5, "critic_fit_steps": 64, "critic_updates": 8},
     "residual": FIT,
     "progressive": FIT,
     "lora": FIT,
     "input_adapter": FIT,
 }
-STEPS = 384
+STEPS, AT = 256, 200
+"""How long it trains, and where it is interrupted: while what fades still does."""
 
 
 @pytest.fixture(autouse=True)
@@ -110,7 +111,7 @@ def both(plan: Any, arm: str, source: Path | None, tmp_path: Path) -> Iterator[P
 
 
 def check(
-    plan: Any, arm: str, source: Path | None, tmp_path: Path, patch: Any, capfd: Any, at: int = 300
+    plan: Any, arm: str, source: Path | None, tmp_path: Path, patch: Any, capfd: Any, at: int = AT
 ) -> str:
     """Compare a trial that was interrupted with one that wasn't; returns what the former printed."""
     whole, parts = both(plan, arm, source, tmp_path)
@@ -129,7 +130,7 @@ def check(
 def test_every_algorithm(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    algorithm = PPO if name == "ppo" else {**SAC, "name": name}
+    algorithm = PPO if name == "ppo" else {**SAC, "name": name, "critic_net_arch": [8]}
     check(study(algorithm, "scratch"), "scratch", None, tmp_path, monkeypatch, capfd)
 
 
@@ -160,7 +161,7 @@ def test_every_method(
 WORLD = """
 name: small
 target: {target}
-target_steps: 384
+target_steps: 256
 algorithm: {{name: {algorithm}, {small}}}
 seeds: 1
 evaluation: {{every: 64, episodes: 2}}

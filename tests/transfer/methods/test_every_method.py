@@ -1,9 +1,15 @@
-"""What every method keeps: bits, save and load, seams with effect, and nothing at a coefficient of zero."""
+"""What every method keeps: bits, save and load, seams with effect, and nothing at a coefficient of zero.
+
+By default every method meets PPO, SAC and TD3, and what reaches into networks TQC and CrossQ as well; the
+other pairs are `make slow`'s.
+"""
 
 from dataclasses import fields
+from functools import cache
 
 import pytest
 import torch
+from stable_baselines3.common.vec_env import VecNormalize
 
 from tests.transfer.conftest import assert_tensors, build, disturb, tensors
 from warmstart.agents.algorithms.crossq import CrossQ
@@ -15,6 +21,8 @@ from warmstart.agents.algorithms.tqc import TQC
 from warmstart.agents.checkpoints.architecture import algorithm_name
 from warmstart.agents.checkpoints.checkpoint import checkpoint_of
 from warmstart.core.errors import WarmstartError
+from warmstart.envs.sb3 import as_sb3
+from warmstart.envs.vector import make_vec
 from warmstart.transfer.carry.freezing import frozen_names
 from warmstart.transfer.table import METHODS, make_method
 from warmstart.transfer.warm_start import warm_start
@@ -31,7 +39,7 @@ SHORT = {
     "stages": 2,
     "data_steps": 64,
     "least_trial": 4,
-    "trial_share": 0.01,
+    "trial_share": 0.0,
 }
 NEUTRAL = {
     "l2_sp": {"coefficient": 0.0},
@@ -45,6 +53,21 @@ NEUTRAL = {
 }
 """Options with which a method is plain fine-tuning."""
 EVERY = [(name, algorithm) for name in METHODS for algorithm in METHODS[name].algorithms]
+REACHING = (
+    "fine_tune", "feature_extraction", "partial_reset", "shrink_perturb", "layer_norm", "residual",
+    "progressive", "lora", "input_adapter", "qdagger", "rlpd",
+)  # fmt: skip
+"""Methods that depend on how an algorithm's networks or updates are built."""
+
+
+def marked(pairs, algorithms=("ppo", "sac", "td3")):
+    """Pairs of which the default run takes these algorithms', and all of the methods that reach further."""
+    return [
+        pytest.param(
+            name, algorithm, marks=() if algorithm in algorithms or name in REACHING else pytest.mark.slow
+        )
+        for name, algorithm in pairs
+    ]
 
 
 def options_of(name, given):
@@ -54,11 +77,20 @@ def options_of(name, given):
     return {key: value for key, value in SHORT.items() if key in known}
 
 
+@cache
+def source_of(algorithm):
+    """A source's checkpoint, which nothing changes."""
+    env = as_sb3(make_vec(TASK, 1, seed=0, n_threads=1))
+    checkpoint = checkpoint_of(disturb(build(algorithm, VecNormalize(env), seed=1, classes=OURS)))
+    env.close()
+    return checkpoint
+
+
 def run(name, algorithm, envs, steps=64, **options):
     """Warm-start a small agent by a method, and train it; returns model and report."""
-    source = disturb(build(algorithm, envs(TASK), seed=1, classes=OURS))
+    source = source_of(algorithm)
     method = make_method(name, **{**options_of(name, options), **options})
-    kwargs = method.seams(checkpoint_of(source)).policy_kwargs
+    kwargs = method.seams(source).policy_kwargs
     built = {"learning_starts": 16, "train_freq": (4, "step")} if algorithm != "ppo" else {}
     built |= {"seams": Seams(policy_kwargs=kwargs)} if kwargs else {}
     target = build(algorithm, envs(TASK), seed=2, classes=OURS, **built)
@@ -66,6 +98,16 @@ def run(name, algorithm, envs, steps=64, **options):
     if steps:
         target.learn(steps, reset_num_timesteps=False, callback=report.callback)
     return target, report
+
+
+RUNS = {}
+
+
+def trained(name, algorithm, envs):
+    """Tensors of a trained agent, the same for all tests that compare with it."""
+    if (name, algorithm) not in RUNS:
+        RUNS[name, algorithm] = tensors(run(name, algorithm, envs)[0])
+    return RUNS[name, algorithm]
 
 
 def test_every_method_says_what_it_is():
@@ -87,21 +129,22 @@ def test_every_method_says_what_it_is():
     )
 
 
-@pytest.mark.parametrize(("name", "algorithm"), EVERY)
+@pytest.mark.parametrize(("name", "algorithm"), marked(EVERY))
 def test_it_trains_the_same_twice_and_survives_save_and_load(name, algorithm, envs, tmp_path):
     model, report = run(name, algorithm, envs)
     assert report.method == name
     assert {entry.name for entry in report.entries} >= set(model.policy.state_dict())
     assert all(torch.isfinite(value).all() for value in model.policy.state_dict().values())
-    again, _ = run(name, algorithm, envs)
-    assert_tensors(tensors(again), tensors(model))
+    assert_tensors(trained(name, algorithm, envs), tensors(model))
     model.save(tmp_path / "model")
     loaded = OURS[algorithm].load(tmp_path / "model", env=model.env)
     assert_tensors(tensors(loaded), tensors(model))
     loaded.learn(32, reset_num_timesteps=False)
 
 
-@pytest.mark.parametrize(("name", "algorithm"), [pair for pair in EVERY if METHODS[pair[0]].trains])
+@pytest.mark.parametrize(
+    ("name", "algorithm"), marked([pair for pair in EVERY if METHODS[pair[0]].trains], ("ppo", "sac"))
+)
 def test_what_is_frozen_stays_and_the_rest_moves(name, algorithm, envs):
     late = {"unfreeze_steps": 10_000} if name == "gradual_unfreezing" else {}
     model, _ = run(name, algorithm, envs, steps=0, **late)
@@ -116,9 +159,8 @@ def test_what_is_frozen_stays_and_the_rest_moves(name, algorithm, envs):
     ("name", "algorithm"), [pair for pair in EVERY if pair[0] in NEUTRAL and pair[1] in ("ppo", "sac", "td3")]
 )
 def test_at_a_coefficient_of_zero_it_is_fine_tuning_bit_for_bit(name, algorithm, envs):
-    plain, _ = run("fine_tune", algorithm, envs)
     found, _ = run(name, algorithm, envs, **NEUTRAL[name])
-    assert_tensors(tensors(found), tensors(plain))
+    assert_tensors(tensors(found), trained("fine_tune", algorithm, envs))
 
 
 @pytest.mark.parametrize(
@@ -126,10 +168,9 @@ def test_at_a_coefficient_of_zero_it_is_fine_tuning_bit_for_bit(name, algorithm,
 )
 def test_its_seam_has_effect(name, envs):
     algorithm = METHODS[name].algorithms[0]
-    plain, _ = run("fine_tune", algorithm, envs)
     strong = {"l2_sp": {"coefficient": 10.0}, "ewc": {"coefficient": 10.0}}.get(name, {})
-    found, _ = run(name, algorithm, envs, **strong)
-    ours, theirs = tensors(found), tensors(plain)
+    ours = tensors(run(name, algorithm, envs, **strong)[0]) if strong else trained(name, algorithm, envs)
+    theirs = trained("fine_tune", algorithm, envs)
     assert any(not torch.equal(ours[key], theirs[key]) for key in ours)
 
 
