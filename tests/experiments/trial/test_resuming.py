@@ -1,7 +1,7 @@
 """A trial that is interrupted and started again ends with the bits of one that never was."""
 
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import fields, replace
 from itertools import count
 from pathlib import Path
 from types import SimpleNamespace
@@ -18,6 +18,8 @@ from warmstart.experiments.records.status import read_status
 from warmstart.experiments.study.loading import load_study
 from warmstart.experiments.trial import resuming, training
 from warmstart.experiments.trial.trial import run_trial
+from warmstart.sim2real.curricula.table import CURRICULA
+from warmstart.sim2real.imperfections.imperfections import Imperfections
 from warmstart.transfer.table import METHODS
 
 FIT = {"critic_fit_steps": 64, "warm_up_steps": 32, "critic_updates": 8}
@@ -187,6 +189,21 @@ WORLDS = {
     ),
     "imperfect": ("InvertedPendulum-v5", f", {RANDOM}, {IMPERFECT}"),
     "history": ("InvertedPendulum-v5", f", {RANDOM}, history: 3"),
+    "every imperfection": (
+        "InvertedPendulum-v5",
+        ", imperfections: {noise: 0.01, bias: 0.01, drift: 0.01, quantisation: 0.01, dropout: 0.1, stuck: 0.1, "
+        "observation_delay: [0, 2], observation_loss: 0.1, action_repeat: 2, action_loss: 0.1, action_delay: "
+        "[0, 2], action_noise: 0.1, dead_band: 0.01, backlash: 0.01, rate_limit: 40, action_lag: 0.02, "
+        "motor_strength: [0.8, 1.2], saturation: 0.9}",
+    ),
+    "adr": (
+        "InvertedPendulum-v5",
+        f", {RANDOM}, curriculum: {{method: adr, success: 5, t_low: 2, t_high: 5, buffer: 4}}",
+    ),
+    "doraemon": (
+        "InvertedPendulum-v5",
+        f", {RANDOM}, curriculum: {{method: doraemon, success: 5, episodes_per_update: 8}}",
+    ),
     "rewarded": ("InvertedPendulum-v5", ""),
     "gymnasium": ("CartPole-v1", ""),
     "gymnasium, randomized": ("CartPole-v1", ", randomize: {length: x0.5:x2}"),
@@ -236,6 +253,13 @@ def test_frames(
     monkeypatch.setattr(resuming, "EVERY", 5.0)
     plan = replace(pixel_study(), target_steps=512)
     check(plan, arm, None, tmp_path, monkeypatch, capfd, 400)
+
+
+def test_every_curriculum_and_imperfection_is_here() -> None:
+    text = str(WORLDS)
+    assert [name for name in CURRICULA if f"method: {name}," not in text] == []
+    named = (each.name for each in fields(Imperfections))
+    assert [name for name in named if f" {name}: " not in text.replace("{", " ")] == []
 
 
 def test_every_trained_method_is_here() -> None:
