@@ -20,6 +20,8 @@ from warmstart.core.errors import WarmstartError
 from warmstart.core.files import as_disk_full, read_bytes
 
 CLAIM = "claim.lock"
+GUARD = "claim.guard"
+"""Locked for a moment where the file system can't lock a directory."""
 HEARTBEAT_SECONDS = 5.0
 _NOBODY = (0, "", "", "")
 STALE_SECONDS = 60.0
@@ -117,7 +119,12 @@ def _guard(directory: Path) -> Iterator[None]:
     """Let one process at a time look at a claim and replace it."""
     descriptor = os.open(directory, os.O_RDONLY)
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        except OSError:  # NFS locks only what is open for writing
+            os.close(descriptor)
+            descriptor = os.open(directory / GUARD, os.O_CREAT | os.O_RDWR, 0o666)
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
         yield
     finally:
         os.close(descriptor)

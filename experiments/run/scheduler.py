@@ -121,7 +121,7 @@ class Scheduler:
                 while self._is_open():
                     moved = self._settle() + self._start_ready(launcher)
                     pause = _PAUSES[0] if moved else min(2 * pause, _PAUSES[1])
-                    if self._is_open():
+                    if not moved:
                         time.sleep(pause)
             except BaseException:
                 self._stop(launcher)
@@ -151,10 +151,11 @@ class Scheduler:
     def _start(self, trial: PlannedTrial, launcher: Launcher) -> bool:
         """Start a trial, or note that it is done; False where another process runs it."""
         directory = self.directory(trial)
-        if read_status(directory).state == "done":
-            self._finish(trial)  # by another process since
+        status = read_status(directory)
+        if status.state == "done":
+            self._finish(trial, status)  # by another process since
         elif holder(directory) is not None:
-            self._show(trial)  # wait for its result
+            self._show(trial, status)  # wait for its result
             return False
         else:
             self._running[trial] = launcher.start(directory)
@@ -177,7 +178,7 @@ class Scheduler:
             del self._running[trial]
             status = read_status(self.directory(trial))
             if code == 0 and status.state == "done":
-                self._finish(trial)
+                self._finish(trial, status)
             elif code == EXIT_CLAIMED:
                 self._wait_again(trial, 1)
             elif code in (EXIT_LOST, EXIT_INTERRUPTED) and self._may_go_on(trial, status):
@@ -222,14 +223,14 @@ class Scheduler:
         for follower in self._followers.pop(trial.hash, ()):
             self._fail(follower, "its source agent failed", traceback)
 
-    def _finish(self, trial: PlannedTrial) -> None:
-        self._set(trial, "done")
+    def _finish(self, trial: PlannedTrial, status: Status) -> None:
+        self._set(trial, "done", status)
         for follower in self._followers.pop(trial.hash, ()):
             heapq.heappush(self._ready, self._order[follower.hash])
 
-    def _set(self, trial: PlannedTrial, state: State) -> None:
+    def _set(self, trial: PlannedTrial, state: State, status: Status | None = None) -> None:
         self.states[trial.hash] = state
-        self._show(trial)
+        self._show(trial, status)
 
     def _show(self, trial: PlannedTrial, status: Status | None = None) -> None:
         status = status or read_status(self.directory(trial))

@@ -13,6 +13,7 @@ import pytest
 
 from tests.experiments.engines.test_ray import InTheMiddle, long_study, middle, reference, same
 from tests.experiments.run.test_scheduler import Seen, lay_out, tiny
+from tests.experiments.trial.test_resuming import same_bits
 from warmstart.core.errors import WarmstartError
 from warmstart.core.files import read_json, write_json
 from warmstart.experiments.engines import slurm
@@ -21,6 +22,7 @@ from warmstart.experiments.engines.slurm import Slurm
 from warmstart.experiments.records.claims import holder
 from warmstart.experiments.records.status import EXIT_INTERRUPTED, read_status
 from warmstart.experiments.run.scheduler import Scheduler
+from warmstart.experiments.trial.trial import run_trial
 
 pytest.importorskip("submitit", reason="submitit is not installed: pip install 'warmstart[slurm]'")
 pytestmark = pytest.mark.filterwarnings("ignore")
@@ -35,18 +37,19 @@ def wait_until(condition: Callable[[], Any], seconds: float = 120.0) -> None:
         time.sleep(0.05)
 
 
-def test_jobs_run_a_study(tmp_path: Path) -> None:
-    plan = lay_out(tiny(arms=("scratch",)), tmp_path / "jobs")
-    states = Scheduler(tmp_path / "jobs", plan.trials, None, Seen(), LOCAL).run_all()
-    assert set(states.values()) == {"done"}
-    lay_out(tiny(arms=("scratch",)), tmp_path / "here")
-    reference(plan, tmp_path / "here")
-    same(plan, tmp_path / "here", tmp_path / "jobs")
-    for name in states:
-        folder = tmp_path / "jobs" / "trials" / name
-        noted, ended = (read_json(folder / file) for file in ("job.json", "job_exit.json"))
-        assert noted is not None
-        assert ended == {"job": noted["job"], "code": 0}
+def test_a_job_runs_a_trial(tmp_path: Path) -> None:
+    folders = []
+    for name in ("here", "job"):
+        plan = lay_out(tiny(arms=("scratch",)), tmp_path / name)
+        folders.append(tmp_path / name / "trials" / middle(plan).hash)
+    process = LOCAL.launch(1, None).start(folders[1])
+    run_trial(folders[0])
+    wait_until(lambda: process.poll() is not None)
+    assert process.poll() == 0
+    same_bits(*folders)
+    noted, ended = (read_json(folders[1] / file) for file in ("job.json", "job_exit.json"))
+    assert noted is not None
+    assert ended == {"job": noted["job"], "code": 0}
 
 
 class Queue:
@@ -86,7 +89,7 @@ def test_what_a_job_came_to(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
             note(code)
         process = trial()
         assert process.poll() is None, "its word may be on its way"
-        wait_until(lambda: process.poll() is not None, 5)
+        wait_until(lambda process=process: process.poll() is not None, 5)
         assert process.poll() == expected
 
 

@@ -40,14 +40,14 @@ def test_what_is_asked_for_changes_the_studys_engine_or_replaces_it() -> None:
     assert chosen_engine({"name": "slurm", "time": 5}, own) == Slurm(partition="long", time=5)
     assert chosen_engine({"name": "ray", "address": "auto"}, own) == Ray(address="auto")
     assert chosen_engine("local", own) == Local()
-    with pytest.raises(WarmstartError, match="engine.partition: "):
+    with pytest.raises(WarmstartError, match=r"engine\.partition: "):
         chosen_engine({"partition": "short"}, None)
 
 
 def test_an_engine_is_no_part_of_a_trial() -> None:
     plain, other = (make_plan(tiny(engine=engine)) for engine in (None, {"name": "slurm", "mem": "4GB"}))
     assert [trial.hash for trial in plain.trials] == [trial.hash for trial in other.trials]
-    with pytest.raises(WarmstartError, match="engine.mem: expected"):
+    with pytest.raises(WarmstartError, match=r"engine\.mem: expected"):
         tiny(engine={"name": "slurm", "mem": 4})
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from tests.experiments.trial.test_resuming import same_bits
 from tests.experiments.trial.test_trial import lay_out, tiny
-from warmstart.core.threads import NOTICES, Notice
+from warmstart.core.threads import Notice
 from warmstart.experiments.records.claims import holder
 from warmstart.experiments.records.status import EXIT_INTERRUPTED, read_status
 from warmstart.experiments.trial import resuming, training
@@ -22,7 +22,7 @@ def no_films(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(training, "film", lambda *_: ())
 
 
-@pytest.mark.parametrize("number", NOTICES, ids=lambda number: number.name)
+@pytest.mark.parametrize("number", [signal.SIGHUP, signal.SIGUSR1], ids=lambda number: number.name)
 def test_a_signal_has_the_state_written_and_costs_nothing(
     number: signal.Signals, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
