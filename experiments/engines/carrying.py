@@ -148,7 +148,7 @@ def _members(content: bytes, root: Path) -> Iterator[tuple[Path, bytes]]:
     Raises:
         WarmstartError: One isn't a file inside of the folder.
     """
-    with tarfile.open(fileobj=io.BytesIO(content)) as archive:
+    with tarfile.open(fileobj=io.BytesIO(content), mode="r:") as archive:
         for member in archive:
             data = archive.extractfile(member)
             if data is None or not (root / member.name).resolve().is_relative_to(root.resolve()):

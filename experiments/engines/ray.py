@@ -206,8 +206,9 @@ class _RayTrial:
             if time.monotonic() >= self._due:
                 self._collecting = self._actor.changes.remote()
         elif self._ray.wait([self._collecting], timeout=0)[0]:
-            unpack_changes(self._ray.get(self._collecting), self._directory)
-            self._collecting = None
+            changes, self._collecting = self._ray.get(self._collecting), None
+            if changes:  # none before it begins, and when it has ended
+                unpack_changes(changes, self._directory)
             self._due = time.monotonic() + self._launcher.settings.collect
 
     def _let_go(self) -> None:

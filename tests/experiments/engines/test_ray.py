@@ -23,7 +23,7 @@ from warmstart.experiments.trial.trial import run_trial
 
 ray = pytest.importorskip("ray", reason="Ray is not installed: pip install 'warmstart[ray]'")
 pytestmark = pytest.mark.filterwarnings("ignore")
-LONG = 60_000
+LONG = 20_000
 """Steps of a trial that is caught in the middle."""
 
 
