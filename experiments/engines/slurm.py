@@ -20,7 +20,6 @@ from typing_extensions import override
 from warmstart.core.bounds import Bounds, Count
 from warmstart.core.errors import WarmstartError
 from warmstart.core.files import read_json, write_json
-from warmstart.core.threads import GRACE_SECONDS
 from warmstart.experiments.engines.base import (
     EXIT_LOST,
     Engine,
@@ -29,18 +28,12 @@ from warmstart.experiments.engines.base import (
     register_engine,
 )
 from warmstart.experiments.engines.carrying import JOB, JOBS
-from warmstart.experiments.engines.local import start_directly, trial_environment
-from warmstart.experiments.records.claims import STALE_SECONDS, holder
-from warmstart.experiments.records.status import EXIT_CLAIMED, EXIT_INTERRUPTED, read_status
+from warmstart.experiments.engines.job import TrialJob, goes_on, noted_code
 
 MOST_JOBS = 100
 """Jobs at a time where nothing else is said."""
-EXIT = "job_exit.json"
-"""In a trial's directory: which job ended there, and with which exit status."""
 _SECONDS_BETWEEN_POLLS = 1.0
-_SECONDS_BETWEEN_LOOKS = 0.1
 _SECONDS_BETWEEN_QUERIES = 5.0
-_SPARE_SECONDS = 5.0
 _NO_SLURM = "There is no SLURM on this machine: run this where `sbatch`, `srun` and `squeue` are."
 
 
@@ -127,7 +120,7 @@ class SlurmLauncher:
         directory = directory.resolve()
         noted = read_json(directory / JOB) or {}
         job, same = noted.get("job"), noted.get("cluster") == self.settings.cluster
-        if same and isinstance(job, str) and _goes_on(directory, job) and self.queue.holds(job):
+        if same and isinstance(job, str) and goes_on(directory, job) and self.queue.holds(job):
             return _SlurmTrial(self.queue, directory, job)
         executor = self._executor_of(directory.parent.parent)
         task = TrialJob(str(directory), self._threads, bool(self.settings.gpus))
@@ -214,8 +207,8 @@ class _SlurmTrial:
         if self._code is not None or now - self._looked < _SECONDS_BETWEEN_POLLS:
             return self._code
         self._looked = now
-        code = _noted_code(self._directory, self.job)
-        if not _goes_on(self._directory, self.job):
+        code = noted_code(self._directory, self.job)
+        if not goes_on(self._directory, self.job):
             self._code = code
         elif self._queue.holds(self.job):
             self._missed = 0.0
@@ -228,88 +221,3 @@ class _SlurmTrial:
     def send_signal(self, number: int) -> None:
         """Send the job's processes a signal."""
         self._queue.cancel(self.job, number)
-
-
-def _noted_code(directory: Path, job: str) -> int | None:
-    """The exit status with which a job said that it ended; None where it said nothing."""
-    noted = read_json(directory / EXIT) or {}
-    code = noted.get("code")
-    return code if noted.get("job") == job and isinstance(code, int) else None
-
-
-def _goes_on(directory: Path, job: str) -> bool:
-    """Whether a job that SLURM still knows runs, will run, or may be queued again."""
-    return _noted_code(directory, job) in (None, EXIT_INTERRUPTED)
-
-
-@dataclass(frozen=True)
-class TrialJob:
-    """What a job does: run a trial in a process of its own; submitit asks it what to do when it must end."""
-
-    directory: str
-    torch_threads: int
-    gpus: bool
-
-    def __call__(self) -> int:
-        """Run the trial, and note its exit status beside it.
-
-        A claim whose owner died with another machine is waited for until it is stale.
-        """
-        directory = Path(self.directory)
-        deadline = time.monotonic() + STALE_SECONDS + _SPARE_SECONDS
-        while (code := self._run(directory)) == EXIT_CLAIMED and time.monotonic() < deadline:
-            while holder(directory) is not None and time.monotonic() < deadline:
-                time.sleep(1.0)
-        self._note(code)
-        return code
-
-    def _note(self, code: int) -> None:
-        import submitit
-
-        write_json(Path(self.directory) / EXIT, {"job": submitit.JobEnvironment().job_id, "code": code})
-
-    def _run(self, directory: Path) -> int:
-        if read_status(directory).state == "done":
-            return 0
-        hidden = {} if self.gpus else {"CUDA_VISIBLE_DEVICES": ""}
-        process = start_directly(directory, trial_environment(self.torch_threads, hidden))
-        _CHILDREN[:] = [process.pid]
-        while (code := process.poll()) is None:
-            time.sleep(_SECONDS_BETWEEN_LOOKS)
-        return code
-
-    def checkpoint(self, *_: Any, **__: Any) -> Any:
-        """End the trial in order, and have this job queued again; submitit calls it in a signal's handler."""
-        import submitit
-
-        for pid in _CHILDREN:
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGUSR1)
-                _await(pid, GRACE_SECONDS + _SPARE_SECONDS)
-                os.kill(pid, signal.SIGKILL)
-                _await(pid, _SPARE_SECONDS)
-        if read_status(Path(self.directory)).state == "done":
-            self._note(0)
-            return None
-        return submitit.helpers.DelayedSubmission(self)
-
-
-_CHILDREN: list[int] = []
-"""Process of the trial, in the job."""
-
-
-def _await(pid: int, seconds: float) -> None:
-    """Wait for a child's end without taking its exit status from whoever else waits for it.
-
-    Raises:
-        ProcessLookupError: It has ended.
-    """
-    deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline:
-        try:
-            ended = os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
-        except ChildProcessError:
-            ended = True
-        if ended:
-            raise ProcessLookupError(pid)
-        time.sleep(_SECONDS_BETWEEN_LOOKS)

@@ -6,6 +6,7 @@ Training and evaluation share nothing but the policy: the same bits come out wit
 import math
 from collections.abc import Callable, Sequence
 from contextlib import closing
+from functools import partial
 from itertools import chain
 from pathlib import Path
 
@@ -25,7 +26,6 @@ from warmstart.agents.rewards.base import RewardLog
 from warmstart.agents.settings.config import config_from_json
 from warmstart.core.bounds import State
 from warmstart.core.files import without_numpy, write_json
-from warmstart.core.threads import Notice
 from warmstart.experiments.records.claims import Claim, ClaimedError
 from warmstart.experiments.records.config import TrialConfig
 from warmstart.experiments.records.recorder import Recorder
@@ -48,26 +48,22 @@ Part = Callable[[BaseAlgorithm], Sequence[str]]
 """Something that is done with the agent once it has learnt; returns notes for the transfer report."""
 
 
-def train(
-    config: TrialConfig, directory: Path, status: StatusWriter, claim: Claim, notice: Notice | None = None
-) -> None:
+def train(config: TrialConfig, directory: Path, status: StatusWriter, claim: Claim) -> None:
     """Run one trial from its start to its final checkpoint.
 
     Args:
         config: What to run.
         directory: Where it records.
         status: Where others see how far it is.
-        claim: The held claim; losing it ends the trial.
-        notice: A request to end, followed where the training state can be written.
+        claim: The held claim; losing it ends the trial, and so does its notice.
 
     Raises:
-        KeyboardInterrupt: Notice was given and followed.
         ClaimedError: The claim was taken over by another process.
         DiskFullError: No space is left.
         WarmstartError: Source, task and method don't go together.
     """
     if config.kind not in ("random", "encoder", "identify"):
-        _train_agent(config, directory, status, claim, notice or Notice())
+        _train_agent(config, directory, status, claim)
         return
     with closing(Recorder(directory, config, status)) as recorder:
         if config.kind == "random":
@@ -80,15 +76,13 @@ def train(
             identify_physics(config, directory, recorder)
 
 
-def _train_agent(
-    config: TrialConfig, directory: Path, status: StatusWriter, claim: Claim, notice: Notice
-) -> None:
+def _train_agent(config: TrialConfig, directory: Path, status: StatusWriter, claim: Claim) -> None:
     """Train an agent, from where an earlier attempt was interrupted if there was one."""
     for state in chain(kept_states(directory), [None]):
         kept = None if state is None else state["recorder"]
         with closing(Recorder(directory, config, status, kept)) as recorder:
             try:
-                _Training(config, directory, recorder, claim, notice).run(state)
+                _Training(config, directory, recorder, claim).run(state)
             except UnusableStateError as error:
                 print(f"A kept training state can't be continued: {error}", flush=True)
                 continue
@@ -101,11 +95,8 @@ _CARRIED = ("evaluated", "best", "without_better", "stopped")
 class _Training:
     """One agent's way through a trial."""
 
-    def __init__(
-        self, config: TrialConfig, directory: Path, recorder: Recorder, claim: Claim, notice: Notice
-    ) -> None:
-        self.config, self.directory, self.recorder = config, directory, recorder
-        self.claim, self.notice = claim, notice
+    def __init__(self, config: TrialConfig, directory: Path, recorder: Recorder, claim: Claim) -> None:
+        self.config, self.directory, self.recorder, self.claim = config, directory, recorder, claim
         self.world = TrialWorld(config, directory)
         self.algorithm = config_from_json(config.algorithm)
         self.method, note = fit_within(make_method(dict(config.method)), config.steps, self.algorithm)
@@ -196,13 +187,9 @@ class _Training:
         if state is None:
             watching = [*self.method.callbacks(report), *watching]
         callbacks = CallbackList(watching)
-        model.before_rollout = StateKeeper(
-            self.directory,
-            lambda: self._state(model, report, watching),
-            self.claim.is_ours,
-            notice=self.notice,
-        )
-        with self.notice.safe_place_ahead():
+        state_now, notice = partial(self._state, model, report, watching), self.claim.notice
+        model.before_rollout = StateKeeper(self.directory, state_now, self.claim.is_ours, notice=notice)
+        with notice.safe_place_ahead():
             if 0 < real < rest:
                 model.learn(rest - real, callback=callbacks, reset_num_timesteps=False)
                 rest = steps - model.num_timesteps

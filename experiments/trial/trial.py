@@ -52,7 +52,7 @@ def run_trial(directory: Path, notice: Notice | None = None) -> None:
     directory = directory.resolve()
     if read_status(directory).state == "done":
         return
-    with Claim(directory) as claim:
+    with Claim(directory, notice) as claim:
         if read_status(directory).state == "done":
             return
         config = TrialConfig.read(directory)
@@ -66,7 +66,7 @@ def run_trial(directory: Path, notice: Notice | None = None) -> None:
             from warmstart.experiments.trial.training import train
 
             load_stored_plugins(config.plugins, directory.parent.parent)
-            train(config, directory, status, claim, notice)
+            train(config, directory, status, claim)
             state = "done"
             (directory / ERROR).unlink(missing_ok=True)
         except KeyboardInterrupt:
