@@ -83,6 +83,7 @@ class RayLauncher:
         from warmstart.core.threads import available_cores
 
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+        os.environ.setdefault("RAY_worker_niceness", "0")  # 15 by default: starved beside anything else
         os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # ours; else it warns
         quiet = {
             "log_to_driver": False,
