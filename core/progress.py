@@ -1,5 +1,6 @@
 """Progress of long work, on standard error: a live table on a terminal, plain lines elsewhere."""
 
+import contextlib
 import sys
 import time
 from collections.abc import Callable, Iterable
@@ -147,7 +148,8 @@ class Lines(Progress):
 
     @override
     def message(self, text: str) -> None:
-        print(readable(text), file=sys.stderr, flush=True)
+        with contextlib.suppress(OSError):  # a closed terminal ends no work
+            print(readable(text), file=sys.stderr, flush=True)
 
 
 class LiveTable(Progress):
@@ -176,7 +178,8 @@ class LiveTable(Progress):
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._live.stop()
+        with contextlib.suppress(OSError):  # the terminal is closed
+            self._live.stop()
 
     @override
     def show(self, name: str, work: Work) -> None:

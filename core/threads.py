@@ -9,12 +9,20 @@ import os
 import signal
 import sys
 import threading
+import time
 from collections.abc import Iterator, Sequence
 from types import FrameType
 
 from warmstart.core.errors import WarmstartError
 
 POOL_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMEXPR_NUM_THREADS")
+ENDINGS = (signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1)
+"""Signals that end a command in order: a request, a closed terminal, and what schedulers of clusters send
+before they take a machine back."""
+NOTICES = (*ENDINGS, signal.SIGUSR2)
+"""Those that a trial takes for its notice; submitit's is SIGUSR2."""
+GRACE_SECONDS = 10.0
+"""How long a process that was given notice may take to a safe place."""
 
 
 def decide_threads(n: int) -> None:
@@ -48,7 +56,7 @@ def available_cores() -> int:
 
 @contextlib.contextmanager
 def signals_as_interrupt(
-    received: list[int], numbers: Sequence[int] = (signal.SIGTERM,), quit_imports: str = ""
+    received: list[int], numbers: Sequence[int] = ENDINGS, quit_imports: str = ""
 ) -> Iterator[None]:
     """Let signals raise KeyboardInterrupt meanwhile, as Ctrl-C does, so that nothing is left behind.
 
@@ -88,3 +96,50 @@ def signals_as_interrupt(
 def _is_importing(name: str) -> bool:
     spec = getattr(sys.modules.get(name), "__spec__", None)
     return bool(getattr(spec, "_initializing", False))
+
+
+class Notice:
+    """A request to end, which may be followed at the next safe place if there is one ahead.
+
+    Args:
+        grace: Seconds after which it is no longer waited for.
+    """
+
+    def __init__(self, grace: float = GRACE_SECONDS) -> None:
+        self.grace = grace
+        self.deadline: float | None = None
+        """Monotonic time at which the wait ends; None where no notice was given."""
+        self._safe_place_ahead = self._followed = False
+
+    @property
+    def given(self) -> bool:
+        """Whether to end at the next safe place."""
+        return self.deadline is not None
+
+    @property
+    def overdue(self) -> bool:
+        """Whether the safe place wasn't reached in time."""
+        return self.deadline is not None and time.monotonic() >= self.deadline
+
+    @contextlib.contextmanager
+    def safe_place_ahead(self) -> Iterator[None]:
+        """Say that meanwhile `given` is looked at from time to time."""
+        self._safe_place_ahead = True
+        try:
+            yield
+        finally:
+            self._safe_place_ahead = False
+
+    def handle(self, number: int, frame: FrameType | None) -> None:  # noqa: ARG002
+        """A signal's handler: gives notice, and ends the process at once where nothing is to be waited for.
+
+        Raises:
+            KeyboardInterrupt: No safe place lies ahead, or it wasn't reached in time; once only.
+        """
+        if self._followed:
+            return
+        if not self._safe_place_ahead or self.overdue:
+            self._followed = True
+            raise KeyboardInterrupt
+        if self.deadline is None:
+            self.deadline = time.monotonic() + self.grace

@@ -1,5 +1,6 @@
 """The command ``warmstart``: parsing, and one clear message for whatever goes wrong."""
 
+import contextlib
 import ctypes
 import errno
 import logging
@@ -9,7 +10,7 @@ import sys
 import traceback
 from collections.abc import Sequence
 
-FAILED, USAGE, INTERRUPTED, TERMINATED = 1, 2, 130, 143
+FAILED, USAGE = 1, 2
 _LIBRARIES = {"egl": "libEGL.so.1", "osmesa": "libOSMesa.so.8", "glfw": "", "cgl": "", "wgl": ""}
 """Values of ``MUJOCO_GL``, with the library that each needs on Linux and that may be missing."""
 _SWITCHES = ("", "disable", "disabled", "off", "false", "0", "on", "enable", "enabled", "true", "1")
@@ -23,16 +24,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     Returns:
         Exit status: 0 done, 1 something failed, 2 a mistake in what was asked for, 130 interrupted (Ctrl-C),
-        143 terminated (SIGTERM).
+        143 terminated (SIGTERM), 129 the terminal was closed (SIGHUP), 138 preempted (SIGUSR1).
     """
     words = list(sys.argv[1:] if arguments is None else arguments)
     debug = "--debug" in words
     words = [word for word in words if word != "--debug"]
     signals: list[int] = []
     try:
-        from warmstart.core.threads import signals_as_interrupt
+        from warmstart.core.threads import ENDINGS, signals_as_interrupt
 
-        with signals_as_interrupt(signals, (signal.SIGINT, signal.SIGTERM), "warmstart: Interrupted."):
+        with signals_as_interrupt(signals, (signal.SIGINT, *ENDINGS), "warmstart: Interrupted."):
             _prepare()
             from warmstart.cli.table import parse
 
@@ -40,7 +41,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except SystemExit as stopped:
         return stopped.code if isinstance(stopped.code, int) else USAGE
     except KeyboardInterrupt as stopped:
-        status = TERMINATED if signal.SIGTERM in signals else INTERRUPTED
+        status = 128 + next((number for number in signals if number != signal.SIGINT), signal.SIGINT)
         eval("0")  # noqa: S307 (else Python ends by SIGINT where the signal came inside of an `exec`)
         return _say(str(stopped) or "Interrupted.", status, debug)
     except BrokenPipeError:
@@ -103,7 +104,8 @@ def _say(message: str, status: int, debug: bool) -> int:
         traceback.print_exc()
     from warmstart.core.errors import readable
 
-    print(f"warmstart: {readable(message)}", file=sys.stderr)
+    with contextlib.suppress(OSError):  # the terminal is closed
+        print(f"warmstart: {readable(message)}", file=sys.stderr, flush=True)
     return status
 
 

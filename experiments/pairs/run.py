@@ -6,10 +6,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from warmstart.agents.checkpoints.places import TRIALS
-from warmstart.core.bounds import State
+from warmstart.core.bounds import Settings, State
 from warmstart.core.documents import dump_yaml
 from warmstart.core.errors import WarmstartError
 from warmstart.core.files import write_text
+from warmstart.experiments.engines.base import Engine
 from warmstart.experiments.pairs.aggregate import Aggregate, aggregate, pair_row
 from warmstart.experiments.pairs.page import interval, share, signed, write_page
 from warmstart.experiments.pairs.pairs import PAIRS_FILE, Pairs, load_pairs
@@ -74,6 +75,7 @@ def run_pairs(
     workers: int | None = None,
     *,
     plugins: Iterable[str | Path] = (),
+    engine: str | Settings | Engine | None = None,
 ) -> PairsResults:
     """Run every pair's study in a folder of its own, or continue; source agents that several need are shared.
 
@@ -84,6 +86,7 @@ def run_pairs(
         out: Folder of the run; None for ``runs/NAME``.
         workers: Trials at a time.
         plugins: Plugin files.
+        engine: Who runs the trials, as in `run_study`.
 
     Raises:
         WarmstartError: A pair is wrong, or none gave a result.
@@ -106,7 +109,7 @@ def run_pairs(
         folder = directory / made.study.name
         prepare(made, folder)
         _share_sources(made, folder, [result.directory for result in finished])
-        finished.append(run_study(made.study, folder, workers, plugins=plugins))
+        finished.append(run_study(made.study, folder, workers, plugins=plugins, engine=engine))
         _write(pairs.name, directory, finished)
     return _write(pairs.name, directory, finished)
 

@@ -1,7 +1,7 @@
 """Exclusive claims on trial directories, so that two processes never run the same trial.
 
 A claim is a file made by exclusive create. Its owner touches it every few seconds; one whose owner is dead
-or silent is stale and may be taken over. Imports nothing of ours but the file helpers.
+or silent is stale and may be taken over. Imports nothing of ours but the core.
 """
 
 import contextlib
@@ -18,8 +18,11 @@ from pathlib import Path
 
 from warmstart.core.errors import WarmstartError
 from warmstart.core.files import as_disk_full, read_bytes
+from warmstart.core.threads import Notice
 
 CLAIM = "claim.lock"
+GUARD = "claim.guard"
+"""Locked for a moment where the file system can't lock a directory."""
 HEARTBEAT_SECONDS = 5.0
 _NOBODY = (0, "", "", "")
 STALE_SECONDS = 60.0
@@ -75,12 +78,17 @@ def holder(directory: Path) -> Owner | None:
 class Claim:
     """A held claim; a context manager that keeps its heart beating and gives it back.
 
+    Args:
+        directory: The trial's.
+        notice: A request to give it back, which its owner looks at.
+
     Raises:
         ClaimedError: On entering, when another live process holds it.
     """
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, notice: Notice | None = None) -> None:
         self.directory = directory
+        self.notice = notice or Notice()
         self.path = directory / CLAIM
         pid = os.getpid()
         self.owner = Owner(pid, socket.gethostname(), _process_start(pid), uuid.uuid4().hex)
@@ -131,7 +139,12 @@ def _guard(directory: Path) -> Iterator[None]:
     """Let one process at a time look at a claim and replace it."""
     descriptor = os.open(directory, os.O_RDONLY)
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        except OSError:  # NFS locks only what is open for writing
+            os.close(descriptor)
+            descriptor = os.open(directory / GUARD, os.O_CREAT | os.O_RDWR, 0o666)
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
         yield
     finally:
         os.close(descriptor)

@@ -14,6 +14,8 @@ from warmstart.experiments.records.schema import Number, Step
 State = Literal["waiting", "running", "done", "failed", "interrupted"]
 STATUS = "status.json"
 EXIT_FAILED = 1
+EXIT_REFUSED = 65
+"""What the trial asks for doesn't go together: starting it again would end the same."""
 EXIT_DISK_FULL = 73
 EXIT_CLAIMED = 75
 """Another live process runs the trial."""

@@ -1,5 +1,5 @@
-"""Running studies and reading runs back: processes, scheduling, import of others' curves.
+"""Running studies and reading runs back: scheduling, what is predicted, states of trials.
 
 May import: core, envs, agents, transfer, sim2real, experiments.records, experiments.trial,
-experiments.study, experiments.analysis, experiments.report.
+experiments.engines, experiments.study, experiments.analysis, experiments.report.
 """

@@ -6,12 +6,15 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from warmstart.agents.checkpoints.places import TRIALS, TRIALS_FILE
+from warmstart.core.bounds import Settings
 from warmstart.core.errors import WarmstartError
 from warmstart.core.files import DiskFullError, is_disk_full, read_json, write_json, write_text
 from warmstart.core.plain import read
 from warmstart.core.plugins import load_plugins, store_plugins
 from warmstart.core.progress import Mode, Progress, make_progress
 from warmstart.experiments.analysis.curves import Failure
+from warmstart.experiments.engines.base import Engine
+from warmstart.experiments.engines.table import chosen_engine
 from warmstart.experiments.records.config import PlannedTrial
 from warmstart.experiments.records.records import CONFIG
 from warmstart.experiments.records.tensorboard import link_runs
@@ -61,15 +64,20 @@ def run_study(
     *,
     plugins: Iterable[str | Path] = (),
     progress: Mode | Progress = "auto",
+    engine: str | Settings | Engine | None = None,
 ) -> Results:
     """Run a study, or continue it: finished trials are not repeated.
 
     Args:
         study: A study, a preset's name, or the path of a YAML file or of a run directory.
         out: Run directory; None for `runs/NAME` below the working directory.
-        workers: Trials at a time, each in a process of its own; None for the number of cores.
+        workers: Trials at a time, each in a process of its own; None for what the engine has room for, as
+            many as there are cores here.
         plugins: Plugin files to load, here and in the trials.
         progress: `auto` (a live table on a terminal, lines elsewhere), `live`, `plain`, `none`.
+        engine: Who runs the trials: a name, a mapping of its `name` and settings, or an engine; None for the
+            study's, which is the local one where it says nothing. A mapping without a name changes settings
+            of the study's.
 
     Returns:
         Data, summary and report. Failed trials are among them, with their tracebacks.
@@ -83,6 +91,7 @@ def run_study(
         raise WarmstartError(f"workers: expected at least 1, found {workers}.")
     loaded = load_plugins(plugins)
     made = plan(study, plugins=plugins)
+    runs_on = chosen_engine(engine, made.study.engine)
     directory = Path(out).expanduser() if out is not None else RUNS / made.study.name
     labels = [trial.label for trial in made.trials]
     shown = progress if isinstance(progress, Progress) else make_progress(progress, labels)
@@ -93,7 +102,7 @@ def run_study(
             for message in (difference, *made.notes):
                 if message:
                     shown.message(message)
-            Scheduler(directory, made.trials, workers, shown).run_all()
+            Scheduler(directory, made.trials, workers, shown, runs_on).run_all()
             predict(directory, made.trials, made.study.baseline, shown)
     except KeyboardInterrupt:
         raise StudyInterruptedError(
@@ -173,7 +182,8 @@ def _compare_with_existing(study: Study, directory: Path) -> str:
             f"{directory} holds another study, {before.get('name')!r}, and this one is {study.name!r}. "
             "Give another directory with --out."
         )
-    differing = [key for key in dict.fromkeys([*before, *now]) if before.get(key) != now.get(key)]
+    keys = dict.fromkeys([*before, *now])
+    differing = [key for key in keys if key != "engine" and before.get(key) != now.get(key)]
     if not differing:
         return ""
     return (

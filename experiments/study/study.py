@@ -17,6 +17,7 @@ from warmstart.core.bounds import Before, Bounds, Count, Natural, SettingError, 
 from warmstart.core.documents import Document, dump_yaml
 from warmstart.core.errors import WarmstartError, unknown_name
 from warmstart.core.plain import check, placed, read, setting_names, to_plain
+from warmstart.experiments.engines.table import read_engine
 from warmstart.experiments.study.evaluation import Evaluation
 from warmstart.sim2real.world_config import WorldConfig
 
@@ -158,6 +159,9 @@ class Study:
     """Where networks live: `cpu`, `cuda` or `auto`; small state policies are fastest on the CPU."""
     torch_threads: Count = 1
     """Threads of torch in each trial; part of a result's identity, as it changes the bits."""
+    engine: str | Settings | None = None
+    """Who runs the trials: `local`, `ray` or `slurm`; or a mapping of its `name` and settings. The local one
+    where nothing is said. No part of a result's identity."""
 
     def __post_init__(self) -> None:
         """Check whatever can be checked without building anything."""
@@ -191,7 +195,7 @@ class Study:
         for index, seed in enumerate(self.seed_list):
             if seed in self.seed_list[:index]:
                 raise SettingError(("seeds", index), f"the seed {seed} is given twice.")
-        _ = self.protocol, self.usual_vision
+        _ = self.protocol, self.usual_vision, read_engine(self.engine, ("engine",))
         _check_arms(self.arm_list, self.baseline)
 
     @property

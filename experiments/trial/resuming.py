@@ -9,6 +9,7 @@ from warmstart.agents.resuming.storage import read_states, state_files, write_st
 from warmstart.core.bounds import State
 from warmstart.core.errors import WarmstartError
 from warmstart.core.files import DiskFullError
+from warmstart.core.threads import Notice
 from warmstart.experiments.records.records import RECORDS, TIMES
 
 FOLDER = "training"
@@ -25,13 +26,14 @@ class UnusableStateError(WarmstartError):
 
 
 class StateKeeper:
-    """Writes a trial's training state from time to time.
+    """Writes a trial's training state from time to time, and when notice is given, which it follows.
 
     Args:
         directory: The trial's.
         gather: Gives the state.
         may_write: Whether this process still owns the trial.
         tell: Says what somebody should know.
+        notice: A request to end.
     """
 
     def __init__(
@@ -40,17 +42,27 @@ class StateKeeper:
         gather: Callable[[], tuple[int, State]],
         may_write: Callable[[], bool],
         tell: Callable[[str], None] = print,
+        notice: Notice | None = None,
     ) -> None:
         self.folder = directory / FOLDER
         self.gather, self.may_write, self.tell = gather, may_write, tell
+        self.notice = notice or Notice()
         self._due = time.monotonic() + FIRST_AFTER
         self._works, self._told = True, False
 
     def __call__(self) -> None:
-        """Write the state if it is time to."""
-        start = time.monotonic()
-        if not self._works or start < self._due or not self.may_write():
-            return
+        """Write the state if it is time to, or if this is where training ends.
+
+        Raises:
+            KeyboardInterrupt: Notice was given; the state is written.
+        """
+        start, leaves = time.monotonic(), self.notice.given
+        if self._works and (leaves or start >= self._due) and self.may_write():
+            self._write(start)
+        if leaves:
+            raise KeyboardInterrupt
+
+    def _write(self, start: float) -> None:
         try:
             step, state = self.gather()
             write_state(self.folder, step, state)

@@ -6,6 +6,7 @@ Training and evaluation share nothing but the policy: the same bits come out wit
 import math
 from collections.abc import Callable, Sequence
 from contextlib import closing
+from functools import partial
 from itertools import chain
 from pathlib import Path
 
@@ -54,7 +55,7 @@ def train(config: TrialConfig, directory: Path, status: StatusWriter, claim: Cla
         config: What to run.
         directory: Where it records.
         status: Where others see how far it is.
-        claim: The held claim; losing it ends the trial.
+        claim: The held claim; losing it ends the trial, and so does its notice.
 
     Raises:
         ClaimedError: The claim was taken over by another process.
@@ -185,16 +186,16 @@ class _Training:
         if state is None:
             watching = [*self.method.callbacks(report), *watching]
         callbacks = CallbackList(watching)
-        model.before_rollout = StateKeeper(
-            self.directory, lambda: self._state(model, report, watching), self.claim.is_ours
-        )
-        if 0 < real < rest:
-            model.learn(rest - real, callback=callbacks, reset_num_timesteps=False)
-            rest = steps - model.num_timesteps
-        if rest > 0 and not self.stopped:
-            if real > 0 and not self.world.in_reality:
-                self.world.enter_reality(model, self.algorithm)
-            model.learn(rest, callback=callbacks, reset_num_timesteps=False)
+        state_now, notice = partial(self._state, model, report, watching), self.claim.notice
+        model.before_rollout = StateKeeper(self.directory, state_now, self.claim.is_ours, notice=notice)
+        with notice.safe_place_ahead():
+            if 0 < real < rest:
+                model.learn(rest - real, callback=callbacks, reset_num_timesteps=False)
+                rest = steps - model.num_timesteps
+            if rest > 0 and not self.stopped:
+                if real > 0 and not self.world.in_reality:
+                    self.world.enter_reality(model, self.algorithm)
+                model.learn(rest, callback=callbacks, reset_num_timesteps=False)
 
     def _state(
         self, model: SeamAgent, report: TransferReport, watching: list[BaseCallback]

@@ -12,12 +12,11 @@ import threading
 import traceback
 from collections.abc import Iterator
 from pathlib import Path
-from types import FrameType
 
 from warmstart.core.errors import WarmstartError
 from warmstart.core.files import DiskFullError, is_disk_full, write_text
 from warmstart.core.plugins import load_stored_plugins
-from warmstart.core.threads import decide_threads
+from warmstart.core.threads import NOTICES, Notice, decide_threads
 from warmstart.experiments.records.claims import Claim, ClaimedError
 from warmstart.experiments.records.config import TrialConfig, engine_versions
 from warmstart.experiments.records.records import ERROR
@@ -26,24 +25,25 @@ from warmstart.experiments.records.status import (
     EXIT_DISK_FULL,
     EXIT_FAILED,
     EXIT_INTERRUPTED,
+    EXIT_REFUSED,
     State,
     StatusWriter,
     read_status,
 )
 
-EXIT_REFUSED = 65
-"""What the trial asks for doesn't go together: starting it again would end the same."""
 _SECONDS_BETWEEN_LOOKS = 1.0
 
 
-def run_trial(directory: Path) -> None:
+def run_trial(directory: Path, notice: Notice | None = None) -> None:
     """Bring a trial to its end.
 
     Args:
         directory: `RUN/trials/HASH`, which holds `trial.json`. A source trial lies beside it, copies of
             plugins and of a given checkpoint in the run directory.
+        notice: A request to end, for the caller to give.
 
     Raises:
+        KeyboardInterrupt: The trial was interrupted; its training state is kept.
         ClaimedError: Another live process runs it.
         DiskFullError: No space is left.
         WarmstartError: The trial can't be run here (other library versions, a missing plugin or source).
@@ -52,7 +52,7 @@ def run_trial(directory: Path) -> None:
     directory = directory.resolve()
     if read_status(directory).state == "done":
         return
-    with Claim(directory) as claim:
+    with Claim(directory, notice) as claim:
         if read_status(directory).state == "done":
             return
         config = TrialConfig.read(directory)
@@ -107,11 +107,11 @@ def _one_line(error: BaseException) -> str:
 
 def main(arguments: list[str]) -> int:
     """Run the trial of `arguments[0]`; stop when the parent is no longer the process `arguments[1]`."""
-    directory = Path(arguments[0])
+    directory, notice = Path(arguments[0]), Notice()
     parent = int(arguments[1]) if len(arguments) > 1 else None
-    with _interruptible(parent):
+    with _interruptible(parent, notice):
         try:
-            run_trial(directory)
+            run_trial(directory, notice)
         except KeyboardInterrupt:
             return EXIT_INTERRUPTED
         except ClaimedError as error:
@@ -127,31 +127,30 @@ def main(arguments: list[str]) -> int:
 
 
 @contextlib.contextmanager
-def _interruptible(parent: int | None) -> Iterator[None]:
-    """Raise KeyboardInterrupt on SIGTERM, and when the parent process is gone.
+def _interruptible(parent: int | None, notice: Notice) -> Iterator[None]:
+    """Give notice on SIGTERM and its like, and when the parent process is gone.
 
-    A process of its own that has a result is on its way out: later signals no longer change how it ends.
+    Training then ends where its state can be written, within the notice's seconds of grace (looked at every
+    second); whatever has no such place ends at once. A process of its own that has a result is on its way
+    out: later signals no longer change how it ends.
     """
-
-    def interrupt(number: int, frame: FrameType | None) -> None:  # noqa: ARG001
-        raise KeyboardInterrupt
-
-    before = signal.signal(signal.SIGTERM, interrupt)
+    before = {number: signal.signal(number, notice.handle) for number in NOTICES}
     stop = threading.Event()
 
     def watch() -> None:
-        while not stop.wait(_SECONDS_BETWEEN_LOOKS):
-            if os.getppid() != parent:
+        while not (stop.wait(_SECONDS_BETWEEN_LOOKS) or notice.overdue):
+            if not notice.given and parent is not None and os.getppid() != parent:
                 os.kill(os.getpid(), signal.SIGTERM)
-                return
+        if not stop.is_set():
+            os.kill(os.getpid(), signal.SIGTERM)
 
-    if parent is not None:
-        threading.Thread(target=watch, name="parent", daemon=True).start()
+    threading.Thread(target=watch, name="notice", daemon=True).start()
     try:
         yield
     finally:
         stop.set()
-        signal.signal(signal.SIGTERM, before if parent is None else signal.SIG_IGN)
+        for number, handler in before.items():
+            signal.signal(number, handler if parent is None else signal.SIG_IGN)
 
 
 if __name__ == "__main__":

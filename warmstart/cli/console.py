@@ -74,6 +74,30 @@ class Extensible(Command):
 
 
 @dataclass(frozen=True, kw_only=True)
+class Running(Extensible, Printing):
+    """A subcommand that runs trials."""
+
+    workers: int | None = None
+    """Trials side by side; one per core by default, on another engine as many as it has room for."""
+    engine: str | None = None
+    """Who runs the trials: local, ray or slurm; what the study says by default, local where it says nothing.
+    `warmstart list engines` shows their settings."""
+    engine_option: OptionWords = ()
+    """Settings of the engine in place of the study's, such as partition=short time=120 mem=4GB."""
+    address: str | None = None
+    """Ray's running cluster: auto, HOST:PORT or ray://HOST:PORT. Without one a Ray is started here."""
+
+    @property
+    def running(self) -> dict[str, Any]:
+        """What was said of workers and engine, for ``run_study``."""
+        said: dict[str, Any] = {} if self.engine is None else {"name": self.engine}
+        said |= values("--engine-option", self.engine_option)
+        if self.address is not None:
+            said = {"name": "ray", **said, "address": self.address}
+        return {"workers": self.workers, "engine": said or None}
+
+
+@dataclass(frozen=True, kw_only=True)
 class Reading(Extensible):
     """A subcommand that reads a checkpoint, perhaps of another library's, which doesn't say everything."""
 

@@ -10,9 +10,9 @@ import tyro
 
 from warmstart.cli.console import (
     CheckpointPath,
-    Extensible,
     Printing,
     Reading,
+    Running,
     console,
     print_json,
     print_table,
@@ -21,15 +21,19 @@ from warmstart.core.bounds import Settings
 from warmstart.core.errors import WarmstartError
 
 Row = Settings
-Topic = Literal["tasks", "methods", "presets", "encoders", "realities", "recipes", "rewards", "all"]
+Topic = Literal[
+    "tasks", "methods", "presets", "encoders", "realities", "recipes", "rewards", "engines", "all"
+]
 
 
 @dataclass(frozen=True)
 class List(Printing):
-    """What there is: tasks, transfer methods, presets, encoders, realities, recipes, rewards to train on."""
+    """What there is: tasks, methods, presets, encoders, realities, recipes, rewards, engines of trials."""
 
     what: tyro.conf.Positional[
-        Annotated[Topic, tyro.conf.arg(metavar="[tasks|methods|presets|encoders|realities|recipes|rewards]")]
+        Annotated[
+            Topic, tyro.conf.arg(metavar="[tasks|methods|presets|encoders|realities|recipes|rewards|engines]")
+        ]
     ] = "all"
     """Which kind to list."""
 
@@ -103,7 +107,7 @@ class Status(Printing):
 
 
 @dataclass(frozen=True)
-class Resume(Extensible, Printing):
+class Resume(Running):
     """Go on with an interrupted run.
 
     Finished trials aren't repeated; one that was training continues from its last state.
@@ -111,8 +115,6 @@ class Resume(Extensible, Printing):
 
     path: tyro.conf.Positional[Annotated[Path, tyro.conf.arg(metavar="RUN")]]
     """The run's folder."""
-    workers: int | None = None
-    """Trials side by side; one per core by default."""
 
     def run(self) -> int:
         """Resume."""
@@ -126,10 +128,10 @@ class Resume(Extensible, Printing):
         if (self.path / PAIRS_FILE).is_file():
             pairs = load_pairs(self.path / PAIRS_FILE)
             assert pairs is not None
-            return show_pairs(run_pairs(pairs, self.path, self.workers, plugins=plugins), self.json)
+            return show_pairs(run_pairs(pairs, self.path, plugins=plugins, **self.running), self.json)
         if not (self.path / STUDY_FILE).is_file():
             raise WarmstartError(f"{self.path} holds no run: expected its {STUDY_FILE} or {PAIRS_FILE}.")
-        result = run_study(self.path, self.path, workers=self.workers, plugins=plugins)
+        result = run_study(self.path, self.path, plugins=plugins, **self.running)
         return show(result, self.json)
 
 
@@ -251,6 +253,14 @@ def _rewards() -> Iterator[Row]:
         yield {**row, "options": ", ".join(setting_names(kind))}
 
 
+def _engines() -> Iterator[Row]:
+    from warmstart.core.plain import setting_names
+    from warmstart.experiments.engines.table import ENGINES
+
+    for name, kind in ENGINES.items():
+        yield {"name": name, "what": _summary(kind), "settings": ", ".join(setting_names(kind))}
+
+
 def _summary(kind: Any) -> str:
     """A docstring's first paragraph."""
     return (kind.__doc__ or "").strip().split("\n\n")[0].replace("\n", " ")
@@ -264,6 +274,7 @@ _LISTERS: Mapping[str, Callable[[], Iterable[Row]]] = {
     "realities": _realities,
     "recipes": _recipes,
     "rewards": _rewards,
+    "engines": _engines,
 }
 
 

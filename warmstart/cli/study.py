@@ -11,10 +11,9 @@ from warmstart.cli.checkpoints import follow_source, load_told, source_vision
 from warmstart.cli.console import (
     CheckpointPath,
     Command,
-    Extensible,
     OptionWords,
-    Printing,
     Reading,
+    Running,
     TaskText,
     as_map,
     console,
@@ -38,13 +37,11 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Training(Extensible, Printing):
+class _Training(Running):
     """Options of everything that trains."""
 
     out: Path | None = None
     """Folder of the run; runs/NAME by default. Running the same command again continues it."""
-    workers: int | None = None
-    """Trials side by side; one per core by default."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -248,7 +245,7 @@ class Compare(_Training):
                 for reason in made.notes:
                     note(reason)
             return 0
-        result = run_study(study, self.out, workers=self.workers, plugins=self.plugin)
+        result = run_study(study, self.out, plugins=self.plugin, **self.running)
         return show(result, self.json)
 
     @property
@@ -268,7 +265,7 @@ class Compare(_Training):
 
         pairs = (pairs.only(self.pair) if self.pair else pairs).changed(self._changed)
         if not self.dry_run:
-            return show_pairs(run_pairs(pairs, self.out, self.workers, plugins=self.plugin), self.json)
+            return show_pairs(run_pairs(pairs, self.out, plugins=self.plugin, **self.running), self.json)
         rows = planned(pairs, self.workers, self.plugin)
         seconds = sum(row["seconds"] for row in rows)
         if self.json:
@@ -337,7 +334,7 @@ def _run_single(make_study: "Callable[[], Study]", options: _Single, *sources: P
 
     plugins = options.load_plugins(*sources)
     try:
-        result = run_study(make_study(), options.out, workers=options.workers, plugins=plugins)
+        result = run_study(make_study(), options.out, plugins=plugins, **options.running)
     except SettingError as wrong:
         raise WarmstartError(in_words_of_the_command(wrong)) from None
     status = show(result, options.json)

@@ -15,9 +15,9 @@ import pytest
 from warmstart.core.files import DiskFullError
 from warmstart.core.plugins import load_plugins, store_plugins
 from warmstart.core.progress import Progress, Work
+from warmstart.experiments.engines import local
 from warmstart.experiments.records.claims import holder
 from warmstart.experiments.records.status import Status, read_status, write_status
-from warmstart.experiments.run import processes
 from warmstart.experiments.run.reading import TrialState, load_run, statuses
 from warmstart.experiments.run.run import prepare, run_study
 from warmstart.experiments.run.scheduler import Scheduler
@@ -150,7 +150,7 @@ def test_processes_started_directly_compute_the_same(tmp_path: Path, monkeypatch
     study = tiny(arms=("scratch",))
     found = []
     for platform in ("linux", "darwin"):  # elsewhere there is no fork server
-        monkeypatch.setattr(processes, "PLATFORM", platform)
+        monkeypatch.setattr(local, "PLATFORM", platform)
         plan = lay_out(study, tmp_path / platform)
         Scheduler(tmp_path / platform, plan.trials, 2, Seen()).run_all()
         found.append(records(tmp_path / platform, plan))

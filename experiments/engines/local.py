@@ -1,4 +1,4 @@
-"""Starts the processes of trials: forked from a server that has imported everything already, or directly.
+"""This machine: trials forked from a server that has imported everything already, or started directly.
 
 Importing torch and what it draws in takes about three seconds, which every trial would pay anew. The fork
 server of `multiprocessing` doesn't serve here: its children import the user's main script again, which may be
@@ -11,26 +11,54 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
 from importlib import import_module
 from multiprocessing import Pipe
 from multiprocessing.connection import Connection
 from pathlib import Path
+from typing import ClassVar
+
+from typing_extensions import override
 
 from warmstart.core.files import as_disk_full
-from warmstart.core.threads import POOL_VARIABLES
+from warmstart.core.threads import POOL_VARIABLES, available_cores
+from warmstart.experiments.engines.base import EXIT_LOST, Engine, TrialProcess, register_engine
 from warmstart.experiments.records.records import LOG
 
 PLATFORM = sys.platform
-EXIT_LOST = 71
-"""Stands for the exit status of a process whose fork server died; it stops and can be started again."""
 _POLL_SECONDS = 0.05
 
 
-class Launcher:
-    """Starts trials with a given number of torch threads, until it is closed."""
+@register_engine
+@dataclass(frozen=True)
+class Local(Engine):
+    """Processes of this machine, as many at a time as it has cores."""
 
-    def __init__(self, torch_threads: int) -> None:
-        self.environment = os.environ | dict.fromkeys(POOL_VARIABLES, str(torch_threads))
+    name: ClassVar[str] = "local"
+    title: ClassVar[str] = "processes of this machine"
+
+    @override
+    def launch(self, torch_threads: int, workers: int | None) -> "LocalLauncher":
+        return LocalLauncher(torch_threads, workers or available_cores())
+
+
+class LocalLauncher:
+    """Starts trials on this machine.
+
+    Args:
+        torch_threads: Threads of each.
+        workers: Trials at a time; not held to.
+        variables: Of the environment, beside this process's.
+    """
+
+    outlives = False
+
+    def __init__(
+        self, torch_threads: int, workers: int = 1, variables: Mapping[str, str] | None = None
+    ) -> None:
+        self.workers = workers
+        self.environment = trial_environment(torch_threads, variables)
         self._server = _ForkServer(self.environment) if PLATFORM == "linux" else None
 
     def close(self) -> None:
@@ -38,7 +66,7 @@ class Launcher:
         if self._server is not None:
             self._server.close()
 
-    def start(self, directory: Path) -> "TrialProcess":
+    def start(self, directory: Path) -> TrialProcess:
         """Start the process of a trial; its output goes to the directory's `log.txt`.
 
         Raises:
@@ -50,17 +78,27 @@ class Launcher:
             log.write_bytes(b"")
             if self._server is not None and self._server.is_alive():
                 return self._server.start(directory)
-            with log.open("wb") as output:
-                return subprocess.Popen(
-                    _command("warmstart.experiments.trial.trial", str(directory), str(os.getpid())),
-                    env=self.environment,
-                    stdin=subprocess.DEVNULL,
-                    stdout=output,
-                    stderr=subprocess.STDOUT,
-                    start_new_session=True,  # Ctrl-C reaches the scheduler only, which ends them in order
-                )
+            return start_directly(directory, self.environment)
         except OSError as error:
             raise as_disk_full(error, log) from None
+
+
+def trial_environment(torch_threads: int, variables: Mapping[str, str] | None = None) -> dict[str, str]:
+    """The environment of a trial's process: this one's, with so many threads, and more variables."""
+    return os.environ | dict.fromkeys(POOL_VARIABLES, str(torch_threads)) | dict(variables or {})
+
+
+def start_directly(directory: Path, environment: Mapping[str, str]) -> "subprocess.Popen[bytes]":
+    """Start the process of a trial, in a session of its own; its output is added to its log."""
+    with (directory / LOG).open("ab") as output:
+        return subprocess.Popen(
+            _command("warmstart.experiments.trial.trial", str(directory), str(os.getpid())),
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,  # Ctrl-C reaches the scheduler only, which ends them in order
+        )
 
 
 class _ForkServer:
@@ -70,7 +108,7 @@ class _ForkServer:
         self._connection, theirs = Pipe()
         with theirs:
             self._process = subprocess.Popen(
-                _command("warmstart.experiments.run.processes", str(theirs.fileno())),
+                _command("warmstart.experiments.engines.local", str(theirs.fileno())),
                 env=environment,
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
@@ -131,10 +169,6 @@ class _Forked:
 
     def send_signal(self, number: int) -> None:
         self._server.ask(self._number, int(number))
-
-
-TrialProcess = subprocess.Popen[bytes] | _Forked
-"""A started trial: `poll` gives its exit status (-N for signal N) or None, `send_signal` sends a signal."""
 
 
 def _command(module: str, *arguments: str) -> list[str]:
