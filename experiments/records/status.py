@@ -1,5 +1,6 @@
 """The state of a trial as others see it: `status.json`, replaced in one step."""
 
+import faulthandler
 import os
 import time
 from dataclasses import asdict, dataclass, fields, replace
@@ -69,15 +70,28 @@ def write_status(directory: Path, status: Status) -> None:
 class StatusWriter:
     """Keeps a running trial's status up to date, at most twice a second."""
 
-    def __init__(self, directory: Path, total: int) -> None:
-        """Note that an attempt starts."""
-        self.directory = directory
+    def __init__(self, directory: Path, total: int, stall: float = 0.0) -> None:
+        """Note that an attempt starts.
+
+        Args:
+            directory: The trial's.
+            total: Steps of training that it is to take.
+            stall: Seconds without progress after which the process prints where each thread stands and exits,
+                even from code that never returns to Python; 0 to wait forever.
+        """
+        self.directory, self.stall = directory, stall
         before = read_status(directory)
         now = time.time()
         self.status = Status("running", 0, total, before.attempt + 1, os.getpid(), now, now)
         write_status(directory, self.status)
         self._written = self._speed_time = time.monotonic()
         self._speed_step: int | None = None
+        self._moves()
+
+    def _moves(self) -> None:
+        """Note that something moves."""
+        if self.stall:
+            faulthandler.dump_traceback_later(self.stall, exit=True)
 
     def is_due(self) -> bool:
         """Say whether the last write is long enough ago."""
@@ -97,8 +111,11 @@ class StatusWriter:
         if self.is_due() or last_return is not None:
             write_status(self.directory, self.status)
             self._written = now
+            self._moves()
 
     def end(self, state: State, error: str = "") -> None:
         """Note how the attempt ended."""
+        if self.stall:
+            faulthandler.cancel_dump_traceback_later()
         self.status = replace(self.status, state=state, error=error)
         write_status(self.directory, self.status)

@@ -6,6 +6,7 @@ outcome is noticed and kept; the others go on. What a look costs doesn't grow wi
 
 import contextlib
 import heapq
+import re
 import signal
 import time
 from collections.abc import Sequence
@@ -205,9 +206,13 @@ class Scheduler:
     def _end_badly(self, trial: PlannedTrial, code: int, status: Status) -> None:
         error, traceback = status.error, text_of(self.directory(trial) / ERROR)
         if status.state != "failed":
-            traceback = "\n".join(text_of(self.directory(trial) / LOG).splitlines()[-_LAST_LINES:])
+            log = text_of(self.directory(trial) / LOG)
+            hung = re.search(r"^Timeout \((.*)\)!$", log, re.M)
+            traceback = log[hung.start() :] if hung else "\n".join(log.splitlines()[-_LAST_LINES:])
             lines = traceback.splitlines() if code == EXIT_REFUSED else []
             error = lines[-1].rpartition("WarmstartError: ")[2] if lines else _what_happened(code)
+            if hung:
+                error = f"nothing moved for {hung[1]}; the traceback shows where it stood"
         if self._chances[trial.hash] > 0 and code != EXIT_REFUSED:
             self.progress.message(f"{trial.label}: failed ({error}); trying once more.")
             self._wait_again(trial)

@@ -31,16 +31,20 @@ from warmstart.experiments.records.status import (
     read_status,
 )
 
+STALL_VARIABLE = "WARMSTART_STALL_SECONDS"
+_STALL_SECONDS = 1800.0
+"""Without progress in a process of its own, after which the trial counts as hung; 0 waits forever."""
 _SECONDS_BETWEEN_LOOKS = 1.0
 
 
-def run_trial(directory: Path, notice: Notice | None = None) -> None:
+def run_trial(directory: Path, notice: Notice | None = None, stall: float = 0.0) -> None:
     """Bring a trial to its end.
 
     Args:
         directory: `RUN/trials/HASH`, which holds `trial.json`. A source trial lies beside it, copies of
             plugins and of a given checkpoint in the run directory.
         notice: A request to end, for the caller to give.
+        stall: Seconds without progress after which the process exits; see `StatusWriter`.
 
     Raises:
         KeyboardInterrupt: The trial was interrupted; its training state is kept.
@@ -57,7 +61,7 @@ def run_trial(directory: Path, notice: Notice | None = None) -> None:
             return
         config = TrialConfig.read(directory)
         decide_threads(config.torch_threads)
-        status = StatusWriter(directory, config.steps)
+        status = StatusWriter(directory, config.steps, stall)
         state: State = "failed"
         message = ""
         try:
@@ -98,6 +102,15 @@ def _check(config: TrialConfig, directory: Path) -> None:
         )
 
 
+def _stall_seconds() -> float:
+    """What the user's environment says of patience, or half an hour."""
+    written = os.environ.get(STALL_VARIABLE, "")
+    try:
+        return max(0.0, float(written or _STALL_SECONDS))
+    except ValueError:
+        raise WarmstartError(f"{STALL_VARIABLE}: expected seconds, found {written!r}.") from None
+
+
 def _one_line(error: BaseException) -> str:
     text = " ".join(str(error).split())
     kind = type(error).__name__
@@ -111,7 +124,7 @@ def main(arguments: list[str]) -> int:
     parent = int(arguments[1]) if len(arguments) > 1 else None
     with _interruptible(parent, notice):
         try:
-            run_trial(directory, notice)
+            run_trial(directory, notice, _stall_seconds())
         except KeyboardInterrupt:
             return EXIT_INTERRUPTED
         except ClaimedError as error:

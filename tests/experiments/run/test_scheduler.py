@@ -70,6 +70,17 @@ class Dies(Scratch):
 
 @register_method
 @dataclass(frozen=True)
+class Hangs(Scratch):
+    name: ClassVar[str] = "hangs"
+
+    def initialise(self, model, source, context):
+        report = super().initialise(model, source, context)
+        model.env.step_wait = lambda: time.sleep(1_000)
+        return report
+
+
+@register_method
+@dataclass(frozen=True)
 class Waits(Scratch):
     name: ClassVar[str] = "waits"
 
@@ -176,6 +187,27 @@ def test_failures_are_retried_once_then_reported_while_others_go_on(tmp_path: Pa
     assert 'raise RuntimeError("this method is broken")' in failures["raises"].traceback
     assert "killed by SIGKILL" in failures["dies"].error
     assert [curve.arm for curve in data.curves] == ["scratch"]
+
+
+def test_a_hung_trial_is_noticed_retried_and_shown(
+    tmp_path: Path, plugin: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WARMSTART_STALL_SECONDS", "2")
+    plan = lay_out(tiny(arms=("scratch", "hangs")), tmp_path / "run", plugin)
+    told: list[str] = []
+    progress = Progress()
+    progress.message = told.append  # type: ignore[method-assign]
+    begin = time.monotonic()
+    states = Scheduler(tmp_path / "run", plan.trials, 2, progress).run_all()
+    assert time.monotonic() - begin < 60
+    trial = next(each for each in plan.trials if each.arm == "hangs")
+    directory = tmp_path / "run" / "trials" / trial.hash
+    assert states[trial.hash] == "failed"
+    assert sum(state == "done" for state in states.values()) == len(states) - 1
+    why = "nothing moved for 0:00:02; the traceback shows where it stood"
+    assert read_status(directory).error == why
+    assert told == [f"{trial.label}: failed ({why}); trying once more."]
+    assert "<lambda>" in (directory / "error.txt").read_text()
 
 
 def test_a_refusal_is_not_retried(tmp_path: Path, plugin: Path) -> None:

@@ -193,8 +193,8 @@ WORLDS = {
         "InvertedPendulum-v5",
         ", imperfections: {noise: 0.01, bias: 0.01, drift: 0.01, quantisation: 0.01, dropout: 0.1, "
         "stuck: 0.1, observation_delay: [0, 2], observation_loss: 0.1, action_repeat: 2, action_loss: 0.1, "
-        "action_delay: [0, 2], action_noise: 0.1, dead_band: 0.01, backlash: 0.01, rate_limit: 40, action_lag: 0.02, "
-        "motor_strength: [0.8, 1.2], saturation: 0.9}",
+        "action_delay: [0, 2], action_noise: 0.1, dead_band: 0.01, backlash: 0.01, rate_limit: 40, "
+        "action_lag: 0.02, motor_strength: [0.8, 1.2], saturation: 0.9}",
     ),
     "adr": (
         "InvertedPendulum-v5",
