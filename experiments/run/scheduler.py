@@ -1,7 +1,6 @@
 """Runs trials in processes of their own, a bounded number at a time; sources before what starts from them.
 
-A trial is nothing but its directory; an engine carries it to a process. Whatever happens to the process, the
-outcome is noticed and kept; the others go on. What a look costs doesn't grow with the number of trials.
+An engine carries a trial's directory to a process, whose outcome is noticed; the others go on.
 """
 
 import contextlib
