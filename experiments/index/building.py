@@ -11,7 +11,6 @@ from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field
 from importlib.util import find_spec
-from itertools import batched
 from pathlib import Path
 
 from warmstart.core.bounds import State
@@ -62,8 +61,8 @@ def index_runs(
 ) -> Index:
     """Build the index of all runs below a folder; one that is there already is replaced when it is complete.
 
-    The same runs give the same rows in the same order. A run that is in progress is taken as far as it is; one
-    that is damaged is left out as a whole, and named.
+    The same runs give the same rows in the same order. A run in progress is taken as far as it is; a damaged
+    one is left out as a whole, and named.
 
     Args:
         directory: The folder.
@@ -209,7 +208,7 @@ def _write_parquet(
         schema = pa.schema([(column.name, column.arrow) for column in TABLES[table]])
         found = database.execute(f"SELECT * FROM {table} ORDER BY rowid")
         with _staged(file) as staged, parquet.ParquetWriter(staged, schema) as writer:
-            for rows in batched(found, _BATCH):
+            while rows := found.fetchmany(_BATCH):
                 columns = zip(*rows, strict=True)
                 arrays = [pa.array(values, each.type) for values, each in zip(columns, schema, strict=True)]
                 writer.write_table(pa.Table.from_arrays(arrays, schema=schema))

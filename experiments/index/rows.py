@@ -1,4 +1,4 @@
-"""One run as rows of the index's tables. Whatever is damaged in it is an error: a run is taken whole or not."""
+"""One run as rows of the index's tables. Whatever is damaged is an error: a run is taken whole or not."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -193,13 +193,13 @@ def _evaluation(record: State, times: Mapping[int, State]) -> State:
         **{f"{name}_return": finite_json(value) for name, value in told.items()},
         "mean_length": float(np.mean(record["lengths"])),
         **{name: time.get(name) for name in ("training_seconds", "evaluation_seconds", "time")},
-        "returns": _json(record["returns"]),
-        "lengths": _json(record["lengths"]),
+        "returns": canonical_json(record["returns"]),
+        "lengths": canonical_json(record["lengths"]),
     }
 
 
 def _row(table: str, values: Settings, as_json: Sequence[str] = ()) -> Row:
-    """A table's row of what a file holds: keys that aren't columns stay out, as the readers leave them unread."""
+    """A table's row of what a file holds; keys that aren't columns stay out, as readers leave them unread."""
     row = {column.name: values.get(column.name) for column in TABLES[table]}
     return row | {name: _json(row[name]) for name in as_json if row[name] is not None}
 
