@@ -18,7 +18,8 @@ MOST = 1 << 1023
 """Largest whole number that stands for a float."""
 T = TypeVar("T")
 P = ParamSpec("P")
-_origin, _arguments = cache(get_origin), cache(get_args)
+_origin: Callable[[Any], Any] = cache(get_origin)
+_arguments: Callable[[Any], tuple[Any, ...]] = cache(get_args)
 
 
 def read(kind: Any, value: Any, place: Place = ()) -> Any:

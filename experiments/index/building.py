@@ -47,6 +47,13 @@ class Index:
     notes: tuple[str, ...] = ()
     """What else a reader must know, a sentence each."""
 
+    def told(self, most: int) -> list[str]:
+        """What was left out and why, and the notes, a sentence each; at most so many folders are named."""
+        named = [f"left out: {path}: {reason}" for path, reason in [*self.skipped.items()][:most]]
+        more = len(self.skipped) - len(named)
+        rest = [f"left out: {more} more; all of them stand in the table `skipped`."] if more else []
+        return [*named, *rest, *self.notes]
+
     def to_json(self) -> State:
         """Give it as plain data."""
         return {**vars(self), "path": str(self.path), "parquet": list(map(str, self.parquet))}
