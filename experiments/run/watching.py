@@ -1,4 +1,4 @@
-"""How far a run is, once or live. It only reads: on any machine that shares the folder, beside any scheduler."""
+"""How far a run is, once or live. It only reads: on any machine that shares the folder, beside schedulers."""
 
 import sys
 import time
@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Literal
 
 from rich.console import Console, ConsoleOptions, RenderResult
 from rich.live import Live
@@ -19,10 +20,11 @@ from warmstart.experiments.run.scheduler import shown
 
 SECONDS_BETWEEN_LOOKS = 1.0
 LOOKS_AFTER_FAILURE = 5
-"""A trial that failed is tried once more, which shows after a moment: so many looks must find nothing open."""
+"""A trial that failed is tried once more, which shows after a moment: so many more looks find nothing open."""
 LOOKS_IN_VAIN = 10
 """A shared folder may be unreadable for a moment; after so many looks that is an error."""
-_LOOKS_UNTIL_IDLE = 10
+_LOOKS_UNTIL_IDLE = 30
+"""A scheduler that begins needs a while until its first trial runs."""
 _MOST_REASONS = 3
 """Reasons of failures that a live display shows."""
 _COLUMNS = ("", "arm", "seed", "steps", "speed", "return", "state", "host:pid")
@@ -54,8 +56,8 @@ class View:
         chosen = most_telling({place: state.status.state for place, state in rows.items()}, room)
         table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
         for name in _COLUMNS:
-            justify = "right" if name in _NUMBERS else "left"
-            table.add_column(name, justify=justify, no_wrap=name not in _SHRINKING)
+            side: Literal["left", "right"] = "right" if name in _NUMBERS else "left"
+            table.add_column(name, justify=side, no_wrap=name not in _SHRINKING)
         for place in sorted(chosen, key=int) if not self.live else chosen:
             table.add_row(*_cells(rows[place]), style=MARKS[rows[place].status.state][1])
         hidden = len(rows) - len(chosen)
@@ -70,11 +72,11 @@ class View:
         """Why trials failed, a line for each reason, the most frequent first."""
         failed = [state for state in self.states if state.status.state == "failed"]
         found = Counter(state.status.error for state in failed)
-        names = {error: [s.label for s in failed if s.status.error == error] for error in found}
-        return [
-            f"failed: {error or 'no reason is known'}: {'; '.join(names[error])}"
-            for error, _ in found.most_common()
-        ]
+        told = []
+        for error, _ in found.most_common():
+            names = "; ".join(state.label for state in failed if state.status.error == error)
+            told.append(f"failed: {error.rstrip('.') or 'no reason is known'} ({names})")
+        return told
 
 
 def watch(directory: Path) -> bool:

@@ -136,7 +136,7 @@ class Index(Printing):
         if self.json:
             print_json(index.to_json())
             return 0
-        counts = [f"{index.rows[table]:,} {table}" for table in ("runs", "trials", "evaluations", "metrics")]
+        counts = [f"{table} {index.rows[table]:,}" for table in ("runs", "trials", "evaluations", "metrics")]
         console().print(f"{index.path}: {', '.join(counts)}")
         if index.parquet:
             console().print(f"{len(index.parquet)} Parquet files beside it: {index.parquet[0]} and so on")
