@@ -15,12 +15,13 @@ from rich.text import Text
 
 from warmstart.core.errors import WarmstartError, readable
 from warmstart.core.progress import MARKS, Lines, Work, counted, most_telling, short
+from warmstart.core.threads import signals_deferred
 from warmstart.experiments.run.reading import TrialState, statuses
 from warmstart.experiments.run.scheduler import shown
 
 SECONDS_BETWEEN_LOOKS = 1.0
 LOOKS_AFTER_FAILURE = 5
-"""A trial that failed is tried once more, which shows after a moment: so many more looks find nothing open."""
+"""A trial that failed is tried once more, which shows after a moment: so many looks are waited for it."""
 LOOKS_IN_VAIN = 10
 """A shared folder may be unreadable for a moment; after so many looks that is an error."""
 _LOOKS_UNTIL_IDLE = 30
@@ -97,9 +98,7 @@ def watch(directory: Path) -> bool:
     try:
         if console.is_terminal and not console.is_dumb_terminal:
             view.live = True
-            with Live(view, console=console, auto_refresh=False) as live:
-                for _ in _looks(view):
-                    live.refresh()
+            _draw(view, console)
         else:
             _tell(view)
     except KeyboardInterrupt:
@@ -135,6 +134,20 @@ def _looks(view: View) -> Iterator[None]:
             if vain > LOOKS_IN_VAIN:
                 raise
             view.remark = f"Trying again: {error}"
+
+
+def _draw(view: View, console: Console) -> None:
+    """Redraw it in place after each look; an interrupt amid that would leave the cursor hidden."""
+    live = Live(view, console=console, auto_refresh=False)
+    with signals_deferred():
+        live.start()
+    try:
+        for _ in _looks(view):
+            with signals_deferred():
+                live.refresh()
+    finally:
+        with signals_deferred():
+            live.stop()
 
 
 def _tell(view: View) -> None:
