@@ -27,10 +27,14 @@ def test_threads_are_decided_before_torch() -> None:
 
 def test_signals_wait_until_something_is_done() -> None:
     done = []
-    with pytest.raises(KeyboardInterrupt), threads.signals_as_interrupt([], (signal.SIGTERM,)):
-        with threads.signals_deferred():
+
+    def work() -> None:
+        with threads.signals_as_interrupt([], (signal.SIGTERM,)), threads.signals_deferred():
             os.kill(os.getpid(), signal.SIGTERM)
             os.kill(os.getpid(), signal.SIGTERM)
             done.append("to its end")
         done.append("never")
+
+    with pytest.raises(KeyboardInterrupt):
+        work()
     assert done == ["to its end"]

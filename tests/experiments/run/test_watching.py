@@ -238,10 +238,10 @@ def test_what_a_stranger_wrote_commands_no_terminal(run, capsys):
 @pytest.mark.slow
 def test_a_real_study_is_watched_from_begin_to_end(tmp_path, start_process):
     (tmp_path / "study.yaml").write_text(
-        "name: r\nsource: InvertedPendulum-v5\nsource_steps: 20480\n"
+        "name: r\nsource: InvertedPendulum-v5\nsource_steps: 5120\n"
         "target: InvertedPendulum-v5@gravity=x1.5\n"
-        "algorithm: {name: ppo, n_envs: 4, n_steps: 64}\ntarget_steps: 20480\nseeds: 1\n"
-        "arms: [scratch, fine_tune]\nevaluation: {every: 5120, episodes: 2}\n"
+        "algorithm: {name: ppo, n_envs: 4, n_steps: 64}\ntarget_steps: 5120\nseeds: 1\n"
+        "arms: [scratch, fine_tune]\nevaluation: {every: 1280, episodes: 2}\n"
     )
     study = start_process([*COMMAND, "compare", "study.yaml"], cwd=tmp_path, stdout=subprocess.DEVNULL)
     run = tmp_path / "runs" / "r"
