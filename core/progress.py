@@ -10,6 +10,7 @@ from typing import Literal, Self, TextIO
 
 from rich.console import Console, Group
 from rich.live import Live
+from rich.markup import escape
 from rich.progress import BarColumn, TaskID, TextColumn
 from rich.progress import Progress as Bars
 from typing_extensions import override
@@ -199,7 +200,7 @@ class LiveTable(Progress):
     @override
     def show(self, name: str, work: Work) -> None:
         if name not in self._rows:
-            self._rows[name] = self._bars.add_task(name, visible=False)
+            self._rows[name] = self._bars.add_task(escape(readable(name)), visible=False)
         self._states[name] = work.state
         mark, style = MARKS[work.state]
         total = max(work.total, 1)
