@@ -4,9 +4,11 @@
 """
 
 import math
-from collections.abc import Callable, Mapping
+import types
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
-from typing import Annotated, Any
+from functools import cache
+from typing import Annotated, Any, Union, get_args, get_origin
 
 from warmstart.core.errors import WarmstartError
 
@@ -125,6 +127,34 @@ Names = Annotated[tuple[str, ...], Before(listed)]
 """Names or patterns; one of them may stand alone."""
 Pair = Annotated[tuple[float, float], Before(paired)]
 """Two numbers, or one that stands for both."""
+
+
+@cache
+def _number(kind: Any) -> tuple[frozenset[type], tuple[Bounds, ...]] | None:
+    """Types and bounds of an annotated number, or of one or None; None for any other annotation."""
+    options = set(get_args(kind)) if get_origin(kind) in (Union, types.UnionType) else {kind}
+    optional = {types.NoneType} & options
+    (only, *others) = options - optional or {kind}
+    scalar, *extras = get_args(only) if get_origin(only) is Annotated else (only,)
+    if others or scalar not in (int, float) or not all(isinstance(extra, Bounds) for extra in extras):
+        return None
+    return frozenset({scalar, *optional}), tuple(extras)
+
+
+def all_fit(kind: Any, values: Collection[Any]) -> bool:
+    """Whether many numbers surely are as an annotation says, told quickly; what isn't sure is read singly."""
+    number = _number(kind)
+    if number is None or not set(map(type, values)) <= number[0]:
+        return False
+    known = [value for value in values if value is not None]
+    if not known or (float in number[0] and not all(map(math.isfinite, known))):
+        return not known
+    for bounds in number[1]:
+        try:
+            bounds.check([min(known), max(known)])
+        except SettingError:
+            return False
+    return True
 
 
 def show(value: Any) -> str:

@@ -11,13 +11,15 @@ from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, Literal, ParamSpec, TypeVar, Union, get_args, get_origin, get_type_hints
 
-from warmstart.core.bounds import Before, Bounds, Place, SettingError, Settings, show
+from warmstart.core.bounds import Before, Bounds, Place, SettingError, Settings, all_fit, show
 from warmstart.core.errors import WarmstartError, unknown_name
 
 MOST = 1 << 1023
 """Largest whole number that stands for a float."""
 T = TypeVar("T")
 P = ParamSpec("P")
+_origin: Callable[[Any], Any] = cache(get_origin)
+_arguments: Callable[[Any], tuple[Any, ...]] = cache(get_args)
 
 
 def read(kind: Any, value: Any, place: Place = ()) -> Any:
@@ -34,7 +36,7 @@ def read(kind: Any, value: Any, place: Place = ()) -> Any:
     Raises:
         SettingError: Unknown or missing name, wrong type, out of bounds, or refused by the class itself.
     """
-    origin, arguments = get_origin(kind), get_args(kind)
+    origin, arguments = _origin(kind), _arguments(kind)
     if kind is Any or kind is object:
         return value
     if origin is Annotated:
@@ -54,6 +56,8 @@ def read(kind: Any, value: Any, place: Place = ()) -> Any:
         if not isinstance(value, Mapping):
             raise SettingError(place, f"expected a mapping, found {show(value)}.")
         inner = arguments[1] if len(arguments) == 2 else Any
+        if set(map(type, value)) <= {str} and all_fit(inner, value.values()):
+            return dict(value)
         return {str(key): read(inner, item, (*place, str(key))) for key, item in value.items()}
     if is_dataclass(kind) and isinstance(kind, type):
         return _read_dataclass(kind, value, place)
@@ -244,6 +248,8 @@ def _read_sequence(hints: tuple[Any, ...], value: Any, kind: type, place: Place)
     if not isinstance(value, list | tuple):
         raise SettingError(place, f"expected a list, found {show(value)}.")
     if not hints:
+        return kind(value)
+    if (kind is list or hints[-1] is Ellipsis) and all_fit(hints[0], value):
         return kind(value)
     if len(hints) == 1 or hints[-1] is Ellipsis:
         hints = hints[:1] * len(value)

@@ -3,13 +3,15 @@
 import contextlib
 import sys
 import time
-from collections.abc import Callable, Iterable
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Literal, Self
+from typing import Literal, Self, TextIO
 
 from rich.console import Console, Group
 from rich.live import Live
+from rich.markup import escape
 from rich.progress import BarColumn, TaskID, TextColumn
 from rich.progress import Progress as Bars
 from typing_extensions import override
@@ -23,7 +25,7 @@ Advance = Callable[..., None]
 SECONDS_BETWEEN_LINES = 15.0
 _COLUMNS = ("amount", "rate", "note", "end")
 """What the live table shows of each `Work`."""
-_MARKS: dict[State, tuple[str, str]] = {
+MARKS: dict[State, tuple[str, str]] = {
     "running": ("▶", "cyan"),
     "failed": ("✗", "red"),
     "interrupted": ("‖", "yellow"),
@@ -51,16 +53,18 @@ class Work:
     """What was done per second lately; 0 shows none."""
     error: str = ""
     """Why it failed."""
+    where: str = ""
+    """Who does it; empty where that goes without saying."""
 
     @property
     def amount(self) -> str:
         """What is done of all, briefly."""
-        return f"{_short(self.done)}/{_short(self.total)}" if self.total else ""
+        return f"{short(self.done)}/{short(self.total)}" if self.total else ""
 
     @property
     def rate(self) -> str:
         """Its speed in words."""
-        return f"{_short(self.speed)} {self.unit}/s" if self.speed else ""
+        return f"{short(self.speed)} {self.unit}/s" if self.speed else ""
 
     @property
     def end(self) -> str:
@@ -78,6 +82,18 @@ class Work:
         return ", ".join(
             filter(None, (amount, self.rate, self.note, self.end if self.state == "running" else ""))
         )
+
+
+def most_telling(states: Mapping[str, State], room: int) -> tuple[str, ...]:
+    """Names of the work that is shown where not all fit: running first, then failed, done, waiting."""
+    order = list(MARKS)
+    return tuple(sorted(states, key=lambda name: order.index(states[name]))[:room])
+
+
+def counted(states: Iterable[State]) -> str:
+    """How many are in each state, in words."""
+    numbers = Counter(states)
+    return ", ".join(f"{numbers[state]} {state}" for state in MARKS if numbers[state])
 
 
 class Progress:
@@ -121,7 +137,9 @@ class Progress:
 class Lines(Progress):
     """Lines: when work starts and ends, and how far it is every quarter of a minute."""
 
-    def __init__(self, trials: Iterable[str] = ()) -> None:
+    def __init__(self, trials: Iterable[str] = (), file: TextIO | None = None) -> None:
+        """Take the names of a study's trials, and where lines go: standard error by default."""
+        self._file = file
         self._total = len(tuple(trials))
         self._states: dict[str, State] = {}
         self._spoken: dict[str, float] = {}
@@ -138,7 +156,8 @@ class Lines(Progress):
         if not changed:
             self.message(f"{name}: {str(work) or 'still running'}")
         elif state == "running":
-            self.message(f"{name}: started")
+            at = f" on {work.where}" if work.where else ""
+            self.message(f"{name}: running{at}: {work}" if at and work.done else f"{name}: started{at}")
         elif state == "failed":
             self.message(f"{name}: failed: {work.error}")
         else:
@@ -149,7 +168,7 @@ class Lines(Progress):
     @override
     def message(self, text: str) -> None:
         with contextlib.suppress(OSError):  # a closed terminal ends no work
-            print(readable(text), file=sys.stderr, flush=True)
+            print(readable(text), file=self._file or sys.stderr, flush=True)
 
 
 class LiveTable(Progress):
@@ -184,9 +203,9 @@ class LiveTable(Progress):
     @override
     def show(self, name: str, work: Work) -> None:
         if name not in self._rows:
-            self._rows[name] = self._bars.add_task(name, visible=False)
+            self._rows[name] = self._bars.add_task(escape(readable(name)), visible=False)
         self._states[name] = work.state
-        mark, style = _MARKS[work.state]
+        mark, style = MARKS[work.state]
         total = max(work.total, 1)
         done = total if work.state == "done" else work.done
         self._bars.update(self._rows[name], total=total, completed=done, mark=mark, style=style, work=work)
@@ -197,13 +216,11 @@ class LiveTable(Progress):
 
     def _render(self) -> Group:
         """Choose the rows that fit: running first, then failed, the latest done, the next waiting."""
-        room, order, states = max(self.console.height - 3, 4), list(_MARKS), dict(self._states)
-        shown = sorted(states, key=lambda name: order.index(states[name]))[:room]
+        room, states = max(self.console.height - 3, 4), dict(self._states)
+        shown = most_telling(states, room)
         for name in states:
             self._bars.update(self._rows[name], visible=name in shown)
-        counts = ((list(states.values()).count(state), state) for state in _MARKS)
-        words = ", ".join(f"{count} {state}" for count, state in counts if count)
-        summary = [f"{self._total} trials: {words}"] if self._total else []
+        summary = [f"{self._total} trials: {counted(states.values())}"] if self._total else []
         return Group(self._bars.get_renderable(), *summary)
 
 
@@ -222,7 +239,8 @@ def make_progress(mode: Mode = "auto", trials: Iterable[str] = ()) -> Progress:
     return Lines(trials)
 
 
-def _short(number: float) -> str:
+def short(number: float) -> str:
+    """Write a number in three digits, as in ``5.23k``."""
     for size, unit in ((1e6, "M"), (1e3, "k")):
         if abs(number) >= size:
             return f"{number / size:.3g}{unit}"

@@ -93,6 +93,29 @@ def signals_as_interrupt(
             signal.signal(number, before)
 
 
+@contextlib.contextmanager
+def signals_deferred(numbers: Sequence[int] = (signal.SIGINT, signal.SIGTERM)) -> Iterator[None]:
+    """Let signals wait while something is done that mustn't end halfway, such as drawing on a terminal.
+
+    The first that came is handled in the end, as it would have been. Outside of the main thread, to which no
+    signal comes, nothing changes.
+    """
+    received: list[tuple[int, FrameType | None]] = []
+    known = {number: signal.getsignal(number) for number in numbers}
+    held = {number: before for number, before in known.items() if callable(before)}
+    if threading.current_thread() is not threading.main_thread():
+        held = {}
+    for number in held:
+        signal.signal(number, lambda number, frame: received.append((number, frame)))
+    try:
+        yield
+    finally:
+        for number, before in held.items():
+            signal.signal(number, before)
+        for number, frame in received[:1]:
+            held[number](number, frame)
+
+
 def _is_importing(name: str) -> bool:
     spec = getattr(sys.modules.get(name), "__spec__", None)
     return bool(getattr(spec, "_initializing", False))

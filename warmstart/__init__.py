@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from warmstart.envs.vector import make_vec as make_vec
     from warmstart.experiments.analysis.summary import summarise as summarise
     from warmstart.experiments.foreign.importing import read_runs as read_runs
+    from warmstart.experiments.index.building import index_runs as index_runs
     from warmstart.experiments.report.report import write_report as write_report
     from warmstart.experiments.run.reading import load_run as load_run
     from warmstart.experiments.run.run import run_study as run_study
@@ -77,6 +78,7 @@ _HOME = {
     "run_study": "experiments.run.run",
     "load_run": "experiments.run.reading",
     "read_runs": "experiments.foreign.importing",
+    "index_runs": "experiments.index.building",
     "summarise": "experiments.analysis.summary",
     "write_report": "experiments.report.report",
     "Randomization": "sim2real.randomization.randomization",

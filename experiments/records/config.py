@@ -178,7 +178,12 @@ class PlannedTrial:
     @property
     def label(self) -> str:
         """What progress and messages call it."""
-        return self.arm if self.config.kind == "random" else f"{self.arm} · seed {self.config.seed}"
+        return trial_label(self.config.kind, self.arm, self.config.seed)
+
+
+def trial_label(kind: Kind, arm: str, seed: int) -> str:
+    """What progress and messages call a trial."""
+    return arm if kind == "random" else f"{arm} · seed {seed}"
 
 
 @cache

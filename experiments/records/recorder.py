@@ -17,7 +17,13 @@ from warmstart.experiments.records.config import TrialConfig
 from warmstart.experiments.records.records import RECORDS, TIMES, RecordWriter
 from warmstart.experiments.records.schema import read_records
 from warmstart.experiments.records.status import StatusWriter
-from warmstart.experiments.records.tensorboard import FINAL_RETURN, LENGTH, RETURN, TensorboardMirror
+from warmstart.experiments.records.tensorboard import (
+    FINAL_RETURN,
+    LENGTH,
+    RETURN,
+    TensorboardMirror,
+    scalars_of,
+)
 
 _POINTS_PER_EVALUATION = 4
 """Training metrics are recorded at most so often between two evaluations."""
@@ -107,18 +113,12 @@ class Recorder:
 
     def _mirror(self, record: Mapping[str, Any]) -> None:
         """Show a record's numbers in TensorBoard."""
-        scalars: Mapping[str, float] = {}
+        scalars = {name: value for name, value in scalars_of(record).items() if value is not None}
         if record["event"] == "evaluation":
             known = [value for value in record["returns"] if value is not None]
             lengths = record["lengths"]
             if known:
                 scalars = {RETURN: sum(known) / len(known), LENGTH: sum(lengths) / len(lengths)}
-        elif record["event"] == "training":
-            scalars = record["metrics"]
-        elif record["event"] == "drawn":
-            medians = {f"drawn/{name}": v[len(v) // 2] for name, v in record["quantiles"].items()}
-            told = record.get("curriculum", {}).items()
-            scalars = medians | {f"curriculum/{name}": value for name, value in told if value is not None}
         if self.mirror is not None and scalars:
             self.mirror.write(int(record["step"]), scalars)
 

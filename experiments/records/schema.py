@@ -13,6 +13,8 @@ from warmstart.core.documents import Document
 from warmstart.core.errors import WarmstartError
 from warmstart.core.files import is_writable, parse_json, read_bytes, read_text
 from warmstart.core.plain import read
+from warmstart.experiments.records.records import SIMILARITY as SIMILARITY_FILE
+from warmstart.experiments.records.records import TRANSFER as TRANSFER_FILE
 
 Kind = Literal["encoder", "identify", "source", "target", "random"]
 MOST_STEPS = 1 << 50
@@ -25,7 +27,7 @@ Fields = Mapping[str, Any]
 
 EVENTS: dict[str, Fields] = {
     "start": {"source_steps": Step},
-    "evaluation": {"step": Step, "returns": list[Number], "lengths": list[Step]},
+    "evaluation": {"step": Step, "timesteps?": Step, "returns": list[Number], "lengths": list[Step]},
     "training": {"step": Step, "metrics": dict[str, Number]},
     "drawn": {
         "step": Step,
@@ -35,7 +37,12 @@ EVENTS: dict[str, Fields] = {
     "end": {"steps": Step, "timesteps": Step, "constant": bool, "stopped?": str},
 }
 """Records of `records.jsonl` by event."""
-TIMES: Fields = {"step": Step, "training_seconds": NonNegative}
+TIMES: Fields = {
+    "step": Step,
+    "training_seconds": NonNegative,
+    "evaluation_seconds?": NonNegative,
+    "time?": NonNegative,
+}
 """A record of `times.jsonl`."""
 TRIAL: Fields = {"hash": str, "kind": Kind, "arm": str, "seed": Natural}
 LIST: Fields = {"trials": list[Settings], "notes?": list[str]}
@@ -152,6 +159,32 @@ def read_file(path: Path, kinds: Fields, run: Path) -> State | None:
     return document.checked(lambda: read_fields(kinds, document.data))
 
 
+def read_transfer(trial: Path, run: Path) -> State | None:
+    """The transfer report of a trial; None where it has none.
+
+    Raises:
+        WarmstartError: It is damaged.
+    """
+    return _read_list(trial / TRANSFER_FILE, TRANSFER, "entries", ENTRY, run)
+
+
+def read_similarity(run: Path) -> State | None:
+    """What was predicted of a run; None where nothing was.
+
+    Raises:
+        WarmstartError: It is damaged.
+    """
+    return _read_list(run / SIMILARITY_FILE, SIMILARITY, "measures", MEASURE, run)
+
+
+def _read_list(path: Path, kinds: Fields, key: str, row_kinds: Fields, run: Path) -> State | None:
+    """Read a file of which one key holds a list of objects."""
+    found = read_file(path, kinds, run)
+    rows = () if found is None else enumerate(found[key])
+    Document(found, str(path)).checked(lambda: [read_fields(row_kinds, row, (key, i)) for i, row in rows])
+    return found
+
+
 def read_jsonl(path: Path, run: Path | None = None) -> list[State]:
     """Read the objects of a JSONL file, one a line, whatever they hold.
 
@@ -169,7 +202,7 @@ def read_records(path: Path, run: Path) -> list[State]:
     Raises:
         WarmstartError: A line isn't one of `EVENTS`; names file, line, place and reason.
     """
-    found, sizes = list[State](), set[int]()
+    found, sizes, last = list[State](), set[int](), -1
     for number, record in _numbered(path, run):
         event = record.get("event")
         if not isinstance(event, str) or event not in EVENTS:
@@ -181,6 +214,10 @@ def read_records(path: Path, run: Path) -> list[State]:
                 raise _damaged(path, number, "quantiles: expected as many numbers for each as before.")
         if event == "evaluation" and not len(found[-1]["returns"]) == len(found[-1]["lengths"]) > 0:
             raise _damaged(path, number, "expected as many returns as lengths, and at least one.")
+        if event == "evaluation":
+            if found[-1]["step"] <= last:
+                raise _damaged(path, number, "expected evaluations at growing steps.")
+            last = found[-1]["step"]
     return found
 
 

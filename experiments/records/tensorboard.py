@@ -10,13 +10,24 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from warmstart.core.bounds import State
+from warmstart.core.bounds import Settings, State
 from warmstart.experiments.records.config import PlannedTrial, TrialConfig
 from warmstart.experiments.records.records import TENSORBOARD
+from warmstart.experiments.records.schema import Number
 
 RETURN = "evaluation/return"
 LENGTH = "evaluation/length"
 FINAL_RETURN = "evaluation/final_return"
+
+
+def scalars_of(record: Settings) -> dict[str, Number]:
+    """The numbers of a training's record by the names that they have in TensorBoard; none of other events."""
+    if record["event"] == "training":
+        return dict(record["metrics"])
+    if record["event"] != "drawn":
+        return {}
+    medians = {f"drawn/{name}": v[len(v) // 2] for name, v in record["quantiles"].items() if v}
+    return medians | {f"curriculum/{name}": value for name, value in record.get("curriculum", {}).items()}
 
 
 class TensorboardMirror:

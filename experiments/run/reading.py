@@ -14,17 +14,15 @@ from warmstart.core.errors import WarmstartError
 from warmstart.core.files import check_file
 from warmstart.experiments.analysis.curves import Curve, Failure, RunData
 from warmstart.experiments.records import schema
-from warmstart.experiments.records.claims import holder
-from warmstart.experiments.records.config import TrialConfig
+from warmstart.experiments.records.claims import Owner, holder
+from warmstart.experiments.records.config import TrialConfig, trial_label
 from warmstart.experiments.records.records import (
     ERROR,
     FILM,
     GAP,
     MAP,
     RECORDS,
-    SIMILARITY,
     TIMES,
-    TRANSFER,
     text_of,
 )
 from warmstart.experiments.records.schema import (
@@ -35,7 +33,9 @@ from warmstart.experiments.records.schema import (
     read_fields,
     read_file,
     read_records,
+    read_similarity,
     read_times,
+    read_transfer,
 )
 from warmstart.experiments.records.status import Status, read_status
 
@@ -53,11 +53,19 @@ class TrialState:
     seed: int
     status: Status
     directory: Path
+    owner: Owner | None = None
+    """Who runs it; None where nobody does."""
+
+    @property
+    def label(self) -> str:
+        """What messages call it."""
+        return trial_label(self.kind, self.arm, self.seed)
 
     def to_json(self) -> State:
         """Give the row as plain data."""
-        row = {**vars(self), "directory": str(self.directory), **vars(self.status)}
-        return {key: value for key, value in row.items() if key != "status"}
+        host = None if self.owner is None else self.owner.host
+        row = {**vars(self), "directory": str(self.directory), "host": host, **vars(self.status)}
+        return {key: value for key, value in row.items() if key not in ("status", "owner")}
 
 
 def statuses(directory: str | Path) -> tuple[TrialState, ...]:
@@ -72,9 +80,12 @@ def statuses(directory: str | Path) -> tuple[TrialState, ...]:
     for entry in _entries(Path(directory)):
         folder = Path(directory) / TRIALS / entry["hash"]
         status = read_status(folder)
-        if status.state == "running" and holder(folder) is None:
+        owner = None if status.state == "done" else holder(folder)
+        if status.state == "running" and owner is None:
+            status = read_status(folder)  # it may have ended since
+        if status.state == "running" and owner is None:
             status = replace(status, state="interrupted")
-        rows.append(TrialState(entry["hash"], entry["kind"], entry["arm"], entry["seed"], status, folder))
+        rows.append(TrialState(**entry, status=status, directory=folder, owner=owner))
     return tuple(rows)
 
 
@@ -127,7 +138,7 @@ def load_run(directory: str | Path) -> RunData:
         )
         note = "Trials that ended early, whose last evaluation is held over the steps left: "
         run = replace(run, notes=(*run.notes, f"{note}{told}."))
-    run = replace(run, similarity=_similarity(directory))
+    run = replace(run, similarity=read_similarity(directory))
     targets, sources = (tuple(curves.get(kind, ())) for kind in ("target", "source"))
     return replace(run, curves=targets, source_curves=sources, failures=tuple(failures))
 
@@ -155,10 +166,7 @@ def _read_parts(run: RunData, state: TrialState, records: list[State], directory
     """Read what a target trial recorded beside its curve."""
     gap = read_file(state.directory / GAP, schema.GAP, directory)
     mapped = read_file(state.directory / MAP, schema.MAP, directory)
-    report = read_file(state.directory / TRANSFER, schema.TRANSFER, directory)
-    rows = () if report is None else enumerate(report["entries"])
-    told = Document(report, str(state.directory / TRANSFER))
-    told.checked(lambda: [read_fields(schema.ENTRY, row, ("entries", i)) for i, row in rows])
+    report = read_transfer(state.directory, directory)
     if gap is not None:
         run.gaps.setdefault(state.arm, {})[state.seed] = gap
     if mapped is not None:
@@ -168,15 +176,6 @@ def _read_parts(run: RunData, state: TrialState, records: list[State], directory
     drawn = tuple(record for record in records if record["event"] == "drawn")
     if drawn and state.arm not in run.drawn:
         run.drawn[state.arm] = drawn
-
-
-def _similarity(directory: Path) -> State | None:
-    """What was predicted of a run."""
-    found = read_file(directory / SIMILARITY, schema.SIMILARITY, directory)
-    rows = () if found is None else enumerate(found["measures"])
-    told = Document(found, str(directory / SIMILARITY))
-    told.checked(lambda: [read_fields(schema.MEASURE, row, ("measures", i)) for i, row in rows])
-    return found
 
 
 def find_checkpoints(directory: Path) -> tuple[Path, ...]:
@@ -200,6 +199,7 @@ def _entries(directory: Path) -> list[State]:
 
     def read() -> list[State]:
         rows = [read_fields(TRIAL, row, ("trials", i)) for i, row in enumerate(data["trials"])]
+        rows = [{key: row[key] for key in TRIAL} for row in rows]
         for i, row in enumerate(rows):
             if not _HASH.fullmatch(row["hash"]):
                 wrong = f"expected 16 hex digits, found {show(row['hash'])}."
@@ -214,8 +214,6 @@ def _curve(state: TrialState, config: TrialConfig, records: list[State], directo
     times = {entry["step"]: entry["training_seconds"] for entry in written}
     ends = {record["event"]: record for record in records if record["event"] in ("start", "end")}
     steps = np.array([record["step"] for record in _evaluations(records)], dtype=np.int64)
-    if (np.diff(steps) <= 0).any():
-        raise WarmstartError(f"{state.directory / RECORDS}: expected evaluations at growing steps.")
     returns, lengths = _means(records, "returns"), _means(records, "lengths")
     seconds = np.array([times.get(int(step), np.nan) for step in steps], dtype=np.float64)
     stopped = str(ends.get("end", {}).get("stopped", ""))

@@ -50,7 +50,7 @@ def test_lines_are_repeated_after_a_while(
 
 
 def test_a_live_table_shows_the_rows_that_fit(capsys: pytest.CaptureFixture[str]) -> None:
-    names = [f"trial {number}" for number in range(9)]
+    names = ["[/red] trial 0", *(f"trial {number}" for number in range(1, 9))]
     live = make_progress("live", names)
     assert isinstance(live, LiveTable)
     live.console.width, live.console.height = 120, 8
@@ -61,7 +61,7 @@ def test_a_live_table_shows_the_rows_that_fit(capsys: pytest.CaptureFixture[str]
     assert "hello [there]" in shown
     assert re.search(r"▶ trial 8 .*32/64 +1.23k steps/s +return 5.0 +0:02 left", shown)
     assert "9 trials: 1 running, 8 waiting" in shown
-    assert "trial 0" in shown
+    assert "[/red] trial 0" in shown, "a name isn't markup"
     assert "trial 7" not in shown
 
 

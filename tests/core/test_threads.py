@@ -1,6 +1,7 @@
 """Threads are decided before torch is loaded."""
 
 import os
+import signal
 import subprocess
 import sys
 
@@ -22,3 +23,18 @@ def test_threads_are_decided_before_torch() -> None:
     with pytest.raises(WarmstartError, match="at least 1 thread"):
         threads.decide_threads(0)
     assert threads.available_cores() >= 1
+
+
+def test_signals_wait_until_something_is_done() -> None:
+    done = []
+
+    def work() -> None:
+        with threads.signals_as_interrupt([], (signal.SIGTERM,)), threads.signals_deferred():
+            os.kill(os.getpid(), signal.SIGTERM)
+            os.kill(os.getpid(), signal.SIGTERM)
+            done.append("to its end")
+        done.append("never")
+
+    with pytest.raises(KeyboardInterrupt):
+        work()
+    assert done == ["to its end"]

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
+from warmstart.cli.console import Printing, print_json, print_table
 from warmstart.core.threads import available_cores
 
 _RENDER_PROBE = """
@@ -34,6 +35,23 @@ class Check:
     """What was found."""
     advice: str = ""
     """What to do about it, and what works without it."""
+
+
+@dataclass(frozen=True)
+class Doctor(Printing):
+    """What this machine has and lacks for warmstart, and what to do about it."""
+
+    def run(self) -> int:
+        """Look, and say what was found."""
+        from warmstart.core.plain import to_plain
+
+        checks = diagnose()
+        if self.json:
+            print_json(to_plain(checks))
+        else:
+            rows = [("ok" if c.ok else "MISSING", c.name, c.found, "" if c.ok else c.advice) for c in checks]
+            print_table("", ["", "what", "found", "what to do"], rows)
+        return 0 if all(check.ok for check in checks) else 1
 
 
 def diagnose() -> list[Check]:

@@ -1,4 +1,4 @@
-"""``warmstart list``, ``inspect``, ``status`` and ``doctor``: what there is, how far, what is wrong."""
+"""``warmstart list``, ``inspect``, ``status``, ``index`` and ``resume``: what there is, and how far."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -14,12 +14,15 @@ from warmstart.cli.console import (
     Reading,
     Running,
     console,
+    note,
     print_json,
     print_table,
 )
 from warmstart.core.bounds import Settings
 from warmstart.core.errors import WarmstartError
 
+MOST_SKIPPED = 20
+"""Left out folders that are named one by one."""
 Row = Settings
 Topic = Literal[
     "tasks", "methods", "presets", "encoders", "realities", "recipes", "rewards", "engines", "all"
@@ -30,11 +33,7 @@ Topic = Literal[
 class List(Printing):
     """What there is: tasks, methods, presets, encoders, realities, recipes, rewards, engines of trials."""
 
-    what: tyro.conf.Positional[
-        Annotated[
-            Topic, tyro.conf.arg(metavar="[tasks|methods|presets|encoders|realities|recipes|rewards|engines]")
-        ]
-    ] = "all"
+    what: tyro.conf.Positional[Topic] = "all"
     """Which kind to list."""
 
     def run(self) -> int:
@@ -92,17 +91,57 @@ class Status(Printing):
 
     path: tyro.conf.Positional[Annotated[Path, tyro.conf.arg(metavar="RUN")]]
     """The run's folder."""
+    watch: bool = False
+    """Show it live, until nothing is open any more; the exit status is 1 if a trial failed. It only reads: on
+    any machine that shares the folder. Lines of what changes where there is no terminal."""
 
     def run(self) -> int:
         """Show it."""
         from warmstart.experiments.run.reading import statuses
+        from warmstart.experiments.run.watching import View, remark_of, watch
 
-        rows = [state.to_json() for state in statuses(self.path)]
+        if self.watch and self.json:
+            raise WarmstartError("--watch shows a run to people, --json to programs: leave one of them out.")
+        if self.watch:
+            return 1 if watch(self.path) else 0
+        states = statuses(self.path)
         if self.json:
-            print_json(rows)
+            print_json([state.to_json() for state in states])
+        else:
+            console().print(View(self.path, states, remark_of(states, self.path)), soft_wrap=False)
+        return 0
+
+
+@dataclass(frozen=True)
+class Index(Printing):
+    """Put all runs below a folder into one database (SQLite) and Parquet files: trials, evaluations, metrics.
+
+    It is made from the runs alone, so it can be built anew at any time. Damaged and foreign runs are named
+    and left out; runs in progress are taken as far as they are.
+    """
+
+    path: tyro.conf.Positional[Annotated[Path, tyro.conf.arg(metavar="DIR")]]
+    """Folder that holds runs, at any depth."""
+    out: Path | None = None
+    """The database, in place of DIR/index.sqlite; Parquet files lie beside it."""
+    no_parquet: bool = False
+    """Write the database alone; else Parquet files are written, too, where pyarrow is installed."""
+
+    def run(self) -> int:
+        """Build it."""
+        from warmstart.experiments.index.building import index_runs
+
+        parquet = False if self.no_parquet else None
+        index = index_runs(self.path, self.out, parquet=parquet, progress=self.progress())
+        if self.json:
+            print_json(index.to_json())
             return 0
-        columns = ["arm", "seed", "state", "step", "total", "steps_per_second", "last_return", "error"]
-        print_table(str(self.path), columns, [[_cell(row[c]) for c in columns] for row in rows])
+        counts = [f"{table} {index.rows[table]:,}" for table in ("runs", "trials", "evaluations", "metrics")]
+        console().print(f"{index.path}: {', '.join(counts)}")
+        if index.parquet:
+            console().print(f"{len(index.parquet)} Parquet files beside it: {index.parquet[0]} and so on")
+        for sentence in index.told(MOST_SKIPPED):
+            note(sentence)
         return 0
 
 
@@ -133,24 +172,6 @@ class Resume(Running):
             raise WarmstartError(f"{self.path} holds no run: expected its {STUDY_FILE} or {PAIRS_FILE}.")
         result = run_study(self.path, self.path, plugins=plugins, **self.running)
         return show(result, self.json)
-
-
-@dataclass(frozen=True)
-class Doctor(Printing):
-    """What this machine has and lacks for warmstart, and what to do about it."""
-
-    def run(self) -> int:
-        """Look, and say what was found."""
-        from warmstart.cli.doctor import diagnose
-        from warmstart.core.plain import to_plain
-
-        checks = diagnose()
-        if self.json:
-            print_json(to_plain(checks))
-        else:
-            rows = [("ok" if c.ok else "MISSING", c.name, c.found, "" if c.ok else c.advice) for c in checks]
-            print_table("", ["", "what", "found", "what to do"], rows)
-        return 0 if all(check.ok for check in checks) else 1
 
 
 def _short(value: object) -> str:
@@ -276,9 +297,3 @@ _LISTERS: Mapping[str, Callable[[], Iterable[Row]]] = {
     "rewards": _rewards,
     "engines": _engines,
 }
-
-
-def _cell(value: object) -> str:
-    if isinstance(value, float):
-        return f"{value:,.1f}"
-    return f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else str(value or "")

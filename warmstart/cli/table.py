@@ -5,8 +5,9 @@ from collections.abc import Callable, Sequence
 import tyro
 
 from warmstart.cli.console import Command
+from warmstart.cli.doctor import Doctor
 from warmstart.cli.identify import Identify
-from warmstart.cli.info import Doctor, Inspect, List, Resume, Status
+from warmstart.cli.info import Index, Inspect, List, Resume, Status
 from warmstart.cli.policy import Evaluate, Similarity, Video
 from warmstart.cli.pretrain import Pretrain
 from warmstart.cli.probe import Probe
@@ -25,6 +26,7 @@ _TABLE: dict[str, Callable[..., Command]] = {
     "video": Video,
     "report": Report,
     "status": Status,
+    "index": Index,
     "pretrain": Pretrain,
     "probe": Probe,
     "identify": Identify,
