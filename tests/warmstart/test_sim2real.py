@@ -19,28 +19,22 @@ from warmstart.sim2real.imperfections.paths import perturbations
 
 FIT = ("identify", "Hopper-v5", "--reality", "hopper-worn", "--fit", "torso.mass=x0.5:x2")
 """What is right; a mistake follows."""
-RUN = """
-name: hopper
+SMALL = """
 target: Hopper-v5
 algorithm: {name: ppo, n_envs: 4, n_steps: 32, n_epochs: 1, batch_size: 64, net_arch: [16]}
 target_steps: 256
-seeds: 1
-arms: [scratch]
 evaluation: {every: 256, episodes: 2}
 """
-STUDY = """
+RUN = f"{SMALL}name: hopper\nseeds: 1\narms: [scratch]\n"
+STUDY = f"""{SMALL}
 name: tiny
-target: Hopper-v5
 reality: hopper-worn
 judge_range: none
-algorithm: {name: ppo, n_envs: 4, n_steps: 32, n_epochs: 1, batch_size: 64, net_arch: [16]}
-target_steps: 256
 seeds: 2
 baseline: plain
 arms:
-  - {name: plain, method: scratch}
-  - {name: oracle, method: scratch, reality_steps: 256}
-evaluation: {every: 256, episodes: 2}
+  - {{name: plain, method: scratch}}
+  - {{name: oracle, method: scratch, reality_steps: 256}}
 """
 
 
@@ -107,11 +101,8 @@ def test_the_oracle_of_a_run_is_the_arm_that_was_trained_in_the_reality(study, r
     assert set(named) == {"hopper", "oracle"}
     assert named["oracle"]["reality"] == rows["oracle"]["reality"]
     trials = sorted((study / "trials").iterdir())
-    plain = [
-        t
-        for t in trials
-        if (t / "checkpoint").is_dir() and "reality_steps" not in (t / "trial.json").read_text()
-    ]
+    trained = [t for t in trials if (t / "checkpoint").is_dir()]
+    plain = [t for t in trained if "reality_steps" not in (t / "trial.json").read_text()]
     status, out, err = _run(capsys, "gap", *plain, *options)
     assert len(json.loads(out)["policies"]) == 2, "two checkpoints are two policies"
     status, out, err = _run(
@@ -122,16 +113,8 @@ def test_the_oracle_of_a_run_is_the_arm_that_was_trained_in_the_reality(study, r
 
 
 def test_seeds_of_an_arm_share_a_map(study, capsys):
-    words = (
-        "robustness",
-        study,
-        "Hopper-v5",
-        "--sweep",
-        "torso.mass=x0.8:x1.2:2",
-        "--episodes",
-        "2",
-        "--json",
-    )
+    sweep = ("--sweep", "torso.mass=x0.8:x1.2:2", "--episodes", "2", "--json")
+    words = ("robustness", study, "Hopper-v5", *sweep)
     status, out, err = _run(capsys, *words)
     assert status == 0, err
     assert [each["policy"] for each in json.loads(out)["maps"]] == ["plain", "oracle"]
