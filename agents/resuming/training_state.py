@@ -81,6 +81,8 @@ def load_training_state(model: SeamAgent, callbacks: Sequence[BaseCallback], sta
         raise WarmstartError(f"The training state has format {state['format']}, expected {FORMAT}.")
     own: Any = model
     for name, value in state["values"].items():
+        if name in MADE_AGAIN or callable(getattr(model, name, None)):
+            raise WarmstartError(f"The training state sets {name}, which is no value of an agent.")
         setattr(model, name, value)
     for name, values in state["modules"].items():
         recursive_getattr(own, name).load_state_dict(values)

@@ -11,9 +11,10 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from warmstart.agents.resuming.packing import pack, unpack
+from warmstart.agents.untrusted.torch_files import MOST_BYTES
 from warmstart.core.bounds import State
 from warmstart.core.errors import WarmstartError
-from warmstart.core.files import replace_file
+from warmstart.core.files import read_bytes, replace_file
 from warmstart.experiments.records.records import RECORDS, TIMES
 
 FOLDER = "training"
@@ -82,16 +83,25 @@ def kept_states(directory: Path, tell: Callable[[str], None] = print) -> Iterato
     """
     for path in _files(directory / FOLDER):
         try:
-            content = path.read_bytes()
+            content = read_bytes(path, MOST_BYTES, within=directory)
             if _digest(content) != path.stem.rpartition("-")[2]:
                 raise WarmstartError("it isn't what was written")
             state = unpack(content)
             for name, file in (("records", RECORDS), ("times", TIMES)):
-                if (directory / file).stat().st_size < state["recorder"][name]:
+                if (directory / file).stat().st_size < _recorded(state, name):
                     raise WarmstartError(f"{file} is shorter than it was")
             yield state
         except (OSError, WarmstartError) as error:
             tell(f"{path} is passed over: {error}")
+
+
+def _recorded(state: State, name: str) -> int:
+    """Bytes of a file that a state goes on from."""
+    kept = state.get("recorder") if isinstance(state, dict) else None
+    size = kept.get(name) if isinstance(kept, dict) else None
+    if type(size) is not int or size < 0:
+        raise WarmstartError(f"it doesn't say how many bytes of {name} there were")
+    return size
 
 
 def forget_states(directory: Path) -> None:
