@@ -20,7 +20,7 @@ from warmstart.core.plain import read
 
 T = TypeVar("T")
 
-MOST_YAML = 1 << 24
+MOST_YAML = 1 << 21
 """Most bytes of a YAML file."""
 _MOST_VALUES = 100_000
 _HALF = re.compile("[\ud800-\udfff]")

@@ -213,7 +213,7 @@ def read_bytes(path: Path, most: int = MOST_BYTES, within: Path | None = None) -
     """Read a file from anybody; see `check_file`."""
     try:
         with check_file(path, most, within).open("rb") as file:
-            return file.read(most)
+            return file.read(min(most, os.fstat(file.fileno()).st_size))
     except FileNotFoundError:
         raise
     except OSError as error:

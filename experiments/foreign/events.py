@@ -109,6 +109,8 @@ def _read(path: Path) -> _Scalars:
         for content in RawEventFileLoader(str(path)).Load():
             read += len(content) + FRAME
             event: Any = Event.FromString(content)
+            if not math.isfinite(event.wall_time):
+                raise ValueError(f"an event has the time {event.wall_time}")
             times.append(event.wall_time)
             for value in event.summary.value:
                 if value.HasField("simple_value"):

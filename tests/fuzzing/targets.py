@@ -153,6 +153,10 @@ def _recorded(read: Callable[..., Any]) -> Callable[[Path], None]:
     return lambda path: _sound(read(path, seeds.model()).prepare(TASK))
 
 
+def _whole(path: Path) -> None:
+    load_run(path.parents[2])
+
+
 _JSON: tuple[Mutator, ...] = (edit_json, edit_json, edit_json, edit_text, *BLIND[::2])
 _TEXT: tuple[Mutator, ...] = (edit_text, edit_text, edit_text, *BLIND[::2])
 _ZIP: tuple[Mutator, ...] = (edit_zip, edit_zip, edit_zip, edit_zip, *BLIND[::2])
@@ -262,9 +266,7 @@ ALL = (
         lambda p: (shown_study(p.parent), load_study(p.parent)),
         _TEXT,
     ),
-    Target(
-        "whole run", _IN_TRIAL + "records.jsonl", seeds.one_trial, lambda p: load_run(p.parents[2]), _JSON
-    ),
+    Target("whole run", _IN_TRIAL + "records.jsonl", seeds.one_trial, _whole, _JSON),
     Target("MuJoCo model", "m.xml", seeds.models, load_model, _TEXT),
 )
 TARGETS = {target.name: target for target in ALL}

@@ -13,8 +13,8 @@ from types import FrameType
 from tests.fuzzing.mutators import CANARY
 from warmstart.core.errors import LONGEST, WarmstartError
 
-SECONDS = 5.0
-"""Longest time that one input may take."""
+SECONDS, WAITING = 5.0, 8
+"""Longest time that one input may compute, and how many times as long it may take with waiting."""
 MEMORY = 1 << 30
 """Most bytes by which the process may grow."""
 
@@ -46,8 +46,9 @@ def watch(read: Callable[[], object], names: str, seconds: float = SECONDS) -> O
         place = f"{frame.f_code.co_filename}:{frame.f_lineno}" if frame is not None else "?"
         raise Late(place)
 
-    before = signal.signal(signal.SIGALRM, late)
-    signal.setitimer(signal.ITIMER_REAL, seconds)
+    before = {number: signal.signal(number, late) for number in (signal.SIGPROF, signal.SIGALRM)}
+    signal.setitimer(signal.ITIMER_PROF, seconds)
+    signal.setitimer(signal.ITIMER_REAL, WAITING * seconds)  # other processes may take their time
     grown = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     try:
         with warnings.catch_warnings():
@@ -63,8 +64,10 @@ def watch(read: Callable[[], object], names: str, seconds: float = SECONDS) -> O
         place = f"{Path(ours[-1].filename).name}:{ours[-1].lineno}" if ours else "?"
         outcome = Outcome("unclear", f"{type(error).__name__} at {place}: {str(error)[:200]}")
     finally:
+        signal.setitimer(signal.ITIMER_PROF, 0)
         signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
     if CANARY.exists():
         CANARY.rmdir()
         return Outcome("unclear", "a bomb was executed")
