@@ -58,9 +58,11 @@ def open_zip(source: Path | bytes, most: int, *, what: str, exact: bool = False)
         check_file(source, most)
     try:
         with source.open("rb") if isinstance(source, Path) else io.BytesIO(source) as file:
-            _check_end(file, exact)
+            length = _check_end(file, exact)
             with zipfile.ZipFile(file) as archive:
-                _check_members(archive.infolist(), most, exact)
+                _check_members(archive.infolist(), length, most, exact)
+                if exact and (damaged := archive.testzip()) is not None:
+                    raise ValueError(f"{show(damaged)} isn't what was written: its checksum differs")
                 yield archive
     except FileNotFoundError:
         raise
@@ -71,8 +73,11 @@ def open_zip(source: Path | bytes, most: int, *, what: str, exact: bool = False)
         raise WarmstartError(f"{subject} is truncated or not {what}: {reason.rstrip('.')}.") from error
 
 
-def _check_end(file: io.BufferedIOBase, exact: bool) -> None:
+def _check_end(file: io.BufferedIOBase, exact: bool) -> int:
     """See that the list of members isn't too long to be read; `zipfile` reads it whole.
+
+    Returns:
+        Bytes of the archive.
 
     Raises:
         ValueError: It is.
@@ -95,9 +100,10 @@ def _check_end(file: io.BufferedIOBase, exact: bool) -> None:
     if exact and offset + size + (_END_64 if large else 0) + _END != length:
         raise ValueError("something stands before or after the archive")
     file.seek(0)
+    return length
 
 
-def _check_members(members: list[zipfile.ZipInfo], most: int, exact: bool) -> None:
+def _check_members(members: list[zipfile.ZipInfo], length: int, most: int, exact: bool) -> None:
     """See that members are few, named once, unpacked not too large, and readable.
 
     Raises:
@@ -128,6 +134,8 @@ def _check_members(members: list[zipfile.ZipInfo], most: int, exact: bool) -> No
                 f"{show(name)} unpacks {member.compress_size:,} bytes to {member.file_size:,}, more than "
                 f"{MOST_RATIO} times as many"
             )
+    if sum(member.compress_size for member in members) > length:
+        raise ValueError("its members overlap")
     unpacked = sum(member.file_size for member in members)
     if unpacked > most:
         raise ValueError(f"it holds {unpacked:,} bytes, expected at most {most:,}")

@@ -3,6 +3,7 @@
 import base64
 import io
 import json
+import os
 import re
 import struct
 import tempfile
@@ -14,8 +15,8 @@ from typing import Any
 
 Mutator = Callable[[Random, bytes], bytes]
 
-CANARY = Path(tempfile.gettempdir(), "warmstart-canary")
-"""Folder that appears where a bomb in a file was executed."""
+CANARY = Path(tempfile.gettempdir(), f"warmstart-canary-{os.getpid():07}")
+"""Folder that appears where a bomb in a file was executed: each process has its own."""
 BOMB = b"cposix\nmkdir\n(V" + str(CANARY).encode() + b"\ntR."
 """A pickle that makes the folder when it is loaded."""
 NUMBERS = (

@@ -119,9 +119,8 @@ def studies(_: Path) -> Sequence[bytes]:
 def pairs(_: Path) -> Sequence[bytes]:
     """Studies over pairs."""
     text = b"name: p\ntarget_steps: 1024\nsource_steps: 1024\nseeds: [0, 1]\npairs:\n"
-    text += (
-        b"  - {source: Hopper-v5, target: Hopper-v5@torso.mass=x1.5}\n  - {target: Walker2d-v5, name: w}\n"
-    )
+    text += b"  - {source: Hopper-v5, target: Hopper-v5@torso.mass=x1.5}\n"
+    text += b"  - {source: Hopper-v5, target: Walker2d-v5, name: w}\n"
     return [text]
 
 
