@@ -4,16 +4,18 @@
 #   make test    the tests           make lint    style and types
 #   make bench   the measured claims, against their peers
 #   make slow    the tests that learn something
+#   make fuzz    100,000 damaged inputs for each reader of files and texts; FUZZ="--target task --inputs 1000000"
 PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
 	$$p -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1 && echo $$p && break; done)
 PIP_ARGS ?=
+FUZZ ?=
 PY := .venv/bin/python
 # One thread per process: trials and test workers run side by side.
 export OMP_NUM_THREADS := 1
 # Mesa draws in the calling thread.
 export LP_NUM_THREADS := 0
 
-.PHONY: demo demo-pixels test lint bench slow rendering clean
+.PHONY: demo demo-pixels test lint bench slow fuzz rendering clean
 
 demo: .venv/installed
 	$(PY) -m warmstart compare cheetah-friction
@@ -26,6 +28,9 @@ test: .venv/installed rendering
 
 slow: .venv/installed rendering
 	$(PY) -m pytest -m slow -q
+
+fuzz: .venv/installed
+	nice -n 10 $(PY) -u -m tests.fuzzing $(FUZZ)
 
 lint: .venv/installed
 	$(PY) -m ruff check .

@@ -10,18 +10,15 @@ from typing import Any
 import numpy as np
 
 from tests.fuzzing import seeds
-from tests.fuzzing.mutators import (
-    BLIND,
-    Mutator,
+from tests.fuzzing.formats import (
     edit_cells,
     edit_events,
-    edit_json,
     edit_metadata,
     edit_pickle,
     edit_safetensors,
-    edit_text,
     edit_zip,
 )
+from tests.fuzzing.mutators import BLIND, Mutator, edit_json, edit_text
 from warmstart.agents.checkpoints.replay import read_replay
 from warmstart.agents.encoders.config import EncoderConfig
 from warmstart.agents.encoders.encoder import load_encoder
