@@ -121,12 +121,13 @@ def _check_old(file: BinaryIO) -> None:
 
     Raises:
         WarmstartError: They do.
+        pickle.UnpicklingError: They aren't as torch wrote them.
     """
     try:
         for _ in range(PICKLES):
             check_growth(file, LARGEST_PICKLE)
     except (ValueError, LookupError, TypeError) as error:
-        raise WarmstartError(f"it isn't a whole pickle ({_reason(error)}).") from error
+        raise pickle.UnpicklingError(_reason(error)) from error
 
 
 def _reason(error: Exception) -> str:

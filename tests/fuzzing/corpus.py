@@ -217,9 +217,8 @@ SB3: dict[str, Change] = {
     **{f"{key}: bomb, {name}": _serialized(key, bomb) for key in READ for name, bomb in BOMBS.items()},
     **{f"policy.pth: {kind}": in_zip("policy.pth", change) for kind, change in TORCH.items()},
     **{
-        f"policy.pth: {kind}": in_zip("policy.pth", change)
-        for kind, change in ZIPS.items()
-        if "bomb" not in kind
+        f"policy.pth: {kind}": in_zip("policy.pth", ZIPS[kind])
+        for kind in ("duplicate names", "encrypted", "bit flipped inside", "path upwards")
     },
     **{
         f"pytorch_variables.pth: bomb, {name}": in_zip("pytorch_variables.pth", lambda _, bomb=bomb: bomb)

@@ -13,8 +13,8 @@ from tests.fuzzing.mutators import CANARY, mutate
 from tests.fuzzing.targets import TARGETS
 from tests.fuzzing.watch import watch
 
-EXAMPLES = 60
-SLOW = {"SB3 zip": 40, "rsl_rl": 40, "whole run": 20, "run's study": 30, "checkpoint's tensors": 40}
+EXAMPLES = 50
+SLOW = {"SB3 zip": 30, "rsl_rl": 30, "whole run": 15, "run's study": 20, "checkpoint's tensors": 30}
 """Fewer examples where one takes long."""
 
 
