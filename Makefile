@@ -5,16 +5,18 @@
 #   make bench   the measured claims, against their peers
 #   make slow    the tests that learn something
 #   make torture kills trials and studies, some hundred times, and compares bytes
+#   make fuzz    100,000 damaged inputs for each reader of files and texts; FUZZ="--target task --inputs 1000000"
 PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
 	$$p -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1 && echo $$p && break; done)
 PIP_ARGS ?=
+FUZZ ?=
 PY := .venv/bin/python
 # One thread per process: trials and test workers run side by side.
 export OMP_NUM_THREADS := 1
 # Mesa draws in the calling thread.
 export LP_NUM_THREADS := 0
 
-.PHONY: demo demo-pixels test lint bench slow torture rendering clean
+.PHONY: demo demo-pixels test lint bench slow torture fuzz rendering clean
 
 demo: .venv/installed
 	$(PY) -m warmstart compare cheetah-friction
@@ -30,6 +32,9 @@ slow: .venv/installed rendering
 
 torture: .venv/installed rendering
 	$(PY) -m tests.torture
+
+fuzz: .venv/installed
+	nice -n 10 $(PY) -u -m tests.fuzzing $(FUZZ)
 
 lint: .venv/installed
 	$(PY) -m ruff check .

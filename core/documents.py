@@ -15,12 +15,12 @@ import yaml
 
 from warmstart.core.bounds import Place, SettingError, Settings, dotted, show
 from warmstart.core.errors import WarmstartError
-from warmstart.core.files import read_text
+from warmstart.core.files import MOST_DEPTH, read_text
 from warmstart.core.plain import read
 
 T = TypeVar("T")
 
-MOST_YAML = 1 << 24
+MOST_YAML = 1 << 21
 """Most bytes of a YAML file."""
 _MOST_VALUES = 100_000
 _HALF = re.compile("[\ud800-\udfff]")
@@ -36,6 +36,12 @@ class _Loader(yaml.SafeLoader):
     """`SafeLoader` with the core schema's plain scalars instead of YAML 1.1's."""
 
     yaml_implicit_resolvers: dict[str, list[tuple[str, re.Pattern[str]]]] = {}  # noqa: RUF012 (PyYAML's own)
+
+    def fetch_flow_collection_start(self, TokenClass: Any) -> None:  # noqa: N803
+        """Refuse brackets that are too deep, of which PyYAML looks through all for each."""
+        if self.flow_level > MOST_DEPTH:
+            raise yaml.MarkedYAMLError(problem="nested too deeply", problem_mark=self.get_mark())
+        super().fetch_flow_collection_start(TokenClass)
 
 
 class _Dumper(yaml.SafeDumper):
@@ -182,6 +188,8 @@ def _build(
     if isinstance(node, yaml.ScalarNode) and _HALF.search(node.value):
         raise WarmstartError(f"{where}: text with half of a surrogate pair can't be read.")
     inside = (*parents, node)
+    if isinstance(node, yaml.CollectionNode) and node.tag.rpartition(":")[2] not in ("seq", "map"):
+        raise WarmstartError(f"{where}: a list or a mapping can't be read as {node.tag!r}.")
     if isinstance(node, yaml.SequenceNode):
         return [_build(item, (*place, i), lines, source, inside) for i, item in enumerate(node.value)]
     if isinstance(node, yaml.MappingNode):

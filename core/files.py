@@ -7,6 +7,7 @@ import math
 import os
 import stat
 import sys
+from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -212,7 +213,7 @@ def read_bytes(path: Path, most: int = MOST_BYTES, within: Path | None = None) -
     """Read a file from anybody; see `check_file`."""
     try:
         with check_file(path, most, within).open("rb") as file:
-            return file.read(most)
+            return file.read(min(most, os.fstat(file.fileno()).st_size))
     except FileNotFoundError:
         raise
     except OSError as error:
@@ -229,18 +230,20 @@ def read_text(path: Path, most: int = MOST_BYTES, within: Path | None = None) ->
         ) from None
 
 
-def parse_json(text: str, source: str) -> Any:
-    """Parse JSON from anybody, where NaN and infinities are none.
+def parse_json(text: str, source: str, *, constants: bool = False) -> Any:
+    """Parse JSON from anybody.
 
     Args:
         text: The text.
         source: What messages call it.
+        constants: Whether NaN and infinities may stand in it, which JSON hasn't got.
 
     Raises:
-        WarmstartError: It isn't JSON (the place is named), or nested more than `MOST_DEPTH` deep.
+        WarmstartError: It isn't JSON (the place is named), gives a key twice, or is nested too deeply.
     """
+    number = float if constants else _finite
     try:
-        data = json.loads(text, parse_constant=_refuse)
+        data = json.loads(text, object_pairs_hook=_once, parse_constant=number, parse_float=number)
     except json.JSONDecodeError as error:
         ends = error.pos >= len(text.rstrip())
         what = "it ends too early" if ends else error.msg[:1].lower() + error.msg[1:]
@@ -270,8 +273,17 @@ def is_writable(data: Any) -> bool:
     return True
 
 
-def _refuse(constant: str) -> float:
-    raise ValueError(f"found {constant}, expected a finite number")
+def _once(pairs: list[tuple[str, Any]]) -> State:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        raise ValueError(f"it gives {Counter(key for key, _ in pairs).most_common(1)[0][0]!r:.60} twice")
+    return found
+
+
+def _finite(text: str) -> float:
+    if math.isfinite(number := float(text)):
+        return number
+    raise ValueError(f"found {text[:40]}, expected a finite number")
 
 
 def read_json(path: Path, within: Path | None = None) -> State | None:

@@ -15,7 +15,9 @@ _VALUE_HINT = 'a number, true, false, none, a word, a "quoted text" or a [list]'
 Value = bool | int | float | str | None | tuple["Value", ...]
 T = TypeVar("T")
 
-_NUMBER = re.compile(r"[+-]?(?:inf\b|(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?)")
+LONGEST, MOST_DEPTH, MOST_DIGITS = 1 << 16, 64, 400
+"""Most characters of a text, lists inside one another, and digits of a whole number."""
+_NUMBER = re.compile(r"[+-]?(?:inf\b|(?:\d+(?:\.\d*)?|\.\d+)(?:[eE][+-]?\d+)?)")
 _INTEGER = re.compile(r"[+-]?\d+")
 _WORD = re.compile(r"[A-Za-z0-9_./~*?+\-]+")
 _NAME = re.compile(r"[^\s\"=,:@\[\]+\-]+(?:[+\-]+[^\s\"=,:@\[\]+\-]+)*")
@@ -27,9 +29,14 @@ class Scanner:
     """A cursor over a text; every failure quotes the text and points at the cursor."""
 
     def __init__(self, text: str, what: str, position: int = 0) -> None:
+        if len(text) > LONGEST:
+            raise WarmstartError(
+                f"Expected a {what} of at most {LONGEST:,} characters, found {len(text):,}: {text[:60]!r}…"
+            )
         self.text = text
         self.what = what
         self.position = position
+        self._depth = 0
 
     def fail(self, expected: str, position: int | None = None) -> WarmstartError:
         """Build the error: the text, a caret under the place, what was expected and what was found."""
@@ -128,10 +135,18 @@ class Scanner:
         if quoted is not None:
             return quoted
         if self.accept("["):
-            return self.items(self.value)
+            self._depth += 1
+            if self._depth > MOST_DEPTH:
+                raise self.fail(f"at most {MOST_DEPTH} lists inside one another")
+            found = self.items(self.value)
+            self._depth -= 1
+            return found
+        start = self.position
         word = self.match(_WORD)
         if word is None:
             raise self.fail(_VALUE_HINT)
+        if len(word) > MOST_DIGITS and _INTEGER.fullmatch(word):
+            raise self.fail(f"a whole number of at most {MOST_DIGITS} digits", start)
         return _bare_value(word)
 
 

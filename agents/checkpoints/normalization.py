@@ -72,7 +72,8 @@ class NormalizerState:
         return self._standardise(observations, self.mean, self.var)
 
     def _standardise(self, values: NDArray[Any], mean: Statistic, var: Statistic) -> NDArray[np.float32]:
-        scaled = (values - mean) / np.sqrt(var + self.epsilon)
+        with np.errstate(over="ignore"):  # beyond what a float holds is beyond the clip, too
+            scaled = (values - mean) / np.sqrt(var + self.epsilon)
         return np.clip(scaled, -self.clip, self.clip).astype(np.float32)
 
     def without_returns(self) -> "NormalizerState":

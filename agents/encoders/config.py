@@ -1,9 +1,9 @@
 """Which encoder is meant, as settings and as text. Imports no torch until a name is looked up."""
 
 import json
+import os
 import re
 from dataclasses import dataclass, fields
-from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
 from warmstart.core.bounds import Before, Bounds, Count, Finite, Natural, State
@@ -164,7 +164,7 @@ def _leading_file(scanner: Scanner) -> str | None:
     end = len(scanner.text) if options is None else options.start()
     head = scanner.text[:end].strip()
     known = head.endswith(".safetensors")
-    if not known and Path(head).is_file():
+    if not known and os.path.isfile(head):  # which takes any text
         from warmstart.agents.encoders.backbones import BACKBONES  # it imports torch
 
         known = head not in BACKBONES

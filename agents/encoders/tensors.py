@@ -1,13 +1,9 @@
 """Tensors in files from anybody: read within limits, checked to be numbers of a network, and hashed."""
 
-import argparse
 import hashlib
-import pickle
-import struct
-import warnings
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import safetensors
 import torch
@@ -21,20 +17,6 @@ if TYPE_CHECKING:
 
 MOST_BYTES, MOST_TENSORS, MOST_AXES = 1 << 34, 100_000, 8
 """Most bytes, tensors and axes of a tensor in a file that is read."""
-DAMAGE = (
-    RuntimeError,
-    OSError,
-    EOFError,
-    ValueError,
-    TypeError,
-    LookupError,
-    AttributeError,
-    AssertionError,
-    OverflowError,
-    MemoryError,
-    struct.error,
-)
-"""What torch's reader meets in a file that isn't its own."""
 
 
 def read_safetensors(
@@ -75,41 +57,6 @@ def read_safetensors(
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise WarmstartError(f"{path} is truncated or not a safetensors file: {reason}.") from error
     return check_tensors(tensors, str(path)), texts
-
-
-def read_torch(path: Path, advice: str) -> Any:
-    """Read what ``torch.save`` wrote, by torch's restricted loader, which runs nothing.
-
-    Args:
-        path: The file.
-        advice: What to do about a file that holds more than tensors and plain values.
-
-    Raises:
-        FileNotFoundError: It isn't there.
-        WarmstartError: It is damaged, too large, or holds Python objects.
-    """
-    check_file(path, MOST_BYTES)
-    try:
-        # Training checkpoints keep their command line's options, which are as plain as a dict.
-        with torch.serialization.safe_globals([argparse.Namespace]), warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of unusual pickle protocols
-            return torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        raise WarmstartError(
-            f"{path} holds Python objects besides tensors, or is damaged; nothing of it was run. {advice} "
-            f"({_reason(error)})"
-        ) from error
-    except DAMAGE as error:
-        raise WarmstartError(
-            f"{path} is truncated or not a file of weights that torch.save wrote: {_reason(error)}"
-        ) from error
-
-
-def _reason(error: Exception) -> str:
-    """The line of an error's message that says why."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    telling = [line for line in lines if "Unsupported" in line or "GLOBAL" in line]
-    return (telling or lines or [type(error).__name__])[0]
 
 
 def check_tensors(tensors: Mapping[str, torch.Tensor], source: str) -> dict[str, torch.Tensor]:

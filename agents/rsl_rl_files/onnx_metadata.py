@@ -10,8 +10,8 @@ from pathlib import Path
 from warmstart.core.errors import WarmstartError
 from warmstart.core.files import read_bytes
 
-MOST_BYTES, MOST_ENTRIES = 1 << 30, 10_000
-"""Largest file that is read, and most texts in it."""
+MOST_BYTES, MOST_ENTRIES, MOST_FIELDS = 1 << 30, 10_000, 100_000
+"""Largest file that is read, most texts in it, and most fields of a message."""
 GRAPH, METADATA, KEY, VALUE = 7, 14, 1, 2
 _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
 _SIZES = {_FIXED64: 8, _FIXED32: 4}
@@ -51,8 +51,11 @@ def _fields(message: memoryview) -> Iterator[tuple[int, memoryview]]:
     Raises:
         ValueError: The message ends inside a field, or holds a kind of field that protobuf gave up.
     """
-    at = 0
+    at = count = 0
     while at < len(message):
+        count += 1
+        if count > MOST_FIELDS:
+            raise ValueError(f"more than {MOST_FIELDS:,} fields")
         tag, at = _varint(message, at)
         number, kind = tag >> 3, tag & 7
         if kind == _VARINT:

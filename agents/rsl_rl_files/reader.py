@@ -1,6 +1,5 @@
 """A file that rsl_rl's PPO runner wrote becomes a checkpoint."""
 
-import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -11,16 +10,14 @@ from gymnasium import spaces
 from warmstart.agents.checkpoints.architecture import ACTIVATIONS, check_size
 from warmstart.agents.checkpoints.checkpoint import Checkpoint
 from warmstart.agents.checkpoints.normalization import NormalizerState
-from warmstart.agents.encoders.tensors import MOST_BYTES, read_torch
 from warmstart.agents.rsl_rl_files.layouts import ACTOR, MODEL, STUDENT, Saved, read_layout
 from warmstart.agents.rsl_rl_files.networks import ADDED_TO_STD
 from warmstart.agents.rsl_rl_files.onnx_names import Names, names_for
+from warmstart.agents.untrusted.torch_files import LARGEST_PICKLE, MOST_BYTES, read_torch
+from warmstart.agents.untrusted.zips import DAMAGE, open_zip
 from warmstart.core.errors import WarmstartError, unknown_name
-from warmstart.core.files import check_file
 
 SUFFIXES = (".pt", ".pth")
-LARGEST_PICKLE = 1 << 26
-"""Most bytes of the pickle that says what a file of ``torch.save`` holds."""
 USUAL = "elu"
 """Activation function of every version's actor and critic, where a configuration names no other."""
 THEIR_NAMES = {"lrelu": "leaky_relu", "swish": "silu", "crelu": "elu"}
@@ -34,14 +31,14 @@ _ADVICE = "Load it where you trust it and save it again without them (infos=None
 def is_rsl_rl(path: Path) -> bool:
     """Whether a file is for `read_rsl_rl`: rsl_rl's by what it holds, or by its name where it is no zip."""
     try:
-        with zipfile.ZipFile(path) as archive:
+        with open_zip(path, MOST_BYTES, what="a zip") as archive:
             inside = [each for each in archive.infolist() if each.filename.endswith("/data.pkl")]
             if _is_script(archive.namelist()):
                 return True
             if not inside or inside[0].file_size > LARGEST_PICKLE:
                 return False
             content = archive.read(inside[0])
-    except (zipfile.BadZipFile, OSError, RuntimeError, ValueError, NotImplementedError, EOFError):
+    except (WarmstartError, *DAMAGE):
         return path.suffix in SUFFIXES
     return any(key.encode() in content for key in (MODEL, ACTOR, STUDENT))
 
@@ -63,9 +60,8 @@ def read_rsl_rl(path: Path, *, activation: str | None = None, onnx: str | Path |
     chosen = USUAL if activation is None else THEIR_NAMES.get(activation, activation)
     if chosen not in ACTIVATIONS:
         raise unknown_name("activation function", chosen, (*ACTIVATIONS, *THEIR_NAMES))
-    check_file(path, MOST_BYTES)
     _check_archive(path)
-    content = read_torch(path, _ADVICE)
+    content = read_torch(path, str(path), _ADVICE)
     try:
         saved = read_layout(content)
         observations, actions = saved.actor.inputs, len(saved.log_std)
@@ -93,26 +89,18 @@ def read_rsl_rl(path: Path, *, activation: str | None = None, onnx: str | Path |
 
 
 def _check_archive(path: Path) -> None:
-    """See that torch would read no more bytes than the file has.
+    """See that it is an archive of ``torch.save``.
 
     Raises:
-        WarmstartError: It is no file of ``torch.save``, an old one, TorchScript, or its members are packed.
+        WarmstartError: It is no such file, an old one, or TorchScript.
     """
-    try:
-        with zipfile.ZipFile(path) as archive:
-            members = archive.infolist()
-    except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError, EOFError) as error:
-        raise WarmstartError(
-            f"{path} is truncated or not a file that torch.save wrote (since torch 1.6): {error}."
-        ) from error
-    names = [each.filename for each in members]
-    if _is_script(names):
+    with open_zip(path, MOST_BYTES, what="a file that torch.save wrote (since torch 1.6)") as archive:
+        script = _is_script(archive.namelist())
+    if script:
         raise WarmstartError(
             f"{path} is a TorchScript policy, which is code: give the checkpoint that it was exported from, "
             "such as model_1500.pt."
         )
-    if len(set(names)) < len(names) or any(each.compress_type != zipfile.ZIP_STORED for each in members):
-        raise WarmstartError(f"{path} has packed or repeated members, which torch.save doesn't write.")
 
 
 def _is_script(names: list[str]) -> bool:

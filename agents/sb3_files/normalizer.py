@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from warmstart.agents.checkpoints.normalization import NormalizerState
-from warmstart.agents.sb3_files.pickles import Called, read_pickle
+from warmstart.agents.untrusted.pickles import Called, read_pickle
 from warmstart.core.errors import WarmstartError
 from warmstart.core.files import read_bytes
 

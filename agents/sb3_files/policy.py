@@ -15,7 +15,8 @@ from warmstart.agents.checkpoints.architecture import (
     kwargs_from_json,
 )
 from warmstart.agents.checkpoints.recurrent import RECURRENT
-from warmstart.agents.sb3_files.pickles import Called, class_name, read_pickle
+from warmstart.agents.sb3_files.classes import class_name
+from warmstart.agents.untrusted.pickles import Called, read_pickle
 from warmstart.core.errors import WarmstartError
 
 Tensors = dict[str, torch.Tensor]

@@ -6,7 +6,7 @@ import numpy as np
 from gymnasium import spaces
 
 from warmstart.agents.checkpoints.spaces import INCONSISTENT, KINDS, counts
-from warmstart.agents.sb3_files.pickles import Called
+from warmstart.agents.untrusted.pickles import Called
 from warmstart.core.bounds import Settings
 from warmstart.core.errors import WarmstartError
 

@@ -1,10 +1,7 @@
 """stable-baselines3's zip files of any age, read without running anything that they name."""
 
 import base64
-import io
-import json
 import math
-import pickle
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -16,18 +13,20 @@ from warmstart.agents.checkpoints.architecture import POLICIES, check_size
 from warmstart.agents.checkpoints.checkpoint import EXTRA, Checkpoint
 from warmstart.agents.checkpoints.recurrent import RECURRENT
 from warmstart.agents.encoders.tensors import MOST_BYTES, check_tensors
-from warmstart.agents.sb3_files.pickles import named_class, read_pickle
+from warmstart.agents.sb3_files.classes import named_class
 from warmstart.agents.sb3_files.policy import architecture
 from warmstart.agents.sb3_files.spaces import space_of
+from warmstart.agents.untrusted.pickles import read_pickle
+from warmstart.agents.untrusted.torch_files import read_torch
+from warmstart.agents.untrusted.zips import DAMAGE, open_zip
 from warmstart.core.errors import WarmstartError
-from warmstart.core.files import check_file, is_writable
+from warmstart.core.files import parse_json
 
 LARGEST_DATA = 1 << 26
 """Most bytes of ``data``, unpacked."""
 LARGEST_TENSORS = 1 << 33
 """Most bytes of a file of tensors, unpacked."""
-DEEPEST = 60
-"""Most levels of lists and mappings in ``data``."""
+_ADVICE = "Load it with stable-baselines3 where you trust it, and save it again with model.save."
 
 SIGNATURES: dict[str, tuple[frozenset[str], str]] = {
     "RecurrentPPO": (frozenset({"n_epochs", "clip_range"}), "sb3_contrib.common.recurrent."),
@@ -50,20 +49,17 @@ def read_sb3_zip(path: Path) -> Checkpoint:
     """Read a zip that ``save`` of PPO, SAC, TD3, DDPG, TQC, CrossQ or RecurrentPPO wrote.
 
     Tensors are read by torch's restricted loader, spaces and classes out of their pickles as data
-    (`warmstart.agents.sb3_files.pickles`). What can't be built again exactly is refused by its name.
+    (`warmstart.agents.untrusted.pickles`). What can't be built again exactly is refused by its name.
 
     Raises:
         WarmstartError: It is damaged, not SB3's, of another algorithm, or of a policy of the user's own.
     """
     try:
-        with zipfile.ZipFile(check_file(path, MOST_BYTES)) as archive:
+        with open_zip(path, MOST_BYTES, what="a zip that stable-baselines3 wrote") as archive:
             return _read(path, archive)
     except WarmstartError as error:
-        raise WarmstartError(f"{path}: {error}") from error
-    except (zipfile.BadZipFile, EOFError, OSError, RuntimeError, ValueError) as error:
-        raise WarmstartError(
-            f"{path} is truncated or not a zip that stable-baselines3 wrote: {error}."
-        ) from error
+        told = str(error)
+        raise WarmstartError(told if told.startswith(str(path)) else f"{path}: {told}") from error
 
 
 def _read(path: Path, archive: zipfile.ZipFile) -> Checkpoint:
@@ -123,31 +119,25 @@ def _member(archive: zipfile.ZipFile, name: str, largest: int) -> bytes:
     size = archive.getinfo(name).file_size
     if size > largest:
         raise WarmstartError(f"{name} has {size:,} bytes, expected at most {largest:,}.")
-    return archive.read(name)
+    try:
+        return archive.read(name)
+    except DAMAGE as error:
+        raise WarmstartError(f"{name} is damaged: {str(error) or type(error).__name__}.") from error
 
 
 def _data(content: bytes) -> dict[str, Any]:
     """Read ``data``.
 
     Raises:
-        WarmstartError: It is no JSON object, or nested too deeply.
+        WarmstartError: It is no JSON object.
     """
     try:
-        data = json.loads(content)
-    except (ValueError, RecursionError) as error:
-        raise WarmstartError(f"data is no JSON: {str(error) or type(error).__name__}.") from error
+        data = parse_json(content.decode(), "data", constants=True)
+    except UnicodeDecodeError as error:
+        raise WarmstartError(f"data is no text: byte {error.start:,} isn't UTF-8.") from None
     if not isinstance(data, dict):
         raise WarmstartError(f"data is a {type(data).__name__}, expected an object.")
-    if not is_writable(data):
-        raise WarmstartError("data holds text with half of a surrogate pair.")
-    if _depth(data) > DEEPEST:
-        raise WarmstartError(f"data has more than {DEEPEST} levels.")
     return data
-
-
-def _depth(value: Any) -> int:
-    members = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
-    return 1 + max(map(_depth, members), default=0)
 
 
 def _tensors(archive: zipfile.ZipFile, name: str) -> dict[str, torch.Tensor]:
@@ -156,12 +146,7 @@ def _tensors(archive: zipfile.ZipFile, name: str) -> dict[str, torch.Tensor]:
     Raises:
         WarmstartError: It is damaged, or holds anything but tensors by name.
     """
-    content = _member(archive, name, LARGEST_TENSORS)
-    try:
-        found = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
-    except (RuntimeError, pickle.UnpicklingError, EOFError, ValueError, LookupError, TypeError) as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise WarmstartError(f"{name} can't be read without unpickling: {reason}") from error
+    found = read_torch(_member(archive, name, LARGEST_TENSORS), name, _ADVICE)
     if found is None and name != "policy.pth":
         return {}
     if not isinstance(found, Mapping) or not all(isinstance(value, torch.Tensor) for value in found.values()):

@@ -1,13 +1,12 @@
 """The evaluations that SB3's ``EvalCallback`` writes."""
 
-import zipfile
-import zlib
 from pathlib import Path
 
 import numpy as np
 
+from warmstart.agents.untrusted.arrays import read_array
+from warmstart.agents.untrusted.zips import open_zip
 from warmstart.core.errors import WarmstartError
-from warmstart.core.files import check_file
 from warmstart.experiments.foreign.recording import Recording, in_sequence, whole_steps
 
 LARGEST = 1 << 30
@@ -25,32 +24,15 @@ def read_evaluations(path: Path) -> Recording:
     """
     expected = "Expected the evaluations.npz of SB3's EvalCallback (timesteps, results)."
     try:
-        with zipfile.ZipFile(check_file(path, LARGEST)) as packed:
-            size = sum(item.file_size for item in packed.infolist())
-        if size > LARGEST:
-            raise WarmstartError(f"{path} holds {size:,} bytes, expected at most {LARGEST:,}. {expected}")
-        with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
-            missing = [key for key in ("timesteps", "results") if key not in archive.files]
+        with open_zip(path, LARGEST, what="an archive of plain numbers") as packed:
+            names = packed.namelist()
+            missing = [key for key in ("timesteps", "results") if f"{key}.npy" not in names]
             if missing:
                 raise WarmstartError(f"{path} holds no {' and no '.join(missing)}. {expected}")
-            steps, results = (np.asarray(archive[key]) for key in ("timesteps", "results"))
-    except WarmstartError:
-        raise
-    except (
-        OSError,
-        ValueError,
-        EOFError,
-        KeyError,
-        zipfile.BadZipFile,
-        AttributeError,
-        MemoryError,
-        RuntimeError,  # an encrypted member, or a compression that zipfile doesn't know
-        TypeError,
-        zlib.error,
-    ) as error:
-        pickled = "allow_pickle" in str(error)
-        why = "not an archive of plain numbers" if pickled else str(error) or type(error).__name__
-        raise WarmstartError(f"{path} can't be read ({why}): truncated or foreign. {expected}") from error
+            steps, results = (read_array(packed, f"{key}.npy") for key in ("timesteps", "results"))
+    except WarmstartError as error:
+        told = str(error) if str(path) in str(error) else f"{path} can't be read: {error}"
+        raise WarmstartError(told if expected in told else f"{told} {expected}") from None
     if not (np.issubdtype(steps.dtype, np.number) and np.issubdtype(results.dtype, np.number)):
         raise WarmstartError(f"{path} holds {steps.dtype} and {results.dtype}, not numbers. {expected}")
     if steps.ndim != 1 or results.ndim not in (1, 2) or len(steps) != len(results) or not len(steps):

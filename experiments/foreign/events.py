@@ -1,6 +1,7 @@
 """Scalars of TensorBoard event files, TensorFlow 1's and 2's kind."""
 
 import itertools
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -108,6 +109,8 @@ def _read(path: Path) -> _Scalars:
         for content in RawEventFileLoader(str(path)).Load():
             read += len(content) + FRAME
             event: Any = Event.FromString(content)
+            if not math.isfinite(event.wall_time):
+                raise ValueError(f"an event has the time {event.wall_time}")
             times.append(event.wall_time)
             for value in event.summary.value:
                 if value.HasField("simple_value"):
@@ -115,6 +118,9 @@ def _read(path: Path) -> _Scalars:
                 elif not value.HasField("tensor"):
                     continue
                 else:
+                    if math.prod(dim.size for dim in value.tensor.tensor_shape.dim) != 1:
+                        odd.add(value.tag)  # which make_ndarray would fill, however large it says it is
+                        continue
                     array = make_ndarray(value.tensor)
                     if array.size != 1 or array.dtype.kind not in "fiu":
                         odd.add(value.tag)

@@ -46,7 +46,8 @@ def study_document(name: str | Path) -> Document:
 
 def _without_retired(document: Document) -> Document:
     """A run's own study without settings that were resolved into it and are gone since."""
-    for owner in (document.data, *document.data.get("arms", ())):
+    arms = document.data.get("arms") if isinstance(document.data, dict) else None
+    for owner in (document.data, *(arms if isinstance(arms, list) else ())):
         for key in ("algorithm", "source_algorithm"):
             if isinstance(owner, dict) and isinstance(owner.get(key), dict):
                 owner[key] = {name: value for name, value in owner[key].items() if name not in RETIRED}

@@ -88,15 +88,23 @@ def kept_states(directory: Path, tell: Callable[[str], None] = print) -> Iterato
         tell: Says which are damaged.
     """
     for path, state in read_states(directory / FOLDER, tell):
-        shorter = [
-            file
-            for name, file in (("records", RECORDS), ("times", TIMES))
-            if not (directory / file).is_file() or (directory / file).stat().st_size < state["recorder"][name]
-        ]
-        if shorter:
-            tell(f"{path} is passed over: {shorter[0]} is shorter than it was")
+        try:
+            for name, file in (("records", RECORDS), ("times", TIMES)):
+                if (directory / file).stat().st_size < _recorded(state, name):
+                    raise WarmstartError(f"{file} is shorter than it was")
+        except (OSError, WarmstartError) as error:
+            tell(f"{path} is passed over: {error}")
         else:
             yield state
+
+
+def _recorded(state: State, name: str) -> int:
+    """Bytes of a file that a state goes on from."""
+    kept = state.get("recorder") if isinstance(state, dict) else None
+    size = kept.get(name) if isinstance(kept, dict) else None
+    if type(size) is not int or size < 0:
+        raise WarmstartError(f"it doesn't say how many bytes of {name} there were")
+    return size
 
 
 def forget_states(directory: Path) -> None:

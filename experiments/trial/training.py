@@ -216,11 +216,11 @@ class _Training:
         try:
             load_training_state(model, watching, state["agent"])
             self.world.load_state_dict(state["world"])
+            for name in _CARRIED:
+                setattr(self, name, state["own"][name])
+            report.steps = state["prepared"]
         except Exception as error:
             raise UnusableStateError(f"{type(error).__name__}: {error}") from error
-        for name, value in state["own"].items():
-            setattr(self, name, value)
-        report.steps = state["prepared"]
         print(f"Continued from step {model.num_timesteps:,}.", flush=True)
 
     def _evaluation(self) -> list[EvaluationCallback]:

@@ -1,4 +1,4 @@
 """Recorded motion of robots: formats, columns, units, checks.
 
-May import: core, envs, transfer.replaying.
+May import: core, envs, agents.untrusted, transfer.replaying.
 """

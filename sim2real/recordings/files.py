@@ -2,11 +2,9 @@
 
 import csv
 import io
-import zipfile
-import zlib
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import replace
-from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +12,12 @@ import mujoco
 import numpy as np
 from numpy.typing import NDArray
 
+from warmstart.agents.untrusted.arrays import read_array
+from warmstart.agents.untrusted.zips import open_zip
 from warmstart.core.errors import WarmstartError
-from warmstart.core.files import check_file, parse_json, read_text
+from warmstart.core.files import parse_json, read_text
 from warmstart.envs.tasks.task import Task
+from warmstart.sim2real.recordings.parquet import read_parquet
 from warmstart.sim2real.recordings.positions import Floats
 from warmstart.sim2real.recordings.tables import Table, missing, read_table
 from warmstart.sim2real.recordings.trajectories import (
@@ -31,20 +32,8 @@ from warmstart.transfer.replaying.datasets import load_minari
 
 MOST_BYTES = 1 << 31
 """Most bytes of recordings that are read from one file."""
-MOST_VALUES = 50_000_000
-"""Most values of a Parquet file, however little room they take there."""
-BROKEN = (
-    ValueError,
-    EOFError,
-    zipfile.BadZipFile,
-    zlib.error,
-    OSError,
-    KeyError,
-    MemoryError,
-    RuntimeError,  # an encrypted member, or a compression that zipfile doesn't know
-    TypeError,
-)
-"""What NumPy meets in an array that is damaged or lies about its size."""
+MOST_COLUMNS, LONGEST_LINE = 10_000, 1 << 20
+"""Most columns of a table, and most characters of a line."""
 _DATA = "it needs a package that is not installed: pip install 'warmstart[data]'."
 
 
@@ -128,6 +117,11 @@ def read_csv(path: str | Path, model: mujoco.MjModel, names: Mapping[str, str] |
     delimiter = max(
         ",;\t", key=text.strip().partition("\n")[0].count
     )  # the first of those that are as frequent
+    longest = max(map(len, text.split("\n")))
+    if longest > LONGEST_LINE:
+        raise WarmstartError(
+            f"Expected lines of at most {LONGEST_LINE:,} characters in {path}, found {longest:,}."
+        )
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter)
     try:
         lines = [(reader.line_num, row) for row in reader if any(cell.strip() for cell in row)]
@@ -135,6 +129,8 @@ def read_csv(path: str | Path, model: mujoco.MjModel, names: Mapping[str, str] |
         raise WarmstartError(f"Expected a table of comma-separated text in {path}, found {error}.") from None
     (_, first), *rows = lines or [(1, [])]
     header = [name.strip() for name in first]
+    if len(header) > MOST_COLUMNS:
+        raise WarmstartError(f"Expected at most {MOST_COLUMNS:,} columns in {path}, found {len(header):,}.")
     if not rows:
         found = f"a row of {len(header)} names alone" if header else "an empty file"
         raise WarmstartError(f"Expected a row of names and rows of numbers in {path}, found {found}.")
@@ -142,7 +138,7 @@ def read_csv(path: str | Path, model: mujoco.MjModel, names: Mapping[str, str] |
         if len(row) != len(header):
             raise WarmstartError(f"{path}: expected {len(header)} cells in line {line}, found {len(row)}.")
     cells = {name: np.array([row[i] for _, row in rows], dtype=object) for i, name in enumerate(header)}
-    repeated = frozenset(name for name in header if header.count(name) > 1)
+    repeated = frozenset(name for name, count in Counter(header).items() if count > 1)
     table = Table(str(path), cells, tuple(line for line, _ in rows), repeated, comma=delimiter != ",")
     return read_table(table, model, names, Path(path).stem)
 
@@ -197,11 +193,6 @@ def read_lerobot(
     Raises:
         WarmstartError: pyarrow isn't installed, there are no such files, or a column isn't there.
     """
-    try:
-        import pyarrow.parquet as parquet  # type: ignore[import-untyped]
-        from pyarrow import ArrowException
-    except ImportError:
-        raise WarmstartError(f"To read the LeRobot dataset {path}, {_DATA}") from None
     folder = Path(path)
     files = [folder] if folder.is_file() else sorted(folder.rglob("*.parquet"))
     files = [file for file in files if file.parent == folder or "meta" not in file.relative_to(folder).parts]
@@ -212,23 +203,11 @@ def read_lerobot(
     tables, others = list[dict[str, NDArray[Any]]](), dict[str, None]()
     for file in files:
         try:
-            check_file(file, MOST_BYTES, folder if folder.is_dir() else None)
-            about = parquet.read_metadata(file)
-            parts = (about.row_group(i) for i in range(about.num_row_groups))
-            values = sum(part.column(i).num_values for part in parts for i in range(part.num_columns))
-            if values > MOST_VALUES:
-                raise WarmstartError(f"{file} holds {values:,} values; expected at most {MOST_VALUES:,}.")
-            kinds = {field.name: field.type for field in parquet.read_schema(file)}
-            wanted = [key for key, kind in kinds.items() if _numeric(kind) or _written(kind)]
-            others |= dict.fromkeys(kinds.keys() - wanted)
-            read = parquet.read_table(file, columns=wanted).to_pydict()
-            tables.append({key: _cells(read[key], _numeric(kinds[key])) for key in wanted})
-        except WarmstartError:
-            raise
-        except (ArrowException, OSError, MemoryError, OverflowError) as error:
-            raise WarmstartError(f"Expected a Parquet file at {file}: {error}") from None
-        except (ValueError, TypeError):
-            raise WarmstartError(f"{file}: expected lists of the same length in each column.") from None
+            columns, odd_ones = read_parquet(file, folder if folder.is_dir() else None)
+        except ImportError:
+            raise WarmstartError(f"To read the LeRobot dataset {path}, {_DATA}") from None
+        tables.append(columns)
+        others |= dict.fromkeys(odd_ones)
         if tables[0].keys() != tables[-1].keys():
             odd = ", ".join(sorted(tables[0].keys() ^ tables[-1].keys()))
             raise WarmstartError(f"Expected the same columns in {files[0]} and {file}, found {odd} in one.")
@@ -282,52 +261,14 @@ def _is_number(cell: str) -> bool:
 
 def _arrays(path: str | Path) -> dict[str, NDArray[Any]]:
     """The arrays of a NumPy archive."""
-    expected = f"Expected an archive of arrays (numpy.savez) at {path}"
-    try:
-        with zipfile.ZipFile(check_file(Path(path), MOST_BYTES)) as packed:
-            unpacked = sum(item.file_size for item in packed.infolist())
-    except (zipfile.BadZipFile, OSError, NotImplementedError):  # text, an empty file, a broken archive
-        raise WarmstartError(f"{expected}, found another file.") from None
-    if unpacked > MOST_BYTES:
-        raise WarmstartError(f"{expected} of at most {MOST_BYTES:,} bytes, found {unpacked:,}.")
     arrays = {}
-    try:
-        file = np.load(path, allow_pickle=False)
-    except BROKEN:
-        raise WarmstartError(f"{expected}, found another file.") from None
-    with file:
-        for key in file.files:
+    with open_zip(Path(path), MOST_BYTES, what="an archive of arrays (numpy.savez)") as packed:
+        for name in packed.namelist():
             try:
-                arrays[key] = np.asarray(file[key])
-            except BROKEN as error:
-                kind = "Python objects" if "pickle" in str(error) else "broken data"
-                what = f"expected numbers in the array {key!r}, found {kind}"
-                raise WarmstartError(f"{path}: {what}.") from None
+                arrays[name.removesuffix(".npy")] = read_array(packed, name)
+            except WarmstartError as error:
+                raise WarmstartError(f"{path}: {error}") from None
     return arrays
-
-
-def _numeric(kind: Any) -> bool:
-    """Whether a Parquet column holds numbers or lists of numbers."""
-    from pyarrow import types  # type: ignore[import-untyped, unused-ignore]
-
-    if types.is_list(kind) or types.is_large_list(kind) or types.is_fixed_size_list(kind):
-        kind = kind.value_type
-    return bool(types.is_integer(kind) or types.is_floating(kind) or types.is_boolean(kind))
-
-
-def _written(kind: Any) -> bool:
-    """Whether a Parquet column holds text or points in time."""
-    from pyarrow import types
-
-    return bool(types.is_string(kind) or types.is_large_string(kind) or types.is_timestamp(kind))
-
-
-def _cells(values: list[Any], numeric: bool) -> NDArray[Any]:
-    """A Parquet column's values: numbers, or text as in a CSV file, points in time as ISO 8601."""
-    if numeric:
-        return np.array(values, dtype=float)
-    text = ("" if v is None else v.isoformat() if isinstance(v, datetime) else str(v) for v in values)
-    return np.array(list(text), dtype=object)
 
 
 def _described(folder: Path) -> Mapping[str, Any]:

@@ -8,7 +8,8 @@ from typing import Any
 import torch
 
 from warmstart.agents.encoders.backbones import Backbone
-from warmstart.agents.encoders.tensors import check_tensors, read_safetensors, read_torch
+from warmstart.agents.encoders.tensors import check_tensors, read_safetensors
+from warmstart.agents.untrusted.torch_files import read_torch
 from warmstart.core.bounds import State
 from warmstart.core.errors import WarmstartError
 
@@ -40,7 +41,7 @@ def load_weights(path: str | Path) -> dict[str, torch.Tensor]:
     if not path.is_file():
         raise WarmstartError(f"There is no file of weights at {path}.")
     given = path.suffix == ".safetensors"
-    tensors = unwrapped(read_safetensors(path)[0] if given else read_torch(path, _ADVICE), path)
+    tensors = unwrapped(read_safetensors(path)[0] if given else read_torch(path, str(path), _ADVICE), path)
     check_tensors(tensors, str(path))
     if any(name.endswith("mask_token") for name in tensors):
         tensors = {n: t for n, t in tensors.items() if not bare_name(n).startswith(MAE_ONLY)}

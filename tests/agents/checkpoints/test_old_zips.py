@@ -27,9 +27,10 @@ from stable_baselines3.common.torch_layers import FlattenExtractor
 from warmstart.agents.checkpoints.architecture import EXTRACTORS, POLICIES
 from warmstart.agents.checkpoints.checkpoint import save_checkpoint
 from warmstart.agents.loading import load_checkpoint
+from warmstart.agents.sb3_files.classes import named_class
 from warmstart.agents.sb3_files.normalizer import read_trusted_normalizer
-from warmstart.agents.sb3_files.pickles import Called, named_class, read_pickle
 from warmstart.agents.sb3_files.written import write_sb3_zip
+from warmstart.agents.untrusted.pickles import Called, read_pickle
 from warmstart.core.errors import WarmstartError
 
 FOLDER = Path(__file__).parents[2] / "data" / "old_sb3"

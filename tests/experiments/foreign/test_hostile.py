@@ -89,7 +89,9 @@ def test_archive_that_unpacks_to_much(evaluations, monkeypatch):
     monkeypatch.setattr(module, "LARGEST", 1 << 20)
     np.savez_compressed(evaluations, timesteps=np.zeros(1 << 17), results=np.zeros(1 << 17))
     assert evaluations.stat().st_size < 1 << 13
-    assert ends_in_a_message(lambda: read_evaluations(evaluations), "evaluations.npz holds .* bytes", "bomb")
+    assert ends_in_a_message(
+        lambda: read_evaluations(evaluations), "evaluations.npz is .*: it holds .* bytes", "bomb"
+    )
 
 
 LINES = {

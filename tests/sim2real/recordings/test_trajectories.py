@@ -87,11 +87,11 @@ def test_files_that_are_no_archives_are_called_so(tmp_path):
     path = tmp_path / "run.npz"
     for content in (b"time,qpos", b"", b"PK\x03\x04 broken"):
         path.write_bytes(content)
-        with pytest.raises(WarmstartError, match=r"archive of arrays .* at .*run\.npz, found another file"):
+        with pytest.raises(WarmstartError, match=r"run\.npz is truncated or not an archive of arrays"):
             read_npz(path, MODEL)
     with path.open("wb") as file:
         np.save(file, np.zeros(3))
-    with pytest.raises(WarmstartError, match="found another file"):
+    with pytest.raises(WarmstartError, match="not an archive of arrays"):
         read_npz(path, MODEL)
     np.savez(path, time=np.array([None, 1.0]))
     with pytest.raises(WarmstartError, match=r"numbers in the array 'time', found Python objects"):

@@ -8,9 +8,10 @@ modules that it names, and runs none of them.
 import io
 import pickle
 import pickletools
-from collections.abc import Iterable, Mapping, Sequence
+import warnings
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -95,9 +96,20 @@ class _Recorder:
 
 
 class _Reader(pickle.Unpickler):
-    def __init__(self, content: bytes, allowed: Mapping[str, Sequence[str]] | None) -> None:
+    def __init__(
+        self,
+        content: bytes,
+        allowed: Mapping[str, Sequence[str]] | None,
+        persistent: Callable[[Any], None] | None,
+    ) -> None:
         super().__init__(io.BytesIO(content))
-        self.allowed = allowed
+        self.allowed, self.persistent = allowed, persistent
+
+    def persistent_load(self, pid: Any) -> None:
+        """Note what is to be found beside the pickle."""
+        if self.persistent is None:
+            raise pickle.UnpicklingError("it refers to something outside")
+        self.persistent(_plain(pid, {}))
 
     def find_class(self, module: str, name: str) -> type[_Recorder]:
         """Give a class that records, whatever the name."""
@@ -106,12 +118,18 @@ class _Reader(pickle.Unpickler):
         return type("Recorder", (_Recorder,), {"named": f"{module}.{name}"})
 
 
-def read_pickle(content: bytes, allowed: Mapping[str, Sequence[str]] | None = None) -> Any:
+def read_pickle(
+    content: bytes,
+    allowed: Mapping[str, Sequence[str]] | None = None,
+    persistent: Callable[[Any], None] | None = None,
+) -> Any:
     """Read a pickle as data.
 
     Args:
         content: The file.
         allowed: Names by module that it may refer to; any by default, since none is called.
+        persistent: Gets what the pickle says of each thing outside, in whose place None stands; by default
+            there may be none.
 
     Returns:
         What it holds: Python's own values, arrays and NumPy's numbers as they are, all else as `Called`.
@@ -122,27 +140,35 @@ def read_pickle(content: bytes, allowed: Mapping[str, Sequence[str]] | None = No
     if len(content) > LARGEST:
         raise WarmstartError(f"it has {len(content):,} bytes, more than {LARGEST:,}")
     try:
-        _check_growth(content)
-        return _plain(_Reader(content, allowed).load(), {})
+        check_growth(content, len(content))
+        return _plain(_Reader(content, allowed, persistent).load(), {})
     except WarmstartError:
         raise
     except _FAILURES as error:
         raise WarmstartError(f"not a whole pickle ({str(error) or type(error).__name__})") from error
 
 
-def _check_growth(content: bytes) -> None:
+def check_growth(content: bytes | BinaryIO, most: int) -> None:
     """See that a pickle doesn't build far more than it has bytes: shared parts may double it at each step.
 
     Follows the opcodes with sizes in place of the values on the unpickler's stack, in cells that stay the
     same where a value is changed; None is a mark.
+
+    Args:
+        content: The pickle, or a file at its beginning, which is read to its end.
+        most: Most parts that it may number.
+
+    Raises:
+        WarmstartError: It does, or numbers more.
+        ValueError: It is damaged, or as `_FAILURES`.
     """
     stack: list[list[int] | None] = []
     memo: dict[int, list[int]] = {}
-    for count, (opcode, argument, _) in enumerate(pickletools.genops(content)):
+    for count, (opcode, argument, _) in enumerate(_opcodes(content)):
         name, before = opcode.name, opcode.stack_before
         if name in ("PUT", "BINPUT", "LONG_BINPUT", "MEMOIZE"):
             place = len(memo) if name == "MEMOIZE" else int(argument or 0)
-            if place > len(content) or not stack or stack[-1] is None:
+            if place > most or not stack or stack[-1] is None:
                 raise WarmstartError(f"it names its part {place:,}, of which it can't have so many")
             memo[place] = stack[-1]
             continue
@@ -167,6 +193,12 @@ def _check_growth(content: bytes) -> None:
             stack.append(popped[-1])
             continue
         stack += [None if kind is pickletools.markobject else [size] for kind in opcode.stack_after]
+
+
+def _opcodes(content: bytes | BinaryIO) -> Iterator[tuple[pickletools.OpcodeInfo, Any, int | None]]:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of odd escapes in texts of old protocols
+        yield from pickletools.genops(content)
 
 
 def _plain(value: Any, known: dict[int, tuple[Any, Any]]) -> Any:
@@ -258,26 +290,3 @@ def _array(content: Any, dtype: Any, shape: Any, fortran: bool = False) -> NDArr
 
 def _name_of(value: Any) -> str:
     return value.name if isinstance(value, Called) else str(value)
-
-
-def named_class(content: bytes) -> str:
-    """Full name of the class that a pickle is: by reference, or by value as cloudpickle writes one.
-
-    Returns:
-        Such as ``stable_baselines3.common.policies.ActorCriticPolicy``; empty where it is something else.
-    """
-    found = read_pickle(content)
-    return class_name(found) if isinstance(found, Called) else ""
-
-
-def class_name(called: Called) -> str:
-    """Full name of a class or function: by value, it is the skeleton's second argument, in its module."""
-    if called.name.endswith("._make_function") or called.name.endswith("._function_setstate"):
-        return "a function of its own"
-    if not called.name.endswith(("._make_skeleton_class", "._class_setstate")):
-        return called.name
-    while called.name.endswith("._class_setstate") and called.args and isinstance(called.args[0], Called):
-        called = called.args[0]
-    name = str(called.args[1]) if len(called.args) > 1 else ""
-    attributes = called.args[3] if len(called.args) > 3 and isinstance(called.args[3], dict) else {}
-    return f"{attributes.get('__module__', '__main__')}.{name}" if name else ""
