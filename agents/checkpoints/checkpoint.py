@@ -11,7 +11,7 @@ import shutil
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import cache
-from importlib.metadata import version
+from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, TypedDict
 
@@ -44,10 +44,10 @@ if TYPE_CHECKING:
     from warmstart.envs.tasks.task import Task
 
 FORMAT = 1
-TENSORS = "policy.safetensors"
-EXTRA = "extra."
+TENSORS, EXTRA = "policy.safetensors", "extra."
 LIBRARIES = ("warmstart", "torch", "stable_baselines3", "gymnasium", "mujoco", "numpy")
 log = logging.getLogger(__name__)
+version = cache(metadata.version)  # which parses a file
 
 
 @dataclass(frozen=True)
@@ -297,9 +297,4 @@ def hyperparameters_of(model: BaseAlgorithm) -> State:
 
 def library_versions() -> dict[str, str]:
     """Versions of the libraries that a result depends on."""
-    return {name: _version(name) for name in LIBRARIES}
-
-
-@cache
-def _version(library: str) -> str:
-    return version(library)  # which reads and parses a file each time
+    return {name: version(name) for name in LIBRARIES}

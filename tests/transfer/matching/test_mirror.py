@@ -133,7 +133,8 @@ def test_a_reacher_becomes_a_pusher_by_the_user_s_map(envs):
     seen = {f"{pan}.velocity": "joint0.velocity", f"{flex}.velocity": "joint1.velocity"}
     seen |= {f"goal.{axis}": f"target_{axis}.position" for axis in "xy"}
     done = {f"{pan}.torque": "joint0.torque", f"{flex}.torque": "joint1.torque"}
-    report = warm_start(model, source, "fine_tune", seed=0, observation_map=seen, action_map=done)
+    maps = {"observation_map": seen, "action_map": done}
+    report = warm_start(model, source, "fine_tune", seed=0, critic_fit_steps=64, **maps)
     assert report.entry("action_net.weight").action == "aligned"
     first = model.policy.mlp_extractor.policy_net[0].weight
     names = model.env.venv.vector_env.observation_layout.names

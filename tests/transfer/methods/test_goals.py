@@ -49,6 +49,7 @@ def agent(episode, kind=stable_baselines3.SAC, n_envs=1, learning_starts=1_000):
         "MultiInputPolicy",
         envs,
         replay_buffer_class=HerReplayBuffer,
+        buffer_size=1_000,
         learning_starts=learning_starts,
         policy_kwargs={"net_arch": [8]},
         batch_size=8,

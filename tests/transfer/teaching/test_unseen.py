@@ -73,7 +73,7 @@ def test_neither_actor_nor_critic_reads_what_is_the_teachers_before_or_after_lea
     sees, algorithm, agents
 ):
     source = disturb(agents(STATE if sees == "pixels" else FRAMES, seed=1))
-    method = make_method("distill", critic_fit_steps=32, updates=5, student_sees=sees)
+    method = make_method("distill", critic_fit_steps=32, critic_updates=8, updates=5, student_sees=sees)
     student = agents(BOTH, AGENTS[algorithm], method)
     report = warm_start(student, source, method)
     assert f"the student's checkpoint takes {sees} alone" in " ".join(report.notes)
