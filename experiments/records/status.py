@@ -91,7 +91,7 @@ class StatusWriter:
     def _moves(self) -> None:
         """Note that something moves."""
         if self.stall:
-            faulthandler.dump_traceback_later(self.stall, exit=True)
+            faulthandler.dump_traceback_later(self.stall, exit=True, file=2)
 
     def is_due(self) -> bool:
         """Say whether the last write is long enough ago."""

@@ -159,7 +159,7 @@ class Scheduler:
             return False
         else:
             self._running[trial] = launcher.start(directory)
-            self.states[trial.hash] = "running"
+            self._set(trial, "running", status)
             self._chances[trial.hash] -= 1
         return True
 
