@@ -27,6 +27,7 @@ from tests.experiments.trial.test_pixel_studies import study as pixel_study
 from tests.experiments.trial.test_resuming import IMPERFECT, PACED, RANDOM, SMALL, WORLD
 from tests.experiments.trial.test_trial import PPO, SAC, lay_out, tiny
 from warmstart.core.documents import parse_yaml
+from warmstart.experiments.records.records import TRAINING
 from warmstart.experiments.study.study import Study
 from warmstart.experiments.trial import resuming, training
 from warmstart.experiments.trial.trial import main as trial_main
@@ -141,7 +142,7 @@ class Bench:
         ]
         if different:
             raise AssertionError(f"{trial}: {', '.join(sorted(different))} differ")
-        if (trial / resuming.FOLDER).exists() or list(trial.glob(".*")):
+        if (trial / TRAINING).exists() or list(trial.glob(".*")):
             raise AssertionError(
                 f"{trial}: something is left: {sorted(each.name for each in trial.iterdir())}"
             )

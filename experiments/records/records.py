@@ -4,6 +4,7 @@
 """
 
 import os
+import shutil
 from pathlib import Path
 
 from warmstart.core.bounds import Settings
@@ -20,6 +21,8 @@ SIMILARITY = "similarity.json"
 """In the run's folder; all others are in a trial's."""
 TENSORBOARD = "tensorboard"
 CONFIG = "trial.json"
+TRAINING = "training"
+"""States to go on from; a folder, as long as a trial isn't done."""
 ERROR = "error.txt"
 LOG = "log.txt"
 FILM = "rollout.mp4"
@@ -34,6 +37,15 @@ def text_of(path: Path) -> str:
         return read_bytes(path, MOST_TEXT).decode(errors="replace")
     except (OSError, WarmstartError):
         return ""
+
+
+def forget_states(directory: Path) -> None:
+    """Remove what only an unfinished training needs, and what processes that were killed have left."""
+    for path in (directory / TRAINING, *directory.glob(".*.new-*")):
+        if path.is_dir():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            path.unlink(missing_ok=True)
 
 
 class RecordWriter:

@@ -21,7 +21,7 @@ from warmstart.experiments.engines.base import EXIT_LOST, Engine, Launcher, Tria
 from warmstart.experiments.engines.local import Local
 from warmstart.experiments.records.claims import holder
 from warmstart.experiments.records.config import PlannedTrial
-from warmstart.experiments.records.records import ERROR, LOG, text_of
+from warmstart.experiments.records.records import ERROR, LOG, forget_states, text_of
 from warmstart.experiments.records.status import (
     EXIT_CLAIMED,
     EXIT_DISK_FULL,
@@ -104,8 +104,8 @@ class Scheduler:
             self._show(trial, status)
         for trial in self.trials:
             if self.states[trial.hash] == "done":
-                continue
-            if trial.needs and self.states[trial.needs] != "done":
+                forget_states(self.directory(trial))  # of one killed as it ended
+            elif trial.needs and self.states[trial.needs] != "done":
                 self._followers.setdefault(trial.needs, []).append(trial)
             else:
                 heapq.heappush(self._ready, self._order[trial.hash])

@@ -1,6 +1,5 @@
 """The training states of a trial: written while it trains, found again by the next attempt."""
 
-import shutil
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -10,9 +9,8 @@ from warmstart.core.bounds import State
 from warmstart.core.errors import WarmstartError
 from warmstart.core.files import DiskFullError
 from warmstart.core.threads import Notice
-from warmstart.experiments.records.records import RECORDS, TIMES
+from warmstart.experiments.records.records import RECORDS, TIMES, TRAINING
 
-FOLDER = "training"
 FIRST_AFTER = 20.0
 """Seconds of training before the first state is written."""
 EVERY = 60.0
@@ -44,7 +42,7 @@ class StateKeeper:
         tell: Callable[[str], None] = print,
         notice: Notice | None = None,
     ) -> None:
-        self.folder = directory / FOLDER
+        self.folder = directory / TRAINING
         self.gather, self.may_write, self.tell = gather, may_write, tell
         self.notice = notice or Notice()
         self._due = time.monotonic() + FIRST_AFTER
@@ -87,7 +85,7 @@ def kept_states(directory: Path, tell: Callable[[str], None] = print) -> Iterato
         directory: The trial's.
         tell: Says which are damaged.
     """
-    for path, state in read_states(directory / FOLDER, tell):
+    for path, state in read_states(directory / TRAINING, tell):
         try:
             for name, file in (("records", RECORDS), ("times", TIMES)):
                 if (directory / file).stat().st_size < _recorded(state, name):
@@ -105,12 +103,3 @@ def _recorded(state: State, name: str) -> int:
     if type(size) is not int or size < 0:
         raise WarmstartError(f"it doesn't say how many bytes of {name} there were")
     return size
-
-
-def forget_states(directory: Path) -> None:
-    """Remove what only an unfinished training needs, and what processes that were killed have left."""
-    for path in (directory / FOLDER, *directory.glob(".*.new-*")):
-        if path.is_dir():
-            shutil.rmtree(path, ignore_errors=True)
-        else:
-            path.unlink(missing_ok=True)

@@ -19,7 +19,7 @@ from warmstart.core.plugins import load_stored_plugins
 from warmstart.core.threads import NOTICES, Notice, decide_threads
 from warmstart.experiments.records.claims import Claim, ClaimedError
 from warmstart.experiments.records.config import TrialConfig, engine_versions
-from warmstart.experiments.records.records import ERROR
+from warmstart.experiments.records.records import ERROR, forget_states
 from warmstart.experiments.records.status import (
     EXIT_CLAIMED,
     EXIT_DISK_FULL,
@@ -55,6 +55,7 @@ def run_trial(directory: Path, notice: Notice | None = None, stall: float = 0.0)
     """
     directory = directory.resolve()
     if read_status(directory).state == "done":
+        forget_states(directory)  # whoever ended it may have been killed before this
         return
     with Claim(directory, notice) as claim:
         if read_status(directory).state == "done":
@@ -66,7 +67,6 @@ def run_trial(directory: Path, notice: Notice | None = None, stall: float = 0.0)
         message = ""
         try:
             _check(config, directory)
-            from warmstart.experiments.trial.resuming import forget_states
             from warmstart.experiments.trial.training import train
 
             load_stored_plugins(config.plugins, directory.parent.parent)

@@ -17,6 +17,7 @@ from warmstart.core.plugins import load_plugins, store_plugins
 from warmstart.core.progress import Progress, Work
 from warmstart.experiments.engines import local
 from warmstart.experiments.records.claims import holder
+from warmstart.experiments.records.records import TRAINING
 from warmstart.experiments.records.status import Status, read_status, write_status
 from warmstart.experiments.run.reading import TrialState, load_run, statuses
 from warmstart.experiments.run.run import prepare, run_study
@@ -277,9 +278,14 @@ def test_a_trial_that_another_process_finishes_is_not_started(tmp_path: Path) ->
     run = tmp_path / "run"
     plan = lay_out(tiny(arms=("scratch",)), run)
     for trial in plan.trials:
-        write_status(run / "trials" / trial.hash, Status("done"))
+        directory = run / "trials" / trial.hash
+        write_status(directory, Status("done"))
+        (directory / TRAINING / "blocks").mkdir(parents=True)
+        (directory / ".records.jsonl.new-1").write_text("of a process killed as it ended")
     assert set(Scheduler(run, plan.trials, 1, Seen()).run_all().values()) == {"done"}
     assert not list(run.rglob("log.txt"))
+    assert not list(run.rglob(TRAINING))
+    assert not list(run.rglob(".*"))
 
 
 SCRIPT = """

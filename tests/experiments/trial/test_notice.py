@@ -12,8 +12,9 @@ from tests.experiments.trial.test_resuming import same_bits
 from tests.experiments.trial.test_trial import lay_out, tiny
 from warmstart.core.threads import Notice
 from warmstart.experiments.records.claims import holder
+from warmstart.experiments.records.records import TRAINING
 from warmstart.experiments.records.status import EXIT_INTERRUPTED, read_status
-from warmstart.experiments.trial import resuming, training
+from warmstart.experiments.trial import training
 from warmstart.experiments.trial.trial import main, run_trial
 
 
@@ -43,7 +44,7 @@ def test_a_signal_has_the_state_written_and_costs_nothing(
         patch.setattr(training._Progress, "_on_step", on_step)
         assert main([str(parts)]) == EXIT_INTERRUPTED
     assert read_status(parts).state == "interrupted"
-    (state,) = (parts / resuming.FOLDER).iterdir()
+    (state,) = (parts / TRAINING).iterdir()
     assert int(state.name.partition("-")[0]) == 64, "the next rollout's start, not a minute's state"
     assert holder(parts) is None
     told: list[str] = []

@@ -14,6 +14,7 @@ from tests.experiments.trial.test_reality_studies import study as reality_study
 from tests.experiments.trial.test_trial import PPO, SAC, lay_out, tiny
 from warmstart.agents.resuming import training_state
 from warmstart.core.errors import WarmstartError
+from warmstart.experiments.records.records import TRAINING
 from warmstart.experiments.records.status import read_status
 from warmstart.experiments.study.loading import load_study
 from warmstart.experiments.trial import resuming, training
@@ -81,7 +82,7 @@ def interrupted(directory: Path, at: int, monkeypatch: pytest.MonkeyPatch) -> No
     with monkeypatch.context() as patch:
 
         def stop(self: Any) -> bool:
-            if self.num_timesteps >= at and list((directory / resuming.FOLDER).glob("*")):
+            if self.num_timesteps >= at and list((directory / TRAINING).glob("*")):
                 raise KeyboardInterrupt
             return True
 
@@ -124,7 +125,7 @@ def check(
     assert "Continued from step" in told, told
     assert "statistical" not in told, told
     same_bits(whole, parts)
-    assert not (parts / resuming.FOLDER).exists()
+    assert not (parts / TRAINING).exists()
     return str(told)
 
 
@@ -273,7 +274,7 @@ def test_a_damaged_state_is_passed_over_for_the_one_before(
     remembered = resuming.kept_states
 
     def damaged(directory: Path, *words: Any) -> Any:
-        newest = max((directory / resuming.FOLDER).glob("*"), default=None)
+        newest = max((directory / TRAINING).glob("*"), default=None)
         if newest is not None:
             content = bytearray(newest.read_bytes())
             content[-1] ^= 1
