@@ -105,19 +105,20 @@ def load_training(
             if model is None:
                 model = _built(state, path, env, device)
             load_training_state(model, (), state["agent"])
+            here = _versions()
+            others = [
+                f"it was kept with {name} {version}, here is {here.get(name)}"
+                for name, version in state["versions"].items()
+                if here.get(name) != version
+            ]
+            lost = [*map(str, state["agent"]["lost"]), *others]
         except WarmstartError as error:
             raise WarmstartError(f"{path}: {error}") from None
         except Exception as error:
             raise WarmstartError(
                 f"{path}: the state doesn't fit this agent ({type(error).__name__}: {error})."
             ) from error
-        here = _versions()
-        others = [
-            f"it was kept with {name} {version}, here is {here.get(name)}"
-            for name, version in state["versions"].items()
-            if here.get(name) != version
-        ]
-        _warn([*state["agent"]["lost"], *others])
+        _warn(lost)
         return model
     raise WarmstartError(f"{path} holds no training state: expected a folder that save_training wrote.")
 

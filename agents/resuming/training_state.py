@@ -92,7 +92,7 @@ def load_training_state(model: BaseAlgorithm, callbacks: Sequence[BaseCallback],
     own: Any = model
     for name, value in state["values"].items():
         held: Any = getattr(model, name, None)
-        if name in MADE_AGAIN or callable(held):
+        if name in MADE_AGAIN or callable(held) or name.startswith("__"):
             raise WarmstartError(f"The training state sets {name}, which is no value of an agent.")
         setattr(model, name, type(held)(*value) if hasattr(held, "_fields") else value)
     for name, values in state["modules"].items():

@@ -235,17 +235,24 @@ def edit_json(rng: Random, data: bytes) -> bytes:
     return b"\n".join(lines)
 
 
+def _keys(value: Any) -> Sequence[Any]:
+    return list(value) if isinstance(value, dict) else range(len(value)) if isinstance(value, list) else ()
+
+
 def _edited(rng: Random, value: Any) -> bytes:
     """Plain data as JSON with one change."""
     places: list[tuple[Any, Any]] = []
-    waiting = [value]
-    while waiting and len(places) < 5000:
-        inner = waiting.pop()
-        keys = (
-            list(inner) if isinstance(inner, dict) else range(len(inner)) if isinstance(inner, list) else ()
-        )
-        places += [(inner, key) for key in keys]
-        waiting += [inner[key] for key in keys]
+    if rng.random() < 0.5:  # all alike
+        waiting = [value]
+        while waiting and len(places) < 5000:
+            inner = waiting.pop()
+            places += [(inner, key) for key in _keys(inner)]
+            waiting += [inner[key] for key in _keys(inner)]
+    else:  # on one way down, so that a long list doesn't drown what stands beside it
+        inner = value
+        while keys := _keys(inner):
+            places.append((inner, rng.choice(keys)))
+            inner = places[-1][0][places[-1][1]]
     if not places:
         return rng.choice(JSONS).encode()
     holder, key = rng.choice(places)

@@ -15,6 +15,7 @@ import mujoco
 import numpy as np
 import safetensors.torch
 import torch
+from stable_baselines3 import PPO, SAC
 
 from tests.agents.rsl_rl_files.files import Trained, onnx_model
 from tests.hostile import write_json
@@ -23,6 +24,7 @@ from warmstart.agents.checkpoints.replay import COLUMNS
 from warmstart.agents.encoders.config import EncoderConfig
 from warmstart.agents.encoders.encoder import make_encoder
 from warmstart.agents.resuming.packing import pack
+from warmstart.agents.resuming.saving import save_training
 from warmstart.core.documents import read_yaml
 from warmstart.core.errors import WarmstartError
 from warmstart.core.files import file_hash, json_hash
@@ -254,6 +256,16 @@ def states(folder: Path) -> Sequence[bytes]:
         "generator": np.random.default_rng(0),
     }
     return [pack(state)]
+
+
+def trainings(folder: Path) -> Sequence[bytes]:
+    """What `save_training` keeps of agents of stable-baselines3."""
+    found = []
+    for kind, options in ((PPO, {"n_steps": 8, "batch_size": 8}), (SAC, {"buffer_size": 40})):
+        model = kind("MlpPolicy", "Pendulum-v1", policy_kwargs={"net_arch": [4]}, seed=0, **options)
+        model.learn(8)
+        found.append(save_training(model, folder / "training").read_bytes())
+    return found
 
 
 def seal_state(path: Path) -> None:

@@ -1,6 +1,7 @@
 """What is fuzzed: every loader and parser, with sound files to begin from and the ways to damage them."""
 
 import shutil
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -23,6 +24,7 @@ from warmstart.agents.checkpoints.replay import read_replay
 from warmstart.agents.encoders.config import EncoderConfig
 from warmstart.agents.encoders.encoder import load_encoder
 from warmstart.agents.loading import load_checkpoint
+from warmstart.agents.resuming.saving import load_training
 from warmstart.agents.rsl_rl_files.onnx_names import names_for
 from warmstart.agents.sb3_files.normalizer import read_trusted_normalizer
 from warmstart.core.documents import parse_yaml
@@ -136,6 +138,12 @@ def _states(path: Path) -> None:
         assert path.name[:12] in message, message
 
 
+def _training(path: Path) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # it says that way why a resume isn't exact
+        load_training(path.parent)
+
+
 def _part(kinds: schema.Fields) -> Callable[[Path], object]:
     return lambda path: schema.read_file(path, kinds, path.parent.parent.parent)
 
@@ -207,6 +215,15 @@ ALL = (
         _states,
         (edit_metadata, edit_metadata, *_TENSORS),
         ".",
+        seeds.seal_state,
+    ),
+    Target(
+        "save_training",
+        "training/000000000010-x.safetensors",
+        seeds.trainings,
+        _training,
+        (*[edit_metadata] * 9, *_TENSORS),
+        "training",
         seeds.seal_state,
     ),
     Target("recording, npz", "r.npz", seeds.npz, _recorded(read_npz), _ZIP, r"r\.npz|\br\b"),
