@@ -99,7 +99,7 @@ def rows_of(maps: torch.Tensor) -> torch.Tensor:
     Returns:
         Shape: (n, height * width * channels).
     """
-    return maps.permute(0, 2, 3, 1).reshape(len(maps), -1)
+    return maps.permute(0, 2, 3, 1).reshape(maps.shape[0], -1)
 
 
 class LinearReadout(Readout):

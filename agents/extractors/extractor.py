@@ -123,7 +123,7 @@ class EncoderExtractor(BaseFeaturesExtractor):
         """
         chosen, x = self.preprocessing, pixels.float()
         if chosen.order == "bgr":
-            x = x.view(len(x), self.frames, COLOURS, *x.shape[2:]).flip(2).flatten(1, 2)
+            x = x.view(x.shape[0], self.frames, COLOURS, *x.shape[2:]).flip(2).flatten(1, 2)
         if chosen.size is not None and x.shape[2:] != (chosen.size, chosen.size):
             x = resized(x, chosen.size)
         x = x[:, :, *centre(x.shape[2], x.shape[3], chosen.crop)]

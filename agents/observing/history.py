@@ -182,7 +182,7 @@ class AdaptationExtractor(BaseFeaturesExtractor):
 
     def latent(self, observations: torch.Tensor) -> torch.Tensor:
         """The code of the physics. Shape: (n, latent_dim)."""
-        n, split = len(observations), self.frames * self.n_seen
+        n, split = observations.shape[0], self.frames * self.n_seen
         seen = observations[:, :split].reshape(n, self.frames, self.n_seen)
         done = observations[:, split:].reshape(n, self.frames - 1, self.n_actions)
         transitions = torch.cat([seen[:, :-1], done, seen[:, 1:]], dim=2)

@@ -60,6 +60,7 @@ def named_checkpoints(paths: Sequence[Path], task: "Task") -> list[Named]:
     """
     if not paths:
         raise WarmstartError("Expected at least one CHECKPOINT, found none.")
+    from warmstart.agents.checkpoints.fitting import check_fit
     from warmstart.agents.checkpoints.places import CHOICES, TRIALS_FILE, find_checkpoint, split_choice
     from warmstart.agents.loading import load_checkpoint
     from warmstart.experiments.run.reading import statuses
@@ -89,7 +90,7 @@ def named_checkpoints(paths: Sequence[Path], task: "Task") -> list[Named]:
         checkpoint = load_checkpoint(where)
         for remark in checkpoint.notes:
             note(f"{names[place, arm]}: {remark}")
-        check_fit(where, checkpoint, task)
+        check_fit(checkpoint, task, where)
         checkpoints.append(Named(names[place, arm], checkpoint))
     return checkpoints
 
@@ -107,9 +108,10 @@ def _names(places: Collection[tuple[Path, str]]) -> dict[tuple[Path, str], str]:
 def load_policy(path: Path, task: "Task", device: str, told: Settings) -> "Policy":
     """The policy of a checkpoint (of a run: its only one), checked to fit the task."""
     from warmstart.agents.build import choose_device
+    from warmstart.agents.checkpoints.fitting import check_fit
 
     checkpoint = load_told(path, told)
-    check_fit(path, checkpoint, task)
+    check_fit(checkpoint, task, path)
     return checkpoint.policy(choose_device(device, checkpoint.observation_space))
 
 
@@ -131,44 +133,6 @@ def load_told(path: Path, told: Settings) -> "Checkpoint":
             "\ntrained with VecNormalize, give its file with --trust-normalizer."
         )
     return checkpoint
-
-
-def check_fit(path: Path, checkpoint: "Checkpoint", task: "Task") -> None:
-    """Raise where a checkpoint's policy doesn't observe or act as a task's environments do."""
-    from warmstart.envs.describe import describe
-    from warmstart.envs.vector import make_vec
-
-    there = describe(task)
-    observed, layout = there.observation_space, there.observation_layout
-    if checkpoint.vision is not None:
-        env: Any = checkpoint.vision.wrap(make_vec(task, 1, n_threads=1))
-        observed, layout = env.single_observation_space, env.observation_layout
-        env.close()
-    own = (checkpoint.observation_space, checkpoint.observation_layout)
-    _check_fit(path, checkpoint, task, "observation", own, (observed, layout))
-    own = (checkpoint.action_space, checkpoint.action_layout)
-    _check_fit(path, checkpoint, task, "action", own, (there.action_space, there.action_layout))
-
-
-def _check_fit(path: Path, checkpoint: "Checkpoint", task: "Task", kind: str, own: Any, there: Any) -> None:
-    """Raise where observations or actions, as space and layout, differ in shape, kind or names."""
-    policy = f"The policy in {path} (trained in {checkpoint.task or 'an unnamed task'})"
-    advice = "`warmstart transfer` carries the policy over, matching dimensions by name."
-    (space, layout), (other_space, other_layout) = own, there
-    if type(space) is not type(other_space) or _size(space) != _size(other_space):
-        raise WarmstartError(
-            f"{policy} has {kind}s {_size(space)}, those of {task} are {_size(other_space)}. {advice}"
-        )
-    if layout is not None and other_layout is not None and layout.names != other_layout.names:
-        pairs = zip(layout.names, other_layout.names, strict=True)
-        mine, theirs = next((a, b) for a, b in pairs if a != b)
-        raise WarmstartError(
-            f"{policy} has other {kind}s than {task}: {mine} where the task has {theirs}. {advice}"
-        )
-
-
-def _size(space: Any) -> str:
-    return f"{type(space).__name__}({space.n})" if hasattr(space, "n") else f"of shape {space.shape}"
 
 
 def follow_source(source: "Checkpoint", task: str, algorithm: str) -> str | Settings:
