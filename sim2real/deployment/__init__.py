@@ -1,4 +1,4 @@
-"""Policies outside of the simulation: export to one file, what watches it, a robot that fails like hardware.
+"""Exported policies outside of the simulation: what runs them, what watches them, a robot like hardware.
 
 May import: core, envs, agents, transfer, sim2real.deployment.runtime.
 """

@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 import tyro
 
 from warmstart.cli.console import Command
+from warmstart.cli.deploy.export import Export
 from warmstart.cli.doctor import Doctor
 from warmstart.cli.identify import Identify
 from warmstart.cli.info import Index, Inspect, List, Resume, Status
@@ -34,6 +35,7 @@ _TABLE: dict[str, Callable[..., Command]] = {
     "robustness": Robustness,
     "seal": Seal,
     "inspect": Inspect,
+    "export": Export,
     "doctor": Doctor,
 }
 

@@ -23,9 +23,6 @@ from warmstart.envs.frames.options import split_options
 from warmstart.envs.robots.table import robots
 from warmstart.envs.tasks.task import Task
 from warmstart.envs.vector import make_vec
-from warmstart.sim2real.deployment.fronts import BEGINS
-from warmstart.sim2real.deployment.graph import Choices, Deployed, to_onnx
-from warmstart.sim2real.deployment.parity import Comparison, Graph, compare
 from warmstart.sim2real.deployment.runtime.contract import (
     CONTRACT,
     GRAPH,
@@ -33,6 +30,9 @@ from warmstart.sim2real.deployment.runtime.contract import (
     Contract,
     write_contract,
 )
+from warmstart.sim2real.export.fronts import BEGINS
+from warmstart.sim2real.export.graph import Choices, Deployed, to_onnx
+from warmstart.sim2real.export.parity import Comparison, Graph, compare
 
 TOLERANCE = 1e-5
 """Largest difference from ``predict``, as a share of an action's range."""
@@ -211,11 +211,11 @@ def _joints(task: Task) -> dict[str, float]:
     if robot is None:
         return {}
     model = robot.with_options(task.id, split_options(str(task), dict(task.options))[1]).model()
-    single = (mujoco.mjtJoint.mjJNT_HINGE, mujoco.mjtJoint.mjJNT_SLIDE)
+    single = (int(mujoco.mjtJoint.mjJNT_HINGE), int(mujoco.mjtJoint.mjJNT_SLIDE))
     return {
         model.joint(i).name: float(model.qpos0[model.jnt_qposadr[i]])
         for i in range(model.njnt)
-        if model.jnt_type[i] in single and model.joint(i).name
+        if int(model.jnt_type[i]) in single and model.joint(i).name
     }
 
 

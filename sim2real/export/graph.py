@@ -20,8 +20,8 @@ from warmstart.agents.extractors.extractor import EncoderExtractor
 from warmstart.core.errors import WarmstartError
 from warmstart.envs.actions import bin_values
 from warmstart.envs.simulation.layouts import Layout
-from warmstart.sim2real.deployment.fronts import ACTION, BEGINS, Front, dimensions_of, front_of
 from warmstart.sim2real.deployment.runtime.contract import Carried, Dimension, Signal
+from warmstart.sim2real.export.fronts import ACTION, BEGINS, Front, dimensions_of, front_of
 
 OPSET = 20
 BATCH = "n"
@@ -235,8 +235,16 @@ def to_onnx(policy: Deployed) -> Any:
     except Exception as error:
         reason = str(error.__cause__ or error).strip().partition("\n")[0]
         raise WarmstartError(f"The policy has no ONNX graph: {reason}") from error
-    model = program.model_proto
+    model = _bare(program.model_proto)
     onnx.checker.check_model(model, full_check=True)
+    return model
+
+
+def _bare(model: Any) -> Any:
+    """The graph without what the exporter noted beside it, where files' paths are among."""
+    for part in (model, model.graph, *model.graph.node, *model.graph.value_info, *model.graph.initializer):
+        del part.metadata_props[:]
+        part.doc_string = ""
     return model
 
 

@@ -1,4 +1,4 @@
-"""Small agents of every kind, as checkpoints: every algorithm, every way of observing, every kind of space."""
+"""Small agents of every kind as checkpoints: every algorithm, way of observing and kind of space."""
 
 from collections.abc import Callable
 from typing import Any
@@ -8,7 +8,7 @@ import sb3_contrib
 import torch
 from gymnasium import spaces
 
-from tests.sim2real.deployment.encoders import fitted
+from tests.sim2real.export.encoders import fitted
 from warmstart.agents.build import build_agent, make_training_env
 from warmstart.agents.checkpoints.checkpoint import Checkpoint, checkpoint_of
 from warmstart.agents.encoders.config import EncoderConfig
@@ -44,7 +44,7 @@ CONFIGS = {
     "td3": TD3Config(**OFF),
     "tqc": TQCConfig(**OFF),
     "crossq": CrossQConfig(**OFF),
-    "crossq, simba": CrossQConfig(**{**OFF, "network": "simba", "normalize_obs": True}),
+    "crossq, simba": CrossQConfig(**OFF, network="simba", normalize_obs=True, critic_net_arch=(8,)),
 }
 """Every algorithm, by name."""
 

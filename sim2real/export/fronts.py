@@ -207,7 +207,7 @@ def front_of(checkpoint: Checkpoint, raw: spaces.Space[Any] | None) -> Front:
         d = (spaces.flatdim(space) - (k - 1) * m) // k
         newest = slice((k - 1) * d, k * d)
         assert isinstance(space, spaces.Box)
-        own = spaces.Box(space.low[newest], space.high[newest], dtype=np.float32)
+        own = spaces.Box(space.low[newest], space.high[newest], dtype=space.dtype.type)
         part = None if layout is None else Layout(layout.dimensions[newest])
         return History(_signal(OBSERVATION, own, part), k, action)
     if isinstance(seen, StackedFrames):

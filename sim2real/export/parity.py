@@ -12,8 +12,8 @@ from typing_extensions import override
 from warmstart.agents.checkpoints.policy import Policy
 from warmstart.core.errors import WarmstartError
 from warmstart.envs.wrappers import PassingWrapper
-from warmstart.sim2real.deployment.fronts import ACTION, OBSERVATION
 from warmstart.sim2real.deployment.runtime.contract import Contract, Statistics
+from warmstart.sim2real.export.fronts import ACTION, OBSERVATION
 
 Array = NDArray[Any]
 Actions = Mapping[str, Array]
@@ -28,10 +28,16 @@ class Graph:
         model: Path or bytes of the graph.
         contract: What it takes and gives.
         n: Environments.
+        keep: Inputs of single environments that are kept, evenly over the steps so far.
+
+    Attributes:
+        kept: Those.
     """
 
-    def __init__(self, model: str | bytes, contract: Contract, n: int) -> None:
+    def __init__(self, model: str | bytes, contract: Contract, n: int, keep: int = 0) -> None:
         self.session, self.contract, self.n = open_session(model), contract, n
+        self.kept: list[dict[str, Array]] = []
+        self._keep, self._every, self._steps = keep, 1, 0
         self._states = {each.input: np.zeros((n, *each.shape), each.dtype) for each in contract.states}
 
     def act(self, raw: Mapping[str, Array], begins: Array) -> Array:
@@ -47,10 +53,20 @@ class Graph:
         given = {each.name: np.asarray(raw[each.name], each.dtype) for each in self.contract.observations}
         if self.contract.begins is not None:
             given |= {**self._states, self.contract.begins: begins.astype(np.float32)}
+        self._note(given)
         names = [self.contract.action.name, *(each.output for each in self.contract.states)]
         action, *states = self.session.run(names, given)
         self._states = dict(zip(self._states, states, strict=True))
         return np.asarray(action)
+
+    def _note(self, given: Mapping[str, Array]) -> None:
+        """Keep one environment's part, the more seldom the longer it goes on."""
+        if self._keep and self._steps % self._every == 0:
+            i = (self._steps // self._every) % self.n
+            self.kept.append({name: values[i : i + 1].copy() for name, values in given.items()})
+            if len(self.kept) > self._keep:
+                self.kept, self._every = self.kept[::2], 2 * self._every
+        self._steps += 1
 
 
 def open_session(model: str | bytes) -> Any:
