@@ -1,12 +1,13 @@
 """Small agents of every kind as checkpoints: every algorithm, way of observing and kind of space."""
 
+import functools
+import tempfile
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
-import numpy as np
 import sb3_contrib
 import torch
-from gymnasium import spaces
 
 from tests.sim2real.export.encoders import fitted
 from warmstart.agents.build import build_agent, make_training_env
@@ -14,6 +15,7 @@ from warmstart.agents.checkpoints.checkpoint import Checkpoint, checkpoint_of
 from warmstart.agents.encoders.config import EncoderConfig
 from warmstart.agents.encoders.encoder import make_encoder
 from warmstart.agents.extractors.seams import encoder_seams
+from warmstart.agents.loading import load_checkpoint
 from warmstart.agents.observing.base import EncodedFrames, StackedFrames
 from warmstart.agents.observing.history import ObservationHistory
 from warmstart.agents.observing.privileged import PrivilegedObservation
@@ -60,6 +62,17 @@ def agent(config: Any, task: str, vision: Any = None, seams: Any = None, steps: 
     return checkpoint_of(model, task=task)
 
 
+@functools.cache
+def balancing() -> Checkpoint:
+    """A linear policy, set by hand, that balances the pendulum for whole episodes."""
+    env = make_training_env(PPOConfig(**{**ON, "net_arch": ()}, normalize_obs=False), PENDULUM, 0)
+    model = build_agent(PPOConfig(**{**ON, "net_arch": ()}, normalize_obs=False), env, 0, device="cpu")
+    with torch.no_grad():
+        model.policy.action_net.weight.copy_(torch.tensor([[1.42, 7.26, 0.84, 2.33]]))
+        model.policy.action_net.bias.zero_()
+    return checkpoint_of(model, task=PENDULUM)
+
+
 def frozen(task: str, **settings: Any) -> Checkpoint:
     """An agent that observes through a frozen encoder."""
     return agent(PPO, task, EncodedFrames(fitted(task, **settings)))
@@ -87,11 +100,6 @@ def recurrent(shared: bool) -> Checkpoint:
         device="cpu",
         seed=0,
     ).learn(64)
-    import tempfile
-    from pathlib import Path
-
-    from warmstart.agents.loading import load_checkpoint
-
     with tempfile.TemporaryDirectory() as folder:
         model.save(Path(folder) / "r.zip")
         return load_checkpoint(Path(folder) / "r.zip")
@@ -126,8 +134,3 @@ FRAMES: dict[str, Callable[[], Checkpoint]] = {
     "trained encoder, sac": lambda: trained_encoder(PIXELS, "sac"),
 }
 """Agents that observe frames."""
-
-
-def flat(space: spaces.Space[Any], n: int, rng: np.random.Generator) -> Any:
-    """Some observations of a vector space."""
-    return rng.normal(size=(n, *(space.shape or ()))).astype(np.float32)
