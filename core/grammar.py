@@ -184,6 +184,7 @@ def format_value(value: Value) -> str:
     if value is None or isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, str):
-        bare = _WORD.fullmatch(value) is not None and _bare_value(value) == value
+        word = _WORD.fullmatch(value) is not None and _INTEGER.fullmatch(value) is None
+        bare = word and _bare_value(value) == value
         return value if bare else json.dumps(value, ensure_ascii=False)
     return repr(value)

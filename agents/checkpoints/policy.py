@@ -1,6 +1,7 @@
 """A policy that acts on its own: networks and normaliser, no environment and no optimizer."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -81,7 +82,8 @@ class Policy:
         self._check(observations)
         if self.normalizer is not None:
             observations = self.normalizer.apply(observations)
-        return self.module.predict(observations, deterministic=deterministic)[0]
+        with _sound_numbers():
+            return self.module.predict(observations, deterministic=deterministic)[0]
 
     def __call__(self, observations: Observation) -> NDArray[Any]:
         """The deterministic action; shapes as in `predict`."""
@@ -99,6 +101,16 @@ class Policy:
             raise WarmstartError(
                 f"Expected observations of shape {('n', *shape)} or {shape}, found {found}.".replace("'", "")
             )
+
+
+@contextmanager
+def _sound_numbers() -> Iterator[None]:
+    """Say so where a policy's numbers make no distribution of actions: torch raises ValueError."""
+    try:
+        yield
+    except ValueError as error:
+        reason = str(error).partition(", but found")[0][:300]
+        raise WarmstartError(f"The policy gives no action, its numbers aren't sound: {reason}.") from error
 
 
 class RecurrentPolicy(Policy):
@@ -136,7 +148,8 @@ class RecurrentPolicy(Policy):
         if self._state is not None and self._state[0].shape[1] != n:
             self.reset()
         starts = np.zeros(n, bool) if self._starts is None else self._starts
-        actions, self._state = self.module.predict(observations, self._state, starts, deterministic)
+        with _sound_numbers():
+            actions, self._state = self.module.predict(observations, self._state, starts, deterministic)
         self._starts = None
         return actions
 
@@ -192,6 +205,9 @@ def load_tensors(module: BasePolicy, tensors: Mapping[str, torch.Tensor], *, cri
         for name, value in expected.items()
         if name in tensors and tensors[name].is_floating_point() != value.is_floating_point()
     ]
+    spread = tensors.get("log_std")
+    if spread is not None and not (0 < spread.exp().min() <= spread.exp().max() < torch.inf):
+        problems.append(f"log_std is from {spread.min():g} to {spread.max():g}, which makes no distribution")
     if problems:
         raise WarmstartError(f"The tensors don't fit the policy: {'; '.join(problems[:6])}.")
     module.load_state_dict(dict(tensors))

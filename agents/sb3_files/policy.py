@@ -163,7 +163,9 @@ def _without_shared_layers(kwargs: dict[str, Any], tensors: Tensors) -> tuple[Te
     widths = [item for item in net_arch if isinstance(item, int)]
     parts = [item for item in net_arch if isinstance(item, dict)]
     own = parts[0] if parts else {}
-    if len(widths) + len(parts) != len(net_arch) or len(parts) > 1 or net_arch[: len(widths)] != widths:
+    listed = all(isinstance(own.get(key, ()), list | tuple) for key in ("pi", "vf"))
+    ordered = len(widths) + len(parts) == len(net_arch) and net_arch[: len(widths)] == widths
+    if not ordered or len(parts) > 1 or not listed:
         raise WarmstartError(f"policy_kwargs: net_arch {net_arch} is none that SB3 builds.")
     kwargs["net_arch"] = {key: [*widths, *own.get(key, ())] for key in ("pi", "vf")}
     out: Tensors = {}

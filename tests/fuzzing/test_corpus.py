@@ -159,6 +159,13 @@ found("context", "a text without end")(lambda _: b"a=1," * 100_000)
 found("checkpoint's JSON", "a number that is no JSON to be hashed")(
     _replaced(b'"steps": ', b'"steps": 1e999, "x": ')
 )
+found("task", "a text of more than 4,300 digits")(lambda _: b'A-v0:x="' + b"9" * 5000 + b'"')
+found("recording, csv", "positions whose difference is no number")(
+    lambda data: (
+        b"time,slider.position,hinge.angle,slide.ctrl\n"
+        + b"".join(b"%f,%s,0,0\n" % (0.04 * i, b"1e308" if i == 3 else b"-1e308") for i in range(12))
+    )
+)
 found("recording, csv", "names compared in quadratic time")(
     lambda data: b",".join(b"c%d" % i for i in range(200_000)) + b"\n" + b"1," * 199_999 + b"1\n"
 )
@@ -203,7 +210,11 @@ found("MuJoCo model", "entities inside one another")(
 )
 found("MuJoCo model", "elements inside one another")(lambda _: b"<mujoco><worldbody>" + b"<body>" * 100_000)
 found("MuJoCo model", "another file")(lambda _: b'<mujoco><include file="/etc/passwd"/></mujoco>')
-PASSED = {"a word of digits read in quadratic time", "entities inside one another"}
+PASSED = {
+    "a word of digits read in quadratic time",
+    "a text of more than 4,300 digits",
+    "entities inside one another",
+}
 """Findings that are sound, and were slow or might have been."""
 
 

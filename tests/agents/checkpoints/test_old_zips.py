@@ -29,6 +29,7 @@ from warmstart.agents.checkpoints.checkpoint import save_checkpoint
 from warmstart.agents.loading import load_checkpoint
 from warmstart.agents.sb3_files.classes import named_class
 from warmstart.agents.sb3_files.normalizer import read_trusted_normalizer
+from warmstart.agents.sb3_files.policy import _without_shared_layers
 from warmstart.agents.sb3_files.written import write_sb3_zip
 from warmstart.agents.untrusted.pickles import Called, read_pickle
 from warmstart.core.errors import WarmstartError
@@ -283,3 +284,28 @@ for name, kwargs in (("extractor", {"features_extractor_class": Mine}), ("bent",
             EXTRACTORS, "Mine", type("Mine", (FlattenExtractor,), {"__module__": "warmstart_plugin_1"})
         )
         load_checkpoint(tmp_path / "extractor.zip").policy()
+
+
+@pytest.mark.parametrize("widths", [None, 8, True, float("inf")])
+def test_widths_that_are_no_list_are_refused(widths: Any) -> None:
+    with pytest.raises(WarmstartError, match=r"net_arch \[4, \{'pi': .*\}\] is none that SB3 builds"):
+        _without_shared_layers({"net_arch": [4, {"pi": widths, "vf": [4]}]}, {})
+
+
+def test_a_deviation_of_nothing_is_refused(tmp_path: Path) -> None:
+    model = sb3.PPO("MlpPolicy", "Pendulum-v1", device="cpu", policy_kwargs={"net_arch": [4]})
+    with torch.no_grad():
+        model.policy.log_std.fill_(-1e38)
+    model.save(tmp_path / "ppo.zip")
+    with pytest.raises(WarmstartError, match=r"ppo\.zip: .*log_std is from -1e\+38 to -1e\+38"):
+        load_checkpoint(tmp_path / "ppo.zip").policy()
+
+
+def test_numbers_that_overflow_are_told_where_the_policy_acts(tmp_path: Path) -> None:
+    model = sb3.PPO("MlpPolicy", "Pendulum-v1", device="cpu", policy_kwargs={"net_arch": []})
+    with torch.no_grad():
+        model.policy.action_net.weight.fill_(3e38)
+    model.save(tmp_path / "ppo.zip")
+    policy = load_checkpoint(tmp_path / "ppo.zip").policy()
+    with pytest.raises(WarmstartError, match="The policy gives no action, its numbers aren't sound"):
+        policy.predict(np.array([3e38, -3e38, 1.0], np.float32))
