@@ -143,10 +143,9 @@ class Trajectories:
         for item in self.items:
             rows = np.arange(len(item))
             before, after = np.maximum(rows - 1, 0), np.minimum(rows + 1, len(item) - 1)
-            moved = subtract(model, item.qpos[after], item.qpos[before])
-            with np.errstate(
-                divide="ignore", invalid="ignore", over="ignore"
-            ):  # time that stands still is said by `check`
+            # what is no number, and time that stands still, is said by `check`
+            with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+                moved = subtract(model, item.qpos[after], item.qpos[before])
                 rates = moved / (item.time[after] - item.time[before])[:, None]
             items.append(replace(item, qvel=np.where(missing, rates, item.qvel)))
         names = ", ".join(np.array(columns(model)["qvel"])[missing])
