@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from tests.fuzzing import seeds
+from tests.fuzzing import deployed, seeds
 from tests.fuzzing.formats import (
     edit_cells,
     edit_events,
@@ -28,6 +28,7 @@ from warmstart.agents.resuming.saving import load_training
 from warmstart.agents.rsl_rl_files.onnx_names import names_for
 from warmstart.agents.sb3_files.normalizer import read_trusted_normalizer
 from warmstart.core.documents import parse_yaml
+from warmstart.core.errors import WarmstartError
 from warmstart.core.files import file_hash, parse_json
 from warmstart.envs.simulation.models import load_model
 from warmstart.envs.tasks.contexts import parse_context
@@ -44,6 +45,7 @@ from warmstart.experiments.run.reading import find_checkpoints, load_run, shown_
 from warmstart.experiments.study.loading import load_study
 from warmstart.experiments.trial.resuming import kept_states
 from warmstart.experiments.trial.worlds import terms_of
+from warmstart.sim2real.deployment.runtime.contract import Contract, DeploymentError, read_contract
 from warmstart.sim2real.reality import load_reality
 from warmstart.sim2real.recordings.files import read_csv, read_lerobot, read_npz
 from warmstart.transfer.encoders.weights import load_weights
@@ -144,6 +146,14 @@ def _training(path: Path) -> None:
         load_training(path.parent)
 
 
+def _contract(path: Path) -> None:
+    try:
+        found = read_contract(path.parent)
+    except DeploymentError as error:
+        raise WarmstartError(str(error)) from None
+    assert Contract.from_json(found.to_json(), "again") == found, "a contract doesn't read back equal"
+
+
 def _part(kinds: schema.Fields) -> Callable[[Path], object]:
     return lambda path: schema.read_file(path, kinds, path.parent.parent.parent)
 
@@ -225,6 +235,15 @@ ALL = (
         (*[edit_metadata] * 9, *_TENSORS),
         "training",
         seeds.seal_state,
+    ),
+    Target(
+        "contract",
+        "policy/contract.json",
+        deployed.contracts,
+        _contract,
+        _JSON,
+        "policy",
+        deployed.seal_contract,
     ),
     Target("recording, npz", "r.npz", seeds.npz, _recorded(read_npz), _ZIP, r"r\.npz|\br\b"),
     Target("recording, csv", "r.csv", seeds.csv, _recorded(read_csv), (edit_cells, *_TEXT), r"r\.csv|\br\b"),

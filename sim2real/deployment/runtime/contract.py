@@ -130,6 +130,7 @@ class Contract:
             raise DeploymentError(f"{place} is no contract of format {FORMAT}: found {found!r:.60}.")
         given = {name: value for name, value in values.items() if name not in ("format", "sha256")}
         try:
+            _check_numbers(given)
             contract: Contract = _read(cls, given, "contract")
             _check(contract)
         except (TypeError, ValueError, KeyError, AttributeError, RecursionError) as error:
@@ -215,6 +216,23 @@ def _value(name: str, value: Any, place: str) -> Any:
     return _read(_NESTED[name], value, place) if name in _NESTED else value
 
 
+def _check_numbers(value: Any) -> None:
+    """See that every number of plain values can be computed with.
+
+    Raises:
+        ValueError: One can't.
+    """
+    if isinstance(value, dict):
+        value = list(value.values())
+    if isinstance(value, list):
+        for each in value:
+            _check_numbers(each)
+    elif isinstance(value, float) and not math.isfinite(value):
+        raise ValueError(f"a number is {value}.")
+    elif isinstance(value, int) and abs(value) >= 1 << 63:
+        raise ValueError("a whole number has more than 64 bits.")
+
+
 def _check(contract: Contract) -> None:
     """See that a contract's values are of their kinds.
 
@@ -241,6 +259,22 @@ def _check(contract: Contract) -> None:
                 raise ValueError(f"{each.name}: the limits {limits!r:.60} aren't numbers.")
             if not (isinstance(each.name, str) and isinstance(each.unit, str)):
                 raise ValueError(f"{each.name!r:.60}: names and units are texts.")
+    for carried in contract.states:
+        sizes = all(type(n) is int and 0 < n < 1 << 24 for n in carried.shape)
+        if not sizes or carried.dtype not in ("float32", "uint8", "int64"):
+            raise ValueError(f"{carried.input!r:.60}: the state {carried.shape!r:.80} is none.")
+    if not all(type(each) in (int, float) for each in contract.joints.values()):
+        raise ValueError("the joints' positions aren't numbers.")
+    known = {each.name: math.prod(each.shape) for each in signals}
+    for name, moments in contract.statistics.items():
+        columns = (moments.mean, moments.std, moments.low, moments.high)
+        if any(
+            len(each) != known.get(name) or not all(type(x) in (int, float) for x in each) for each in columns
+        ):
+            raise ValueError(f"the statistics of {name!r:.60} aren't of its numbers.")
+    texts = (contract.algorithm, contract.source_sha256, contract.graph_sha256, contract.task or "")
+    if not all(isinstance(each, str) for each in texts) or type(contract.history) is not int:
+        raise ValueError("algorithm, task and hashes are texts, and the history is a whole number.")
     if contract.rate is not None and not (
         type(contract.rate) in (int, float) and 0 < contract.rate < math.inf
     ):
