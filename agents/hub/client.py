@@ -1,7 +1,7 @@
 """The hub over HTTP: a commit's list of files, and one file, bounded in size and time.
 
-The client of huggingface_hub is used, with its token, proxies and certificates, without its retries, which wait
-for as long as a server asks. huggingface_hub is imported when it is needed.
+The client of huggingface_hub is used, with its token, proxies and certificates, without its retries, which
+wait for as long as a server asks. huggingface_hub is imported when it is needed.
 """
 
 import hashlib

@@ -129,10 +129,11 @@ def take(repository: Repository, folder: Path, about: Settings, *, without_licen
         repository.copy(CARD, folder / CARD)
         licence = licence_of(folder / CARD, repository.name)
     if not licence and not without_licence:
-        found = "whose `license` is missing" if CARD in wanted else "found none"
+        found = "one without `license`" if CARD in wanted else "no card"
         raise WarmstartError(
-            f"{repository.name}: expected a model card ({CARD}) that names a licence, {found}. To take it "
-            f"all the same, for what its owner allows you: warmstart pull {repository.name} --without-licence."
+            f"{repository.name}: expected a model card ({CARD}) that names a licence, found {found}. To take it "
+            "all the same, for what its owner allows you: "
+            f"warmstart pull {repository.name} --without-licence."
         )
     for name in wanted:
         (folder / name).parent.mkdir(exist_ok=True)

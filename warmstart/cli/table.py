@@ -5,6 +5,8 @@ from collections.abc import Callable, Sequence
 import tyro
 
 from warmstart.cli.console import Command
+from warmstart.cli.deploy.demo import Demo
+from warmstart.cli.deploy.share import Pull, Push
 from warmstart.cli.doctor import Doctor
 from warmstart.cli.identify import Identify
 from warmstart.cli.info import Index, Inspect, List, Resume, Status
@@ -34,6 +36,9 @@ _TABLE: dict[str, Callable[..., Command]] = {
     "robustness": Robustness,
     "seal": Seal,
     "inspect": Inspect,
+    "push": Push,
+    "pull": Pull,
+    "demo": Demo,
     "doctor": Doctor,
 }
 
