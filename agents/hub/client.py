@@ -99,6 +99,8 @@ def hub_library() -> Any:
         WarmstartError: It isn't installed.
     """
     try:
+        for part in ("constants", "errors", "utils"):
+            importlib.import_module(f"huggingface_hub.{part}")
         return importlib.import_module("huggingface_hub")
     except ImportError:
         raise WarmstartError(

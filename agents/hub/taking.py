@@ -131,8 +131,8 @@ def take(repository: Repository, folder: Path, about: Settings, *, without_licen
     if not licence and not without_licence:
         found = "one without `license`" if CARD in wanted else "no card"
         raise WarmstartError(
-            f"{repository.name}: expected a model card ({CARD}) that names a licence, found {found}. To take it "
-            "all the same, for what its owner allows you: "
+            f"{repository.name}: expected a model card ({CARD}) that names a licence, found {found}. To "
+            "take it all the same, for what its owner allows you: "
             f"warmstart pull {repository.name} --without-licence."
         )
     for name in wanted:

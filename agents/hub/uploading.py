@@ -47,8 +47,8 @@ def upload(folder: Path, reference: Reference, *, private: bool = False) -> Refe
             others = [name for name in there if name not in OURS and name != ".gitattributes"]
             if others and METADATA not in there:
                 raise WarmstartError(
-                    f"{reference} holds something else than a policy of warmstart's ({', '.join(others[:4])}): "
-                    "push to another repository."
+                    f"{reference} holds something else than a policy of warmstart's "
+                    f"({', '.join(others[:4])}): push to another repository."
                 )
             changes = [hub.CommitOperationAdd(name, str(folder / name)) for name in names]
             changes += [

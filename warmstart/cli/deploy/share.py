@@ -67,8 +67,8 @@ class Push(Reading, Printing):
 class Pull(Printing):
     """Take a shared policy as a checkpoint: from a folder, or from the Hugging Face hub at one commit.
 
-    Only known files of known sizes are taken, and nothing in them is run: also a model of stable-baselines3 by
-    RL Zoo's naming (hf:sb3/ppo-Walker2d-v3) is read as data and becomes a checkpoint. pulled.json says where it
+    Only known files of known sizes are taken, and nothing in them is run: a model of stable-baselines3 by RL
+    Zoo's naming (hf:sb3/ppo-Walker2d-v3) is read as data and becomes a checkpoint. pulled.json says where it
     comes from. Every command that takes a CHECKPOINT also takes hf:OWNER/NAME@COMMIT itself.
     """
 
