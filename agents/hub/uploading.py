@@ -90,5 +90,6 @@ def within(seconds: float, call: Callable[[], T], what: str) -> T:
         raise HubUnreachableError(f"{what}: {endpoint()} didn't answer within {seconds:,.0f} s.")
     if isinstance(failed[0], WarmstartError):
         raise failed[0]
-    reason = " ".join(str(failed[0]).split()) or type(failed[0]).__name__
+    first = failed[0].__cause__ if isinstance(failed[0].__cause__, Exception) else failed[0]
+    reason = " ".join(str(first).split()) or type(first).__name__
     raise WarmstartError(f"{what}: {reason}") from failed[0]

@@ -40,6 +40,11 @@ class Card:
     contract: Contract | None = None
     """Of the exported policy beside it."""
 
+    @property
+    def reality(self) -> str:
+        """Name of what it was evaluated in, in place of its task; empty for the task itself."""
+        return "" if self.origin.config is None else str(self.origin.config.reality.get("name", ""))
+
     def front(self) -> State:
         """What the hub reads, in its own format: licence, tags, and the return under ``model-index``."""
         checkpoint, method = self.checkpoint, self.origin.config and self.origin.config.method.get("method")
@@ -63,7 +68,10 @@ class Card:
             }
             result = {
                 "task": {"type": "reinforcement-learning", "name": "reinforcement-learning"},
-                "dataset": {"type": task_id(task), "name": task},
+                "dataset": {
+                    "type": task_id(task),
+                    "name": f"{task} (reality {self.reality})" if self.reality else task,
+                },
                 "metrics": [reward],
             }
             front["model-index"] = [{"name": checkpoint.algorithm.upper(), "results": [result]}]
@@ -80,12 +88,16 @@ class Card:
             "Licence": self.licence.get("license_name") or self.licence["license"],
         }
         if config is not None:
-            options = {key: value for key, value in config.method.items() if key != "method"}
+            options = {k: v for k, v in config.method.items() if k != "method" and v is not None}
             given = "".join(f", {key} {code(value)}" for key, value in cleaned(options).items())
             rows["Method"] = f"{code(config.method.get('method', 'unknown'))}{given}"
             rows["Seed"] = config.seed
             differs = ", ".join(code(name) for name in config.world) or "nothing"
             rows["In training, the simulation differed in"] = differs
+        if self.reality:
+            rows["Evaluated in"] = f"the reality {code(self.reality)}, for which the task stands"
+        if self.origin.pulled is not None:
+            rows["Taken from"] = code(f"{self.origin.pulled['source']}@{self.origin.pulled['revision']}")
         if checkpoint.reward is not None:
             rows["Trained on"] = f"{code(checkpoint.reward['name'])} in place of the task's reward"
         rows["Observations standardised"] = (
@@ -111,6 +123,7 @@ class Card:
             title=plain(self.title),
             algorithm=checkpoint.algorithm.upper(),
             task=checkpoint.task,
+            reality=self.reality,
             quoted_task=shlex.quote(checkpoint.task or "TASK"),
             observes=space_in_words(checkpoint.observation_space),
             acts=space_in_words(checkpoint.action_space),
@@ -145,7 +158,8 @@ def space_in_words(space: spaces.Space[Any]) -> str:
     if isinstance(space, spaces.Box) and space.dtype == "uint8":
         return f"frames of {' × '.join(map(str, space.shape))}"
     if isinstance(space, spaces.Box):
-        return f"{spaces.flatdim(space)} numbers"
+        size = spaces.flatdim(space)
+        return f"{size} numbers" if size != 1 else "1 number"
     return plain(str(space))
 
 

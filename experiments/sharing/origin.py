@@ -6,7 +6,9 @@ from pathlib import Path
 import numpy as np
 
 from warmstart.agents.checkpoints.checkpoint import Checkpoint
-from warmstart.core.bounds import State
+from warmstart.agents.checkpoints.places import LAST
+from warmstart.agents.hub.taking import read_pulled
+from warmstart.core.bounds import Settings, State
 from warmstart.experiments.records.config import TrialConfig
 from warmstart.experiments.records.records import CONFIG, FILM, RECORDS
 from warmstart.experiments.records.schema import read_records, read_transfer
@@ -43,10 +45,15 @@ class Origin:
     """Its transfer report."""
     film: Path | None = None
     """The film that it made."""
+    pulled: Settings | None = None
+    """What ``pulled.json`` says, where it was pulled itself."""
 
     def evaluation(self, checkpoint: Checkpoint) -> Evaluated | None:
         """The last evaluation of the checkpoint itself; None where there was none."""
         said = checkpoint.evaluation
+        last = self.evaluations[-1] if self.evaluations else None
+        if said is None and last is not None and self.config is not None and last.step == self.config.steps:
+            return last if checkpoint.path is not None and checkpoint.path.name == LAST else None
         if said is None or not {"step", "return", "episodes"} <= said.keys():
             return None
         recorded = {each.step: each for each in self.evaluations}.get(int(said["step"]))
@@ -56,14 +63,14 @@ class Origin:
 
 
 def origin_of(checkpoint: Checkpoint) -> Origin:
-    """What the trial that a checkpoint lies in recorded.
+    """What the trial that a checkpoint lies in recorded, or where it was pulled from.
 
     Raises:
         WarmstartError: It lies in one, of which a file is damaged.
     """
     trial = None if checkpoint.path is None else checkpoint.path.absolute().parent
     if trial is None or not (trial / CONFIG).is_file():
-        return Origin()
+        return Origin(pulled=None if checkpoint.path is None else read_pulled(checkpoint.path))
     run = trial.parent.parent
     found = []
     for record in read_records(trial / RECORDS, run):

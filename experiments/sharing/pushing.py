@@ -12,6 +12,7 @@ from warmstart.agents.hub.taking import CARD, CONTRACT, CURVE, FILM, METADATA, O
 from warmstart.agents.hub.uploading import upload
 from warmstart.core.errors import WarmstartError
 from warmstart.core.files import check_file, write_json, write_text
+from warmstart.envs.tasks.task import Task
 from warmstart.experiments.sharing.card import Card, task_id
 from warmstart.experiments.sharing.licences import front_matter
 from warmstart.experiments.sharing.origin import Origin, draw_curve, origin_of
@@ -40,6 +41,7 @@ def push(
     policy: Path | None = None,
     film: Path | None = None,
     name: str | None = None,
+    task: str | None = None,
     private_repository: bool = False,
 ) -> Pushed:
     """Share a checkpoint with a model card: to a folder, or a repository on the hub.
@@ -52,6 +54,7 @@ def push(
         policy: Folder of the exported policy, with its contract.
         film: An ``.mp4`` of it; by default that of its trial.
         name: Title of the card; by default algorithm and task.
+        task: Task that it was trained in, where it doesn't say.
         private_repository: Whether a repository that is made on the hub is private.
 
     Raises:
@@ -65,6 +68,10 @@ def push(
     if reference is None and folder.exists() and not (folder / METADATA).is_file():
         raise WarmstartError(f"{folder} exists and holds no policy that was pushed: choose another folder.")
     origin = origin_of(checkpoint)
+    if task is not None and checkpoint.task is not None:
+        raise WarmstartError(f"--task: the checkpoint says itself that it was trained in {checkpoint.task}.")
+    if task is not None:
+        checkpoint = replace(checkpoint, task=str(Task.parse(task)))
     shared, notes = _without_private(checkpoint)
     film = _checked_film(film or origin.film)
     contract = None if policy is None else _contract_of(policy, checkpoint)
@@ -89,7 +96,7 @@ def push(
         write_text(staged / CARD, card.text())
         held = tuple(file for file in OURS if (staged / file).is_file())
         place = _delivered(staged, reference, folder, private_repository)
-    return Pushed(place, held, (*notes, *_missing(origin, files)))
+    return Pushed(place, held, (*notes, *_missing(origin, files, given["license"])))
 
 
 def _delivered(staged: Path, reference: Reference | None, folder: Path, hidden: bool) -> str:
@@ -162,8 +169,13 @@ def _contract_of(policy: Path, checkpoint: Checkpoint) -> Contract:
     return contract
 
 
-def _missing(origin: Origin, files: dict[str, str]) -> tuple[str, ...]:
-    """What the card has to do without."""
+def _missing(origin: Origin, files: dict[str, str], licence: str) -> tuple[str, ...]:
+    """What the card has to do without, and a licence that isn't the one that the policy came with."""
+    if origin.pulled is not None and origin.pulled.get("licence") != licence:
+        came = origin.pulled.get("licence") or "no licence"
+        return (
+            f"It was pulled from {origin.pulled['source']} with {came}, and is given away with {licence}.",
+        )
     if origin.config is None:
         return ("It lies in no trial: the card has no learning curve, method and transfer report.",)
     return () if "curve" in files else ("Its trial has fewer than two evaluations: the card has no curve.",)

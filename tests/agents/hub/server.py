@@ -1,4 +1,4 @@
-"""A hub on this machine: the part of its HTTP protocol that huggingface_hub uses, over repositories in memory."""
+"""A hub on this machine: the part of its HTTP protocol that huggingface_hub uses, repositories in memory."""
 
 import base64
 import hashlib
@@ -101,9 +101,6 @@ class _Handler(BaseHTTPRequestHandler):
     def log_message(self, *args: Any) -> None:
         pass
 
-    def handle_one_request(self) -> None:
-        super().handle_one_request()
-
     def do_HEAD(self) -> None:
         self._answer()
 
@@ -116,13 +113,13 @@ class _Handler(BaseHTTPRequestHandler):
     def do_PUT(self) -> None:
         self._answer()
 
-    def _answer(self) -> None:
-        self.body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+    def _answer(self) -> Any:
+        self.body = self._body()
         path = unquote(urlsplit(self.path).path)
         self.server.requests.append(f"{self.command} {path}")
         if self.server.hangs_up:
             self.close_connection = True
-            return
+            return None
         time.sleep(self.server.waits)
         if self.server.down:
             return self._send(self.server.down, b"down", {"Retry-After": "86400"})
@@ -140,6 +137,16 @@ class _Handler(BaseHTTPRequestHandler):
             if found:
                 return act(**found.groupdict())
         return self._send(404, b"nothing here")
+
+    def _body(self) -> bytes:
+        if self.headers.get("Transfer-Encoding") != "chunked":
+            return self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        body = b""
+        while size := int(self.rfile.readline(), 16):
+            body += self.rfile.read(size)
+            self.rfile.readline()
+        self.rfile.readline()
+        return body
 
     def _repository(self, repo: str) -> Commits | None:
         found = self.server.repositories.get(repo)
@@ -174,17 +181,17 @@ class _Handler(BaseHTTPRequestHandler):
         rows += [{"rfilename": n, "size": 1, "blobId": "0" * 40} for n in self.server.listed_names]
         self._json({"id": repo, "modelId": repo, "sha": at[0], "siblings": rows, "private": found.private})
 
-    def _file(self, repo: str, rev: str, file: str) -> None:
+    def _file(self, repo: str, rev: str, file: str) -> Any:
         found = self._repository(repo)
         at = found and self._files(found, rev)
         if not found or not at:
-            return
+            return None
         content = found.served.get(file, at[1].get(file))
         if content is None:
             return self._send(404, b"{}", {"X-Error-Code": "EntryNotFound", "X-Repo-Commit": at[0]})
-        self._send(200, content, {"X-Repo-Commit": at[0], "ETag": f'"{blob_id(content)}"'})
+        return self._send(200, content, {"X-Repo-Commit": at[0], "ETag": f'"{blob_id(content)}"'})
 
-    def _create(self) -> None:
+    def _create(self) -> Any:
         asked = json.loads(self.body)
         if self.headers.get("Authorization") != f"Bearer {TOKEN}":
             return self._send(401, b"{}")
@@ -192,10 +199,10 @@ class _Handler(BaseHTTPRequestHandler):
         if name in self.server.repositories:
             return self._json({"url": f"{self.server.address}/{name}"}, 409)
         self.server.repository(name, {}).private = asked.get("visibility") == "private"
-        self._json({"url": f"{self.server.address}/{name}"})
+        return self._json({"url": f"{self.server.address}/{name}"})
 
     def _validate(self) -> None:
-        lacking = b"license:" not in base64.b64decode(b"") + json.loads(self.body)["content"].encode()
+        lacking = "license:" not in json.loads(self.body)["content"]
         errors = [{"message": "license is missing"}] if lacking else []
         self._json({"errors": errors, "warnings": []}, 400 if lacking else 200)
 
@@ -203,7 +210,9 @@ class _Handler(BaseHTTPRequestHandler):
         if self._repository(repo) is None:
             return
         files = json.loads(self.body)["files"]
-        modes = {f["path"]: "lfs" if f["path"].endswith(self.server.large_suffixes) else "regular" for f in files}
+        modes = {
+            f["path"]: "lfs" if f["path"].endswith(self.server.large_suffixes) else "regular" for f in files
+        }
         self._json({"files": [{"path": p, "uploadMode": m, "shouldIgnore": False} for p, m in modes.items()]})
 
     def _batch(self, repo: str) -> None:
@@ -266,7 +275,7 @@ def hub_in_use(monkeypatch: Any, tmp_path: Any) -> Iterator[Hub]:
             ("HF_HUB_CACHE", str(tmp_path / "hf" / "hub")),
             ("HF_ASSETS_CACHE", str(tmp_path / "hf" / "assets")),
             ("HF_HUB_DISABLE_XET", True),
-            ("HF_HUB_DOWNLOAD_TIMEOUT", 2),
+            ("HF_HUB_DOWNLOAD_TIMEOUT", 1),
         ):
             monkeypatch.setattr(huggingface_hub.constants, name, value)
         huggingface_hub.utils.close_session()

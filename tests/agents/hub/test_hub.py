@@ -36,7 +36,9 @@ def zoo(tmp_path_factory) -> dict[str, bytes]:
     """What RL Zoo pushes, of an agent that learned a little."""
     folder = tmp_path_factory.mktemp("zoo")
     env = VecNormalize(DummyVecEnv([lambda: gymnasium.make("InvertedPendulum-v5")]))
-    model = PPO("MlpPolicy", env, n_steps=32, batch_size=32, n_epochs=1, seed=0, policy_kwargs={"net_arch": [8]})
+    model = PPO(
+        "MlpPolicy", env, n_steps=32, batch_size=32, n_epochs=1, seed=0, policy_kwargs={"net_arch": [8]}
+    )
     model.learn(64)
     model.save(folder / "ppo-InvertedPendulum-v5.zip")
     env.save(str(folder / "vec_normalize.pkl"))
@@ -64,7 +66,8 @@ def test_names_of_files_are_those_that_a_checkpoint_has():
 
 
 @pytest.mark.parametrize(
-    "text", ["hf:name", "hf:a/b/c", "hf:a/../b", "hf:a/b@", "hf:a/b@../x", "hf:a/b:best", "hf:-a/b", "hf:a--b/c"]
+    "text",
+    ["hf:name", "hf:a/b/c", "hf:a/../b", "hf:a/b@", "hf:a/b@../x", "hf:a/b:best", "hf:-a/b", "hf:a--b/c"],
 )
 def test_what_is_no_reference_is_refused(text):
     with pytest.raises(WarmstartError, match=r"Expected hf:OWNER/NAME or hf:OWNER/NAME@REVISION, found"):
@@ -94,7 +97,9 @@ def test_zoo_files_are_read_as_data_with_their_normalizer(hub: Hub, zoo, tmp_pat
     model, observations = PPO.load(tmp_path / "m.zip"), np.array([[0.1, 0.2, 0.3, 0.4]])
     with (tmp_path / "n.pkl").open("wb") as file:
         file.write(zoo["vec_normalize.pkl"])
-    env = VecNormalize.load(str(tmp_path / "n.pkl"), DummyVecEnv([lambda: gymnasium.make("InvertedPendulum-v5")]))
+    env = VecNormalize.load(
+        str(tmp_path / "n.pkl"), DummyVecEnv([lambda: gymnasium.make("InvertedPendulum-v5")])
+    )
     expected, _ = model.predict(env.normalize_obs(observations), deterministic=True)
     np.testing.assert_allclose(checkpoint.policy().predict(observations), expected, atol=1e-6)
 
@@ -141,12 +146,16 @@ def test_an_unreachable_hub_is_told_in_one_sentence(hub: Hub, ours, monkeypatch,
     hub.repository("me/policy", ours)
     there = fetched("hf:me/policy")
     monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
-    with pytest.raises(WarmstartError, match=r"http://127.0.0.1:9 can't be reached \(.*\)\. Check the network"):
+    with pytest.raises(
+        WarmstartError, match=r"http://127.0.0.1:9 can't be reached \(.*\)\. Check the network"
+    ):
         fetched("hf:me/other")
     assert fetched("hf:me/policy") == there
     assert "can't be reached" in caplog.text
     monkeypatch.setenv("HF_ENDPOINT", "127.0.0.1")
-    with pytest.raises(WarmstartError, match=r"HF_ENDPOINT: expected an address with https://, found '127.0.0.1'"):
+    with pytest.raises(
+        WarmstartError, match=r"HF_ENDPOINT: expected an address with https://, found '127.0.0.1'"
+    ):
         fetched("hf:me/policy")
 
 
@@ -159,8 +168,8 @@ def test_a_hub_that_is_down_hangs_up_or_hangs_takes_no_time(hub: Hub, ours):
     hub.down, hub.hangs_up = 0, True
     with pytest.raises(WarmstartError, match=r"can't be reached \(Server disconnected"):
         fetched("hf:me/policy")
-    hub.hangs_up, hub.waits = False, 3.0
-    with pytest.raises(WarmstartError, match=r"can't be reached \(The read operation timed out\)"):
+    hub.hangs_up, hub.waits = False, 1.5
+    with pytest.raises(WarmstartError, match=r"can't be reached \(timed out\)"):
         fetched("hf:me/policy")
     assert time.monotonic() - began < 10
 
@@ -182,7 +191,9 @@ def test_missing_private_and_gated_repositories_are_told_apart(hub: Hub, ours, m
 
 def test_a_card_without_a_licence_is_refused_until_it_is_asked_for(hub: Hub, ours):
     hub.repository("me/policy", {**ours, "README.md": b"---\ntags: [ppo]\n---\n# ?\n"})
-    with pytest.raises(WarmstartError, match=r"names a licence, found one without `license`.*--without-licence"):
+    with pytest.raises(
+        WarmstartError, match=r"names a licence, found one without `license`.*--without-licence"
+    ):
         find_checkpoint("hf:me/policy")
     taken = fetched("hf:me/policy", without_licence=True)
     assert read_pulled(taken)["licence"] is None
@@ -246,7 +257,9 @@ def test_a_name_that_leads_out_is_refused(hub: Hub, ours, name):
 def test_claimed_and_served_sizes_are_held(hub: Hub, ours):
     repository = hub.repository("me/policy", ours)
     repository.claims["policy.safetensors"] = 1 << 45
-    with pytest.raises(WarmstartError, match=r"policy.safetensors .* has 35,184,372,088,832 bytes; expected at most"):
+    with pytest.raises(
+        WarmstartError, match=r"policy.safetensors .* has 35,184,372,088,832 bytes; expected at most"
+    ):
         fetched("hf:me/policy")
     assert not any("/resolve/" in asked for asked in hub.requests)
     repository.claims.clear()
@@ -267,7 +280,9 @@ def test_claimed_and_served_sizes_are_held(hub: Hub, ours):
 
 def test_a_repository_without_a_policy_lists_what_it_holds(hub: Hub, zoo):
     hub.repository("me/data", {"README.md": CARD, "model.bin": b"x"})
-    with pytest.raises(WarmstartError, match=r"holds no policy: expected checkpoint.json.*found neither:.*model.bin"):
+    with pytest.raises(
+        WarmstartError, match=r"holds no policy: expected checkpoint.json.*found neither:.*model.bin"
+    ):
         fetched("hf:me/data")
     content = zoo["ppo-InvertedPendulum-v5.zip"]
     hub.repository("me/two", {"README.md": CARD, "a.zip": content, "b.zip": content})

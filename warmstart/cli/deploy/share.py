@@ -33,6 +33,8 @@ class Push(Reading, Printing):
     """Film of it, .mp4; that of its trial by default. `warmstart video` makes one."""
     name: str | None = None
     """Title of the card; algorithm and task by default."""
+    task: str | None = None
+    """Task that it was trained in, where a foreign file doesn't say."""
     private: bool = False
     """Whether a repository that is made on the hub is private."""
 
@@ -51,6 +53,7 @@ class Push(Reading, Printing):
             policy=self.policy,
             film=self.film,
             name=self.name,
+            task=self.task,
             private_repository=self.private,
         )
         for remark in pushed.notes:
