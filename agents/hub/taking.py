@@ -142,7 +142,8 @@ def take(repository: Repository, folder: Path, about: Settings, *, without_licen
         _check_content(folder / name, f"{name} of {repository.name}")
     files = {name: file_hash(folder / name) for name in wanted}
     write_json(folder / PULLED, {**about, "licence": licence or None, "files": files})
-    return Taken(licence, wanted, tuple(name for name in repository.sizes if name not in wanted))
+    left = tuple(n for n in sorted(repository.sizes) if n not in wanted and not n.startswith("."))
+    return Taken(licence, wanted, left)
 
 
 def read_pulled(folder: Path) -> Settings | None:

@@ -10,6 +10,7 @@ from warmstart.agents.checkpoints.checkpoint import Checkpoint, plain_fields, sa
 from warmstart.agents.hub.reference import Reference, is_reference, read_reference
 from warmstart.agents.hub.taking import CARD, CONTRACT, CURVE, FILM, METADATA, OURS, POLICY, TRANSFER
 from warmstart.agents.hub.uploading import upload
+from warmstart.agents.loading import load_checkpoint
 from warmstart.core.errors import WarmstartError
 from warmstart.core.files import check_file, write_json, write_text
 from warmstart.envs.tasks.task import Task
@@ -33,7 +34,7 @@ class Pushed:
 
 
 def push(
-    checkpoint: Checkpoint,
+    checkpoint: Checkpoint | str | Path,
     destination: str | Path,
     *,
     licence: str | None,
@@ -47,7 +48,8 @@ def push(
     """Share a checkpoint with a model card: to a folder, or a repository on the hub.
 
     Args:
-        checkpoint: What is shared; its learning curve and transfer report are found where it lies in a trial.
+        checkpoint: What is shared, or its path as `load_checkpoint` takes it; its learning curve and transfer
+            report are found where it lies in a trial.
         destination: A folder that doesn't exist or was pushed to before, or ``hf:OWNER/NAME[@BRANCH]``.
         licence: What others may do, by the hub's name of it: ``mit``, ``apache-2.0``, …
         licence_name: Name of a licence of one's own, with ``other``.
@@ -67,6 +69,8 @@ def push(
     folder = Path(destination).expanduser()
     if reference is None and folder.exists() and not (folder / METADATA).is_file():
         raise WarmstartError(f"{folder} exists and holds no policy that was pushed: choose another folder.")
+    if not isinstance(checkpoint, Checkpoint):
+        checkpoint = load_checkpoint(checkpoint)
     origin = origin_of(checkpoint)
     if task is not None and checkpoint.task is not None:
         raise WarmstartError(f"--task: the checkpoint says itself that it was trained in {checkpoint.task}.")

@@ -119,7 +119,7 @@ class Transfer(Reading, _Single):
     """Start an agent in a task from a checkpoint, and train it there."""
 
     checkpoint: CheckpointPath
-    """Checkpoint directory, run, SB3 zip, or rsl_rl's or mjlab's .pt."""
+    """Checkpoint directory, run, SB3 zip, rsl_rl's or mjlab's .pt, or hf:OWNER/NAME on the hub."""
     task: TaskText
     """The target task."""
     method: str = "fine_tune"

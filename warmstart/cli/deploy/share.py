@@ -20,7 +20,7 @@ class Push(Reading, Printing):
     """
 
     checkpoint: CheckpointPath
-    """Checkpoint directory, run, SB3 zip, or rsl_rl's or mjlab's .pt."""
+    """Checkpoint directory, run, SB3 zip, rsl_rl's or mjlab's .pt, or hf:OWNER/NAME on the hub."""
     destination: tyro.conf.Positional[Annotated[str, tyro.conf.arg(metavar="DESTINATION")]]
     """A folder, or hf:OWNER/NAME (hf:OWNER/NAME@BRANCH) on the hub, which is made where there is none."""
     licence: str | None = None
