@@ -185,7 +185,7 @@ def _get(url: str, most: int, what: str) -> Iterator[bytes]:
         timeout = hub.constants.HF_HUB_DOWNLOAD_TIMEOUT
         with session.stream("GET", url, headers=headers, timeout=timeout, follow_redirects=True) as answer:
             if answer.status_code != 200:
-                raise WarmstartError(refusal(answer.status_code, answer.headers, what))
+                raise refusal(answer.status_code, answer.headers, what)
             for chunk in answer.iter_bytes(_CHUNK):
                 total += len(chunk)
                 if total > most:
@@ -208,7 +208,7 @@ def told(what: str) -> Iterator[None]:
         raise
     except errors.HfHubHTTPError as error:
         answer = error.response
-        raise WarmstartError(refusal(answer.status_code, answer.headers, what)) from error
+        raise refusal(answer.status_code, answer.headers, what) from error
     except errors.OfflineModeIsEnabled as error:
         raise HubUnreachableError("HF_HUB_OFFLINE is set.") from error
     except (transport, OSError) as error:
@@ -219,19 +219,21 @@ def told(what: str) -> Iterator[None]:
         ) from error
 
 
-def refusal(status: int, headers: Any, what: str) -> str:
-    """Say why the hub answers otherwise, by its status and headers."""
-    code = str(headers.get("X-Error-Code") or "")
-    login = "log in (hf auth login, or HF_TOKEN)"
+def refusal(status: int, headers: Any, what: str) -> WarmstartError:
+    """Why the hub answers otherwise than asked, by its status and headers."""
+    code, login = str(headers.get("X-Error-Code") or ""), "log in (hf auth login, or HF_TOKEN)"
     if code == "GatedRepo":
-        return f"{what}: its owners let in only whom they know. Ask for access on its page and {login}."
-    if code == "RevisionNotFound":
-        return f"{what}: the repository has no such revision."
-    if code == "EntryNotFound":
-        return f"{what}: the repository has no such file."
-    if code == "RepoNotFound" or status in (401, 404):
-        return f"{what}: {endpoint()} has no such repository, or it is private: check the name, or {login}."
-    if status == 403:
-        return f"{what}: your account or token may not do this; {login}."
-    later = " Try again later." if status == 429 or status >= 500 else ""
-    return f"{what}: {endpoint()} answers with status {status}.{later}"
+        told = f"its owners let in only whom they know. Ask for access on its page and {login}."
+    elif code == "RevisionNotFound":
+        told = "the repository has no such revision."
+    elif code == "EntryNotFound":
+        told = "the repository has no such file."
+    elif code == "RepoNotFound" or status in (401, 404):
+        told = f"{endpoint()} has no such repository, or it is private: check the name, or {login}."
+    elif status == 403:
+        told = f"your account or token may not do this; {login}."
+    elif status == 429 or status >= 500:
+        return HubUnreachableError(f"{what}: {endpoint()} answers with status {status}. Try again later.")
+    else:
+        told = f"{endpoint()} answers with status {status}."
+    return WarmstartError(f"{what}: {told}")

@@ -152,6 +152,9 @@ def test_an_unreachable_hub_is_told_in_one_sentence(hub: Hub, ours, monkeypatch,
         fetched("hf:me/other")
     assert fetched("hf:me/policy") == there
     assert "can't be reached" in caplog.text
+    monkeypatch.setenv("HF_ENDPOINT", hub.address)
+    hub.down = 503
+    assert fetched("hf:me/policy") == there
     monkeypatch.setenv("HF_ENDPOINT", "127.0.0.1")
     with pytest.raises(
         WarmstartError, match=r"HF_ENDPOINT: expected an address with https://, found '127.0.0.1'"

@@ -121,6 +121,9 @@ def test_a_push_to_the_hub_is_one_commit_that_a_study_records(checkpoint, hub: H
     assert plan.study.source == second.place
     pinned = make_plan(replace(study, source=second.place))
     assert [t.hash for t in pinned.trials] == [t.hash for t in plan.trials]
+    taught = {"method": "kickstart", "name": "taught", "teachers": ["hf:me/policy"]}
+    (_, arm) = make_plan(replace(study, arms=("scratch", taught))).study.arm_list
+    assert arm.options["teachers"] == [second.place]
     push(checkpoint, "hf:me/policy", licence="apache-2.0")
     assert [t.hash for t in make_plan(replace(study, source=second.place)).trials] == [
         t.hash for t in plan.trials
