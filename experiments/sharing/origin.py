@@ -24,13 +24,13 @@ class Evaluated:
     mean: float
     """Mean undiscounted return."""
     std: float
-    """Standard deviation over the episodes."""
+    """Standard deviation over the episodes; NaN where it isn't known."""
     episodes: int
     """Number of episodes."""
 
     def __str__(self) -> str:
         """As the hub writes a mean reward."""
-        return f"{self.mean:.2f} +/- {self.std:.2f}"
+        return f"{self.mean:.2f}" + (f" +/- {self.std:.2f}" if np.isfinite(self.std) else "")
 
 
 @dataclass(frozen=True)

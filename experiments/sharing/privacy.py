@@ -10,8 +10,8 @@ from warmstart.core.bounds import Place, State, dotted
 from warmstart.core.errors import WarmstartError
 
 _PATH = re.compile(r"""(?:^|(?<=[\s=:,;'"(\[]))(?:~|[A-Za-z]:\\|/(?=[^/\s]+/))[^\s,;'")\]]*""")
-_SHORTEST = 4
-"""Letters of a host name that is looked for; shorter ones are words."""
+_NAMED = re.compile(r"[\w-]*[\d-][\w-]*")
+"""Host names that are looked for: with a digit or a hyphen; others, such as ``torso``, are words as well."""
 
 
 def private(value: Any, place: Place = ()) -> Iterator[tuple[Place, str]]:
@@ -28,10 +28,11 @@ def private(value: Any, place: Place = ()) -> Iterator[tuple[Place, str]]:
 
 def without_private(text: str) -> str:
     """A text with paths shortened to their last part, and this host's name left out."""
-    host = socket.gethostname().partition(".")[0]
+    whole = socket.gethostname()
+    host = whole.partition(".")[0]
     text = _PATH.sub(lambda match: re.split(r"[/\\]", match[0].rstrip("/\\"))[-1], text)
-    if len(host) >= _SHORTEST:
-        text = re.sub(rf"\b{re.escape(host)}\b", "(host)", text)
+    if _NAMED.fullmatch(host):
+        text = re.sub(rf"\b({re.escape(whole)}|{re.escape(host)})\b", "(host)", text)
     return text
 
 

@@ -233,12 +233,11 @@ class Study:
         """
         if not self.source:
             return None
-        if is_reference(self.source):
-            fetched: Path = placed(("source",), find_checkpoint, self.source)
-            return fetched
         path, word = split_choice(self.source)
         inside = (METADATA, f"{places.LAST}/{METADATA}", f"{places.BEST}/{METADATA}", TRIALS_FILE)
-        held = word is not None or any((path / name).is_file() for name in inside)
+        held = (
+            word is not None or is_reference(self.source) or any((path / name).is_file() for name in inside)
+        )
         if (
             not held
             and path.suffix not in (".zip", ".pt")

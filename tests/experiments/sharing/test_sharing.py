@@ -2,7 +2,6 @@
 
 import hashlib
 import shutil
-import socket
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,10 +12,6 @@ import yaml
 from tests.agents.hub.server import Hub, hub_in_use
 from warmstart.agents.loading import load_checkpoint
 from warmstart.core.errors import WarmstartError
-from warmstart.experiments.sharing.card import Card, code, plain, task_id
-from warmstart.experiments.sharing.licences import front_matter
-from warmstart.experiments.sharing.origin import Evaluated, Origin, origin_of
-from warmstart.experiments.sharing.privacy import cleaned, private, without_private
 from warmstart.experiments.sharing.pulling import pull
 from warmstart.experiments.sharing.pushing import push
 from warmstart.experiments.study.plan import make_plan
@@ -80,15 +75,6 @@ def test_a_folder_is_pushed_with_its_card_and_pulled_the_same(checkpoint, tmp_pa
     assert (mine == theirs).all()
     again = pull(tmp_path / "shared", tmp_path / "taken")
     assert again.source == pulled.source
-
-
-def test_the_hubs_own_reader_finds_the_card_good(checkpoint, tmp_path):
-    from huggingface_hub import ModelCard
-
-    push(checkpoint, tmp_path / "shared", licence="mit")
-    card = ModelCard.load(tmp_path / "shared" / "README.md")
-    assert card.data.license == "mit"
-    assert card.data.eval_results[0].metric_value == "26.00 +/- 3.00"
 
 
 @pytest.mark.filterwarnings("ignore:Use 'content=")  # of huggingface_hub's own upload
@@ -162,49 +148,6 @@ def test_an_upload_that_never_ends_is_given_up(checkpoint, hub: Hub, monkeypatch
     hub.waits = 2.0
     with pytest.raises(WarmstartError, match=r"hf:me/new can't be pushed to: .* didn't answer within 1 s"):
         push(checkpoint, "hf:me/new", licence="mit")
-
-
-@pytest.mark.parametrize(
-    ("licence", "name", "told"),
-    [
-        (None, None, "needs a licence: give --licence, such as --licence mit"),
-        ("", None, "needs a licence"),
-        ("appache-2.0", None, "Unknown licence 'appache-2.0'. Did you mean 'apache-2.0'"),
-        ("other", None, "--licence other and --licence-name NAME go together"),
-        ("mit", "Mine", "--licence other and --licence-name NAME go together"),
-    ],
-)
-def test_a_push_without_a_licence_is_refused(checkpoint, tmp_path, licence, name, told):
-    with pytest.raises(WarmstartError, match=told):
-        push(checkpoint, tmp_path / "x", licence=licence, licence_name=name)
-    assert not any(tmp_path.iterdir())
-
-
-def test_a_licence_of_ones_own_has_a_name():
-    assert front_matter("other", "robot-1") == {"license": "other", "license_name": "robot-1"}
-
-
-def test_paths_and_hosts_stay_at_home(checkpoint, tmp_path):
-    assert without_private("started from /home/me/runs/x, fast") == "started from x, fast"
-    assert without_private("weights=~/w.pt") == "weights=w.pt"
-    assert without_private(r"C:\Users\me\m.zip") == "m.zip"
-    assert (
-        without_private("body/torso 1/2 warmstart/Hopper-v5 a / b")
-        == "body/torso 1/2 warmstart/Hopper-v5 a / b"
-    )
-    assert cleaned({"a": ["/root/x/y"]}) == {"a": ["y"]}
-    assert list(private({"a": [1, "/root/x"]})) == [(("a", 1), "/root/x")]
-    host = socket.gethostname().partition(".")[0]
-    if len(host) >= 4:
-        assert without_private(f"on {host}.") == "on (host)."
-    spoken = replace(checkpoint, hyperparameters={"gamma": 0.9, "tensorboard_log": "/home/me/tb"})
-    pushed = push(spoken, tmp_path / "shared", licence="mit")
-    assert "Left out, since it names something of this machine: tensorboard_log." in pushed.notes
-    assert load_checkpoint(tmp_path / "shared").hyperparameters == {"gamma": 0.9}
-    needed = replace(checkpoint, task="/home/me/mine.py")
-    with pytest.raises(WarmstartError, match=r"task names something of this machine, '/home/me/mine.py'"):
-        push(needed, tmp_path / "other", licence="mit")
-    assert not (tmp_path / "other").exists()
 
 
 def exported(folder: Path, source: str) -> Path:
@@ -293,31 +236,6 @@ def test_a_pulled_policy_says_where_it_came_from_when_it_is_pushed_again(checkpo
     pushed = push(load_checkpoint(taken), tmp_path / "again", licence="mit")
     assert pushed.notes == ("It was pulled from shared with cc-by-4.0, and is given away with mit.",)
     assert "| Taken from | `shared@" in (tmp_path / "again" / "README.md").read_text()
-
-
-def test_words_of_others_mean_nothing_in_a_card(checkpoint):
-    assert code("a`b|c\n# d") == "`a'b\\|c # d`"
-    assert plain("<script>[x](y)") == "\\<script\\>\\[x\\](y)"
-    assert task_id("mine:My-v0:size=3@gravity=x0.5") == "mine:My-v0"
-    evil = replace(checkpoint, task="X-v0'; rm -rf ~ #", versions={"a": "1\n# b"})
-    text = Card(evil, Origin(), {"license": "mit"}, "hf:a/b", "T\n# u").text()
-    assert "warmstart evaluate hf:a/b 'X-v0'\"'\"'; rm -rf ~ #'" in text
-    assert [line for line in text.splitlines() if line.startswith("# ")] == ["# T \\# u"]
-
-
-def test_an_evaluation_is_of_the_checkpoint_itself(checkpoint):
-    origin = origin_of(checkpoint)
-    assert [each.step for each in origin.evaluations] == [0, 512, 1024]
-    assert origin.evaluation(checkpoint) == origin.evaluations[-1]
-    best = replace(checkpoint, evaluation={"step": 512, "return": origin.evaluations[1].mean, "episodes": 2})
-    assert origin.evaluation(best) == origin.evaluations[1]
-    other = replace(checkpoint, evaluation={"step": 512, "return": 1.0, "episodes": 3})
-    assert str(origin.evaluation(other)) == "1.00 +/- nan"
-    assert Origin().evaluation(checkpoint) is None
-    assert (
-        str(Evaluated(1, 2.345, 0.5, 4)) == "2.35 +/- 0.50"
-        or str(Evaluated(1, 2.345, 0.5, 4)) == "2.34 +/- 0.50"
-    )
 
 
 def test_a_zip_becomes_a_checkpoint_whose_hashes_are_kept(tmp_path):
