@@ -10,7 +10,7 @@ from warmstart.core.bounds import Place, State, dotted
 from warmstart.core.errors import WarmstartError
 
 _PATH = re.compile(r"""(?:^|(?<=[\s=:,;'"(\[]))(?:~|[A-Za-z]:\\|/(?=[^/\s]+/))[^\s,;'")\]]*""")
-_NAMED = re.compile(r"[\w-]*[\d-][\w-]*")
+_NAMED = re.compile(r"(?=.*[A-Za-z])(?=.*[\d-])[\w-]{4,}")
 """Host names that are looked for: with a digit or a hyphen; others, such as ``torso``, are words as well."""
 
 

@@ -12,14 +12,15 @@ from stable_baselines3 import PPO
 from stable_baselines3.common.vec_env import DummyVecEnv, VecNormalize
 
 from tests.agents.hub.server import Hub, hub_in_use
-from warmstart.agents.checkpoints.checkpoint import TENSORS, save_checkpoint
-from warmstart.agents.checkpoints.places import METADATA, find_checkpoint
+from warmstart.agents.checkpoints.checkpoint import save_checkpoint
+from warmstart.agents.checkpoints.places import find_checkpoint
 from warmstart.agents.hub.fetching import fetched, pin, pinned
 from warmstart.agents.hub.reference import read_reference
-from warmstart.agents.hub.taking import OURS, licence_of, read_pulled
+from warmstart.agents.hub.taking import read_pulled
 from warmstart.agents.loading import load_checkpoint
-from warmstart.agents.observing.base import ENCODER_FILE
+from warmstart.cli.checkpoints import named_checkpoints
 from warmstart.core.errors import WarmstartError
+from warmstart.envs.tasks.task import Task
 
 CARD = b"---\nlicense: mit\n---\n# A policy\n"
 EVIL = b"cos\nsystem\n(S'touch /tmp/never'\ntR."
@@ -61,26 +62,6 @@ def ours(zoo, tmp_path_factory) -> dict[str, bytes]:
     return {"README.md": CARD, **{path.name: path.read_bytes() for path in saved.iterdir()}}
 
 
-def test_names_of_files_are_those_that_a_checkpoint_has():
-    assert {METADATA, TENSORS, ENCODER_FILE} <= set(OURS)
-
-
-@pytest.mark.parametrize(
-    "text",
-    ["hf:name", "hf:a/b/c", "hf:a/../b", "hf:a/b@", "hf:a/b@../x", "hf:a/b:best", "hf:-a/b", "hf:a--b/c"],
-)
-def test_what_is_no_reference_is_refused(text):
-    with pytest.raises(WarmstartError, match=r"Expected hf:OWNER/NAME or hf:OWNER/NAME@REVISION, found"):
-        read_reference(text)
-
-
-def test_a_reference_is_pinned_by_a_commit_alone():
-    assert str(read_reference("hf:a/b@v1.0")) == "hf:a/b@v1.0"
-    assert not read_reference("hf:a/b@v1.0").pinned
-    assert read_reference(f"hf:a/b@{'0' * 40}").pinned
-    assert pinned("runs/x") == "runs/x"
-
-
 def test_zoo_files_are_read_as_data_with_their_normalizer(hub: Hub, zoo, tmp_path):
     repository = hub.repository("sb3/ppo-InvertedPendulum-v5", zoo)
     checkpoint = load_checkpoint("hf:sb3/ppo-InvertedPendulum-v5")
@@ -106,6 +87,7 @@ def test_zoo_files_are_read_as_data_with_their_normalizer(hub: Hub, zoo, tmp_pat
 
 def test_a_branch_that_moves_is_pinned_and_both_commits_stay(hub: Hub, ours):
     repository = hub.repository("me/policy", ours)
+    repository.private = True
     first = pinned("hf:me/policy")
     assert first == f"hf:me/policy@{repository.head}"
     there = find_checkpoint(first)
@@ -116,6 +98,8 @@ def test_a_branch_that_moves_is_pinned_and_both_commits_stay(hub: Hub, ours):
     assert find_checkpoint(first) == there
     assert (there / "README.md").read_bytes() == CARD
     assert len(hub.requests) == asked, "a commit that is here needs no network"
+    assert sum("/lfs/" in each for each in hub.requests) == 2
+    assert hub.leaked == 0
 
 
 def test_offline_takes_what_was_fetched_before(hub: Hub, ours, monkeypatch, caplog):
@@ -206,23 +190,6 @@ def test_a_card_without_a_licence_is_refused_until_it_is_asked_for(hub: Hub, our
         find_checkpoint("hf:me/bare")
 
 
-@pytest.mark.parametrize(
-    ("text", "licence"),
-    [
-        ("---\nlicense: apache-2.0\n---\n", "apache-2.0"),
-        ("---\r\nlicense: mit\r\n---\r\ntext", "mit"),
-        ("---\nlicense: unknown\n---\n", ""),
-        ("---\nlicense: [mit]\n---\n", ""),
-        ("---\nlicense: mit\n", ""),
-        ("license: mit\n", ""),
-        ("# none\n\n---\nlicense: mit\n---\n", ""),
-    ],
-)
-def test_the_licence_is_read_of_the_front_matter(text, licence, tmp_path):
-    (tmp_path / "README.md").write_text(text)
-    assert licence_of(tmp_path / "README.md", "it") == licence
-
-
 def test_front_matter_with_objects_is_refused(hub: Hub, ours):
     hub.repository("me/policy", {**ours, "README.md": b"---\nlicense: !!python/name:os.system\n---\n"})
     with pytest.raises(WarmstartError, match=r"README.md of hf:me/policy@.*line 1: .* can't be read as"):
@@ -298,3 +265,10 @@ def test_a_list_that_is_none_is_refused(hub: Hub, ours):
     repository.claims["policy.safetensors"] = -5
     with pytest.raises(WarmstartError, match=r"The hub's list of hf:me/policy.*siblings\[\d\].size"):
         pin(read_reference("hf:me/policy"))
+
+
+def test_commands_that_take_several_checkpoints_take_repositories(hub: Hub, ours):
+    repository = hub.repository("me/policy", ours)
+    paths = [Path("hf:me/policy"), Path(f"hf:me/policy@{repository.head}")]
+    found = named_checkpoints(paths, Task.parse("InvertedPendulum-v5"))
+    assert [each.name for each in found] == ["policy", f"policy@{repository.head}"]
