@@ -137,7 +137,7 @@ def resolve(reference: Reference) -> HubRepository:
     revision = reference.revision or "main"
     url = f"{endpoint()}/api/models/{reference.repository}/revision/{quote(revision, safe='')}?blobs=true"
     what = str(reference)
-    content = b"".join(_get(url, MOST_LIST, f"the list of {what}"))
+    content = b"".join(_get(url, MOST_LIST, what))
     try:
         told = parse_json(content.decode(), f"The hub's list of {what}")
     except UnicodeDecodeError:
@@ -214,7 +214,7 @@ def told(what: str) -> Iterator[None]:
     except (transport, OSError) as error:
         reason = str(error).splitlines()[0].rstrip(".") if str(error) else type(error).__name__
         raise HubUnreachableError(
-            f"{what} can't be had: {endpoint()} can't be reached ({reason}). Check the network and "
+            f"{what}: {endpoint()} can't be reached ({reason}). Check the network and "
             "HF_ENDPOINT; with HF_HUB_OFFLINE=1 only what was fetched before is used."
         ) from error
 

@@ -74,8 +74,9 @@ def fetched(reference: str | Path | Reference, *, without_licence: bool = False)
     try:
         about = {"source": f"hf:{commit.repository}", "revision": commit.revision}
         taken = take(_repository(commit), staged, about, without_licence=without_licence)
-        shutil.rmtree(folder, ignore_errors=True)
-        staged.rename(folder)
+        if not (folder / PULLED).is_file():  # another process may have been faster
+            shutil.rmtree(folder, ignore_errors=True)
+            staged.rename(folder)
     finally:
         shutil.rmtree(staged, ignore_errors=True)
     for remark in taken.notes:

@@ -161,6 +161,28 @@ def read_pulled(folder: Path) -> Settings | None:
     return told
 
 
+def check_replaceable(folder: Path, mark: str) -> None:
+    """See that a folder isn't there, or holds what was pushed or pulled to it and nothing else.
+
+    Args:
+        folder: Where something is to be written.
+        mark: The file that shows that it was written by the same command.
+
+    Raises:
+        WarmstartError: It holds something else, which is named.
+    """
+    if not folder.exists():
+        return
+    held = [p.relative_to(folder).as_posix() for p in sorted(folder.rglob("*")) if not p.is_dir()]
+    others = [name for name in held if name not in (*OURS, PULLED)] if folder.is_dir() else [folder.name]
+    if others or mark not in held:
+        found = ", ".join(others[:4] or held[:4]) or "nothing"
+        raise WarmstartError(
+            f"{folder} exists and isn't replaced: expected what was written there before, with {mark}, and "
+            f"nothing else, found {found}. Choose another folder."
+        )
+
+
 def model_zip(names: Mapping[str, Any], name: str = "") -> str:
     """Which zip of RL Zoo's repository is the model: that of the repository's name, else the only one.
 

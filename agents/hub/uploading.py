@@ -22,7 +22,7 @@ def upload(folder: Path, reference: Reference, *, private: bool = False) -> Refe
         folder: What ``warmstart push`` wrote.
         reference: The repository, which is made where there is none; its revision is a branch, ``main`` by
             default.
-        private: Whether a repository that is made is private.
+        private: Whether a repository that is made is private; else it is as its owner usually has them.
 
     Returns:
         The repository at the new commit.
@@ -42,7 +42,7 @@ def upload(folder: Path, reference: Reference, *, private: bool = False) -> Refe
 
     def commit() -> Any:
         with told(what):
-            api.create_repo(reference.repository, private=private, exist_ok=True)
+            api.create_repo(reference.repository, private=private or None, exist_ok=True)
             there = resolve(reference).listed
             others = [name for name in there if name not in OURS and name != ".gitattributes"]
             if others and METADATA not in there:

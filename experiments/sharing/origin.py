@@ -7,8 +7,10 @@ import numpy as np
 
 from warmstart.agents.checkpoints.checkpoint import Checkpoint
 from warmstart.agents.checkpoints.places import LAST
-from warmstart.agents.hub.taking import read_pulled
+from warmstart.agents.hub.taking import CARD, CURVE, OURS, read_pulled
+from warmstart.agents.hub.taking import FILM as SHARED_FILM
 from warmstart.core.bounds import Settings, State
+from warmstart.core.files import check_file
 from warmstart.experiments.records.config import TrialConfig
 from warmstart.experiments.records.records import CONFIG, FILM, RECORDS
 from warmstart.experiments.records.schema import read_records, read_transfer
@@ -35,7 +37,7 @@ class Evaluated:
 
 @dataclass(frozen=True)
 class Origin:
-    """The trial of a checkpoint."""
+    """The trial of a checkpoint, or what was shared with it."""
 
     config: TrialConfig | None = None
     """Its configuration; None where the checkpoint lies in no trial."""
@@ -45,6 +47,8 @@ class Origin:
     """Its transfer report."""
     film: Path | None = None
     """The film that it made."""
+    curve: Path | None = None
+    """The picture of its learning curve, where it was shared before."""
     pulled: Settings | None = None
     """What ``pulled.json`` says, where it was pulled itself."""
 
@@ -63,14 +67,14 @@ class Origin:
 
 
 def origin_of(checkpoint: Checkpoint) -> Origin:
-    """What the trial that a checkpoint lies in recorded, or where it was pulled from.
+    """What the trial that a checkpoint lies in recorded, or what lies beside one that was shared.
 
     Raises:
         WarmstartError: It lies in one, of which a file is damaged.
     """
     trial = None if checkpoint.path is None else checkpoint.path.absolute().parent
     if trial is None or not (trial / CONFIG).is_file():
-        return Origin(pulled=None if checkpoint.path is None else read_pulled(checkpoint.path))
+        return Origin() if checkpoint.path is None else _shared_before(checkpoint.path)
     run = trial.parent.parent
     found = []
     for record in read_records(trial / RECORDS, run):
@@ -80,6 +84,17 @@ def origin_of(checkpoint: Checkpoint) -> Origin:
     film = trial / FILM
     transfer = read_transfer(trial, run)
     return Origin(TrialConfig.read(trial), tuple(found), transfer, film if film.is_file() else None)
+
+
+def _shared_before(folder: Path) -> Origin:
+    """What lies beside a checkpoint that was pushed or pulled."""
+    if not (folder / CARD).is_file():
+        return Origin()
+    curve, film = (
+        check_file(folder / name, OURS[name], folder) if (folder / name).exists() else None
+        for name in (CURVE, SHARED_FILM)
+    )
+    return Origin(None, (), read_transfer(folder, folder), film, curve, read_pulled(folder))
 
 
 def draw_curve(evaluations: tuple[Evaluated, ...], title: str) -> bytes:

@@ -9,7 +9,16 @@ from pathlib import Path
 from warmstart.agents.checkpoints.checkpoint import Checkpoint, save_checkpoint
 from warmstart.agents.hub.fetching import fetched, pin
 from warmstart.agents.hub.reference import is_reference, read_reference
-from warmstart.agents.hub.taking import CARD, CONTRACT, METADATA, PULLED, FolderRepository, read_pulled, take
+from warmstart.agents.hub.taking import (
+    CARD,
+    CONTRACT,
+    METADATA,
+    PULLED,
+    FolderRepository,
+    check_replaceable,
+    read_pulled,
+    take,
+)
 from warmstart.agents.loading import load_checkpoint
 from warmstart.core.errors import WarmstartError
 from warmstart.core.files import file_hash, write_json
@@ -50,10 +59,7 @@ def pull(
     place = Path(source).expanduser()
     on_hub = is_reference(source)
     out = (out or Path(_name_of(source))).expanduser()
-    if out.exists() and not (out / PULLED).is_file():
-        raise WarmstartError(
-            f"{out} exists and holds nothing that was pulled: choose another folder by --out."
-        )
+    check_replaceable(out, PULLED)
     if not on_hub and not place.is_dir():
         raise WarmstartError(f"There is no folder {source}: expected one, or hf:OWNER/NAME on the hub.")
     if not on_hub and revision:

@@ -8,7 +8,16 @@ from pathlib import Path
 
 from warmstart.agents.checkpoints.checkpoint import Checkpoint, plain_fields, save_checkpoint
 from warmstart.agents.hub.reference import Reference, is_reference, read_reference
-from warmstart.agents.hub.taking import CARD, CONTRACT, CURVE, FILM, METADATA, OURS, POLICY, TRANSFER
+from warmstart.agents.hub.taking import (
+    CARD,
+    CONTRACT,
+    CURVE,
+    FILM,
+    OURS,
+    POLICY,
+    TRANSFER,
+    check_replaceable,
+)
 from warmstart.agents.hub.uploading import upload
 from warmstart.agents.loading import load_checkpoint
 from warmstart.core.errors import WarmstartError
@@ -67,8 +76,8 @@ def push(
     given = front_matter(licence, licence_name)
     reference = read_reference(destination) if is_reference(destination) else None
     folder = Path(destination).expanduser()
-    if reference is None and folder.exists() and not (folder / METADATA).is_file():
-        raise WarmstartError(f"{folder} exists and holds no policy that was pushed: choose another folder.")
+    if reference is None:
+        check_replaceable(folder, CARD)
     if not isinstance(checkpoint, Checkpoint):
         checkpoint = load_checkpoint(checkpoint)
     origin = origin_of(checkpoint)
@@ -78,22 +87,18 @@ def push(
         checkpoint = replace(checkpoint, task=str(Task.parse(task)))
     shared, notes = _without_private(checkpoint)
     film = _checked_film(film or origin.film)
+    if policy is None and checkpoint.path is not None and (checkpoint.path / CONTRACT).is_file():
+        policy = (checkpoint.path / CONTRACT).parent
     contract = None if policy is None else _contract_of(policy, checkpoint)
     with tempfile.TemporaryDirectory() as made:
         staged = save_checkpoint(shared, Path(made) / "policy")
-        files = {}
-        if len(origin.evaluations) > 1:
-            files["curve"] = CURVE
-            (staged / CURVE).write_bytes(draw_curve(origin.evaluations, shared.task or "its task"))
-        if film is not None:
-            files["film"] = FILM
-            shutil.copyfile(film, staged / FILM)
+        files = _pictures(staged, origin, film, shared.task or "its task")
         if origin.transfer is not None:
             write_json(staged / TRANSFER, cleaned(origin.transfer))
         if contract is not None and policy is not None:
             (staged / POLICY).parent.mkdir()
-            shutil.copyfile(policy / Path(POLICY).name, staged / POLICY)
-            shutil.copyfile(policy / Path(CONTRACT).name, staged / CONTRACT)
+            for file in (POLICY, CONTRACT):
+                shutil.copyfile(policy / Path(file).name, staged / file)
         title = name or f"{shared.algorithm.upper()}, {task_id(shared.task) if shared.task else 'a policy'}"
         called = f"hf:{reference.repository}" if reference is not None else f"./{folder.name}"
         card = Card(shared, origin, given, called, title, files, contract)
@@ -101,6 +106,19 @@ def push(
         held = tuple(file for file in OURS if (staged / file).is_file())
         place = _delivered(staged, reference, folder, private_repository)
     return Pushed(place, held, (*notes, *_missing(origin, files, given["license"])))
+
+
+def _pictures(staged: Path, origin: Origin, film: Path | None, title: str) -> dict[str, str]:
+    """Write curve and film beside the checkpoint; the card's names of them."""
+    files = {}
+    if origin.curve is not None or len(origin.evaluations) > 1:
+        files["curve"] = CURVE
+        drawn = origin.curve and origin.curve.read_bytes()
+        (staged / CURVE).write_bytes(drawn or draw_curve(origin.evaluations, title))
+    if film is not None:
+        files["film"] = FILM
+        shutil.copyfile(film, staged / FILM)
+    return files
 
 
 def _delivered(staged: Path, reference: Reference | None, folder: Path, hidden: bool) -> str:
@@ -180,6 +198,6 @@ def _missing(origin: Origin, files: dict[str, str], licence: str) -> tuple[str, 
         return (
             f"It was pulled from {origin.pulled['source']} with {came}, and is given away with {licence}.",
         )
-    if origin.config is None:
+    if origin.config is None and origin.transfer is None:
         return ("It lies in no trial: the card has no learning curve, method and transfer report.",)
     return () if "curve" in files else ("Its trial has fewer than two evaluations: the card has no curve.",)

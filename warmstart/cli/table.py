@@ -46,6 +46,7 @@ _DESCRIPTION = """Start reinforcement learning agents from what was learned else
 whether it helped.
 
 First steps:
+  warmstart demo                               a first study, warm against cold, in some five minutes
   warmstart compare cheetah-friction           a warm start against a cold one, to the report
   warmstart train HalfCheetah-v5               train an agent from scratch
   warmstart transfer runs/HalfCheetah-v5 HalfCheetah-v5@gravity=x0.5

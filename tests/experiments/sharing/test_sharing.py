@@ -143,6 +143,15 @@ def test_a_push_that_the_hub_refuses_is_told(checkpoint, hub: Hub, monkeypatch):
         push(checkpoint, "hf:me/new", licence="mit")
 
 
+def test_a_repository_can_be_made_private(checkpoint, hub: Hub, tmp_path):
+    hub.large_suffixes = ()
+    push(checkpoint, "hf:me/secret", licence="mit", private_repository=True)
+    push(checkpoint, "hf:me/open", licence="mit")
+    assert [hub.repositories[name].private for name in ("me/secret", "me/open")] == [True, False]
+    with pytest.raises(WarmstartError, match=r"--private is for a repository on the hub"):
+        push(checkpoint, tmp_path / "x", licence="mit", private_repository=True)
+
+
 def test_an_upload_that_never_ends_is_given_up(checkpoint, hub: Hub, monkeypatch):
     monkeypatch.setattr("warmstart.agents.hub.uploading.PATIENCE", 0.2)
     hub.waits = 2.0
@@ -194,12 +203,20 @@ def test_what_isnt_ours_is_never_overwritten(checkpoint, tmp_path):
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "thesis.txt").write_text("years")
     push(checkpoint, tmp_path / "shared", licence="mit")
-    with pytest.raises(WarmstartError, match=r"exists and holds no policy that was pushed"):
+    with pytest.raises(WarmstartError, match=r"mine exists and isn't replaced: .*, found thesis.txt"):
         push(checkpoint, tmp_path / "mine", licence="mit")
-    with pytest.raises(WarmstartError, match=r"exists and holds nothing that was pulled"):
+    with pytest.raises(WarmstartError, match=r"mine exists and isn't replaced: .*, found thesis.txt"):
         pull(tmp_path / "shared", tmp_path / "mine")
-    with pytest.raises(WarmstartError, match=r"exists and holds nothing that was pulled"):
+    with pytest.raises(WarmstartError, match=r"shared exists and isn't replaced: .* with pulled.json"):
         pull(tmp_path / "shared", tmp_path / "shared")
+    push(checkpoint, tmp_path / "shared", licence="mit")
+    (tmp_path / "shared" / ".git").mkdir()
+    (tmp_path / "shared" / ".git" / "HEAD").write_text("ref")
+    with pytest.raises(WarmstartError, match=r"shared exists and isn't replaced: .*, found .git/HEAD"):
+        push(checkpoint, tmp_path / "shared", licence="mit")
+    copy = shutil.copytree(TRIAL / "checkpoint", tmp_path / "run")
+    with pytest.raises(WarmstartError, match=r"run exists and isn't replaced: .* with README.md"):
+        push(checkpoint, copy, licence="mit")
     assert (tmp_path / "mine" / "thesis.txt").read_text() == "years"
     assert [path.name for path in (tmp_path / "mine").iterdir()] == ["thesis.txt"]
 
@@ -234,6 +251,15 @@ def test_a_pulled_policy_says_where_it_came_from_when_it_is_pushed_again(checkpo
     push(checkpoint, tmp_path / "shared", licence="cc-by-4.0")
     taken = pull(tmp_path / "shared", tmp_path / "taken").folder
     pushed = push(load_checkpoint(taken), tmp_path / "again", licence="mit")
+    assert pushed.files == (
+        "README.md",
+        "checkpoint.json",
+        "policy.safetensors",
+        "transfer.json",
+        "curve.png",
+    )
+    for name in ("curve.png", "transfer.json"):
+        assert (tmp_path / "again" / name).read_bytes() == (tmp_path / "shared" / name).read_bytes()
     assert pushed.notes == ("It was pulled from shared with cc-by-4.0, and is given away with mit.",)
     assert "| Taken from | `shared@" in (tmp_path / "again" / "README.md").read_text()
 
