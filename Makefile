@@ -19,10 +19,10 @@ export LP_NUM_THREADS := 0
 .PHONY: demo demo-pixels test lint bench slow torture fuzz rendering clean
 
 demo: .venv/installed
-	$(PY) -m warmstart compare cheetah-friction
+	$(PY) -m warmstart demo
 
 demo-pixels: .venv/installed rendering
-	$(PY) -m warmstart compare pixels-demo
+	$(PY) -m warmstart demo --pixels
 
 test: .venv/installed rendering
 	$(PY) -m pytest -n 2 --dist loadfile -q

@@ -10,6 +10,7 @@ from warmstart.agents.checkpoints.architecture import check_size
 from warmstart.agents.checkpoints.checkpoint import FORMAT, RECORDED, SINCE, TENSORS, Checkpoint
 from warmstart.agents.checkpoints.places import CHOICES, METADATA, find_checkpoint
 from warmstart.agents.encoders.tensors import MOST_BYTES, read_safetensors
+from warmstart.agents.hub.taking import NORMALIZER, model_zip, read_pulled
 from warmstart.agents.observing.table import read_observing
 from warmstart.agents.rsl_rl_files.reader import is_rsl_rl, read_rsl_rl
 from warmstart.agents.sb3_files.normalizer import read_trusted_normalizer
@@ -19,6 +20,8 @@ from warmstart.core.documents import Document
 from warmstart.core.errors import WarmstartError, unknown_name
 from warmstart.core.files import check_file, file_hash, json_hash, parse_json, read_text
 from warmstart.core.plain import placed, read
+from warmstart.envs.describe import describe
+from warmstart.envs.robots.table import robots
 
 log = logging.getLogger(__name__)
 
@@ -35,7 +38,7 @@ def load_checkpoint(
     Args:
         path: A directory that ``save_checkpoint`` wrote, a zip that SB3's ``model.save`` wrote, a ``.pt``
             that rsl_rl's PPO runner or mjlab wrote, or a trial's or run's folder, with ``:best`` or ``:last``
-            where it shall be one of them; see `find_checkpoint`.
+            where it shall be one of them, or a repository on the hub; see `find_checkpoint`.
         trust_normalizer: A file that SB3's ``VecNormalize.save`` wrote: a pickle, of which nothing is run.
         activation: Activation function of a file of rsl_rl's, which doesn't say it; ``None`` takes ``elu``.
         onnx: ONNX model that mjlab exported, whose metadata name the dimensions of a file of rsl_rl's;
@@ -63,11 +66,52 @@ def load_checkpoint(
     elif activation is not None or onnx is not None:
         what = "activation" if activation is not None else "onnx"
         raise WarmstartError(f"{what} describes a file that rsl_rl wrote, and {target} is none.")
+    elif target.is_file():
+        checkpoint = read_sb3_zip(target)
     else:
-        checkpoint = read_sb3_zip(target) if target.is_file() else read_directory(target)
+        checkpoint = read_directory(target) if (target / METADATA).exists() else read_zoo(target)
     if trust_normalizer is not None:
         checkpoint = replace(checkpoint, normalizer=read_trusted_normalizer(Path(trust_normalizer)))
     return checkpoint
+
+
+def read_zoo(folder: Path) -> Checkpoint:
+    """Read RL Zoo's files that were taken of a repository: SB3's zip, and the normaliser beside it.
+
+    Neither is unpickled. The task that the zip is named after is taken where its spaces are the policy's.
+
+    Raises:
+        WarmstartError: The folder is nothing that was taken of a repository, or a file is damaged.
+    """
+    told = read_pulled(folder)
+    if told is None:
+        return read_directory(folder)  # says what is missing
+    file = model_zip(told["files"], str(told.get("source")).rpartition("/")[2])
+    checkpoint = read_sb3_zip(check_file(folder / file, within=folder))
+    notes = list(checkpoint.notes)
+    if NORMALIZER in told["files"]:
+        path = check_file(folder / NORMALIZER, within=folder)
+        checkpoint = replace(checkpoint, normalizer=read_trusted_normalizer(path))
+        notes.append(f"Its observations are standardised by {NORMALIZER} beside it, a pickle read as data.")
+    name = file.removesuffix(".zip").partition("-")[2]
+    if name in robots() and _is_of(checkpoint, name):
+        checkpoint = replace(checkpoint, task=name)
+        notes.append(f"{name}, after which it is named, is taken to be the task that it was trained in.")
+    elif name:
+        notes.append(
+            f"It is named after {name}; --source-task (source_task) says whose names its dimensions have."
+        )
+    return replace(checkpoint, path=folder, notes=tuple(notes))
+
+
+def _is_of(checkpoint: Checkpoint, task: str) -> bool:
+    """Whether a policy takes and gives what a task's environments give and take."""
+    there = describe(task)
+    pairs = (
+        (checkpoint.observation_space, there.observation_space),
+        (checkpoint.action_space, there.action_space),
+    )
+    return all(own.shape == other.shape for own, other in pairs)
 
 
 def read_directory(directory: Path) -> Checkpoint:

@@ -39,6 +39,8 @@ if TYPE_CHECKING:
     from warmstart.experiments.report.report import write_report as write_report
     from warmstart.experiments.run.reading import load_run as load_run
     from warmstart.experiments.run.run import run_study as run_study
+    from warmstart.experiments.sharing.pulling import pull as pull
+    from warmstart.experiments.sharing.pushing import push as push
     from warmstart.experiments.study.study import Study as Study
     from warmstart.sim2real.randomization.randomization import Randomization as Randomization
     from warmstart.sim2real.randomization.randomization import read_terms as read_terms
@@ -78,6 +80,8 @@ _HOME = {
     "run_study": "experiments.run.run",
     "load_run": "experiments.run.reading",
     "read_runs": "experiments.foreign.importing",
+    "push": "experiments.sharing.pushing",
+    "pull": "experiments.sharing.pulling",
     "index_runs": "experiments.index.building",
     "summarise": "experiments.analysis.summary",
     "write_report": "experiments.report.report",

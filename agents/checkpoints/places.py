@@ -1,12 +1,13 @@
-"""Where a checkpoint lies: by its own path, or by that of its trial or run. Imports no torch."""
+"""Where a checkpoint lies: by its own path, that of its trial or run, or on the hub. Imports no torch."""
 
 from pathlib import Path
 
+from warmstart.agents.hub.fetching import fetched
+from warmstart.agents.hub.reference import is_reference
+from warmstart.agents.hub.taking import METADATA as METADATA
 from warmstart.core.errors import WarmstartError
 from warmstart.core.files import parse_json, read_text
 
-METADATA = "checkpoint.json"
-"""File that every checkpoint's folder has."""
 LAST, BEST = "checkpoint", "best"
 """Folders of a trial: the checkpoint at its end, and the one whose evaluation was best."""
 CHOICES = {"last": LAST, "best": BEST}
@@ -28,14 +29,18 @@ def find_checkpoint(path: str | Path) -> Path:
 
     Args:
         path: A checkpoint, or a trial's or run's folder. ``:best`` after a folder takes the checkpoint whose
-            evaluation was best, ``:last``, as without a word, the one at the end of training.
+            evaluation was best, ``:last``, as without a word, the one at the end of training. A repository on
+            the hub, ``hf:OWNER/NAME`` or ``hf:OWNER/NAME@REVISION``, is fetched where it isn't here yet.
 
     Returns:
         The checkpoint's path; that of anything else as it is.
 
     Raises:
-        WarmstartError: There is no such checkpoint in the folder, or several to choose from.
+        WarmstartError: There is no such checkpoint in the folder, or several to choose from; or the
+            repository can't be fetched, or isn't taken.
     """
+    if is_reference(path):
+        return fetched(path)
     place, word = split_choice(path)
     folder = CHOICES[word or "last"]
     if (place / folder / METADATA).is_file():

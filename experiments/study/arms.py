@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, fields, replace
 
+from warmstart.agents.hub.fetching import pinned
 from warmstart.agents.rewards.base import RewardConfig
 from warmstart.agents.rewards.table import read_reward, recorded_reward
 from warmstart.agents.settings.config import AlgorithmConfig, config_class
@@ -161,6 +162,10 @@ def resolve_algorithms(
     return ours, resolved(key, target if source is None else source, networks)
 
 
+FURTHER_SOURCES = ("teachers", "sources")
+"""Options of methods that are paths of further checkpoints."""
+
+
 def _method(arm: Arm, place: Place, config: AlgorithmConfig, steps: int) -> TransferMethod:
     """Make an arm's method and see that it fits the algorithm and the budget.
 
@@ -175,7 +180,11 @@ def _method(arm: Arm, place: Place, config: AlgorithmConfig, steps: int) -> Tran
             wrong = unknown_name(about, option, [*ARM_KEYS, *WORLD_KEYS, *valid])
             raise SettingError((*place, option), str(wrong))
     try:
-        method = make_method(arm.method, **arm.options)
+        paths = {key: arm.options.get(key) for key in FURTHER_SOURCES}
+        commits = {
+            key: [*map(pinned, given)] for key, given in paths.items() if isinstance(given, list | tuple)
+        }
+        method = make_method(arm.method, **{**arm.options, **commits})
         method.check_algorithm(config.algorithm)
         fit_within(method, steps, config)
     except (WarmstartError, TypeError) as error:

@@ -26,7 +26,7 @@ from warmstart.envs.frames.options import sees_pixels
 from warmstart.envs.simulation.layouts import Layout
 from warmstart.envs.tasks.task import Task
 from warmstart.envs.vector import make_vec
-from warmstart.experiments.study.arms import ResolvedArm
+from warmstart.experiments.study.arms import FURTHER_SOURCES, ResolvedArm
 from warmstart.experiments.study.given import told_of
 from warmstart.experiments.study.plan import Plan
 from warmstart.experiments.study.study import Study
@@ -74,7 +74,7 @@ def check_buildable(plan: Plan) -> None:
             source = build(str(arm.source), ("source",), arm.source_algorithm)
             _check_reward(arm.source_reward, arm, source, arm.source_algorithm, ("source_reward",))
         place: Place = ("arms", arm.name)
-        for key in ("teachers", "sources"):
+        for key in FURTHER_SOURCES:
             for path in getattr(arm.method, key, ()):
                 placed((*place, key), load_checkpoint, path)
         data = getattr(arm.method, "data", None)

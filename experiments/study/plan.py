@@ -8,6 +8,8 @@ from dataclasses import dataclass, field, replace
 from itertools import product
 from pathlib import Path
 
+from warmstart.agents.hub.fetching import pinned
+from warmstart.agents.hub.reference import is_reference
 from warmstart.agents.rewards.table import recorded_reward
 from warmstart.agents.settings.config import AlgorithmConfig
 from warmstart.agents.settings.defaults import untuned
@@ -203,6 +205,8 @@ def resolve(study: Study) -> tuple[Study, tuple[ResolvedArm, ...], tuple[str, ..
         SettingError: An unknown task, algorithm, setting, method or option.
     """
     target = placed(("target",), Task.parse, study.target)
+    if study.source is not None:
+        study = replace(study, source=placed(("source",), pinned, study.source))
     given = study.source_checkpoint
     source = None
     if study.source is not None and given is None:
@@ -230,7 +234,9 @@ def resolve(study: Study) -> tuple[Study, tuple[ResolvedArm, ...], tuple[str, ..
     source_task, normalizer = study.source_task, study.source_normalizer
     if source_task is not None:
         source_task = str(placed(("source_task",), Task.parse, source_task))
-    source_text = str(source) if source is not None else str(given.resolve()) if given is not None else None
+    source_text = str(source) if source is not None else study.source
+    if given is not None and not is_reference(source_text or ""):
+        source_text = str(given.resolve())
     explicit = replace(
         study,
         source=source_text,

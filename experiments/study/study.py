@@ -12,6 +12,7 @@ from typing import Annotated, Any, Literal
 
 from warmstart.agents.checkpoints import places
 from warmstart.agents.checkpoints.places import CHOICES, METADATA, TRIALS_FILE, find_checkpoint, split_choice
+from warmstart.agents.hub.reference import is_reference
 from warmstart.agents.settings.encoder_training import EncoderTraining
 from warmstart.core.bounds import Before, Bounds, Count, Natural, SettingError, Settings, show
 from warmstart.core.documents import Document, dump_yaml
@@ -97,8 +98,9 @@ class Study:
     """Environment steps that every arm may take in the target, critic fitting included."""
     source: str | None = None
     """Task text of the source, on which one agent per seed is trained; or the path of a checkpoint, a trial
-    or a run (`PATH`, `PATH:best`), which then serves every seed (this understates the variance: the report
-    says so). None where no arm needs one."""
+    or a run (`PATH`, `PATH:best`), or a repository on the hub (`hf:OWNER/NAME@COMMIT`; without a commit the
+    run records the one that it has now), which then serves every seed (this understates the variance: the
+    report says so). None where no arm needs one."""
     source_steps: Natural = 0
     """Environment steps that a source agent is trained for; 0 where `source` is a checkpoint."""
     algorithm: str | Settings = "ppo"
@@ -233,7 +235,9 @@ class Study:
             return None
         path, word = split_choice(self.source)
         inside = (METADATA, f"{places.LAST}/{METADATA}", f"{places.BEST}/{METADATA}", TRIALS_FILE)
-        held = word is not None or any((path / name).is_file() for name in inside)
+        held = (
+            word is not None or is_reference(self.source) or any((path / name).is_file() for name in inside)
+        )
         if (
             not held
             and path.suffix not in (".zip", ".pt")

@@ -18,6 +18,7 @@ import torch
 from warmstart.agents.encoders.config import EncoderConfig
 from warmstart.agents.encoders.extra_backbones import MissingExtraError, import_vision
 from warmstart.agents.encoders.preprocessing import IMAGENET_MEAN, IMAGENET_STD, Preprocessing
+from warmstart.agents.hub.client import offline
 from warmstart.core.errors import WarmstartError, unknown_name
 from warmstart.core.files import file_hash
 from warmstart.transfer.encoders.weights import SUFFIXES
@@ -227,11 +228,6 @@ def _local(name: str) -> Path:
         f"There are no weights at {given}{looked}: expected a file of weights, an SB3 zip or a checkpoint's "
         f"directory. A file's name alone is looked up in the folder that {FOLDER_VARIABLE} names."
     )
-
-
-def offline() -> bool:
-    """Whether the environment forbids downloads (``HF_HUB_OFFLINE``)."""
-    return os.environ.get("HF_HUB_OFFLINE", "").upper() in ("1", "TRUE", "YES", "ON")
 
 
 def _from_hub(name: str, download: bool) -> FoundWeights:

@@ -117,7 +117,10 @@ class Reading(Extensible):
 def _runs_of(path: Path) -> list[Path]:
     """The run that a path is or lies in, if it does."""
     from warmstart.agents.checkpoints.places import split_choice
+    from warmstart.agents.hub.reference import is_reference
 
+    if is_reference(path):
+        return []
     place = split_choice(path)[0].absolute()
     return [folder for folder in (place, *place.parents[:4]) if (folder / "trials.json").is_file()][:1]
 

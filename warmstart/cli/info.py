@@ -55,7 +55,8 @@ class Inspect(Reading, Printing):
     """What a checkpoint (our directory, an SB3 zip, rsl_rl's .pt) holds. Nothing is unpickled."""
 
     path: CheckpointPath
-    """Checkpoint directory, SB3 zip, rsl_rl's or mjlab's .pt, or a run (its checkpoints are listed)."""
+    """Checkpoint directory, SB3 zip, rsl_rl's or mjlab's .pt, hf:OWNER/NAME on the hub, or a run (its
+    checkpoints are listed)."""
 
     def run(self) -> int:
         """Show it."""

@@ -29,7 +29,7 @@ class Evaluate(Reading, Printing):
     """How well a checkpoint does in a task: undiscounted return over episodes with fixed seeds."""
 
     checkpoint: CheckpointPath
-    """Checkpoint directory, run, SB3 zip, or rsl_rl's or mjlab's .pt."""
+    """Checkpoint directory, run, SB3 zip, rsl_rl's or mjlab's .pt, or hf:OWNER/NAME on the hub."""
     task: TaskText
     """For example HalfCheetah-v5 or HalfCheetah-v5@gravity=x0.5,torso.mass=x1.5."""
     episodes: int = 16
@@ -70,7 +70,7 @@ class Similarity(Reading, Printing):
     """Will it help? What a few thousand steps in a task say of a checkpoint, before any training."""
 
     checkpoint: CheckpointPath
-    """Checkpoint directory, run, SB3 zip, or rsl_rl's or mjlab's .pt."""
+    """Checkpoint directory, run, SB3 zip, rsl_rl's or mjlab's .pt, or hf:OWNER/NAME on the hub."""
     task: TaskText
     """The target, for example HalfCheetah-v5@gravity=x0.5."""
     episodes: int = 8
@@ -144,7 +144,7 @@ class Video(Reading):
     """A film of a checkpoint acting in a task."""
 
     checkpoint: CheckpointPath
-    """Checkpoint directory, run, SB3 zip, or rsl_rl's or mjlab's .pt."""
+    """Checkpoint directory, run, SB3 zip, rsl_rl's or mjlab's .pt, or hf:OWNER/NAME on the hub."""
     task: TaskText
     """For example HalfCheetah-v5."""
     out: Path | None = None

@@ -119,7 +119,7 @@ class Transfer(Reading, _Single):
     """Start an agent in a task from a checkpoint, and train it there."""
 
     checkpoint: CheckpointPath
-    """Checkpoint directory, run, SB3 zip, or rsl_rl's or mjlab's .pt."""
+    """Checkpoint directory, run, SB3 zip, rsl_rl's or mjlab's .pt, or hf:OWNER/NAME on the hub."""
     task: TaskText
     """The target task."""
     method: str = "fine_tune"
@@ -145,12 +145,15 @@ class Transfer(Reading, _Single):
     def run(self) -> int:
         """Transfer and train."""
         from warmstart.agents.checkpoints.places import find_checkpoint
+        from warmstart.agents.hub.fetching import pinned
+        from warmstart.agents.hub.reference import is_reference
         from warmstart.experiments.study.study import Study
 
         self.load_plugins(self.checkpoint)
         if self.trust_normalizer is not None:
             trust(self.trust_normalizer)
-        path = find_checkpoint(self.checkpoint)
+        given = pinned(self.checkpoint)
+        path = find_checkpoint(given)
         found = load_told(path, self.told)
         observations = as_map("--observation-map", self.observation_map)
         actions = as_map("--action-map", self.action_map)
@@ -161,7 +164,7 @@ class Transfer(Reading, _Single):
         return _run_single(
             lambda: Study(
                 name=f"{folder_name(self.task)}-{self.method}",
-                source=str(path.resolve()),
+                source=given if is_reference(given) else str(path.resolve()),
                 target=self.task,
                 target_steps=self.steps,
                 algorithm=follow_source(found, self.task, self.algorithm or found.algorithm),

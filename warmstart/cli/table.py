@@ -5,7 +5,9 @@ from collections.abc import Callable, Sequence
 import tyro
 
 from warmstart.cli.console import Command
+from warmstart.cli.deploy.demo import Demo
 from warmstart.cli.deploy.export import Export
+from warmstart.cli.deploy.share import Pull, Push
 from warmstart.cli.doctor import Doctor
 from warmstart.cli.identify import Identify
 from warmstart.cli.info import Index, Inspect, List, Resume, Status
@@ -36,6 +38,9 @@ _TABLE: dict[str, Callable[..., Command]] = {
     "seal": Seal,
     "inspect": Inspect,
     "export": Export,
+    "push": Push,
+    "pull": Pull,
+    "demo": Demo,
     "doctor": Doctor,
 }
 
@@ -43,6 +48,7 @@ _DESCRIPTION = """Start reinforcement learning agents from what was learned else
 whether it helped.
 
 First steps:
+  warmstart demo                               a first study, warm against cold, in some five minutes
   warmstart compare cheetah-friction           a warm start against a cold one, to the report
   warmstart train HalfCheetah-v5               train an agent from scratch
   warmstart transfer runs/HalfCheetah-v5 HalfCheetah-v5@gravity=x0.5
