@@ -13,7 +13,7 @@ from warmstart.agents.observing.history import ObservationHistory
 from warmstart.agents.observing.privileged import PrivilegedObservation
 from warmstart.core.bounds import SettingError, Settings
 from warmstart.core.errors import WarmstartError
-from warmstart.core.plain import read
+from warmstart.core.plain import placed, read
 from warmstart.envs.describe import describe
 from warmstart.envs.tasks.hooks import ContextSource, Perturbation
 from warmstart.envs.tasks.task import Task
@@ -42,7 +42,7 @@ def resolved(config: WorldConfig, task: Task) -> Settings:
         off = {k: v for k, v in config.imperfections.items() if k not in imperfect and k != "challenge"}
         imperfect = {**imperfect, **off}
     parts = {
-        "randomize": _randomize(config.randomize, task),
+        "randomize": placed(("randomize",), _randomize, config.randomize, task),
         "curriculum": dict(config.curriculum),
         "imperfections": imperfect,
         "disturbances": read(Disturbances, config.disturbances, ("disturbances",)).to_json(),

@@ -89,7 +89,7 @@ def make_plan(study: Study, plugins: tuple[Plugin, ...] = ()) -> Plan:
     files: dict[str, Path] = {}
     given = given_source(study, files)
     visions = {arm.name: planned_vision(arm, files) for arm in arms}
-    worlds = {arm.name: placed(("arms",), resolved, arm.world, arm.target) for arm in arms}
+    worlds = {arm.name: placed(("arms", i), resolved, arm.world, arm.target) for i, arm in enumerate(arms)}
     judged: Settings = {}
     if reality is not None:
         judged = {"name": reality.name, "sha256": reality.sha256, "range": study.judge_range}

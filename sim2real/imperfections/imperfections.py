@@ -179,5 +179,5 @@ def challenge(name: str) -> Imperfections:
         WarmstartError: There is none of that name.
     """
     if name not in CHALLENGES:
-        raise unknown_name("challenge", name, CHALLENGES)
+        raise SettingError((), str(unknown_name("challenge", name, CHALLENGES)))
     return CHALLENGES[name]

@@ -9,6 +9,7 @@ import pytest
 from warmstart.__main__ import main
 from warmstart.core.documents import parse_yaml
 from warmstart.core.plain import read
+from warmstart.experiments.records.config import TrialConfig
 from warmstart.experiments.run.run import prepare
 from warmstart.experiments.study.plan import make_plan
 from warmstart.experiments.study.study import Study
@@ -297,3 +298,30 @@ def test_mistakes_are_named(words, said, run, capsys):
     assert status == 2
     assert said in err
     assert "Traceback" not in err
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--randomize", "hevy"], "--randomize: Unknown recipe 'hevy'. Did you mean 'heavy'?"),
+        (["--randomize", "light", "medium"], "--randomize: expected one recipe, found light, medium."),
+        (["--randomize", "gear=x2"], "--randomize: expected a range such as x0.5:x1.5"),
+        (["--imperfections", "sever"], "--imperfections: Unknown challenge 'sever'."),
+    ],
+)
+def test_a_world_that_cant_be_is_refused_by_its_option(words, said, tmp_path, capsys):
+    assert main(["train", "InvertedPendulum-v5", "--out", str(tmp_path / "run"), *words]) == 2
+    assert said in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()
+
+
+def test_one_agent_is_trained_in_a_randomized_imperfect_simulation(tmp_path):
+    words = ["--randomize", "light", "gear=x0.5:x1", "--imperfections", "action_delay=1"]
+    run = tmp_path / "run"
+    assert main(["train", "InvertedPendulum-v5", "--steps", "512", "--out", str(run), *words]) == 0
+    (trial,) = (run / "trials").iterdir()
+    world = TrialConfig.read(trial).world
+    assert world["imperfections"] == {"action_delay": 1}
+    assert any(term.get("name") == "gear" or "gear" in str(term) for term in world["randomize"].values())
+    words = ["transfer", str(run), "InvertedPendulum-v5@gear=x0.8", "--steps", "512", *words[:2]]
+    assert main([*words, "--out", str(tmp_path / "warm"), "--option", "critic_fit_steps=0"]) == 0

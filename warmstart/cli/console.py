@@ -209,7 +209,8 @@ def in_words_of_the_command(wrong: Any) -> str:
     field = str(place[0]) if place else ""
     where = _WORDS.get(field, field)
     if field == "arms" and len(place) > 2 and place[2] != "method":
-        where = "--reward" if place[2] == "reward" else f"--option {place[2]}"
+        own = ("reward", "randomize", "imperfections")
+        where = f"--{place[2]}" if place[2] in own else f"--option {place[2]}"
     elif place[:2] == ("algorithm", "network"):
         where = "--network"
     elif field == "evaluation" and len(place) > 1:

@@ -1,28 +1,18 @@
-"""``warmstart train``, ``transfer``, ``compare`` and ``report``: everything that fills a run."""
+"""``warmstart compare`` and ``report``: studies, and how what they came to is shown."""
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import tyro
 
-from warmstart.cli.checkpoints import follow_source, load_told, source_vision
 from warmstart.cli.console import (
-    CheckpointPath,
     Command,
-    OptionWords,
-    Reading,
     Running,
-    TaskText,
-    as_map,
     console,
-    folder_name,
-    in_words_of_the_command,
     note,
     print_json,
     print_table,
-    values,
 )
 from warmstart.core.bounds import Settings
 from warmstart.core.errors import WarmstartError
@@ -37,159 +27,15 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Training(Running):
+class Training(Running):
     """Options of everything that trains."""
 
     out: Path | None = None
     """Folder of the run; runs/NAME by default. Running the same command again continues it."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class _Single(_Training):
-    """Options of what trains one agent."""
-
-    seed: int = 0
-    """Seed of every random draw."""
-    device: str = "cpu"
-    """cpu, cuda or auto; small state policies are fastest on the CPU."""
-    stop_at: float | None = None
-    """Return of an evaluation at which training ends early."""
-    patience: int = 0
-    """Evaluations in a row without a better one after which it ends; 0 for never."""
-
-    def protocol(self) -> Settings:
-        """The study's `evaluation`."""
-        return {"stop_at": self.stop_at, "patience": self.patience}
-
-
 @dataclass(frozen=True)
-class Train(_Single):
-    """Train an agent from scratch; its checkpoint can start others."""
-
-    task: TaskText
-    """For example HalfCheetah-v5 or Hopper-v5@torso.mass=x1.5."""
-    algorithm: str = "ppo"
-    """ppo, sac, td3, tqc or crossq."""
-    network: str | None = None
-    """plain, or simba (not for ppo): residual blocks, which learn from fewer steps and take longer for
-    each."""
-    encoder: str | None = None
-    """Frozen encoder for a task with obs=pixels, such as squeezenet1_1:weights=imagenet or the file that
-    `warmstart pretrain` wrote; NatureCNN, trained from scratch, by default."""
-    steps: int = 1_000_000
-    """Environment steps."""
-    keep_replay: bool = False
-    """Whether the checkpoint keeps the replay buffer (not of ppo), for rlpd with data=replay."""
-    reward: str = "task"
-    """What it trains on: task, its own reward; or in its place state_entropy, or {name: state_entropy,
-    neighbours: 6}. Evaluation is by the task's. `warmstart list rewards` shows them."""
-
-    def run(self) -> int:
-        """Train."""
-        from warmstart.core.documents import parse_yaml
-        from warmstart.experiments.study.study import Study
-
-        reward: str | Settings = self.reward
-        if self.reward.startswith("{"):
-            reward = parse_yaml(self.reward, "--reward").data
-        name = reward if isinstance(reward, str) else reward.get("name")
-        kind = "" if name == "task" else f"-{name}"
-        named: str | Settings = self.algorithm
-        if self.network is not None:
-            named = {"name": self.algorithm, "network": self.network}
-        return _run_single(
-            lambda: Study(
-                name=folder_name(f"{self.task}{kind}"),
-                target=self.task,
-                target_steps=self.steps,
-                algorithm=named,
-                arms=({"method": "scratch", "reward": reward},),
-                vision=self.encoder,
-                seeds=[self.seed],
-                device=self.device,
-                keep_replay=self.keep_replay,
-                evaluation=self.protocol(),
-            ),
-            self,
-        )
-
-
-@dataclass(frozen=True)
-class Transfer(Reading, _Single):
-    """Start an agent in a task from a checkpoint, and train it there."""
-
-    checkpoint: CheckpointPath
-    """Checkpoint directory, run, SB3 zip, rsl_rl's or mjlab's .pt, or hf:OWNER/NAME on the hub."""
-    task: TaskText
-    """The target task."""
-    method: str = "fine_tune"
-    """Transfer method; `warmstart list methods` shows them."""
-    option: OptionWords = ()
-    """Options of the method, such as critic_fit_steps=0 exploration={floor: -0.5}."""
-    algorithm: str | None = None
-    """ppo, sac, td3, tqc or crossq; the checkpoint's own by default."""
-    steps: int = 250_000
-    """Environment steps in the target, the fitting of the critic included."""
-    source_task: str | None = None
-    """Task that a foreign file was trained in, for the names and gears of its dimensions: Hopper-v5."""
-    source_observation_names: tuple[str, ...] = ()
-    """Names of a foreign file's observations, in order."""
-    source_action_names: tuple[str, ...] = ()
-    """Names of a foreign file's actions, in order."""
-    observation_map: Annotated[tuple[str, ...], tyro.conf.arg(metavar="TARGET=SOURCE")] = ()
-    """Which observation of the source each one of the target is, where names differ: -NAME turns its sign
-    round, nothing after the = leaves it fresh, '*=mirror' takes the others from the body's other side."""
-    action_map: Annotated[tuple[str, ...], tyro.conf.arg(metavar="TARGET=SOURCE")] = ()
-    """The same for actions."""
-
-    def run(self) -> int:
-        """Transfer and train."""
-        from warmstart.agents.checkpoints.places import find_checkpoint
-        from warmstart.agents.hub.fetching import pinned
-        from warmstart.agents.hub.reference import is_reference
-        from warmstart.experiments.study.study import Study
-
-        self.load_plugins(self.checkpoint)
-        if self.trust_normalizer is not None:
-            trust(self.trust_normalizer)
-        given = pinned(self.checkpoint)
-        path = find_checkpoint(given)
-        found = load_told(path, self.told)
-        observations = as_map("--observation-map", self.observation_map)
-        actions = as_map("--action-map", self.action_map)
-        options = values("--option", self.option)
-        for name in ("name", "method"):
-            if name in options:
-                raise WarmstartError(f"--option {name}: the method is named by --method.")
-        return _run_single(
-            lambda: Study(
-                name=f"{folder_name(self.task)}-{self.method}",
-                source=given if is_reference(given) else str(path.resolve()),
-                target=self.task,
-                target_steps=self.steps,
-                algorithm=follow_source(found, self.task, self.algorithm or found.algorithm),
-                arms=({**options, "method": self.method, "name": self.method},),
-                vision=source_vision(found),
-                baseline=self.method,
-                seeds=[self.seed],
-                device=self.device,
-                evaluation=self.protocol(),
-                source_task=self.source_task,
-                source_normalizer=None if self.trust_normalizer is None else str(self.trust_normalizer),
-                source_activation=self.activation,
-                source_onnx=None if self.onnx is None else str(self.onnx),
-                source_observation_names=self.source_observation_names or None,
-                source_action_names=self.source_action_names or None,
-                observation_map=observations,
-                action_map=actions,
-            ),
-            self,
-            self.checkpoint,
-        )
-
-
-@dataclass(frozen=True)
-class Compare(_Training):
+class Compare(Training):
     """Run a study: source agents, then warm and cold arms in the target, then the report with its verdict."""
 
     study: tyro.conf.Positional[Annotated[str, tyro.conf.arg(metavar="STUDY")]]
@@ -328,28 +174,6 @@ class Report(Command):
         for path in written.paths:
             note(str(path))
         return 0
-
-
-def _run_single(make_study: "Callable[[], Study]", options: _Single, *sources: Path) -> int:
-    from warmstart.core.bounds import SettingError
-    from warmstart.experiments.run.reading import find_checkpoints
-    from warmstart.experiments.run.run import run_study
-
-    plugins = options.load_plugins(*sources)
-    try:
-        result = run_study(make_study(), options.out, plugins=plugins, **options.running)
-    except SettingError as wrong:
-        raise WarmstartError(in_words_of_the_command(wrong)) from None
-    status = show(result, options.json)
-    if not options.json:
-        for curve in result.run.curves:
-            first, last = curve.returns[[0, -1]]
-            console().print(f"Return at the end: {last:,.1f} (at the start {first:,.1f})")
-            if curve.stopped:
-                console().print(f"Training ended early, after {curve.stopped_at:,} steps: {curve.stopped}.")
-        for path in find_checkpoints(result.directory):
-            console().print(f"Checkpoint: {path}")
-    return status
 
 
 def show(result: "Results", as_json: bool) -> int:

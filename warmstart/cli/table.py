@@ -15,7 +15,8 @@ from warmstart.cli.policy import Evaluate, Similarity, Video
 from warmstart.cli.pretrain import Pretrain
 from warmstart.cli.probe import Probe
 from warmstart.cli.sim2real import Gap, Robustness, Seal
-from warmstart.cli.study import Compare, Report, Train, Transfer
+from warmstart.cli.study import Compare, Report
+from warmstart.cli.training.single import Train, Transfer
 from warmstart.core.errors import unknown_name
 
 _TABLE: dict[str, Callable[..., Command]] = {
