@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 import tyro
 
 from warmstart.cli.console import Command
+from warmstart.cli.deploy.run import Robot, Run
 from warmstart.cli.doctor import Doctor
 from warmstart.cli.identify import Identify
 from warmstart.cli.info import Index, Inspect, List, Resume, Status
@@ -33,6 +34,8 @@ _TABLE: dict[str, Callable[..., Command]] = {
     "gap": Gap,
     "robustness": Robustness,
     "seal": Seal,
+    "run": Run,
+    "robot": Robot,
     "inspect": Inspect,
     "doctor": Doctor,
 }

@@ -1,0 +1,161 @@
+"""The runner's command: ``python run.py --robot udp://HOST:PORT``, beside an exported policy."""
+
+import argparse
+import importlib
+import math
+import signal
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from .contract import DeploymentError
+from .log import Log
+from .loop import Outcome, Runner
+from .policy import Policy
+from .robot import Robot
+from .safety import Limits, Watchdog
+from .udp import UdpRobot
+
+FAILED, MISTAKE = 1, 2
+
+
+def open_robot(text: str) -> Robot:
+    """A robot from ``udp://HOST:PORT`` or ``module:Class``, which is made without arguments.
+
+    Raises:
+        DeploymentError: The text is neither, nobody answers, or the class isn't a robot.
+    """
+    if text.startswith("udp://"):
+        host, _, port = text.removeprefix("udp://").rpartition(":")
+        if not host or not port.isdecimal():
+            raise DeploymentError(f"Expected a robot as udp://HOST:PORT, found {text}.")
+        return UdpRobot(host, int(port))
+    module, _, name = text.partition(":")
+    if not module or not name:
+        raise DeploymentError(f"Expected a robot as udp://HOST:PORT or module:Class, found {text}.")
+    sys.path.insert(0, "")
+    try:
+        robot = getattr(importlib.import_module(module), name)()
+    except (ImportError, AttributeError) as error:
+        raise DeploymentError(f"The robot {text} can't be made: {error}.") from None
+    finally:
+        sys.path.remove("")
+    wanted = ("rate", "observations", "action", "measured", "observe", "act")
+    missing = [each for each in wanted if not hasattr(robot, each)]
+    if missing:
+        raise DeploymentError(f"{text} is no robot: it has no {', '.join(missing)}.")
+    found: Robot = robot
+    return found
+
+
+def close_robot(robot: Robot) -> None:
+    """Close a robot that can be closed."""
+    close = getattr(robot, "close", None)
+    if close is not None:
+        close()
+
+
+def run_policy(
+    folder: Path,
+    robot: Robot,
+    log: Path | None = None,
+    seconds: float = math.inf,
+    limits: Limits | None = None,
+    watchdog: Watchdog | None = None,
+    facts: dict[str, Any] | None = None,
+) -> tuple[Outcome, Path]:
+    """Run an exported policy on a robot.
+
+    Args:
+        folder: Where the policy lies.
+        robot: The robot.
+        log: A file that isn't there yet; None names one by the time, here.
+        seconds: How long.
+        limits: Of commands.
+        watchdog: When to give up.
+        facts: What else the log's first line says.
+
+    Returns:
+        How it went, and the log.
+
+    Raises:
+        DeploymentError: It can't be run, or ended in an error; the message says which.
+    """
+    if not seconds > 0:
+        raise DeploymentError(f"Expected to run for more than 0 s, found {seconds}.")
+    limits, watchdog = limits or Limits(), watchdog or Watchdog()
+    policy = Policy(folder)
+    runner = Runner(policy, robot, limits, watchdog)
+    path = log or Path(time.strftime("run-%Y%m%d-%H%M%S.csv"))
+    said = {"started": time.strftime("%Y-%m-%dT%H:%M:%S%z"), "limits": vars(limits)}
+    written = Log(path, policy.contract, robot, {**said, "watchdog": vars(watchdog), **(facts or {})})
+    try:
+        return runner.run(written, seconds), path
+    finally:
+        written.close()
+
+
+def status_of(outcome: Outcome) -> int:
+    """The exit status: 0 where the time was up, 130 and 143 after Ctrl-C and SIGTERM, 1 after a watchdog."""
+    if outcome.finished:
+        return 0
+    return FAILED if outcome.signal is None else 128 + outcome.signal
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the policy beside this folder; returns the exit status."""
+    parser = argparse.ArgumentParser(
+        prog="run.py", description="Run this policy on a robot, at its control rate, until a safe stop."
+    )
+    parser.add_argument("--robot", required=True, help="udp://HOST:PORT, or module:Class of your own")
+    parser.add_argument("--seconds", type=float, default=math.inf, help="how long; endless by default")
+    parser.add_argument(
+        "--log", type=Path, help="file to write, which isn't there yet; run-DATE.csv by default"
+    )
+    parser.add_argument(
+        "--policy", type=Path, default=Path(__file__).parents[1], help="this folder by default"
+    )
+    add_limits(parser)
+    given = parser.parse_args(arguments)
+    try:
+        limits = Limits(tuple(given.limit), tuple(given.relative_limit), tuple(given.rate_limit), given.stop)
+        watchdog = Watchdog(given.stale_after, given.pause_after, given.first_within)
+        robot = open_robot(given.robot)
+        try:
+            outcome, log = run_policy(given.policy, robot, given.log, given.seconds, limits, watchdog)
+        finally:
+            close_robot(robot)
+    except DeploymentError as error:
+        print(error, file=sys.stderr)
+        return MISTAKE
+    except KeyboardInterrupt:
+        print("Interrupted before the run began; nothing was commanded.", file=sys.stderr)
+        return 128 + signal.SIGINT
+    print(f"{outcome}\nLog: {log}")
+    return status_of(outcome)
+
+
+def add_limits(parser: argparse.ArgumentParser) -> None:
+    """The options of limits and watchdogs."""
+    add = parser.add_argument
+    add(
+        "--limit",
+        nargs="+",
+        default=[],
+        metavar="NAME=LOW:HIGH",
+        help="or NAME=x0.5, a share",
+    )
+    add(
+        "--relative-limit",
+        nargs="+",
+        default=[],
+        metavar="NAME=DISTANCE",
+        help="from what is measured",
+    )
+    add("--rate-limit", nargs="+", default=[], metavar="NAME=RATE", help="largest change in units per second")
+    add("--stop", choices=("zero", "hold", "default"), default="zero", help="what a safe stop commands")
+    add("--stale-after", type=float, help="s; age of an observation that stops the robot")
+    add("--pause-after", type=float, help="s; lateness of a step that stops the robot")
+    add("--first-within", type=float, default=5.0, help="s to wait for the first observation")
