@@ -177,7 +177,10 @@ class Runner:
             outcome.steps += 1
             outcome.late.append(late)
             outcome.seconds = now - first
-            missed = max(0, int((time.monotonic() - due) / period))
+            spent = time.monotonic() - due
+            if spent > self._pause:
+                return f"the runner stood still for {spent:.3f} s"
+            missed = max(0, int(spent / period))
             outcome.missed += missed
             step += 1 + missed
 

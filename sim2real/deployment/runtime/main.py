@@ -10,12 +10,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from .contract import DeploymentError
+from .contract import Contract, DeploymentError
 from .log import Log
 from .loop import Outcome, Runner
 from .policy import Policy
 from .robot import Robot
-from .safety import Limits, Watchdog
+from .safety import Limits, Watchdog, read_limits
 from .udp import UdpRobot
 
 FAILED, MISTAKE = 1, 2
@@ -48,6 +48,18 @@ def open_robot(text: str) -> Robot:
         raise DeploymentError(f"{text} is no robot: it has no {', '.join(missing)}.")
     found: Robot = robot
     return found
+
+
+def check_settings(contract: Contract, seconds: float, limits: Limits, watchdog: Watchdog) -> None:
+    """See that settings are sound, before a robot is reached.
+
+    Raises:
+        DeploymentError: One isn't.
+    """
+    if not seconds > 0:
+        raise DeploymentError(f"Expected to run for more than 0 s, found {seconds}.")
+    watchdog.check()
+    read_limits(limits, contract)
 
 
 def close_robot(robot: Robot) -> None:
@@ -83,10 +95,9 @@ def run_policy(
     Raises:
         DeploymentError: It can't be run, or ended in an error; the message says which.
     """
-    if not seconds > 0:
-        raise DeploymentError(f"Expected to run for more than 0 s, found {seconds}.")
     limits, watchdog = limits or Limits(), watchdog or Watchdog()
     policy = Policy(folder)
+    check_settings(policy.contract, seconds, limits, watchdog)
     runner = Runner(policy, robot, limits, watchdog)
     path = log or Path(time.strftime("run-%Y%m%d-%H%M%S.csv"))
     said = {"started": time.strftime("%Y-%m-%dT%H:%M:%S%z"), "limits": vars(limits)}

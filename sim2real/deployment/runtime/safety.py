@@ -31,11 +31,16 @@ class Watchdog:
     first_within: float = 5.0
     """Seconds within which the first observation must come."""
 
-    def __post_init__(self) -> None:
+    def check(self) -> None:
+        """See that its times are sound.
+
+        Raises:
+            DeploymentError: One isn't.
+        """
         for name in ("stale_after", "pause_after", "first_within"):
             value = getattr(self, name)
             if value is not None and not (math.isfinite(value) and value > 0):
-                raise DeploymentError(f"{name}: expected seconds above 0, found {value}.")
+                raise DeploymentError(f"--{name.replace('_', '-')}: expected seconds above 0, found {value}.")
 
     def seconds(self, name: Literal["stale_after", "pause_after"], period: float) -> float:
         """A time, its default for a control period in s where it is None."""

@@ -3,7 +3,6 @@
 import math
 import time
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import onnx
@@ -48,7 +47,7 @@ def write_linear(folder, contract, weight, bias=None):
 
 
 def write_counting(folder, contract):
-    """A graph that remembers: state = 1 in an episode's first step, else state + 1; the action is the state."""
+    """A graph whose action is its state: 1 in an episode's first step, else one more than before."""
     (observation,), action = contract.observations, contract.action
     nodes = [
         helper.make_node("Sub", ["one", "begins"], ["goes_on"]),
@@ -117,12 +116,13 @@ class FakeRobot:
     def __init__(self, contract, observe=None, clock=time.monotonic):
         self.rate, self.observations, self.action = contract.rate, contract.observations, contract.action
         self._observe = observe or (lambda number: np.zeros(self.observations[0].shape, np.float32))
-        self._begin, self._clock = clock(), clock
+        self._begin, self._clock = None, clock
         self._newest = None
         self.commands = []
         self.stopped = False
 
     def observe(self):
+        self._begin = self._begin or self._clock()
         number = int((self._clock() - self._begin) * self.rate)
         if self._newest is None or number > self._newest.number:
             values = self._observe(number)
@@ -135,7 +135,3 @@ class FakeRobot:
 
     def stop(self):
         self.stopped = True
-
-
-def namespace(**values):
-    return SimpleNamespace(**values)

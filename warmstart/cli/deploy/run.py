@@ -10,6 +10,7 @@ import tyro
 
 from warmstart.cli.console import Extensible, Printing, TaskText, console, note, print_json
 from warmstart.core.errors import WarmstartError
+from warmstart.core.plain import read
 from warmstart.sim2real.deployment.flaws import Flaws
 from warmstart.sim2real.deployment.runtime.safety import Limits, Watchdog
 
@@ -83,11 +84,19 @@ class Run(Extensible, Printing):
 
     def _run(self) -> int:
         from warmstart.sim2real.deployment.runtime.contract import read_contract
-        from warmstart.sim2real.deployment.runtime.main import close_robot, open_robot, run_policy, status_of
+        from warmstart.sim2real.deployment.runtime.main import (
+            check_settings,
+            close_robot,
+            open_robot,
+            run_policy,
+            status_of,
+        )
         from warmstart.sim2real.deployment.simulated import simulated_robot
 
         self.load_plugins()
-        task = self.task or read_contract(self.policy).task
+        contract = read_contract(self.policy)
+        check_settings(contract, self.seconds, self.limits, self.watchdog)
+        task = self.task or contract.task
         if self.robot is not None and (self.task is not None or self.flaws != Flaws()):
             raise WarmstartError(
                 "--task and what is wrong with a link are a simulated robot's: leave out them or --robot."
@@ -98,6 +107,7 @@ class Run(Extensible, Printing):
             address = self.robot
             if address is None:
                 assert task is not None
+                read(Flaws, asdict(self.flaws))
                 address = stack.enter_context(simulated_robot(task, self.flaws, self.seed, self.plugin))
             robot = open_robot(address)
             stack.callback(close_robot, robot)
