@@ -27,7 +27,10 @@ def read_log(path: str | Path, model: mujoco.MjModel, names: Mapping[str, str] |
         WarmstartError: It is no log, or columns are missing.
     """
     log = read_run_log(path)
-    rows = np.flatnonzero(log.news)
+    flat = [name for columns in log.observations.values() for name in columns]
+    kept = ["time", *log.measured, *(f for f in flat if f.partition("/")[2] not in log.measured), *log.action]
+    sound = np.isfinite(log.table(kept)).all(axis=1)
+    rows = np.flatnonzero(log.news & sound)
     number, episode = log.columns["number"][rows], log.columns["episode"][rows]
     begins = (np.diff(number, prepend=number[:1]) > 1) | (np.diff(episode, prepend=episode[:1]) != 0)
     part = np.cumsum(begins)
@@ -35,14 +38,14 @@ def read_log(path: str | Path, model: mujoco.MjModel, names: Mapping[str, str] |
     long = lengths[part] >= FEWEST
     if not long.any():
         raise WarmstartError(f"{path}: nowhere did {FEWEST} observations come in a row.")
-    flat = [name for columns in log.observations.values() for name in columns]
-    kept = ["time", *log.measured, *flat, *log.action]
     cells = {name: log.columns[name][rows][long] for name in kept}
     found = read_table(Table(str(path), {**cells, "episode": part[long]}), model, names, Path(path).stem)
     notes = [*log.notes, *found.notes]
-    lost = int((np.diff(number) - 1).clip(0).sum())
-    if lost:
-        notes.append(f"{path}: {lost} observations were lost on the way; recordings are cut there.")
+    missing = int((np.diff(number) - 1).clip(0).sum())
+    if missing:
+        notes.append(
+            f"{path}: {missing} observations are missing or hold no numbers; recordings are cut there."
+        )
     if not long.all():
         few = int((~long).sum())
         notes.append(f"{path}: {few} observations stand in parts of fewer than {FEWEST}; they are left out.")

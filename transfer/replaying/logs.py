@@ -11,9 +11,10 @@ from warmstart.transfer.teaching.rollouts import Transitions
 
 
 def read_log(path: str | Path) -> Transitions:
-    """The steps of a log between observations that follow each other; rewards are NaN where none were told.
+    """The steps of a log between observations that follow each other; without rewards these are NaN.
 
-    Actions are those that were commanded, after limits. A step whose next observation was lost is left out.
+    Actions are those that were commanded, after limits. A step whose next observation was lost is left out, and
+    one whose observation wasn't acted on.
 
     Raises:
         WarmstartError: It is no log, its policy sees frames or several signals, or no two observations follow
@@ -28,14 +29,15 @@ def read_log(path: str | Path) -> Transitions:
     wanted = math.prod(log.contract["observations"][0].get("shape", ())) if log.contract else len(names)
     if len(names) != wanted:
         raise WarmstartError(f"{path}: the log of a policy that sees frames doesn't hold them.")
-    rows = np.flatnonzero(log.news & log.acted)
+    observed = log.table(names)
+    rows = np.flatnonzero(log.news & np.isfinite(observed).all(axis=1))
     here, after = rows[:-1], rows[1:]
     number, episode, ended = (log.columns[name] for name in ("number", "episode", "ended"))
-    follows = (number[after] == number[here] + 1) & (episode[after] == episode[here]) & (ended[here] == 0)
+    follows = (number[after] == number[here] + 1) & (episode[after] == episode[here])
+    follows &= log.acted[here] & (ended[here] == 0)
     here, after = here[follows], after[follows]
     if not len(here):
         raise WarmstartError(f"{path}: no two observations follow each other, so there is no step.")
-    observed = log.table(names)
     return Transitions(
         observations=observed[here],
         actions=log.table(action)[here].astype(dtype).reshape(len(here), *shape),

@@ -45,7 +45,7 @@ class Outcome:
     missed: int = 0
     """Steps that were left out since the one before took too long."""
     unheard: int = 0
-    """Observations of the robot that never came, or too late to be acted on."""
+    """Observations of the robot that never came, or after a later one."""
     unsound: int = 0
     """Observations that held NaN or infinities and weren't used."""
     limited: int = 0
@@ -185,22 +185,31 @@ class Runner:
             step += 1 + missed
 
     def _observe(self) -> None:
-        """Take the newest observation, unless it is unsound."""
+        """Take the newest observation, unless it is unsound; those that aren't acted on are only logged."""
         found = self.robot.observe()
         if found is None or found.number <= self._seen:
             return
-        if self._seen >= 0:
-            self.outcome.unheard += found.number - self._seen - 1
-        self._seen = found.number
-        bad = bad_number(found.values, self.policy.contract)
-        self._unsound = bad
+        for earlier in found.earlier:
+            if earlier.number > self._seen:
+                self._count(earlier)
+                self._log(time.monotonic(), math.nan, earlier, self._last, event="not acted on")
+        self._count(found)
+        self._unsound = bad = bad_number(found.values, self.policy.contract)
         if bad:
             self.outcome.unsound += 1
+            self._log(
+                time.monotonic(), math.nan, found, self._last, event=f"not acted on: no number for {bad}"
+            )
             return
         if self._reading is None or found.episode != self._reading.episode:
             self.policy.reset()
             self._last = None if self._reading is None else self._last
         self._reading = found
+
+    def _count(self, reading: Reading) -> None:
+        """Count the observations that are missing before one."""
+        self.outcome.unheard += reading.number - self._seen - 1 if self._seen >= 0 else 0
+        self._seen = reading.number
 
     def _act(self, now: float, late: float, event: str) -> str:
         """Command what the policy wants, within limits; returns why to stop, empty to go on."""

@@ -32,6 +32,8 @@ class Reading:
     """``terminated`` or ``truncated`` in an episode's last observation."""
     measured: NDArray[np.float64] | None = None
     """The numbers named in `Robot.measured`."""
+    earlier: "tuple[Reading, ...]" = ()
+    """Observations that came since the last call and before this one; they are logged, not acted on."""
     answered: float | None = None
     """`time.monotonic` when the newest command that it knows of was sent, if it says so."""
 

@@ -12,7 +12,7 @@ import socket
 import struct
 import time
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -173,18 +173,23 @@ class UdpRobot:
 
     def observe(self) -> Reading | None:
         """The newest observation, without waiting; None before the first."""
+        before, came = self._newest, list[Reading]()
         while True:
             try:
                 packet = self._socket.recv(MOST_BYTES)
             except BlockingIOError:
-                return self._newest
+                break
             except ConnectionRefusedError:
                 continue  # nobody listens there any more: the observations stop, which the watchdog sees
             found = self._wire.unpack(packet, time.monotonic(), self._sent)
             if found is None:
                 self.damaged += not packet.startswith(DESCRIPTION)
-            elif self._newest is None or found.number > self._newest.number:
-                self._newest = found
+            elif before is None or found.number > before.number:
+                came.append(found)
+        if came:
+            *earlier, newest = sorted(came, key=lambda reading: reading.number)
+            self._newest = replace(newest, earlier=tuple(earlier)) if earlier else newest
+        return self._newest
 
     def act(self, action: NDArray[Any]) -> None:
         """Send a command; one that can't be sent is lost, as on the way."""
