@@ -66,8 +66,8 @@ def export(folder: Path) -> None:
 
 def run(folder: Path, seconds: float) -> dict[str, float]:
     """Run it, and read from the log how late steps came, in ms."""
-    from warmstart.core.run_logs import read_run_log
     from warmstart.sim2real.deployment.simulated import simulated_robot
+    from warmstart.transfer.replaying.run_logs import read_run_log
 
     log = folder / "run.csv"
     with simulated_robot(TASK) as address:

@@ -16,7 +16,6 @@ from warmstart.agents.untrusted.arrays import read_array
 from warmstart.agents.untrusted.zips import open_zip
 from warmstart.core.errors import WarmstartError
 from warmstart.core.files import parse_json, read_text
-from warmstart.core.run_logs import is_run_log
 from warmstart.envs.tasks.task import Task
 from warmstart.sim2real.recordings.logs import read_log
 from warmstart.sim2real.recordings.parquet import read_parquet
@@ -31,6 +30,7 @@ from warmstart.sim2real.recordings.trajectories import (
     split_episodes,
 )
 from warmstart.transfer.replaying.datasets import load_minari
+from warmstart.transfer.replaying.run_logs import is_run_log
 
 MOST_BYTES = 1 << 31
 """Most bytes of recordings that are read from one file."""

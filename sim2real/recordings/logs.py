@@ -8,9 +8,9 @@ import mujoco
 import numpy as np
 
 from warmstart.core.errors import WarmstartError
-from warmstart.core.run_logs import read_run_log
 from warmstart.sim2real.recordings.tables import Table, read_table
 from warmstart.sim2real.recordings.trajectories import FEWEST, Trajectories
+from warmstart.transfer.replaying.run_logs import read_run_log
 
 
 def read_log(path: str | Path, model: mujoco.MjModel, names: Mapping[str, str] | None = None) -> Trajectories:

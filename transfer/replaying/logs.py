@@ -6,15 +6,15 @@ from pathlib import Path
 import numpy as np
 
 from warmstart.core.errors import WarmstartError
-from warmstart.core.run_logs import RunLog, read_run_log
+from warmstart.transfer.replaying.run_logs import RunLog, read_run_log
 from warmstart.transfer.teaching.rollouts import Transitions
 
 
 def read_log(path: str | Path) -> Transitions:
     """The steps of a log between observations that follow each other; without rewards these are NaN.
 
-    Actions are those that were commanded, after limits. A step whose next observation was lost is left out, and
-    one whose observation wasn't acted on.
+    Actions are those that were commanded, after limits. A step whose next observation was lost, or whose own
+    wasn't acted on, is left out.
 
     Raises:
         WarmstartError: It is no log, its policy sees frames or several signals, or no two observations follow

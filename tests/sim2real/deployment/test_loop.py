@@ -15,12 +15,12 @@ from tests.sim2real.deployment.exported import (
     write_counting,
     write_linear,
 )
-from warmstart.core.run_logs import read_run_log
 from warmstart.sim2real.deployment.runtime.contract import DeploymentError
 from warmstart.sim2real.deployment.runtime.log import Log
 from warmstart.sim2real.deployment.runtime.loop import Runner
 from warmstart.sim2real.deployment.runtime.policy import Policy
 from warmstart.sim2real.deployment.runtime.safety import Limits, Watchdog
+from warmstart.transfer.replaying.run_logs import read_run_log
 
 CONTRACT = contract_of(signal("observation", 2), signal("action", 2), 200.0)
 ZEROS = np.zeros(2, np.float32)

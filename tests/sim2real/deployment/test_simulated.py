@@ -15,13 +15,13 @@ from tests.sim2real.deployment.exported import signal as signal_of
 from tests.sim2real.deployment.exported import task_policy
 from warmstart.__main__ import main
 from warmstart.core.errors import WarmstartError
-from warmstart.core.run_logs import read_run_log
 from warmstart.sim2real.deployment.copying import copy_runtime
 from warmstart.sim2real.deployment.flaws import Flaws
 from warmstart.sim2real.deployment.runtime.contract import DeploymentError, Signal
 from warmstart.sim2real.deployment.runtime.main import open_robot
 from warmstart.sim2real.deployment.runtime.udp import MOST_BYTES, UdpRobot, Wire
 from warmstart.sim2real.deployment.simulated import SimulatedRobot, simulated_robot
+from warmstart.transfer.replaying.run_logs import read_run_log
 
 TASK = "HalfCheetah-v5:frame_skip=1"  # 100 Hz, and it never falls
 WIRE = Wire(
