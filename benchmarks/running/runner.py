@@ -38,7 +38,7 @@ def export(folder: Path) -> None:
     from warmstart.envs.vector import make_vec
     from warmstart.sim2real.deployment.copying import copy_runtime
     from warmstart.sim2real.deployment.runtime.contract import Contract, write_contract
-    from warmstart.sim2real.deployment.simulated import action_signal, observation_signals
+    from warmstart.sim2real.deployment.signals import action_signal, observation_signals
 
     env: Any = make_vec(TASK, 1, 0)
     (observation,), action, rate = observation_signals(env), action_signal(env), 1 / env.sim.dt[0]

@@ -17,19 +17,17 @@ from subprocess import PIPE, Popen
 from typing import Any
 
 import numpy as np
-from gymnasium import spaces
 from numpy.typing import NDArray
 
 from warmstart.core.bounds import Natural
 from warmstart.core.errors import WarmstartError
 from warmstart.core.plain import read, to_plain
 from warmstart.envs.batched import BatchedEnv
-from warmstart.envs.simulation.layouts import Layout
 from warmstart.envs.tasks.task import Task
 from warmstart.envs.vector import make_vec
 from warmstart.sim2real.deployment.flaws import Flaws
-from warmstart.sim2real.deployment.runtime.contract import Dimension, Signal
 from warmstart.sim2real.deployment.runtime.udp import COMMAND, HELLO, MOST_BYTES, STOP, Wire
+from warmstart.sim2real.deployment.signals import action_signal, observation_signals
 from warmstart.sim2real.recordings.positions import columns
 
 Values = dict[str, NDArray[Any]]
@@ -213,10 +211,7 @@ class SimulatedRobot:
             action = np.zeros_like(action)
         self._known = self._commanded
         space: Any = self._env.single_action_space
-        actions = (
-            np.clip(action, space.low, space.high)[None] if isinstance(space, spaces.Box) else action[None]
-        )
-        found, rewards, ends, cuts, infos = self._env.step(actions)
+        found, rewards, ends, cuts, infos = self._env.step(np.clip(action, space.low, space.high)[None])
         self._moved += 1
         self._observation, self._reward = found, float(rewards[0])
         self._ended = "terminated" if ends[0] else "truncated" if cuts[0] else ""
@@ -234,43 +229,6 @@ class SimulatedRobot:
     def _send(self, packet: bytes) -> None:
         with contextlib.suppress(BlockingIOError, ConnectionRefusedError):
             self._socket.sendto(packet, self._peer)
-
-
-def observation_signals(env: Any) -> tuple[Signal, ...]:
-    """What an environment observes, as signals: ``observation``, or those of a Dict by name."""
-    space = env.single_observation_space
-    inside = dict(space.spaces) if isinstance(space, spaces.Dict) else {"observation": space}
-    frames = [name for name, part in inside.items() if part.dtype == np.uint8]
-    layout = None if len(frames) == len(inside) else env.observation_layout
-    found = []
-    for name, part in inside.items():
-        names = _dimensions(layout) if name not in frames and layout is not None else ()
-        found.append(Signal(name, tuple(part.shape or ()), "uint8" if name in frames else "float32", names))
-    return tuple(found)
-
-
-def action_signal(env: Any) -> Signal:
-    """What an environment is commanded, as a signal.
-
-    Raises:
-        WarmstartError: It takes choices, not actuators' values.
-    """
-    space = env.single_action_space
-    if not isinstance(space, spaces.Box):
-        raise WarmstartError(f"A simulated robot takes actuators' values, {env.task} choices: {space}.")
-    return Signal("action", tuple(space.shape), "float32", _dimensions(env.action_layout))
-
-
-def _dimensions(layout: Layout) -> tuple[Dimension, ...]:
-    return tuple(
-        Dimension(
-            each.name,
-            each.unit,
-            each.low if np.isfinite(each.low) else None,
-            each.high if np.isfinite(each.high) else None,
-        )
-        for each in layout.dimensions
-    )
 
 
 @contextlib.contextmanager

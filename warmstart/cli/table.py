@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 import tyro
 
 from warmstart.cli.console import Command
+from warmstart.cli.deploy.monitor import Monitor
 from warmstart.cli.deploy.run import Robot, Run
 from warmstart.cli.doctor import Doctor
 from warmstart.cli.identify import Identify
@@ -36,6 +37,7 @@ _TABLE: dict[str, Callable[..., Command]] = {
     "seal": Seal,
     "run": Run,
     "robot": Robot,
+    "monitor": Monitor,
     "inspect": Inspect,
     "doctor": Doctor,
 }

@@ -6,9 +6,7 @@ import math
 import signal
 import threading
 import time
-from array import array
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -16,6 +14,7 @@ from numpy.typing import NDArray
 
 from .contract import DeploymentError
 from .log import Log
+from .outcome import Outcome
 from .policy import Policy
 from .robot import Reading, Robot, check_fit
 from .safety import STOP_SECONDS, ActionLimits, Limits, Watchdog, bad_number, read_limits
@@ -24,51 +23,7 @@ _SPIN = 0.0002
 """Seconds before a step that are waited awake, since a sleeping process wakes late."""
 _FEWEST_STOPS = 5
 """Commands of a safe stop at least, of which a poor link may lose some."""
-_QUANTILES = (("p50", 0.5), ("p99", 0.99), ("max", 1.0))
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-
-
-@dataclass
-class Outcome:
-    """How a run went."""
-
-    reason: str = ""
-    """Why it ended."""
-    finished: bool = False
-    """Whether it ended as it was meant to: its time was up."""
-    signal: int | None = None
-    """The signal that ended it, if one did."""
-    steps: int = 0
-    """Control steps."""
-    seconds: float = 0.0
-    """From the first to the last of them."""
-    missed: int = 0
-    """Steps that were left out since the one before took too long."""
-    unheard: int = 0
-    """Observations of the robot that never came, or after a later one."""
-    unsound: int = 0
-    """Observations that held NaN or infinities and weren't used."""
-    limited: int = 0
-    """Steps whose action was limited."""
-    late: "array[float]" = field(default_factory=lambda: array("d"))
-    """By how much each step came late, in s."""
-
-    def lateness(self, share: float) -> float:
-        """A quantile of how late steps came, in s; NaN without steps."""
-        return float(np.quantile(self.late, share)) if len(self.late) else math.nan
-
-    def to_json(self) -> dict[str, Any]:
-        """Plain values, the lateness as its quantiles in s."""
-        late = {name: self.lateness(q) for name, q in _QUANTILES}
-        return {**{k: v for k, v in vars(self).items() if k != "late"}, "late": late}
-
-    def __str__(self) -> str:
-        late = ", ".join(f"{name} {1e3 * self.lateness(q):.3f}" for name, q in _QUANTILES)
-        return (
-            f"Safe stop: {self.reason}.\n{self.steps:,} steps in {self.seconds:.1f} s; late by {late} ms; "
-            f"{self.missed} steps missed, {self.unheard} observations lost, {self.unsound} unsound, "
-            f"{self.limited} actions limited."
-        )
 
 
 class Runner:
@@ -100,7 +55,8 @@ class Runner:
         self._stale = self.watchdog.seconds("stale_after", self.period)
         self._pause = self.watchdog.seconds("pause_after", self.period)
         self._reading: Reading | None = None
-        self._seen, self._heard, self._unsound = -1, math.nan, ""
+        self._seen = self._logged = -1
+        self._heard, self._unsound = math.nan, ""
         self._last: NDArray[np.float64] | None = None
         self._start = 0.0
         self._signal: int | None = None
@@ -189,9 +145,11 @@ class Runner:
         found = self.robot.observe()
         if found is None or found.number <= self._seen:
             return
-        for earlier in found.earlier:
+        before = () if self._reading is None else (self._reading,)
+        for earlier in (*before, *found.earlier):
             if earlier.number > self._seen:
                 self._count(earlier)
+            if earlier.number > self._logged:
                 self._log(time.monotonic(), math.nan, earlier, self._last, event="not acted on")
         self._count(found)
         self._unsound = bad = bad_number(found.values, self.policy.contract)
@@ -257,6 +215,7 @@ class Runner:
     ) -> None:
         age = trip = math.nan
         if reading is not None:
+            self._logged = reading.number
             age = now - reading.arrived
             if reading.answered is not None and reading.answered != self._heard:
                 self._heard, trip = reading.answered, reading.arrived - reading.answered

@@ -12,7 +12,8 @@ from typing import Any
 
 from .contract import Contract, DeploymentError
 from .log import Log
-from .loop import Outcome, Runner
+from .loop import Runner
+from .outcome import Outcome
 from .policy import Policy
 from .robot import Robot
 from .safety import Limits, Watchdog, read_limits

@@ -19,7 +19,7 @@ from warmstart.sim2real.deployment.runtime.contract import (
     write_contract,
 )
 from warmstart.sim2real.deployment.runtime.robot import Reading
-from warmstart.sim2real.deployment.simulated import action_signal, observation_signals
+from warmstart.sim2real.deployment.signals import action_signal, observation_signals
 
 
 def signal(name, n, low=-1.0, high=1.0):

@@ -18,7 +18,7 @@ CONTRACT = contract_of(signal("observation", 1), signal("action", 1), 10.0)
 
 
 def write(path, rows, contract=CONTRACT):
-    """A log of rows (number, observation, command, episode, ended, reward); without a command, not acted on."""
+    """A log of rows: number, observation, command (None: not acted on), episode, ended, reward."""
     log = Log(path, contract, FakeRobot(contract))
     for number, seen, command, episode, ended, reward in rows:
         values = {s.name: np.full(s.shape, seen, s.dtype) for s in contract.observations}

@@ -1,0 +1,47 @@
+"""What an environment observes and takes, as a contract's signals."""
+
+from typing import Any
+
+import numpy as np
+from gymnasium import spaces
+
+from warmstart.core.errors import WarmstartError
+from warmstart.envs.simulation.layouts import Layout
+from warmstart.sim2real.deployment.runtime.contract import Dimension, Signal
+
+
+def observation_signals(env: Any) -> tuple[Signal, ...]:
+    """What an environment observes, as signals: ``observation``, or those of a Dict by name."""
+    space = env.single_observation_space
+    inside = dict(space.spaces) if isinstance(space, spaces.Dict) else {"observation": space}
+    frames = [name for name, part in inside.items() if part.dtype == np.uint8]
+    layout = None if len(frames) == len(inside) else env.observation_layout
+    found = []
+    for name, part in inside.items():
+        names = _dimensions(layout) if name not in frames and layout is not None else ()
+        found.append(Signal(name, tuple(part.shape or ()), "uint8" if name in frames else "float32", names))
+    return tuple(found)
+
+
+def action_signal(env: Any) -> Signal:
+    """What an environment is commanded, as a signal.
+
+    Raises:
+        WarmstartError: It takes choices, not actuators' values.
+    """
+    space = env.single_action_space
+    if not isinstance(space, spaces.Box):
+        raise WarmstartError(f"A simulated robot takes actuators' values, {env.task} choices: {space}.")
+    return Signal("action", tuple(space.shape), "float32", _dimensions(env.action_layout))
+
+
+def _dimensions(layout: Layout) -> tuple[Dimension, ...]:
+    return tuple(
+        Dimension(
+            each.name,
+            each.unit,
+            each.low if np.isfinite(each.low) else None,
+            each.high if np.isfinite(each.high) else None,
+        )
+        for each in layout.dimensions
+    )
