@@ -3,9 +3,10 @@
 The reference is what the policy saw in its own task at export. An alarm is a mean that moved by more than
 half a standard deviation, or a standard deviation that is more than twice or less than half as large: Rubin's
 limits for samples that can still be compared (2001, "Using propensity scores to help design observational
-studies"; his ratio of 2 is of the variances, the wider one here bears short runs); or more than 1% of the
-observations outside of everything that was seen. Successive observations aren't independent, so a mean counts
-as moved only as far as twice its own standard error, that of ten batches' means, leaves no doubt.
+studies"; his ratio of 2 is of the variances, the wider one here bears short runs); or more than 2% of the
+observations outside of everything that was seen, where 2 / (N + 1) are expected after N in training.
+Successive observations aren't independent, so a mean counts as moved only as far as twice its own standard
+error, that of ten batches' means, leaves no doubt.
 """
 
 import math
@@ -18,7 +19,7 @@ from numpy.typing import NDArray
 from warmstart.sim2real.deployment.runtime.contract import Contract, Dimension
 from warmstart.transfer.replaying.run_logs import RunLog
 
-SHIFT, SPREAD, OUTSIDE = 0.5, 2.0, 0.01
+SHIFT, SPREAD, OUTSIDE = 0.5, 2.0, 0.02
 """Standard deviations, ratio of standard deviations, share of observations: beyond these is an alarm."""
 FEWEST = 100
 """Observations below which drift isn't judged."""
@@ -97,7 +98,8 @@ def _alarm(shift: float, error: float, ratio: float, outside: float, constant: b
             said.append("it never changed in training")
     else:
         if abs(shift) - 2 * error > SHIFT:
-            said.append(f"its mean is {shift:+.1f} standard deviations from training's")
+            moved = f"{shift:+.1f}".replace("-", "−")
+            said.append(f"its mean is {moved} standard deviations from training's")
         if ratio > SPREAD or ratio < 1 / SPREAD:
             said.append(f"it varies {ratio:.2g} times as much as in training")
     if outside > OUTSIDE:

@@ -54,7 +54,9 @@ def windows(log: RunLog, seconds: float) -> Iterator[tuple[int, float, dict[str,
 
 
 def write_scalars(log: RunLog, folder: Path, seconds: float) -> None:
-    """Write a log as TensorBoard scalars over control steps: `windows`, and each episode's return.
+    """Write a log as TensorBoard scalars over control steps, in place of those that are there.
+
+    They are those of `windows`, and each episode's return.
 
     Raises:
         WarmstartError: The folder can't be written.
@@ -62,6 +64,8 @@ def write_scalars(log: RunLog, folder: Path, seconds: float) -> None:
     from torch.utils.tensorboard.writer import SummaryWriter
 
     try:
+        for earlier in folder.glob("events.out.tfevents.*"):
+            earlier.unlink()
         writer = SummaryWriter(str(folder))
     except OSError as error:
         raise WarmstartError(f"{folder} can't be written: {error.strerror}.") from None

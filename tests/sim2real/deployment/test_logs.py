@@ -12,6 +12,7 @@ from warmstart.core.errors import WarmstartError
 from warmstart.envs.tasks.task import Task
 from warmstart.sim2real.deployment.flaws import Flaws
 from warmstart.sim2real.deployment.runtime.main import open_robot, run_policy
+from warmstart.sim2real.deployment.runtime.safety import Watchdog
 from warmstart.sim2real.deployment.simulated import SimulatedRobot
 from warmstart.sim2real.identification.identify import identify
 from warmstart.sim2real.identification.settings import IdentifySettings
@@ -20,6 +21,7 @@ from warmstart.transfer.replaying.logs import read_log
 from warmstart.transfer.replaying.run_logs import read_run_log
 
 CHEETAH = "HalfCheetah-v5:frame_skip=1"
+PATIENT = Watchdog(stale_after=5, pause_after=5)
 
 
 @contextlib.contextmanager
@@ -47,7 +49,7 @@ def log(tmp_path_factory):
     folder = tmp_path_factory.mktemp("run")
     task_policy(folder / "policy", CHEETAH, gain=3.0)
     with robot_of(f"{CHEETAH}@gear=x0.8", Flaws(loss=0.02)) as robot:
-        outcome, path = run_policy(folder / "policy", robot, folder / "run.csv", 2.0)
+        outcome, path = run_policy(folder / "policy", robot, folder / "run.csv", 2.0, watchdog=PATIENT)
         robot.close()
     assert outcome.finished
     return path

@@ -88,7 +88,10 @@ def test_some_nan_is_not_acted_on_and_survived(policy, tmp_path):
     outcome, log = run(policy, robot, tmp_path / "run.csv", 0.2)
     assert outcome.finished
     assert outcome.unsound > 3
-    assert np.isfinite(log.table(log.observations["observation"])).all()
+    seen = log.table(log.observations["observation"])
+    assert np.isfinite(seen[log.acted]).all()
+    assert np.isnan(seen[:, 0]).sum() == outcome.unsound  # logged all the same
+    assert "not acted on: no number for observation.0" in log.events
     assert np.isfinite(robot.commands).all()
 
 

