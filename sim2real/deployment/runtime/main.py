@@ -121,15 +121,27 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         prog="run.py", description="Run this policy on a robot, at its control rate, until a safe stop."
     )
-    parser.add_argument("--robot", required=True, help="udp://HOST:PORT, or module:Class of your own")
-    parser.add_argument("--seconds", type=float, default=math.inf, help="how long; endless by default")
-    parser.add_argument(
-        "--log", type=Path, help="file to write, which isn't there yet; run-DATE.csv by default"
-    )
-    parser.add_argument(
-        "--policy", type=Path, default=Path(__file__).parents[1], help="this folder by default"
-    )
-    add_limits(parser)
+    here = Path(__file__).parents[1]
+    add = parser.add_argument
+    add("--robot", required=True, help="udp://HOST:PORT, or module:Class of your own")
+    add("--seconds", type=float, default=math.inf, metavar="S", help="how long; endless by default")
+    add("--log", type=Path, metavar="FILE", help="new file to write; run-DATE.csv by default")
+    add("--policy", type=Path, default=here, metavar="FOLDER", help="this folder by default")
+    several: dict[str, Any] = {"nargs": "+", "default": []}
+    text = "narrower range of an action in its unit; or NAME=x0.5, a share of its range around the middle"
+    add("--limit", **several, metavar="NAME=LOW:HIGH", help=text)
+    text = "how far a target angle or position may lie from the measured one, in rad or m"
+    add("--relative-limit", **several, metavar="NAME=DISTANCE", help=text)
+    text = "largest change of an action in units per second"
+    add("--rate-limit", **several, metavar="NAME=RATE", help=text)
+    text = "what a safe stop commands: zeros, the last command, or the default joint positions"
+    add("--stop", choices=("zero", "hold", "default"), default="zero", help=text)
+    text = "age of the newest sound observation that ends the run; 0.1, or ten control steps if longer"
+    add("--stale-after", type=float, metavar="S", help=text)
+    text = "lateness of a step that ends the run; 0.1, or ten control steps if longer"
+    add("--pause-after", type=float, metavar="S", help=text)
+    text = "time to wait for the first observation; 5 by default"
+    add("--first-within", type=float, default=5.0, metavar="S", help=text)
     given = parser.parse_args(arguments)
     try:
         limits = Limits(tuple(given.limit), tuple(given.relative_limit), tuple(given.rate_limit), given.stop)
@@ -147,27 +159,3 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 128 + signal.SIGINT
     print(f"{outcome}\nLog: {log}")
     return status_of(outcome)
-
-
-def add_limits(parser: argparse.ArgumentParser) -> None:
-    """The options of limits and watchdogs."""
-    add = parser.add_argument
-    add(
-        "--limit",
-        nargs="+",
-        default=[],
-        metavar="NAME=LOW:HIGH",
-        help="or NAME=x0.5, a share",
-    )
-    add(
-        "--relative-limit",
-        nargs="+",
-        default=[],
-        metavar="NAME=DISTANCE",
-        help="from what is measured",
-    )
-    add("--rate-limit", nargs="+", default=[], metavar="NAME=RATE", help="largest change in units per second")
-    add("--stop", choices=("zero", "hold", "default"), default="zero", help="what a safe stop commands")
-    add("--stale-after", type=float, help="s; age of an observation that stops the robot")
-    add("--pause-after", type=float, help="s; lateness of a step that stops the robot")
-    add("--first-within", type=float, default=5.0, help="s to wait for the first observation")

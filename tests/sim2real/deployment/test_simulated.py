@@ -7,17 +7,18 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
 
+from tests.sim2real.deployment.exported import contract_of, task_policy, write_linear
 from tests.sim2real.deployment.exported import signal as signal_of
-from tests.sim2real.deployment.exported import task_policy
 from warmstart.__main__ import main
 from warmstart.core.errors import WarmstartError
 from warmstart.sim2real.deployment.copying import copy_runtime
 from warmstart.sim2real.deployment.flaws import Flaws
-from warmstart.sim2real.deployment.runtime.contract import DeploymentError, Signal
+from warmstart.sim2real.deployment.runtime.contract import DeploymentError, Dimension, Signal
 from warmstart.sim2real.deployment.runtime.main import open_robot
 from warmstart.sim2real.deployment.runtime.udp import MOST_BYTES, UdpRobot, Wire
 from warmstart.sim2real.deployment.simulated import SimulatedRobot, simulated_robot
@@ -194,6 +195,26 @@ def test_the_exported_runner_needs_neither_this_package_nor_torch_nor_mujoco(pol
         [sys.executable, "run.py", "--help"], cwd=policy, capture_output=True, text=True, check=True
     )
     assert "--rate-limit NAME=RATE" in helped.stdout
+
+
+def test_the_documents_own_robot_is_run(tmp_path):
+    text = (Path(__file__).parents[3] / "docs/deploying.md").read_text()
+    (code,) = (c for c in re.findall(r"```python\n(.*?)```", text, flags=re.S) if "class Arm" in c)
+    seen = Signal(
+        "observation",
+        (2,),
+        "float32",
+        (Dimension("hinge.angle", "rad"), Dimension("hinge.velocity", "rad/s")),
+    )
+    action = Signal("action", (1,), "float32", (Dimension("hinge.torque", "N m", -1.0, 1.0),))
+    folder = write_linear(tmp_path / "policy", contract_of(seen, action, 100.0), np.zeros((2, 1)), [0.5])
+    copy_runtime(folder)
+    (folder / "arm.py").write_text(code)
+    running = start(folder, "arm:Arm", tmp_path / "run.csv", "--seconds=0.2", *PATIENT)
+    _, err = running.communicate(timeout=30)
+    assert running.returncode == 0, err
+    log = stopped(tmp_path / "run.csv", "the time is up")
+    assert set(log.table(log.action)[log.acted, 0]) == {0.5}
 
 
 def test_a_simulated_robot_is_a_mujoco_task_with_actuators():
