@@ -12,7 +12,7 @@ from warmstart.core.files import write_result
 from warmstart.experiments.report.reality import small_chart
 from warmstart.experiments.report.report import asset
 from warmstart.sim2real.deployment.drift import FEWEST, OUTSIDE, SHIFT, SPREAD, Drift
-from warmstart.sim2real.deployment.monitor import TIMES, Monitored
+from warmstart.sim2real.deployment.monitor import TIMES, Monitored, episodes
 from warmstart.sim2real.deployment.scalars import windows
 from warmstart.transfer.replaying.run_logs import RunLog
 
@@ -60,12 +60,18 @@ def render_monitor_report(runs: Sequence[tuple[RunLog, Monitored]], window: floa
 
 
 def _curves(log: RunLog, window: float) -> list[dict[str, Any]]:
-    """Small charts over the run's time: latencies, then each action's saturation."""
+    """Small charts: latencies and each action's saturation over the run's time, returns by episode."""
     records = [{"step": at, "values": values} for _, at, values in windows(log, window)]
     names = dict(_CURVES)
     names |= {f"saturation/{name}": f"{name} at a limit, share" for name in log.action}
     charts = (small_chart(label, records, "values", name) for name, label in names.items())
-    return [chart for chart in charts if chart is not None][:_MOST_CURVES]
+    returns: list[dict[str, Any]] = [
+        {"step": n, "values": {"return": each.total}} for n, each in enumerate(episodes(log))
+    ]
+    known = [each for each in returns if not math.isnan(each["values"]["return"])]
+    every = [*charts, small_chart("return, by episode", known, "values", "return")]
+    found = [chart for chart in every if chart is not None]
+    return [*found[:_MOST_CURVES], *found[_MOST_CURVES:][-1:]]
 
 
 def _place(shift: float) -> float:

@@ -15,11 +15,14 @@ def observation_signals(env: Any) -> tuple[Signal, ...]:
     space = env.single_observation_space
     inside = dict(space.spaces) if isinstance(space, spaces.Dict) else {"observation": space}
     frames = [name for name, part in inside.items() if part.dtype == np.uint8]
-    layout = None if len(frames) == len(inside) else env.observation_layout
     found = []
     for name, part in inside.items():
-        names = _dimensions(layout) if name not in frames and layout is not None else ()
-        found.append(Signal(name, tuple(part.shape or ()), "uint8" if name in frames else "float32", names))
+        shape = tuple(part.shape or ())
+        if name in frames:
+            found.append(Signal(name, shape, "uint8"))
+        else:
+            layout = env.state_layout if frames else env.observation_layout
+            found.append(Signal(name, shape, "float32", _dimensions(layout)))
     return tuple(found)
 
 

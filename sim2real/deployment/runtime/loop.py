@@ -62,6 +62,8 @@ class Runner:
         self._signal: int | None = None
         self._written: Log
         self.outcome = Outcome()
+        if policy.contract.rate is None:
+            self.outcome.notes.append(f"The contract says no rate: the robot's was taken, {robot.rate:g} Hz.")
 
     def run(self, log: Log, seconds: float = math.inf) -> Outcome:
         """Act until the time is up, a watchdog or a signal ends it; the safe stop is part of every end.
@@ -92,6 +94,9 @@ class Runner:
                 raise
             finally:
                 gc.unfreeze()
+                damaged = getattr(self.robot, "damaged", 0)
+                if damaged:
+                    outcome.notes.append(f"{damaged} packets were no observations and were dropped.")
         return outcome
 
     def _wait(self) -> str:

@@ -32,6 +32,8 @@ class Outcome:
     """Observations that held NaN or infinities and weren't used."""
     limited: int = 0
     """Steps whose action was limited."""
+    notes: list[str] = field(default_factory=list)
+    """What was assumed or dropped, in a sentence each."""
     late: "array[float]" = field(default_factory=lambda: array("d"))
     """By how much each step came late, in s."""
 
@@ -50,4 +52,4 @@ class Outcome:
             f"Safe stop: {self.reason}.\n{self.steps:,} steps in {self.seconds:.1f} s; late by {late} ms; "
             f"{self.missed} steps missed, {self.unheard} observations lost, {self.unsound} unsound, "
             f"{self.limited} actions limited."
-        )
+        ) + "".join(f"\n{note}" for note in self.notes)

@@ -15,10 +15,11 @@ from tests.sim2real.deployment.exported import (
     write_counting,
     write_linear,
 )
-from warmstart.sim2real.deployment.runtime.contract import DeploymentError
+from warmstart.sim2real.deployment.runtime.contract import Contract, DeploymentError, Dimension, Signal
 from warmstart.sim2real.deployment.runtime.log import Log
 from warmstart.sim2real.deployment.runtime.loop import Runner
 from warmstart.sim2real.deployment.runtime.policy import Policy
+from warmstart.sim2real.deployment.runtime.robot import Reading
 from warmstart.sim2real.deployment.runtime.safety import Limits, Watchdog
 from warmstart.transfer.replaying.run_logs import read_run_log
 
@@ -215,3 +216,32 @@ def test_a_safe_stop_keeps_to_the_rate_limit(policy, tmp_path):
 
 def test_seconds_that_never_end_are_the_default_and_sound():
     assert math.isinf(Runner.run.__defaults__[0])
+
+
+def test_the_mean_of_all_pixels_stands_for_a_frame_and_names_are_told_apart(tmp_path):
+    eye, other = (
+        Signal("eye", (2, 2, 3), "uint8"),
+        replace(signal("other", 1), dimensions=(Dimension("hip"),)),
+    )
+    contract = Contract("ppo", (eye, other), signal("action", 1), 10.0)
+    robot = FakeRobot(contract)
+    robot.measured = ("hip",)
+    log = Log(tmp_path / "run.csv", contract, robot)
+    values = {"eye": np.arange(12, dtype=np.uint8).reshape(2, 2, 3), "other": np.float32([0.5])}
+    log.write(Reading(1, 0.1, values, measured=np.array([0.75])), np.zeros(1), event='a "word", and more')
+    log.close()
+    found = read_run_log(tmp_path / "run.csv")
+    assert found.observations == {"eye": ("eye.mean",), "other": ("other/hip",)}
+    assert (found.columns["eye.mean"][0], found.columns["other/hip"][0], found.columns["hip"][0]) == (
+        5.5,
+        0.5,
+        0.75,
+    )
+    assert found.events == ("a 'word', and more",)
+
+
+def test_a_contract_without_a_rate_takes_the_robots_and_says_so(tmp_path):
+    contract = replace(CONTRACT, rate=None)
+    policy = Policy(write_linear(tmp_path / "policy", contract, np.eye(2)))
+    outcome, _ = run(policy, FakeRobot(CONTRACT), tmp_path / "run.csv", 0.05)
+    assert "The contract says no rate: the robot's was taken, 200 Hz." in str(outcome)

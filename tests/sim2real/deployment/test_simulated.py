@@ -16,11 +16,13 @@ from tests.sim2real.deployment.exported import contract_of, task_policy, write_l
 from tests.sim2real.deployment.exported import signal as signal_of
 from warmstart.__main__ import main
 from warmstart.core.errors import WarmstartError
+from warmstart.envs.vector import make_vec
 from warmstart.sim2real.deployment.copying import copy_runtime
 from warmstart.sim2real.deployment.flaws import Flaws
 from warmstart.sim2real.deployment.runtime.contract import DeploymentError, Dimension, Signal
 from warmstart.sim2real.deployment.runtime.main import open_robot
 from warmstart.sim2real.deployment.runtime.udp import MOST_BYTES, UdpRobot, Wire
+from warmstart.sim2real.deployment.signals import observation_signals
 from warmstart.sim2real.deployment.simulated import SimulatedRobot, simulated_robot
 from warmstart.transfer.replaying.run_logs import read_run_log
 
@@ -284,3 +286,18 @@ def test_an_attached_robot_ends_with_who_started_it():
     robot.stdin.close()
     assert robot.wait(10) == 0
     robot.stdout.close()
+
+
+def test_frames_and_a_state_beside_them_are_signals():
+    env = make_vec("InvertedPendulum-v5:obs=pixels+state", 1, 0)
+    try:
+        frames, state = observation_signals(env)
+    finally:
+        env.close()
+    assert (frames.name, frames.shape, frames.dtype, frames.dimensions) == (
+        "pixels",
+        (84, 84, 3),
+        "uint8",
+        (),
+    )
+    assert [each.name for each in state.dimensions][:2] == ["slider.position", "hinge.angle"]
