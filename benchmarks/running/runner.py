@@ -72,6 +72,7 @@ def run(folder: Path, seconds: float) -> dict[str, float]:
     log = folder / "run.csv"
     with simulated_robot(TASK) as address:
         words = [sys.executable, "run.py", "--robot", address, f"--seconds={seconds}", f"--log={log}"]
+        words += ["--stale-after=1", "--pause-after=1"]  # how late it is shall be seen, not end it
         done = subprocess.run(words, cwd=folder, capture_output=True, text=True, check=False)
     if done.returncode:
         raise SystemExit(f"The run failed. {done.stdout}{done.stderr}")

@@ -12,9 +12,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .contract import DeploymentError
 from .log import Log
-from .outcome import Outcome
+from .outcome import Outcome, RunError
 from .policy import Policy
 from .robot import Reading, Robot, check_fit
 from .safety import STOP_SECONDS, ActionLimits, Limits, Watchdog, bad_number, read_limits
@@ -73,7 +72,7 @@ class Runner:
             seconds: How long.
 
         Raises:
-            DeploymentError: The robot's or the log's own code failed; after the safe stop.
+            RunError: The robot's or the log's own code failed; after the safe stop.
         """
         outcome, self._written = self.outcome, log
         gc.collect()
@@ -86,7 +85,7 @@ class Runner:
             except Exception as error:
                 outcome.reason = f"{type(error).__name__}: {error}"
                 self._stop(outcome.reason)
-                raise DeploymentError(
+                raise RunError(
                     f"The run ended in a safe stop since something failed. {outcome.reason}"
                 ) from error
             except BaseException as error:

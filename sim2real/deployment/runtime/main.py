@@ -13,7 +13,7 @@ from typing import Any
 from .contract import Contract, DeploymentError
 from .log import Log
 from .loop import Runner
-from .outcome import Outcome
+from .outcome import Outcome, RunError
 from .policy import Policy
 from .robot import Robot
 from .safety import Limits, Watchdog, read_limits
@@ -110,7 +110,7 @@ def run_policy(
 
 
 def status_of(outcome: Outcome) -> int:
-    """The exit status: 0 where the time was up, 130 and 143 after Ctrl-C and SIGTERM, 1 after a watchdog."""
+    """The exit status: 0 where the time was up, 130 and 143 after Ctrl-C and SIGTERM, else 1."""
     if outcome.finished:
         return 0
     return FAILED if outcome.signal is None else 128 + outcome.signal
@@ -153,7 +153,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             close_robot(robot)
     except DeploymentError as error:
         print(error, file=sys.stderr)
-        return MISTAKE
+        return FAILED if isinstance(error, RunError) else MISTAKE
     except KeyboardInterrupt:
         print("Interrupted before the run began; nothing was commanded.", file=sys.stderr)
         return 128 + signal.SIGINT

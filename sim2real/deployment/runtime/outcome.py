@@ -7,7 +7,13 @@ from typing import Any
 
 import numpy as np
 
+from .contract import DeploymentError
+
 _QUANTILES = (("p50", 0.5), ("p99", 0.99), ("max", 1.0))
+
+
+class RunError(DeploymentError):
+    """Something failed while a robot was run, which ended in a safe stop."""
 
 
 @dataclass

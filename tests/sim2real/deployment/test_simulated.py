@@ -217,6 +217,11 @@ def test_the_documents_own_robot_is_run(tmp_path):
     assert running.returncode == 0, err
     log = stopped(tmp_path / "run.csv", "the time is up")
     assert set(log.table(log.action)[log.acted, 0]) == {0.5}
+    (folder / "arm.py").write_text(code.replace("        ...", "        raise OSError('no such bus')"))
+    running = start(folder, "arm:Arm", tmp_path / "other.csv")
+    _, err = running.communicate(timeout=30)
+    assert running.returncode == 1
+    assert "The run ended in a safe stop since something failed. OSError: no such bus" in err
 
 
 def test_a_simulated_robot_is_a_mujoco_task_with_actuators():

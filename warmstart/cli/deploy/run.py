@@ -54,7 +54,7 @@ class Run(Extensible, Printing):
 
     The robot is one behind UDP, a Python class of your own, or a simulation of the policy's own task. A
     policy that doesn't fit it is refused before the first action. The exit status is 0 where the time was up,
-    1 where a watchdog ended the run.
+    1 where a watchdog or a failure ended the run.
     """
 
     policy: tyro.conf.Positional[Annotated[Path, tyro.conf.arg(metavar="POLICY")]]
@@ -76,9 +76,13 @@ class Run(Extensible, Printing):
     def run(self) -> int:
         """Run it."""
         from warmstart.sim2real.deployment.runtime.contract import DeploymentError
+        from warmstart.sim2real.deployment.runtime.outcome import RunError
 
         try:
             return self._run()
+        except RunError as error:
+            note(str(error))
+            return 1
         except DeploymentError as error:
             raise WarmstartError(str(error)) from error
 
