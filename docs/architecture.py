@@ -84,10 +84,16 @@ def _docstring(name: str) -> str:
     return ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or ""
 
 
+def _dotted(path: Path) -> str:
+    return ".".join(path.relative_to(ROOT).parts)
+
+
 def _imported(path: Path, known: Mapping[str, Path]) -> Iterable[str]:
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
             names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom) and node.level == 1 and path.parent.name == "runtime":
+            names = [f"warmstart.{_dotted(path.parent)}.{node.module}"]  # it travels with exported policies
         elif isinstance(node, ast.ImportFrom) and node.level:
             raise ValueError(f"{path}, line {node.lineno}: imports are absolute, found a relative one.")
         elif isinstance(node, ast.ImportFrom) and node.module:

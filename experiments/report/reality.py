@@ -66,8 +66,8 @@ def drawn_charts(run: RunData, summary: Summary) -> list[Row]:
     for arm in summary.arms:
         records = run.drawn.get(arm.name, ())
         names = dict.fromkeys(name for record in records for name in record["quantiles"])
-        charts = [_chart(label, records, "curriculum", key) for key, label in _CURRICULUM.items()]
-        charts += [_chart(name, records, "quantiles", name) for name in names]
+        charts = [small_chart(label, records, "curriculum", key) for key, label in _CURRICULUM.items()]
+        charts += [small_chart(name, records, "quantiles", name) for name in names]
         if records:
             found.append({"arm": arm.name, "charts": [chart for chart in charts if chart is not None]})
     return found
@@ -99,7 +99,7 @@ def map_pictures(run: RunData, summary: Summary) -> list[Row]:
 _CURRICULUM = {"success_rate": "success rate", "width": "share of the range in use", "entropy": "entropy"}
 
 
-def _chart(label: str, records: Sequence[State], part: str, key: str) -> Row | None:
+def small_chart(label: str, records: Sequence[State], part: str, key: str) -> Row | None:
     """A small chart of ``record[part][key]`` over training: a line of the middle quantile, areas around it.
 
     Returns:

@@ -23,6 +23,7 @@ from warmstart.envs.frames.options import split_options
 from warmstart.envs.robots.table import robots
 from warmstart.envs.tasks.task import Task
 from warmstart.envs.vector import make_vec
+from warmstart.sim2real.deployment.copying import copy_runtime
 from warmstart.sim2real.deployment.runtime.contract import (
     CONTRACT,
     GRAPH,
@@ -140,6 +141,7 @@ def write_export(exported: Exported, folder: Path) -> Path:
         staged.mkdir(parents=True)
         (staged / GRAPH).write_bytes(exported.graph)
         write_contract(exported.contract, staged)
+        copy_runtime(staged)
         shutil.rmtree(folder, ignore_errors=True)
         staged.rename(folder)
     except OSError as error:

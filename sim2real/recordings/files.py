@@ -17,6 +17,7 @@ from warmstart.agents.untrusted.zips import open_zip
 from warmstart.core.errors import WarmstartError
 from warmstart.core.files import parse_json, read_text
 from warmstart.envs.tasks.task import Task
+from warmstart.sim2real.recordings.logs import read_log
 from warmstart.sim2real.recordings.parquet import read_parquet
 from warmstart.sim2real.recordings.positions import Floats
 from warmstart.sim2real.recordings.tables import Table, missing, read_table
@@ -29,6 +30,7 @@ from warmstart.sim2real.recordings.trajectories import (
     split_episodes,
 )
 from warmstart.transfer.replaying.datasets import load_minari
+from warmstart.transfer.replaying.run_logs import is_run_log
 
 MOST_BYTES = 1 << 31
 """Most bytes of recordings that are read from one file."""
@@ -40,7 +42,7 @@ _DATA = "it needs a package that is not installed: pip install 'warmstart[data]'
 def read_recordings(
     path: str | Path, task: Task, names: Mapping[str, str] | None = None, angles: Angles | None = None
 ) -> Trajectories:
-    """Read recordings by what they are: ``.npz``, ``.csv``, a LeRobot folder, or a Minari dataset's id.
+    """Read recordings by what they are: ``.npz``, ``.csv``, a run's log, a LeRobot folder, a Minari id.
 
     Args:
         path: A file, a folder or ``minari:ID``, a dataset on this machine.
@@ -61,7 +63,8 @@ def read_recordings(
     elif Path(text).is_dir() or kind == ".parquet":
         found = read_lerobot(text, model, names)
     elif kind in (".csv", ".tsv", ".txt"):
-        found = read_csv(text, model, names)
+        read = read_log if is_run_log(Path(text)) else read_csv
+        found = read(text, model, names)
     elif kind == ".npz":
         found = read_npz(text, model)
     else:

@@ -321,7 +321,7 @@ def test_one_agent_is_trained_in_a_randomized_imperfect_simulation(tmp_path):
     assert main(["train", "InvertedPendulum-v5", "--steps", "512", "--out", str(run), *words]) == 0
     configs = map(TrialConfig.read, (run / "trials").iterdir())
     (world,) = (config.world for config in configs if config.kind == "target")
-    assert world["imperfections"] == {"action_delay": 1}
+    assert world["imperfections"] == {"action_delay": {"low": 1, "high": 1}}
     assert any(term.get("name") == "gear" or "gear" in str(term) for term in world["randomize"].values())
     words = ["transfer", str(run), "InvertedPendulum-v5@gear=x0.8", "--steps", "512", *words[:2]]
     assert main([*words, "--out", str(tmp_path / "warm"), "--option", "critic_fit_steps=0"]) == 0

@@ -40,8 +40,8 @@ class Clone(CriticFitting):
     paper: ClassVar[str] = "1709.10087"
 
     data: str | None = None
-    """``minari:ID``, a dataset on this machine; ``replay``, the replay buffer that the source was saved with;
-    ``None`` takes rollouts of the source in its own task."""
+    """``minari:ID``, a dataset on this machine; ``PATH.csv``, an exported policy's log; ``replay``,
+    the replay buffer that the source was saved with; None takes rollouts of the source in its own task."""
 
     data_steps: Count = 20_000
     """How many steps the source takes there."""

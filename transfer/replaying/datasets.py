@@ -14,6 +14,7 @@ from warmstart.core.errors import WarmstartError, unknown_name
 from warmstart.transfer.carry.carrying import TransferContext, matchings
 from warmstart.transfer.carry.source import source_name
 from warmstart.transfer.matching.matching import Matching
+from warmstart.transfer.replaying.logs import read_log
 from warmstart.transfer.teaching.rollouts import Transitions, roll
 
 REPLAY_DATA = "replay"
@@ -39,8 +40,8 @@ def recorded(
     """Steps for a model: of a dataset, or where there is none of the source in its own task.
 
     Args:
-        data: ``minari:ID``, a dataset on this machine; ``replay``, what the source learned from; None for
-            its rollouts.
+        data: ``minari:ID``, a dataset on this machine; ``PATH.csv``, a run's log; ``replay``, what the source
+            learned from; None for its rollouts.
         count: How many of the source's rollouts; the others are taken whole.
         source: The source.
         model: What will learn from them, with its environment.
@@ -99,12 +100,12 @@ def replayed(source: Checkpoint) -> Transitions:
 
 
 def fitting(data: str, observation_space: spaces.Space[Any], action_space: spaces.Space[Any]) -> Transitions:
-    """Read a Minari dataset whose observations and actions are a task's.
+    """Read a Minari dataset or a run's log whose observations and actions are a task's.
 
     Raises:
         WarmstartError: It can't be read, or they have other shapes.
     """
-    found = read_minari(data)
+    found = read_log(data) if data.endswith(".csv") else read_minari(data)
     for what, theirs, space in (
         ("observations", found.observations, observation_space),
         ("actions", found.actions, action_space),
@@ -160,7 +161,9 @@ def read_minari(data: str) -> Transitions:
         WarmstartError: It isn't there, Minari isn't installed, or its observations aren't arrays.
     """
     if not data.startswith("minari:"):
-        raise WarmstartError(f"data: expected minari:ID, a dataset on this machine, found {data!r}.")
+        raise WarmstartError(
+            f"data: expected minari:ID, a dataset on this machine, or PATH.csv, a run's log, found {data!r}."
+        )
     rows: dict[str, list[NDArray[Any]]] = {name: [] for name in Transitions.__dataclass_fields__}
     for episode in load_minari(data.removeprefix("minari:")).iterate_episodes():
         if not isinstance(episode.observations, np.ndarray):

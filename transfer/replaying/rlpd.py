@@ -122,8 +122,8 @@ class RLPD(FreshOrCarried):
     fills: ClassVar[tuple[str, ...]] = ("initialise", "experience", "feedback")
 
     data: str | None = None
-    """``minari:ID``, a dataset on this machine; ``replay``, the replay buffer that the source was saved with;
-    ``None`` takes rollouts of the source in its own task."""
+    """``minari:ID``, a dataset on this machine; ``PATH.csv``, an exported policy's log; ``replay``,
+    the replay buffer that the source was saved with; None takes rollouts of the source in its own task."""
 
     data_steps: Count = 20_000
     """How many steps the source takes there."""
@@ -153,6 +153,8 @@ class RLPD(FreshOrCarried):
         report = super().initialise(model, source, context)
         if self.share:
             steps = recorded(self.data, self.data_steps, source, model, context)
+            if not np.isfinite(steps.taken.rewards).all():
+                raise WarmstartError(f"{self.data} holds steps without a reward: rlpd needs them.")
             part(model, PriorData).steps = steps.taken
             report.add_notes(steps.notes)
             if not np.all(steps.known):

@@ -44,7 +44,8 @@ class Identify(Extensible, Printing):
     task: TaskText
     """The robot as its model has it, for example HalfCheetah-v5."""
     data: tyro.conf.Positional[Annotated[Path | None, tyro.conf.arg(metavar="[DATA]")]] = None
-    """Recordings: a .npz, .csv or .parquet file, a LeRobot dataset or minari:ID; see `docs/sim2real.md`."""
+    """Recordings: a .npz, .csv or .parquet file, the log of a run, a LeRobot dataset or minari:ID; see
+    `docs/sim2real.md`."""
     fit: tyro.conf.UseAppendAction[Annotated[Words, tyro.conf.arg(metavar="PARAMETER=RANGE")]] = ()
     """What is fitted, between which bounds: torso.mass=x0.5:x2 friction=x0.4:x1.6."""
     reality: str | None = None

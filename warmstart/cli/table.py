@@ -7,6 +7,8 @@ import tyro
 from warmstart.cli.console import Command
 from warmstart.cli.deploy.demo import Demo
 from warmstart.cli.deploy.export import Export
+from warmstart.cli.deploy.monitor import Monitor
+from warmstart.cli.deploy.run import Robot, Run
 from warmstart.cli.deploy.share import Pull, Push
 from warmstart.cli.doctor import Doctor
 from warmstart.cli.identify import Identify
@@ -37,6 +39,9 @@ _TABLE: dict[str, Callable[..., Command]] = {
     "gap": Gap,
     "robustness": Robustness,
     "seal": Seal,
+    "run": Run,
+    "robot": Robot,
+    "monitor": Monitor,
     "inspect": Inspect,
     "export": Export,
     "push": Push,

@@ -1,4 +1,4 @@
 """Subcommands that train one agent.
 
-May import: core, envs, agents, transfer, sim2real, experiments, warmstart.cli.
+May import: core, envs, agents, transfer, sim2real, experiments.
 """
