@@ -150,3 +150,29 @@ def test_the_settings_of_the_documents_are_ones(block, tmp_path):
     else:
         task = Task.parse("Hopper-v5")
         check_world(resolved(WorldConfig(**data), task), task)
+
+
+@pytest.mark.slow
+def test_from_source_task_to_running_policy(tmp_path, monkeypatch, capfd):
+    """The section's own commands, with fewer steps."""
+    from warmstart.__main__ import main
+
+    monkeypatch.chdir(tmp_path)
+    section = (
+        (ROOT / "README.md")
+        .read_text()
+        .split("## From source task to running policy")[1]
+        .split("`policy/`")[0]
+    )
+    commands = re.findall(r"^    warmstart (.*)$", section, flags=re.M)
+    assert [command.split()[0] for command in commands] == [
+        "train", "transfer", "export", "run", "monitor", "identify", "transfer", "view",
+    ]  # fmt: skip
+    for command in commands:
+        words = (
+            re.sub(r"--steps \d+", "--steps 20000", command).replace("--seconds 30", "--seconds 8").split()
+        )
+        if words[0] == "view":
+            words += ["--seconds", "2", "--port", "0"]
+        assert main(words) in ((0, 1) if words[0] == "monitor" else (0,)), command
+    assert "torso.mass" in capfd.readouterr().out
