@@ -6,17 +6,19 @@ from pathlib import Path
 
 import mujoco
 import numpy as np
+from numpy.typing import NDArray
 
 from warmstart.core.errors import WarmstartError
 from warmstart.sim2real.recordings.tables import Table, read_table
 from warmstart.sim2real.recordings.trajectories import FEWEST, Trajectories
-from warmstart.transfer.replaying.run_logs import read_run_log
+from warmstart.transfer.replaying.run_logs import RunLog, read_run_log
 
 
 def read_log(path: str | Path, model: mujoco.MjModel, names: Mapping[str, str] | None = None) -> Trajectories:
     """Read a log: every observation once, with the command that followed it; `time` is the robot's clock.
 
-    Where observations were lost, or an episode ended, another recording begins.
+    Where observations were lost, or an episode ended, another recording begins. Those from before the first
+    command are left out: whatever held the robot then isn't known.
 
     Args:
         path: The log.
@@ -31,6 +33,7 @@ def read_log(path: str | Path, model: mujoco.MjModel, names: Mapping[str, str] |
     kept = ["time", *log.measured, *(f for f in flat if f.partition("/")[2] not in log.measured), *log.action]
     sound = np.isfinite(log.table(kept)).all(axis=1)
     rows = np.flatnonzero(log.news & sound)
+    rows = rows[rows >= _first(log, rows)]
     number, episode = log.columns["number"][rows], log.columns["episode"][rows]
     begins = (np.diff(number, prepend=number[:1]) > 1) | (np.diff(episode, prepend=episode[:1]) != 0)
     part = np.cumsum(begins)
@@ -50,3 +53,11 @@ def read_log(path: str | Path, model: mujoco.MjModel, names: Mapping[str, str] |
         few = int((~long).sum())
         notes.append(f"{path}: {few} observations stand in parts of fewer than {FEWEST}; they are left out.")
     return replace(found, notes=tuple(notes))
+
+
+def _first(log: RunLog, rows: NDArray[np.intp]) -> int:
+    """The row from which the robot obeyed: the last before it knew of a command, else the first step's."""
+    knows = np.flatnonzero(np.isfinite(log.columns["round_trip"][rows]))
+    if len(knows):
+        return int(rows[max(0, knows[0] - 1)])
+    return int(np.flatnonzero(log.acted).min(initial=len(log.events)))

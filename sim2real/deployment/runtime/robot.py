@@ -110,7 +110,7 @@ def _compare(what: str, policy: Signal, robot: Signal, *, limits: bool) -> list[
             found.append(f"{place}: {mine.name!r} in the policy, {other.name!r} in the robot.")
             continue
         if mine.unit != other.unit:
-            found.append(f"{place}, {mine.name}: in {mine.unit!r} there, in {other.unit!r} in the robot.")
+            found.append(f"{place}, {mine.name}: {mine.unit!r} in the policy, {other.unit!r} in the robot.")
         for key in ("low", "high") if limits else ():
             mine_at, other_at = getattr(mine, key), getattr(other, key)
             if not _same(mine_at, other_at):

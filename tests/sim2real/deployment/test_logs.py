@@ -71,7 +71,15 @@ def test_a_log_holds_the_steps_that_were_taken(log):
     assert np.abs(steps.actions).max() <= 1
     assert not (steps.terminated | steps.truncated).any()
     angles = whole.table(whole.measured)[:, 1]  # observations hold rootz.position first
-    assert np.isin(steps.observations[:, 0].round(6), angles.round(6)).all()
+    assert np.abs(steps.observations[:, :1] - angles).min(axis=1).max() < 1e-6
+
+
+def test_what_stood_before_the_first_command_is_no_motion(log):
+    whole = read_run_log(log)
+    knows = whole.columns["number"][np.isfinite(whole.columns["round_trip"])][0]
+    first = read_recordings(log, Task.parse(CHEETAH))[0]
+    assert first.time[0] * 100 > knows - 1.5
+    assert not np.allclose(first.qpos[0], first.qpos[1])
 
 
 def test_a_log_without_enough_in_a_row_is_no_recording(tmp_path):

@@ -133,7 +133,7 @@ def _action(*dimensions, name="action"):
         (
             {"action": _action(Dimension("action.0", "deg", -1, 1), Dimension("action.1", "rad", -1, None))},
             [
-                "action number 0, action.0: in 'rad' there, in 'deg' in the robot.",
+                "action number 0, action.0: 'rad' in the policy, 'deg' in the robot.",
                 "action number 1, action.1: high 1.0 in the policy, None in the robot.",
             ],
         ),
