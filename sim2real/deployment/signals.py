@@ -22,7 +22,7 @@ def observation_signals(env: Any) -> tuple[Signal, ...]:
             found.append(Signal(name, shape, "uint8"))
         else:
             layout = env.state_layout if frames else env.observation_layout
-            found.append(Signal(name, shape, "float32", _dimensions(layout)))
+            found.append(Signal(name, shape, "float32", dimensions_of(layout)))
     return tuple(found)
 
 
@@ -35,10 +35,11 @@ def action_signal(env: Any) -> Signal:
     space = env.single_action_space
     if not isinstance(space, spaces.Box):
         raise WarmstartError(f"A simulated robot takes actuators' values, {env.task} choices: {space}.")
-    return Signal("action", tuple(space.shape), "float32", _dimensions(env.action_layout))
+    return Signal("action", tuple(space.shape), "float32", dimensions_of(env.action_layout))
 
 
-def _dimensions(layout: Layout) -> tuple[Dimension, ...]:
+def dimensions_of(layout: Layout) -> tuple[Dimension, ...]:
+    """The numbers of a layout, in order; what is infinite is no limit."""
     return tuple(
         Dimension(
             each.name,

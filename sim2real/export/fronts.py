@@ -22,6 +22,7 @@ from warmstart.agents.observing.privileged import POLICY, PRIVILEGED, Privileged
 from warmstart.core.errors import WarmstartError
 from warmstart.envs.simulation.layouts import Layout, generic_layout
 from warmstart.sim2real.deployment.runtime.contract import Carried, Dimension, Signal
+from warmstart.sim2real.deployment.signals import dimensions_of
 
 Values = Mapping[str, torch.Tensor]
 OBSERVATION, ACTION, BEGINS = "observation", "action", "begins"
@@ -260,7 +261,7 @@ def _signal(name: str, space: spaces.Space[Any], layout: Layout | None) -> Signa
     if isinstance(space, spaces.Box) and space.dtype == np.uint8 and len(space.shape) == 3:
         return Signal(name, tuple(space.shape), "uint8")
     if isinstance(space, spaces.Box):
-        return Signal(name, tuple(space.shape), "float32", dimensions_of(layout, space, name))
+        return Signal(name, tuple(space.shape), "float32", named(layout, space, name))
     if isinstance(space, spaces.Discrete | spaces.MultiDiscrete | spaces.MultiBinary):
         shape = tuple(space.shape or ())
         names = [name] if not shape else [f"{name}[{i}]" for i in range(math.prod(shape))]
@@ -268,17 +269,7 @@ def _signal(name: str, space: spaces.Space[Any], layout: Layout | None) -> Signa
     raise WarmstartError(f"Observations of the kind {space} can't be exported yet.")
 
 
-def dimensions_of(layout: Layout | None, space: spaces.Box, prefix: str) -> tuple[Dimension, ...]:
-    """Names, units and limits of a vector's numbers, in order."""
-    names = (
-        generic_layout(space, prefix) if layout is None or len(layout) != spaces.flatdim(space) else layout
-    )
-    low, high = np.ravel(space.low), np.ravel(space.high)
-    return tuple(
-        Dimension(each.name, each.unit, _limit(low[i]), _limit(high[i]))
-        for i, each in enumerate(names.dimensions)
-    )
-
-
-def _limit(value: Any) -> float | None:
-    return float(value) if np.isfinite(value) else None
+def named(layout: Layout | None, space: spaces.Box, prefix: str) -> tuple[Dimension, ...]:
+    """Names, units and limits of a vector's numbers, in order; numbered names where none are known."""
+    fits = layout is not None and len(layout) == spaces.flatdim(space)
+    return dimensions_of(layout if layout is not None and fits else generic_layout(space, prefix))

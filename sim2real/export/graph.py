@@ -21,7 +21,7 @@ from warmstart.core.errors import WarmstartError
 from warmstart.envs.actions import bin_values
 from warmstart.envs.simulation.layouts import Layout
 from warmstart.sim2real.deployment.runtime.contract import Carried, Dimension, Signal
-from warmstart.sim2real.export.fronts import ACTION, BEGINS, Front, dimensions_of, front_of
+from warmstart.sim2real.export.fronts import ACTION, BEGINS, Front, front_of, named
 
 OPSET = 20
 BATCH = "n"
@@ -182,12 +182,12 @@ class _Standardise(nn.Module):
 def _action_signal(checkpoint: Checkpoint, choices: Choices | None) -> Signal:
     """Name, shape and limits of what comes out."""
     if choices is not None:
-        dimensions = dimensions_of(choices.layout, choices.space, ACTION)
+        dimensions = named(choices.layout, choices.space, ACTION)
         return Signal(ACTION, tuple(choices.space.shape), "float32", dimensions)
     space: Any = checkpoint.action_space
     shape = tuple(space.shape or ())
     if isinstance(space, spaces.Box):
-        return Signal(ACTION, shape, "float32", dimensions_of(checkpoint.action_layout, space, ACTION))
+        return Signal(ACTION, shape, "float32", named(checkpoint.action_layout, space, ACTION))
     if isinstance(space, spaces.Discrete | spaces.MultiDiscrete):
         numbers = np.ravel(space.n if isinstance(space, spaces.Discrete) else space.nvec).tolist()
     elif isinstance(space, spaces.MultiBinary):

@@ -3,13 +3,15 @@
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 from warmstart.agents.checkpoints.checkpoint import Checkpoint
 from warmstart.core.errors import WarmstartError
 from warmstart.envs.tasks.task import Task
 from warmstart.envs.vector import make_vec
-from warmstart.sim2real.export.compress import compress
+from warmstart.sim2real.export.calibration import logged_inputs
+from warmstart.sim2real.export.compress import Feed, compress
 from warmstart.sim2real.export.export import SEED, Exported, export_policy
 from warmstart.sim2real.export.judging import Judged, judge, latencies, played, step_of
 from warmstart.sim2real.export.parity import Graph, compare
@@ -34,6 +36,8 @@ class Wanted:
     """Closed-loop episodes of each variant."""
     steps: int = 100_000
     """Environment steps of a student's lessons."""
+    calibration: Sequence[Path] = ()
+    """Logs of runs by which int8 decides its ranges; empty for rollouts."""
     others: Sequence[str] = ()
     """More kinds to judge beside it, for the table alone."""
 
@@ -76,6 +80,9 @@ def prepare(
         graph = Graph(original.graph, original.contract, wanted.episodes, keep=CALIBRATION)
         own = compare(graph, original.reference, env, seed, driven=False)
     feeds = list(graph.kept)
+    calibrated: Sequence[Feed] = feeds
+    if wanted.calibration:
+        calibrated = logged_inputs(wanted.calibration, original.contract, CALIBRATION)
     variants = {PLAIN: original}
     chosen, base = PLAIN, original
     if wanted.student:
@@ -87,7 +94,7 @@ def prepare(
         variants[chosen] = base
     for kind in dict.fromkeys((*wanted.others, *([wanted.quantize] if wanted.quantize else []))):
         name = f"{chosen}, {kind}" if wanted.student else kind
-        variants[name] = replace(base, model=compress(base.model, kind, feeds))
+        variants[name] = replace(base, model=compress(base.model, kind, calibrated))
     if wanted.quantize:
         chosen = f"{chosen}, {wanted.quantize}" if wanted.student else wanted.quantize
     table = _judged(variants, original, own.returns, feeds, wanted.episodes, seed)

@@ -7,17 +7,21 @@ import numpy as np
 import onnx
 import onnxruntime
 import pytest
+import torch
 from gymnasium import spaces
+from stable_baselines3.common.torch_layers import FlattenExtractor
 
 from tests.sim2real.export.agents import CONFIGS, FRAMES, ON, PENDULUM, PPO, STATES, agent
 from tests.transfer.conftest import envs
 from tests.transfer.methods.test_every_method import TASK, run
-from warmstart.agents.checkpoints.checkpoint import checkpoint_of
+from warmstart.agents.checkpoints.architecture import EXTRACTORS, build_policy
+from warmstart.agents.checkpoints.checkpoint import Checkpoint, checkpoint_of
 from warmstart.agents.loading import load_checkpoint
 from warmstart.agents.observing.privileged import PrivilegedObservation
 from warmstart.agents.settings.config import PPOConfig
 from warmstart.core.errors import WarmstartError
 from warmstart.envs.describe import describe
+from warmstart.envs.robots.table import robots
 from warmstart.envs.tasks.task import Task
 from warmstart.envs.vector import make_vec
 from warmstart.sim2real.deployment.runtime.contract import (
@@ -26,8 +30,10 @@ from warmstart.sim2real.deployment.runtime.contract import (
     DeploymentError,
     read_contract,
 )
+from warmstart.sim2real.deployment.signals import action_signal, observation_signals
 from warmstart.sim2real.export import export
 from warmstart.sim2real.export.export import export_policy, write_export
+from warmstart.sim2real.export.graph import Deployed
 from warmstart.sim2real.export.parity import Graph, compare
 from warmstart.transfer.table import METHODS
 
@@ -207,6 +213,35 @@ def test_what_cant_be_exported_says_why(tmp_path):
         export_policy(agent(PPO, PENDULUM), "Hopper-v5")
     with pytest.raises(DeploymentError, match=r"no exported policy: contract\.json is missing"):
         read_contract(tmp_path)
+
+
+@pytest.mark.parametrize("task", [name for name in robots() if name.endswith("-v5")])
+def test_names_units_and_limits_are_those_of_the_robot(task):
+    env = make_vec(task, 1, 0, n_threads=1)
+    space, action = env.single_observation_space, env.single_action_space
+    checkpoint = Checkpoint(
+        "ppo", {}, space, action, {"net_arch": [4]}, env.observation_layout, env.action_layout, task=task
+    )
+    module = build_policy("ppo", space, action, {"net_arch": [4]})
+    policy = Deployed(replace(checkpoint, tensors=dict(module.state_dict())), space)
+    assert policy.front.signals == observation_signals(env)
+    assert policy.action == action_signal(env)
+    env.close()
+
+
+class Bessel(FlattenExtractor):
+    """Features by a function that ONNX hasn't got."""
+
+    def forward(self, observations):
+        return torch.special.bessel_j0(super().forward(observations))
+
+
+def test_an_operator_that_onnx_hasnt_got_is_named(monkeypatch):
+    monkeypatch.setitem(EXTRACTORS, "Bessel", Bessel)
+    checkpoint = agent(PPO, PENDULUM)
+    checkpoint.policy_kwargs["features_extractor"] = "Bessel"
+    with pytest.raises(WarmstartError, match=r"The policy has no ONNX graph: .*bessel_j0"):
+        export_policy(checkpoint, episodes=2)
 
 
 def test_an_sb3_zip_is_exported_once_its_task_is_named(tmp_path):

@@ -13,6 +13,7 @@ from warmstart.agents.checkpoints.checkpoint import save_checkpoint
 from warmstart.agents.evaluation import evaluate
 from warmstart.core.errors import WarmstartError
 from warmstart.sim2real.deployment.runtime.contract import read_contract
+from warmstart.sim2real.export.calibration import logged_inputs
 from warmstart.sim2real.export.compress import KINDS, compress
 from warmstart.sim2real.export.export import export_policy
 from warmstart.sim2real.export.judging import Judged, Latency, judge, latencies
@@ -162,3 +163,33 @@ def test_the_command_writes_what_was_asked_for(tmp_path, capsys):
     assert contract.task == PENDULUM
     assert main([*words[:-4], "--quantize", "int9"]) == 2
     assert "int8" in capsys.readouterr().err
+
+
+def test_int8_is_calibrated_on_what_a_robot_saw(tmp_path, capsys):
+    path = save_checkpoint(balancing(), tmp_path / "agent")
+    policy, log = str(tmp_path / "policy"), tmp_path / "run.csv"
+    assert main(["export", str(path), "--out", policy, "--episodes", "2"]) == 0
+    assert main(["run", policy, "--seconds", "2", "--log", str(log)]) == 0
+    contract = read_contract(tmp_path / "policy")
+    feeds = logged_inputs([log], contract, 16)
+    assert len(feeds) == 16
+    seen = np.concatenate([feed["observation"] for feed in feeds])
+    assert np.abs(seen[:, 1]).max() < 0.2, "it balances"
+    assert seen.dtype == np.float32
+    words = ["export", str(path), "--out", policy, "--episodes", "2", "--calibration", str(log)]
+    assert main([*words, "--quantize", "int8", "--tolerance", "1"]) == 0
+    assert read_contract(tmp_path / "policy").parity["variant"] == "int8"
+    assert main(words) == 2
+    assert "--calibration is what int8 goes by" in capsys.readouterr().err
+    with pytest.raises(
+        WarmstartError, match=r"no calibration for this policy: it is of InvertedPendulum-v5, the"
+    ):
+        logged_inputs([log], replace(contract, task="InvertedPendulum-v5@gear=x2"), 16)
+    (signal,) = contract.observations
+    turned = replace(contract, observations=(replace(signal, dimensions=signal.dimensions[::-1]),))
+    with pytest.raises(
+        WarmstartError, match=r"slider\.position in 'm' where the policy has hinge\.velocity in 'rad/s'"
+    ):
+        logged_inputs([log], turned, 16)
+    with pytest.raises(WarmstartError, match="Logs hold neither frames nor what a policy remembers"):
+        logged_inputs([log], export_policy(STATES["history"](), episodes=2).contract, 16)

@@ -40,6 +40,8 @@ class Export(Reading, Printing):
     quantize: str | None = None
     """A smaller graph: int8 (weights and activations, calibrated on rollouts), dynamic (weights in int8),
     fp16 or bf16 (weights stored in half precision, computed in float32)."""
+    calibration: tuple[Path, ...] = ()
+    """Logs of runs, from which int8 takes the ranges of activations; by default it acts in the task."""
     student: str | None = None
     """Widths of a smaller network that learns to act as the policy does, for example 32x32."""
     student_steps: int = 100_000
@@ -67,10 +69,13 @@ class Export(Reading, Printing):
             student=() if self.student is None else widths_of(self.student),
             quantize=self.quantize or "",
             tolerance=self.tolerance,
+            calibration=self.calibration,
             episodes=self.episodes,
             steps=self.student_steps,
             others=tuple(KINDS) if self.table else (),
         )
+        if self.calibration and self.quantize != "int8" and not self.table:
+            raise WarmstartError("--calibration is what int8 goes by: give --quantize int8.")
         self.load_plugins(self.checkpoint)
         checkpoint = load_told(self.checkpoint, self.told)
         with self.progress() as progress:
