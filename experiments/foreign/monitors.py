@@ -166,7 +166,7 @@ def _start(path: Path, number: int, line: str) -> float | None:
         found = float(start)
         if math.isfinite(found) and not isinstance(start, bool):
             return found
-    except (ValueError, TypeError, AttributeError, RecursionError):
+    except (ValueError, TypeError, AttributeError, RecursionError, OverflowError):
         pass
     raise WarmstartError(f"{path} isn't a monitor file: line {number} is {line[:60]!r}. {EXPECTED}")
 

@@ -166,6 +166,9 @@ found("recording, csv", "positions whose difference is no number")(
         + b"".join(b"%f,%s,0,0\n" % (0.04 * i, b"1e308" if i == 3 else b"-1e308") for i in range(12))
     )
 )
+found("Monitor csv", "a start of 400 digits")(
+    lambda data: data.replace(b'"t_start": 1.0', b'"t_start": ' + b"9" * 400)
+)
 found("recording, csv", "names compared in quadratic time")(
     lambda data: b",".join(b"c%d" % i for i in range(200_000)) + b"\n" + b"1," * 199_999 + b"1\n"
 )
