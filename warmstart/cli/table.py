@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 import tyro
 
 from warmstart.cli.console import Command
+from warmstart.cli.deploy.view import View
 from warmstart.cli.doctor import Doctor
 from warmstart.cli.identify import Identify
 from warmstart.cli.info import Index, Inspect, List, Resume, Status
@@ -24,6 +25,7 @@ _TABLE: dict[str, Callable[..., Command]] = {
     "evaluate": Evaluate,
     "similarity": Similarity,
     "video": Video,
+    "view": View,
     "report": Report,
     "status": Status,
     "index": Index,

@@ -1,0 +1,155 @@
+"""A robot in the browser: its bodies as meshes of viser's, which follow a simulation and can be dragged."""
+
+from collections.abc import Callable
+from typing import Any
+
+import mujoco
+import numpy as np
+from numpy.typing import NDArray
+
+from warmstart.envs.simulation.names import PartNames
+
+Array = NDArray[Any]
+Drag = Callable[[int, Array, Array, bool], None]
+"""Called with a body's index, the point that was grabbed, in the body's frame, the way to the mouse from
+there, m in the world's frame, and whether it is still held. Shapes: (3,)."""
+_WIDE = 10.0
+"""A plane from this half-length on is drawn as an endless floor, m."""
+
+
+class RobotScene:
+    """The bodies of one simulation in viser's scene.
+
+    Args:
+        server: viser's server.
+        path: Where in the scene's tree, ``/0``.
+        model: What is drawn.
+        label: What is written above it; empty writes nothing.
+        offset: Where it stands, m. Shape: (3,).
+        on_drag: Called while a body is dragged.
+    """
+
+    def __init__(
+        self, server: Any, path: str, model: mujoco.MjModel, label: str, offset: Array, on_drag: Drag
+    ) -> None:
+        self._server, self._path, self._on_drag = server, path, on_drag
+        self._offset = np.asarray(offset, dtype=float)
+        self._shift = np.zeros(3)
+        self._root = server.scene.add_frame(path, show_axes=False, position=self._offset)
+        self._bodies: dict[int, Any] = {}
+        self._meshes: list[Any] = []
+        self._names = PartNames(model).bodies
+        self._sizes = np.zeros(0)
+        self._positions = np.zeros((model.nbody, 3))
+        self._axes = np.tile(np.eye(3), (model.nbody, 1, 1))
+        self._line: Any = None
+        for body in range(model.nbody):
+            self._bodies[body] = server.scene.add_frame(f"{path}/{self._names[body]}", show_axes=False)
+        self._label = server.scene.add_label(f"{path}/label", label, visible=bool(label))
+        self.draw(model)
+
+    @property
+    def shift(self) -> Array:
+        """From the simulation's world to the scene's, m. Shape: (3,)."""
+        return self._offset + self._shift
+
+    def draw(self, model: mujoco.MjModel) -> None:
+        """Make the meshes of a model, anew where the sizes of its parts have changed."""
+        if self._sizes.shape == model.geom_size.shape and (self._sizes == model.geom_size).all():
+            return
+        self._sizes = model.geom_size.copy()
+        with self._server.atomic():
+            for mesh in self._meshes:
+                mesh.remove()
+            self._meshes = []
+            for geom in range(model.ngeom):
+                if model.geom_rgba[geom, 3] > 0 and model.geom_group[geom] < 3:
+                    self._add(model, geom)
+
+    def _add(self, model: mujoco.MjModel, geom: int) -> None:
+        from mjviser.conversions import merge_geoms
+
+        body = int(model.geom_bodyid[geom])
+        path = f"{self._path}/{self._names[body]}/{geom}"
+        size = model.geom_size[geom]
+        plane = model.geom_type[geom] == mujoco.mjtGeom.mjGEOM_PLANE
+        if plane and (size[:2].max() >= _WIDE or not size[:2].any()):
+            self._meshes.append(
+                self._server.scene.add_grid(
+                    path,
+                    infinite_grid=True,
+                    cell_size=1.0,
+                    section_size=1.0,
+                    cell_thickness=1.0,
+                    section_thickness=1.5,
+                    cell_color=(158, 168, 180),
+                    section_color=(158, 168, 180),
+                    plane_color=(226, 231, 236),
+                    plane_opacity=1.0,
+                    shadow_opacity=0.35,
+                    fade_distance=40.0,
+                    position=model.geom_pos[geom],
+                    wxyz=model.geom_quat[geom],
+                )
+            )
+            return
+        mesh = self._server.scene.add_mesh_trimesh(path, merge_geoms(model, [geom]))
+        self._meshes.append(mesh)
+        if model.body_dofnum[: body + 1].any() and model.body_weldid[body]:
+            mesh.on_drag("left")(self._dragger(body))
+
+    def _dragger(self, body: int) -> Callable[[Any], Any]:
+        grabbed = np.zeros(3)
+
+        async def drag(event: Any) -> None:  # viser keeps the order of events only for coroutines
+            nonlocal grabbed
+            position, axes = self._positions[body] + self.shift, self._axes[body]
+            if event.phase == "start":
+                grabbed = axes.T @ (np.array(event.start_position) - position)
+            point = position + axes @ grabbed
+            way = np.array(event.end_position) - point
+            held = event.phase != "end"
+            self._show_pull(point, way, held)
+            self._on_drag(body, grabbed, way, held)
+
+        return drag
+
+    def _show_pull(self, point: Array, way: Array, held: bool) -> None:
+        ends = np.stack([point, point + way])[None]
+        if self._line is None:
+            self._line = self._server.scene.add_line_segments(
+                f"{self._path}-pull", ends, colors=np.array((230, 90, 20)), line_width=5.0
+            )
+        self._line.points = ends.astype(np.float32)
+        self._line.visible = held
+
+    def follow(self, positions: Array, orientations: Array, centre: Array) -> None:
+        """Move the bodies.
+
+        Args:
+            positions: Of all bodies, m. Shape: (nbody, 3).
+            orientations: Of all bodies, as quaternions w, x, y, z. Shape: (nbody, 4).
+            centre: The point of the simulation that stands at the scene's origin, m. Shape: (3,).
+        """
+        self._shift = -np.asarray(centre, dtype=float)
+        self._root.position = self.shift
+        for body, handle in self._bodies.items():
+            moved = not np.allclose(positions[body], self._positions[body], atol=1e-6)
+            handle.position = positions[body]
+            handle.wxyz = orientations[body]
+            del moved
+        self._positions = positions
+        for body in range(len(positions)):
+            flat = np.zeros(9)
+            mujoco.mju_quat2Mat(flat, orientations[body])
+            self._axes[body] = flat.reshape(3, 3)
+
+    def write(self, text: str, place: Array) -> None:
+        """Write the label, at a place of the simulation's world, m. Shape: (3,)."""
+        self._label.text, self._label.position = text, place
+
+    def remove(self) -> None:
+        """Take it out of the scene."""
+        if self._line is not None:
+            self._line.remove()
+        self._root.remove()
