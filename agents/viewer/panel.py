@@ -12,8 +12,8 @@ from warmstart.agents.viewer.sliders import Slider, make_sliders
 from warmstart.envs.simulation.names import PartNames
 from warmstart.envs.tasks.contexts import format_context
 
-_POINTS = 300
-"""Points of a plot at most."""
+_POINTS, _ACTIONS = 300, 80
+"""Points of the returns' plot at most, and actions that the other one shows."""
 _COLOURS = ("#1668b8", "#d9541e", "#2f8f4e", "#8a4fbf", "#b8901c", "#17a2a6", "#c23b6b", "#5d6b7a")
 _DIRECTIONS = {
     "−x": (-1.0, 0.0, 0.0),
@@ -217,7 +217,7 @@ class Panel:
     def _plot(self, players: list[Player]) -> None:
         shown = (self._session.chosen, *(player.name for player in players))
         chosen = self._session.player
-        actions = np.array(chosen.actions[-_POINTS:]).reshape(-1, self._n_actions(chosen))
+        actions = np.array(chosen.actions[-_ACTIONS:]).reshape(-1, self._n_actions(chosen))
         data = [_returns(players), (np.arange(len(actions)) + chosen.steps - len(actions), *actions.T)]
         data = [tuple(np.asarray(row, dtype=float) for row in rows) for rows in data]
         if shown != self._plotted:

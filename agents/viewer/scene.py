@@ -13,6 +13,8 @@ Array = NDArray[Any]
 Drag = Callable[[int, Array, Array, bool], None]
 """Called with a body's index, the point that was grabbed, in the body's frame, the way to the mouse from
 there, m in the world's frame, and whether it is still held. Shapes: (3,)."""
+_TEXTURED = (int(mujoco.mjtGeom.mjGEOM_MESH), int(mujoco.mjtGeom.mjGEOM_HFIELD))
+"""Geoms whose textures mjviser draws; others have one colour."""
 _WIDE = 10.0
 """A plane from this half-length on is drawn as an endless floor, m."""
 
@@ -81,10 +83,10 @@ class RobotScene:
                     cell_size=1.0,
                     section_size=1.0,
                     cell_thickness=1.0,
-                    section_thickness=1.5,
-                    cell_color=(158, 168, 180),
-                    section_color=(158, 168, 180),
-                    plane_color=(226, 231, 236),
+                    section_thickness=1.0,
+                    cell_color=(188, 196, 206),
+                    section_color=(188, 196, 206),
+                    plane_color=(228, 232, 237),
                     plane_opacity=1.0,
                     shadow_opacity=0.35,
                     fade_distance=40.0,
@@ -93,7 +95,10 @@ class RobotScene:
                 )
             )
             return
-        mesh = self._server.scene.add_mesh_trimesh(path, merge_geoms(model, [geom]))
+        shape: Any = merge_geoms(model, [geom])
+        if int(model.geom_type[geom]) not in _TEXTURED:
+            shape.visual.vertex_colors = _colour(model, geom)
+        mesh = self._server.scene.add_mesh_trimesh(path, shape)
         self._meshes.append(mesh)
         if model.body_dofnum[: body + 1].any() and model.body_weldid[body]:
             mesh.on_drag("left")(self._dragger(body))
@@ -134,10 +139,8 @@ class RobotScene:
         self._shift = -np.asarray(centre, dtype=float)
         self._root.position = self.shift
         for body, handle in self._bodies.items():
-            moved = not np.allclose(positions[body], self._positions[body], atol=1e-6)
             handle.position = positions[body]
             handle.wxyz = orientations[body]
-            del moved
         self._positions = positions
         for body in range(len(positions)):
             flat = np.zeros(9)
@@ -153,3 +156,17 @@ class RobotScene:
         if self._line is not None:
             self._line.remove()
         self._root.remove()
+
+
+def _colour(model: mujoco.MjModel, geom: int) -> NDArray[np.uint8]:
+    """A geom's colour; of a texture the mean. Shape: (4,)."""
+    material = int(model.geom_matid[geom])
+    rgba = np.array(model.geom_rgba[geom] if material < 0 else model.mat_rgba[material], dtype=float)
+    texture = -1 if material < 0 else int(model.mat_texid[material, int(mujoco.mjtTextureRole.mjTEXROLE_RGB)])
+    if texture >= 0:
+        channels = int(model.tex_nchannel[texture])
+        start = int(model.tex_adr[texture])
+        count = int(model.tex_height[texture] * model.tex_width[texture]) * channels
+        pixels = model.tex_data[start : start + count].reshape(-1, channels)
+        rgba[: min(channels, 3)] *= pixels.mean(axis=0)[:3] / 255
+    return (255 * rgba.clip(0, 1)).astype(np.uint8)

@@ -149,12 +149,19 @@ class Session:
         for player in self.players.values():
             player.change(self.context)
 
-    def push(self, push: Push, name: str | None = None, seconds: float = _PUSH_SECONDS) -> None:
-        """Push a body of one policy's robot, or of all that are shown, for some simulated time."""
+    def push(self, push: Push, name: str | None = None, seconds: float | None = _PUSH_SECONDS) -> None:
+        """Push a body of one policy's robot, or of all that are shown.
+
+        Args:
+            push: The force.
+            name: Whose; None is all that are shown.
+            seconds: For how long of simulated time; None is until `release`.
+        """
         for player in self.visible:
             if name is None or player.name == name:
                 player.hand.push = push
-        self._push_ends = self.shown + max(1.0, round(seconds / self.period))
+        steps = float("inf") if seconds is None else max(1, round(seconds / self.period))
+        self._push_ends = self.shown + steps
 
     def release(self) -> None:
         """End all pushes."""

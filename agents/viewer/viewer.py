@@ -1,11 +1,13 @@
 """`Viewer`: policies in the browser, served from this machine, with what can be done to them."""
 
+import contextlib
 import errno
+import io
 import queue
 import socket
 import time
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -55,7 +57,7 @@ class Viewer:
         viser = _viser()
         self.session = Session(policies, task, seed)
         _check_free(host, port)
-        with warnings.catch_warnings(action="ignore"):
+        with _silence():
             self.server = viser.ViserServer(host=host, port=port, label=str(task), verbose=False)
         shown = "localhost" if host in ("127.0.0.1", "0.0.0.0", "::") else host
         self.url = f"http://{shown}:{self.server.get_port()}"
@@ -127,9 +129,7 @@ class Viewer:
         def drag(body: int, point: Array, way: Array, held: bool) -> None:
             force = self.pull_newtons_per_metre * way
             push = Push(body, point, force)
-            self.ask(
-                lambda: self.session.push(push, player.name, float("inf")) if held else self.session.release()
-            )
+            self.ask(lambda: self.session.push(push, player.name, None) if held else self.session.release())
 
         return drag
 
@@ -161,13 +161,21 @@ class Viewer:
 
     def close(self) -> None:
         """Stop serving and simulating."""
-        self.server.stop()
+        with _silence():
+            self.server.stop()
         self.session.close()
 
 
 def _lane(player: Player) -> float:
     """Width of a robot's lane, m: what its model extends over, without floors."""
     return float(max(1.0, 1.6 * player.extent))
+
+
+@contextlib.contextmanager
+def _silence() -> Iterator[None]:
+    """Keep viser from printing banners."""
+    with contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings(action="ignore"):
+        yield
 
 
 def _viser() -> Any:
