@@ -105,15 +105,12 @@ class Panel:
     def _add_physics(self) -> None:
         gui, session = self._gui, self._session
         self._in_force = gui.add_markdown("")
-        self._text = gui.add_text(
-            "Changes", "", hint="As in a task: torso.mass=x2,friction=0.3. Confirm with the enter key"
-        )
-        self._text.on_update(self._asked_by_a_person(lambda: self._apply("text", self._text.value)))
-        back = gui.add_button("Back to the task's physics")
-        back.on_click(lambda _: self._viewer.ask(self._forget))
+        self._text = gui.add_text("Changes", "", hint="Written as in a task: torso.mass=x2,friction=0.3")
+        does = {"Apply": lambda: self._apply("text", self._text.value), "Back to the task": self._forget}
+        buttons = gui.add_button_group("", tuple(does))
+        buttons.on_click(lambda _: self._viewer.ask(does[buttons.value]))
         self._found = make_sliders(session.parameters, session.task.context)
         self.sliders: dict[tuple[str, int | None], Any] = {}
-        self._nominal = session.parameters.resolve(session.task.context)
         for slider in self._found.all_of_a_kind:
             self._add_slider(slider)
         for folder in dict.fromkeys(slider.folder for slider in self._found.single):
@@ -142,14 +139,13 @@ class Panel:
         return callback
 
     def _move(self, slider: Slider, number: float) -> None:
-        values = self._values(slider.name) if slider.component is not None else np.zeros(0)
-        self._apply(slider.name, slider.change(number, values))
-
-    def _values(self, name: str) -> NDArray[np.float64]:
-        """What a parameter has now. Shape: (size,)."""
-        parameters = self._session.parameters
-        values: NDArray[np.float64] = parameters.resolve(self._session.context)[parameters.columns[name]]
-        return values
+        parameters, session = self._session.parameters, self._session
+        part = parameters.columns.get(slider.name, slice(0))
+        changes = slider.change(number, parameters.resolve(session.context)[part])
+        without = parameters.resolve(session.context_without(slider.name))[part]
+        if slider.component is not None and np.array_equal(np.atleast_1d(changes[0].value), without):
+            changes = ()  # back where it was
+        self._apply(slider.name, changes)
 
     def _apply(self, key: str, changes: Any) -> None:
         try:
@@ -161,25 +157,28 @@ class Panel:
     def _forget(self) -> None:
         self._session.forget_changes()
         self._text.value = ""
-        for slider in self._found.all_of_a_kind:
-            self.sliders[slider.name, None].value = 1.0
         self._agree()
         self._viewer.redraw()
 
     def _agree(self) -> None:
-        """Show what is in force, on all sliders of single parameters."""
+        """Show what is in force, on all sliders."""
         parameters, session = self._session.parameters, self._session
         values = parameters.resolve(session.context)
         with self._viewer.server.atomic():
+            for slider in self._found.all_of_a_kind:
+                changes = session.changes.get(slider.name)
+                self._put(slider, float(changes[0].value) if changes else slider.value)  # type: ignore[arg-type]
             for slider in self._found.single:
                 assert slider.component is not None
-                value = float(values[parameters.columns[slider.name].start + slider.component])
-                handle = self.sliders[slider.name, slider.component]
-                handle.min, handle.max = min(handle.min, value), max(handle.max, value)
-                if abs(handle.value - value) > handle.step:
-                    handle.value = value
+                self._put(slider, float(values[parameters.columns[slider.name].start + slider.component]))
         changed = session.context[len(session.task.context) :]
         self._in_force.content = f"Changed: `{format_context(changed)}`" if changed else "As the task says."
+
+    def _put(self, slider: Slider, value: float) -> None:
+        handle = self.sliders[slider.name, slider.component]
+        handle.min, handle.max = min(handle.min, value), max(handle.max, value)
+        if abs(handle.value - value) > handle.step:
+            handle.value = value
 
     def _add_pushing(self) -> None:
         gui = self._gui
@@ -191,15 +190,13 @@ class Panel:
         names = PartNames(player.model).bodies
         moving = [names[body] for body in np.flatnonzero(player.model.body_weldid > 0)]
         part = gui.add_dropdown("Part", tuple(moving), initial_value=names[player.follows])
-        for label, way in _DIRECTIONS.items():
-            button = gui.add_button(f"Push {label}")
-            button.on_click(
-                lambda _, way=way: self._viewer.ask(
-                    lambda: self._session.push(
-                        Push(names.index(part.value), None, float(newtons.value) * np.array(way))
-                    )
-                )
-            )
+        buttons = gui.add_button_group("Push", tuple(_DIRECTIONS))
+
+        def push() -> None:
+            force = float(newtons.value) * np.array(_DIRECTIONS[buttons.value])
+            self._session.push(Push(names.index(part.value), None, force))
+
+        buttons.on_click(lambda _: self._viewer.ask(push))
 
     def tell(self) -> None:
         """Show how it goes: numbers and plots."""

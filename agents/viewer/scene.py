@@ -44,7 +44,6 @@ class RobotScene:
         self._sizes = np.zeros(0)
         self._positions = np.zeros((model.nbody, 3))
         self._axes = np.tile(np.eye(3), (model.nbody, 1, 1))
-        self._line: Any = None
         for body in range(model.nbody):
             self._bodies[body] = server.scene.add_frame(f"{path}/{self._names[body]}", show_axes=False)
         self._label = server.scene.add_label(f"{path}/label", label, visible=bool(label))
@@ -113,20 +112,9 @@ class RobotScene:
                 grabbed = axes.T @ (np.array(event.start_position) - position)
             point = position + axes @ grabbed
             way = np.array(event.end_position) - point
-            held = event.phase != "end"
-            self._show_pull(point, way, held)
-            self._on_drag(body, grabbed, way, held)
+            self._on_drag(body, grabbed, way, event.phase != "end")
 
         return drag
-
-    def _show_pull(self, point: Array, way: Array, held: bool) -> None:
-        ends = np.stack([point, point + way])[None]
-        if self._line is None:
-            self._line = self._server.scene.add_line_segments(
-                f"{self._path}-pull", ends, colors=np.array((230, 90, 20)), line_width=5.0
-            )
-        self._line.points = ends.astype(np.float32)
-        self._line.visible = held
 
     def follow(self, positions: Array, orientations: Array, centre: Array) -> None:
         """Move the bodies.
@@ -153,8 +141,6 @@ class RobotScene:
 
     def remove(self) -> None:
         """Take it out of the scene."""
-        if self._line is not None:
-            self._line.remove()
         self._root.remove()
 
 

@@ -34,6 +34,7 @@ class Session:
         playing: Whether time goes on.
         speed: Simulated seconds per second.
         shown: Number of control steps taken.
+        changes: What was changed of the task's physics, by the key it was given with.
 
     Raises:
         WarmstartError: There is no policy, or the task can't be viewed.
@@ -55,7 +56,7 @@ class Session:
         self.chosen, self.together = self.names[0], False
         self.playing, self.speed = True, 1.0
         self.shown = 0
-        self._changes: dict[str, Context] = {}
+        self.changes: dict[str, Context] = {}
         self._due = self._began = clock()
         self._push_ends = float("inf")
         self._pace: deque[tuple[float, float]] = deque(maxlen=200)
@@ -79,12 +80,17 @@ class Session:
     @property
     def context(self) -> Context:
         """The physics in force: the task's, then what was changed."""
-        return self.task.context + tuple(c for changes in self._changes.values() for c in changes)
+        return self.context_without("")
+
+    def context_without(self, key: str) -> Context:
+        """The physics without the changes that were given by a key."""
+        kept = (changes for name, changes in self.changes.items() if name != key)
+        return self.task.context + tuple(change for changes in kept for change in changes)
 
     def _player(self, name: str) -> Player:
         if name not in self.players:
             self.players[name] = Player(name, self._policies[name], self.task, self.seed)
-            if self._changes:
+            if self.changes:
                 self.players[name].change(self.context)
         return self.players[name]
 
@@ -133,19 +139,19 @@ class Session:
             WarmstartError: A parameter is unknown, out of bounds or unsound, or it would have no effect;
                 nothing has been changed then.
         """
-        wanted = {**self._changes, key: parse_context(changes) if isinstance(changes, str) else changes}
-        before, self._changes = self._changes, {name: part for name, part in wanted.items() if part}
+        wanted = {**self.changes, key: parse_context(changes) if isinstance(changes, str) else changes}
+        before, self.changes = self.changes, {name: part for name, part in wanted.items() if part}
         try:
             self.parameters.check(self.context)
             for player in self.players.values():
                 player.change(self.context)
         except WarmstartError:
-            self._changes = before
+            self.changes = before
             raise
 
     def forget_changes(self) -> None:
         """Go back to the task's physics."""
-        self._changes = {}
+        self.changes = {}
         for player in self.players.values():
             player.change(self.context)
 

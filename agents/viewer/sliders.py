@@ -59,7 +59,7 @@ class Slider:
             values: The parameter's values before, in its unit. Shape: (size,).
         """
         if self.component is None:
-            return () if number == 1.0 else (Change(self.name, "scale", float(number)),)
+            return () if number == self.value else (Change(self.name, "scale", float(number)),)
         new = np.array(values, dtype=float)
         new[self.component] = number
         return (Change(self.name, "set", float(new[0]) if len(new) == 1 else tuple(new.tolist())),)
@@ -91,11 +91,12 @@ def make_sliders(parameters: Parameters, context: Context) -> Sliders:
     """
     nominal = parameters.resolve(context)
     left_out: dict[str, str] = {}
-    kinds = [
-        Slider(short, None, "", 1 / SPAN, SPAN, 1.0)
-        for short in _distinct_short_names()
-        if _works(parameters, context, (Change(short, "scale", 2.0),)) is None
-    ]
+    given = {c.selector: c.value for c in context if c.operation == "scale" and isinstance(c.value, float)}
+    kinds = []
+    for short in _distinct_short_names():
+        value = given.get(short, 1.0)
+        if _works(parameters, context, (Change(short, "scale", 2.0 * value),)) is None:
+            kinds.append(Slider(short, None, "", min(1 / SPAN, value), max(SPAN, value), value))
     single: list[Slider] = []
     for name, part in parameters.columns.items():
         values = nominal[part]
@@ -105,7 +106,6 @@ def make_sliders(parameters: Parameters, context: Context) -> Sliders:
         if not np.isfinite(values).all():
             left_out[name] = "its value is infinite"
             continue
-        reason = ""
         for component, value in enumerate(values):
             low, high = _ends(value, parameters.low[part][component], parameters.high[part][component])
             unit = parameters.select(name)[0].unit
@@ -114,9 +114,7 @@ def make_sliders(parameters: Parameters, context: Context) -> Sliders:
             if None in reasons:
                 single.append(slider)
             else:
-                reason = reasons[0] or ""
-        if reason and not any(slider.name == name for slider in single):
-            left_out[name] = reason
+                left_out[name if len(values) == 1 else f"{name}[{component}]"] = reasons[0] or ""
     return Sliders(kinds, single, left_out)
 
 
@@ -142,5 +140,5 @@ def _works(parameters: Parameters, context: Context, changes: Context) -> str | 
     try:
         parameters.check(context + changes)
     except WarmstartError as error:
-        return str(error)
+        return str(error).partition(" would have no effect: ")[2] or str(error)
     return None
