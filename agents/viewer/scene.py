@@ -39,9 +39,9 @@ class RobotScene:
         self._shift = np.zeros(3)
         self._root = server.scene.add_frame(path, show_axes=False, position=self._offset)
         self._bodies: dict[int, Any] = {}
-        self._meshes: list[Any] = []
+        self._meshes: dict[int, Any] = {}
         self._names = PartNames(model).bodies
-        self._sizes = np.zeros(0)
+        self._sizes = np.full(model.geom_size.shape, np.nan)
         self._positions = np.zeros((model.nbody, 3))
         self._axes = np.tile(np.eye(3), (model.nbody, 1, 1))
         for body in range(model.nbody):
@@ -56,18 +56,16 @@ class RobotScene:
 
     def draw(self, model: mujoco.MjModel) -> None:
         """Make the meshes of a model, anew where the sizes of its parts have changed."""
-        if self._sizes.shape == model.geom_size.shape and (self._sizes == model.geom_size).all():
-            return
+        new = np.flatnonzero((self._sizes != model.geom_size).any(axis=1)).tolist()
         self._sizes = model.geom_size.copy()
         with self._server.atomic():
-            for mesh in self._meshes:
-                mesh.remove()
-            self._meshes = []
-            for geom in range(model.ngeom):
+            for geom in new:
+                if geom in self._meshes:
+                    self._meshes.pop(geom).remove()
                 if model.geom_rgba[geom, 3] > 0 and model.geom_group[geom] < 3:
-                    self._add(model, geom)
+                    self._meshes[geom] = self._add(model, geom)
 
-    def _add(self, model: mujoco.MjModel, geom: int) -> None:
+    def _add(self, model: mujoco.MjModel, geom: int) -> Any:
         from mjviser.conversions import merge_geoms
 
         body = int(model.geom_bodyid[geom])
@@ -75,32 +73,29 @@ class RobotScene:
         size = model.geom_size[geom]
         plane = model.geom_type[geom] == mujoco.mjtGeom.mjGEOM_PLANE
         if plane and (size[:2].max() >= _WIDE or not size[:2].any()):
-            self._meshes.append(
-                self._server.scene.add_grid(
-                    path,
-                    infinite_grid=True,
-                    cell_size=1.0,
-                    section_size=1.0,
-                    cell_thickness=1.0,
-                    section_thickness=1.0,
-                    cell_color=(188, 196, 206),
-                    section_color=(188, 196, 206),
-                    plane_color=(228, 232, 237),
-                    plane_opacity=1.0,
-                    shadow_opacity=0.35,
-                    fade_distance=40.0,
-                    position=model.geom_pos[geom],
-                    wxyz=model.geom_quat[geom],
-                )
+            return self._server.scene.add_grid(
+                path,
+                infinite_grid=True,
+                cell_size=1.0,
+                section_size=1.0,
+                cell_thickness=1.0,
+                section_thickness=1.0,
+                cell_color=(188, 196, 206),
+                section_color=(188, 196, 206),
+                plane_color=(228, 232, 237),
+                plane_opacity=1.0,
+                shadow_opacity=0.35,
+                fade_distance=40.0,
+                position=model.geom_pos[geom],
+                wxyz=model.geom_quat[geom],
             )
-            return
         shape: Any = merge_geoms(model, [geom])
         if int(model.geom_type[geom]) not in _TEXTURED:
             shape.visual.vertex_colors = _colour(model, geom)
         mesh = self._server.scene.add_mesh_trimesh(path, shape)
-        self._meshes.append(mesh)
         if model.body_dofnum[: body + 1].any() and model.body_weldid[body]:
             mesh.on_drag("left")(self._dragger(body))
+        return mesh
 
     def _dragger(self, body: int) -> Callable[[Any], Any]:
         grabbed = np.zeros(3)
