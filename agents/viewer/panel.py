@@ -1,6 +1,6 @@
 """What stands beside the scene: playing, checkpoints, plots, sliders of the physics, pushes."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 import numpy as np
@@ -65,8 +65,7 @@ class Panel:
         self._add_playing()
         tabs = self._gui.add_tab_group()
         with tabs.add_tab("Plots"):
-            self._plots: list[Any] = []
-            self._plotted: tuple[str, ...] = ()
+            self._plots: dict[tuple[str, ...], list[Any]] = {}
             self._plot_room = self._gui.add_folder(None)
         with tabs.add_tab("Physics"):
             self._add_physics()
@@ -201,7 +200,7 @@ class Panel:
     def tell(self) -> None:
         """Show how it goes: numbers and plots."""
         session = self._session
-        lines = [f"**{session.task}**"]
+        lines = [f"`{session.task}`"]
         steps = session.player.steps
         factor = f"{session.real_time_factor:.2f}x real time" if session.playing else "paused"
         lines.append(f"{steps:,} steps, {steps * session.period:.1f} s; {factor}")
@@ -217,28 +216,22 @@ class Panel:
         actions = np.array(chosen.actions[-_ACTIONS:]).reshape(-1, self._n_actions(chosen))
         data = [_returns(players), (np.arange(len(actions)) + chosen.steps - len(actions), *actions.T)]
         data = [tuple(np.asarray(row, dtype=float) for row in rows) for rows in data]
-        if shown != self._plotted:
-            for plot in self._plots:
-                plot.remove()
-            names = chosen.inside.action_layout.names
-            series = [[player.name for player in players], names[: actions.shape[1]]]
+        if shown not in self._plots:  # a plot takes no other lines later, and removing one upsets pages
+            names = chosen.inside.action_layout.names[: actions.shape[1]]
+            titles = ("Return of the episode", f"Actions of {chosen.name}")
+            lines = ([player.name for player in players], names)
             with self._plot_room:
-                self._plots = [
-                    self._gui.add_uplot(
-                        rows,
-                        ({"label": "step"}, *map(_line, labels, range(len(labels)))),
-                        title=title,
-                        scales={"x": {"time": False}},
-                        height=210,
-                    )
-                    for rows, labels, title in zip(
-                        data, series, ("Return of the episode", f"Actions of {chosen.name}"), strict=True
-                    )
-                ]
-            self._plotted = shown
-            return
-        for plot, rows in zip(self._plots, data, strict=True):
-            plot.data = rows
+                self._plots[shown] = [*map(self._add_plot, titles, data, lines)]
+        with self._viewer.server.atomic():
+            for key, plots in self._plots.items():
+                for plot, rows in zip(plots, data, strict=True):
+                    plot.visible = key == shown
+                    if plot.visible:
+                        plot.data = rows
+
+    def _add_plot(self, title: str, rows: tuple[NDArray[np.float64], ...], lines: Sequence[str]) -> Any:
+        series = ({"label": "step"}, *map(_line, lines, range(len(lines))))
+        return self._gui.add_uplot(rows, series, title=title, scales={"x": {"time": False}}, height=210)
 
     @staticmethod
     def _n_actions(player: Player) -> int:

@@ -15,6 +15,8 @@ Drag = Callable[[int, Array, Array, bool], None]
 there, m in the world's frame, and whether it is still held. Shapes: (3,)."""
 _TEXTURED = (int(mujoco.mjtGeom.mjGEOM_MESH), int(mujoco.mjtGeom.mjGEOM_HFIELD))
 """Geoms whose textures mjviser draws; others have one colour."""
+_STRIP, _STILL = 60.0, 0.05
+"""Length of a lane's floor, and how far a label's place may move before it follows, m."""
 _WIDE = 10.0
 """A plane from this half-length on is drawn as an endless floor, m."""
 
@@ -26,13 +28,13 @@ class RobotScene:
         server: viser's server.
         path: Where in the scene's tree, ``/0``.
         model: What is drawn.
-        label: What is written above it; empty writes nothing.
+        lane: Width of the floor where several stand side by side, m; None is an endless one.
         offset: Where it stands, m. Shape: (3,).
         on_drag: Called while a body is dragged.
     """
 
     def __init__(
-        self, server: Any, path: str, model: mujoco.MjModel, label: str, offset: Array, on_drag: Drag
+        self, server: Any, path: str, model: mujoco.MjModel, lane: float | None, offset: Array, on_drag: Drag
     ) -> None:
         self._server, self._path, self._on_drag = server, path, on_drag
         self._offset = np.asarray(offset, dtype=float)
@@ -46,7 +48,9 @@ class RobotScene:
         self._axes = np.tile(np.eye(3), (model.nbody, 1, 1))
         for body in range(model.nbody):
             self._bodies[body] = server.scene.add_frame(f"{path}/{self._names[body]}", show_axes=False)
-        self._label = server.scene.add_label(f"{path}/label", label, visible=bool(label))
+        self._label = server.scene.add_label(f"{path}-label", "", visible=lane is not None)
+        self._lane = lane
+        self._floors: list[tuple[Any, Array]] = []
         self.draw(model)
 
     @property
@@ -73,9 +77,11 @@ class RobotScene:
         size = model.geom_size[geom]
         plane = model.geom_type[geom] == mujoco.mjtGeom.mjGEOM_PLANE
         if plane and (size[:2].max() >= _WIDE or not size[:2].any()):
-            return self._server.scene.add_grid(
+            floor = self._server.scene.add_grid(
                 path,
-                infinite_grid=True,
+                infinite_grid=self._lane is None,
+                width=_STRIP,
+                height=self._lane or _STRIP,
                 cell_size=1.0,
                 section_size=1.0,
                 cell_thickness=1.0,
@@ -89,6 +95,8 @@ class RobotScene:
                 position=model.geom_pos[geom],
                 wxyz=model.geom_quat[geom],
             )
+            self._floors.append((floor, model.geom_pos[geom].copy()))
+            return floor
         shape: Any = merge_geoms(model, [geom])
         if int(model.geom_type[geom]) not in _TEXTURED:
             shape.visual.vertex_colors = _colour(model, geom)
@@ -121,6 +129,9 @@ class RobotScene:
         """
         self._shift = -np.asarray(centre, dtype=float)
         self._root.position = self.shift
+        if self._lane is not None:  # the strip of floor goes along, in whole squares
+            for floor, place in self._floors:
+                floor.position = place + np.round(centre)
         for body, handle in self._bodies.items():
             handle.position = positions[body]
             handle.wxyz = orientations[body]
@@ -131,11 +142,15 @@ class RobotScene:
             self._axes[body] = flat.reshape(3, 3)
 
     def write(self, text: str, place: Array) -> None:
-        """Write the label, at a place of the simulation's world, m. Shape: (3,)."""
-        self._label.text, self._label.position = text, place
+        """Write the label, at a place of the scene, m. Shape: (3,)."""
+        if text != self._label.text:
+            self._label.text = text
+        if np.abs(place - self._label.position).max() > _STILL:
+            self._label.position = place
 
     def remove(self) -> None:
         """Take it out of the scene."""
+        self._label.remove()
         self._root.remove()
 
 

@@ -95,7 +95,7 @@ class Session:
         return self.players[name]
 
     def choose(self, name: str, together: bool = False) -> None:
-        """Show one of the policies, or all.
+        """Show one of the policies, or all, whose episodes then begin together.
 
         Raises:
             WarmstartError: There is no policy of that name.
@@ -103,7 +103,10 @@ class Session:
         if name not in self._policies:
             raise unknown_name("checkpoint", name, self._policies)
         self.release()
+        anew = together and not self.together
         self.chosen, self.together = name, together
+        if anew:
+            self.reset()
         self._restart_clock()
 
     def play(self, playing: bool = True) -> None:
@@ -124,7 +127,7 @@ class Session:
 
     def reset(self, seed: int | None = None) -> None:
         """Begin the episodes anew with a seed, by default that of the first ones."""
-        for player in self.players.values():
+        for player in self.visible:
             player.reset(self.seed if seed is None else seed)
         self._restart_clock()
 

@@ -113,9 +113,9 @@ class Viewer:
         width = _lane(visible[0])
         for number, player in enumerate(visible):
             offset = np.array([0.0, (number - (len(visible) - 1) / 2) * width, 0.0])
-            label = player.name if len(visible) > 1 else ""
+            lane = width if len(visible) > 1 else None
             self._scenes[player.name] = RobotScene(
-                self.server, f"/{number}", player.model, label, offset, self._dragger(player)
+                self.server, f"/{number}", player.model, lane, offset, self._dragger(player)
             )
         self._show()
 
@@ -144,10 +144,10 @@ class Viewer:
                     centre[:2] = positions[player.follows, :2]
                 scene = self._scenes[player.name]
                 scene.follow(positions, orientations, centre)
-                top = positions[1:].max(axis=0) if len(positions) > 1 else np.zeros(3)
-                place = np.array([*positions[player.follows, :2], top[2] + 0.35 * _lane(player) / 2])
                 if len(self._scenes) > 1:
-                    scene.write(f"{player.name}: {player.total:,.1f}", place)
+                    place = positions[player.follows] + scene.shift
+                    place[2] = 0.55 * _lane(player)
+                    scene.write(f"{player.name}: {player.total:,.0f}", place)
 
     def _aim(self) -> None:
         """Look at the robot as films do, from a little above."""

@@ -166,7 +166,8 @@ def test_side_by_side_and_choices_without_a_browser(viewer):
     panel._together.value = False
     panel._choice.value = "cold"
     until(lambda: [*viewer._scenes] == ["cold"], "the other one")
-    until(lambda: panel._plotted == ("cold", "cold"), "its plots")
+    until(lambda: ("cold", "cold") in panel._plots, "its plots")
+    until(lambda: not panel._plots["warm", "warm", "cold"][0].visible, "and no others")
     panel._speed.value = 4.0
     until(lambda: session.speed == 4.0, "faster")
 
