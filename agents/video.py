@@ -22,6 +22,7 @@ from warmstart.core.errors import WarmstartError
 from warmstart.core.progress import Progress
 from warmstart.core.threads import available_cores
 from warmstart.envs.batched import BatchedEnv
+from warmstart.envs.frames.gl import mesa_threads
 from warmstart.envs.frames.painters import Painter, film_painter
 from warmstart.envs.frames.rendering import FILM, Frame, FrameRenderer
 from warmstart.envs.pixels import compute_positions
@@ -149,10 +150,11 @@ class _Crew:
         if self._painters is None:  # all simulations of a film have one world
             model = env.simulations.materialize(0)[0]
             painters = []
-            for _ in range(self.threads):
-                painters.append(film_painter(env.robot, model, FILM))
-                self._open_ones.callback(painters[-1].close)
-                painters[-1].submit(id).result()  # the first says if nothing can be drawn
+            with mesa_threads(self.threads):
+                for _ in range(self.threads):
+                    painters.append(film_painter(env.robot, model, FILM))
+                    self._open_ones.callback(painters[-1].close)
+                    painters[-1].submit(id).result()  # the first says if nothing can be drawn
             self._painters = itertools.cycle(painters)
         state: NDArray[np.float64] = env.simulations.state[0].copy()
 
@@ -241,7 +243,8 @@ def _writer(path: Path, period: float) -> Any:
     """Writes frames to a file as they come; a context manager."""
     if path.suffix == ".gif":
         return imageio.get_writer(path, mode="I", duration=1000 * period, loop=0)
-    return imageio.get_writer(path, fps=1 / period, macro_block_size=2, quality=8, ffmpeg_log_level="quiet")
+    how: dict[str, Any] = {"macro_block_size": 2, "quality": 8, "ffmpeg_log_level": "quiet"}
+    return imageio.get_writer(path, fps=1 / period, output_params=["-preset", "veryfast"], **how)
 
 
 def _sized(task: Task, size: int) -> Task:

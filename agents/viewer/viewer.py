@@ -64,6 +64,7 @@ class Viewer:
         self._requests: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
         self._scenes: dict[str, RobotScene] = {}
         self._frame_due = self._text_due = 0.0
+        self._asked = True
         self.pull_newtons_per_metre = 200.0
         self.server.gui.configure_theme(control_width="large", show_logo=False, show_share_button=False)
         self._aim()
@@ -88,7 +89,9 @@ class Viewer:
             now = time.perf_counter()
             if now >= self._frame_due:
                 self._frame_due = now + 1 / FRAMES_PER_SECOND
-                self._show()
+                if self.session.playing or self._asked:
+                    self._asked = False
+                    self._show()
             if now >= self._text_due:
                 self._text_due = now + 1 / TEXTS_PER_SECOND
                 self.panel.tell()
@@ -99,6 +102,7 @@ class Viewer:
             request = self._requests.get(timeout=wait) if wait > 0 else self._requests.get_nowait()
         except queue.Empty:
             return
+        self._asked = True
         try:
             request()
         except WarmstartError as error:

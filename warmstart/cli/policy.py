@@ -165,6 +165,7 @@ class Video(Reading):
         from warmstart.agents.video import record_video
         from warmstart.envs.tasks.task import Task
 
+        check_numbers(1, self.seed)
         words = (str(self.checkpoint), *(word for words in self.beside for word in words))
         self.load_plugins(*map(checkpoint_path, words))
         task = Task.parse(self.task)

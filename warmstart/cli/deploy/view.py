@@ -5,7 +5,7 @@ from typing import Annotated
 
 import tyro
 
-from warmstart.cli.checkpoints import checkpoint_path, load_policies, load_told
+from warmstart.cli.checkpoints import checkpoint_path, load_policies
 from warmstart.cli.console import Beside, CheckpointPath, Reading, console
 from warmstart.core.errors import WarmstartError
 
@@ -31,14 +31,19 @@ class View(Reading):
 
     def run(self) -> int:
         """Serve it."""
+        from warmstart.agents.loading import load_checkpoint
         from warmstart.agents.viewer.viewer import Viewer
         from warmstart.envs.tasks.task import Task
 
+        if self.seed < 0:
+            raise WarmstartError(f"Expected a seed of 0 or more, found {self.seed}.")
+        if self.seconds is not None and not self.seconds > 0:
+            raise WarmstartError(f"Expected a positive number of seconds, found {self.seconds:g}.")
         words = (str(self.checkpoint), *(word for words in self.beside for word in words))
         self.load_plugins(*map(checkpoint_path, words))
         text = self.task
         if text is None:
-            text = load_told(checkpoint_path(words[0]), self.told).task
+            text = load_checkpoint(checkpoint_path(words[0]), **self.told).task
         if text is None:
             raise WarmstartError(f"{words[0]} doesn't say where it was trained: give a TASK.")
         task = Task.parse(text)
