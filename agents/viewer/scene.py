@@ -7,8 +7,6 @@ import mujoco
 import numpy as np
 from numpy.typing import NDArray
 
-from warmstart.envs.simulation.names import PartNames
-
 Array = NDArray[Any]
 Drag = Callable[[int, Array, Array, bool], None]
 """Called with a body's index, the point that was grabbed, in the body's frame, the way to the mouse from
@@ -42,12 +40,11 @@ class RobotScene:
         self._root = server.scene.add_frame(path, show_axes=False, position=self._offset)
         self._bodies: dict[int, Any] = {}
         self._meshes: dict[int, Any] = {}
-        self._names = PartNames(model).bodies
         self._sizes = np.full(model.geom_size.shape, np.nan)
         self._positions = np.zeros((model.nbody, 3))
         self._axes = np.tile(np.eye(3), (model.nbody, 1, 1))
         for body in range(model.nbody):
-            self._bodies[body] = server.scene.add_frame(f"{path}/{self._names[body]}", show_axes=False)
+            self._bodies[body] = server.scene.add_frame(f"{path}/{body}", show_axes=False)
         self._label = server.scene.add_label(f"{path}-label", "", visible=lane is not None)
         self._lane = lane
         self._floors: list[tuple[Any, Array]] = []
@@ -73,7 +70,7 @@ class RobotScene:
         from mjviser.conversions import merge_geoms
 
         body = int(model.geom_bodyid[geom])
-        path = f"{self._path}/{self._names[body]}/{geom}"
+        path = f"{self._path}/{body}/{geom}"
         size = model.geom_size[geom]
         plane = model.geom_type[geom] == mujoco.mjtGeom.mjGEOM_PLANE
         if plane and (size[:2].max() >= _WIDE or not size[:2].any()):
@@ -101,7 +98,7 @@ class RobotScene:
         if int(model.geom_type[geom]) not in _TEXTURED:
             shape.visual.vertex_colors = _colour(model, geom)
         mesh = self._server.scene.add_mesh_trimesh(path, shape)
-        if model.body_dofnum[: body + 1].any() and model.body_weldid[body]:
+        if model.body_weldid[body]:
             mesh.on_drag("left")(self._dragger(body))
         return mesh
 

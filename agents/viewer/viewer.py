@@ -84,8 +84,7 @@ class Viewer:
         end = float("inf") if seconds is None else time.perf_counter() + seconds
         while (now := time.perf_counter()) < end:
             self._serve(min(self.session.wait, max(0.0, self._frame_due - now), max(0.0, end - now)))
-            if self.session.proceed():
-                continue
+            self.session.proceed()
             now = time.perf_counter()
             if now >= self._frame_due:
                 self._frame_due = now + 1 / FRAMES_PER_SECOND
@@ -97,16 +96,15 @@ class Viewer:
                 self.panel.tell()
 
     def _serve(self, wait: float) -> None:
-        """Do what was asked for, as soon as it is asked."""
-        try:
-            request = self._requests.get(timeout=wait) if wait > 0 else self._requests.get_nowait()
-        except queue.Empty:
-            return
-        self._asked = True
-        try:
-            request()
-        except WarmstartError as error:
-            self.panel.complain(str(error))
+        """Do all that was asked for, as soon as it is asked."""
+        with contextlib.suppress(queue.Empty):
+            while True:
+                request = self._requests.get(timeout=wait) if wait > 0 else self._requests.get_nowait()
+                self._asked, wait = True, 0.0
+                try:
+                    request()
+                except WarmstartError as error:
+                    self.panel.complain(str(error))
 
     def arrange(self) -> None:
         """Put those that are shown into the scene, side by side."""

@@ -46,7 +46,7 @@ _registered: list[bool] = []
 
 @contextlib.contextmanager
 def mesa_threads(n: int) -> Iterator[None]:
-    """Let Mesa draw with threads of its own where this process hasn't drawn before: it serves large frames."""
+    """Let Mesa draw with threads of its own, which serves large frames, if nothing was drawn here before."""
     before = os.environ.get("LP_NUM_THREADS")
     os.environ.setdefault("LP_NUM_THREADS", str(n))
     try:

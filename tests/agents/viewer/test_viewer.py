@@ -194,6 +194,19 @@ def test_a_change_that_cannot_be_is_told_on_the_page_and_put_back(viewer):
     assert len(told) == 1
 
 
+def test_who_is_too_slow_for_real_time_still_shows_and_serves(viewer, monkeypatch):
+    own = Waves.predict
+    monkeypatch.setattr(Waves, "predict", lambda *words: time.sleep(0.12) or own(*words))
+    shown, asked = [], []
+    monkeypatch.setattr(viewer, "_show", lambda: shown.append(1))
+    for _ in range(5):
+        viewer.ask(lambda: asked.append(viewer.session.shown))
+    until(lambda: len(shown) > 5, "frames")
+    assert len(asked) == 5
+    assert asked[-1] - asked[0] <= 1, "all at once"
+    until(lambda: 0 < viewer.session.real_time_factor < 0.7, "it says how slow it is")
+
+
 def test_a_part_that_grows_is_drawn_anew(viewer):
     until(lambda: viewer._scenes, "drawn")
     scene = viewer._scenes["warm"]
