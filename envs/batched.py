@@ -206,21 +206,22 @@ class BatchedEnv(VectorEnv[Array, Array, Array]):
         self,
         context: Context | str | Sequence[Context | str],
         env_ids: Sequence[int] | NDArray[np.integer[Any]] | None = None,
+        now: bool = False,
     ) -> None:
         """Set the physics of an environment's next episode and those after it.
 
         Args:
             context: Changes, or their text (``"gravity=x0.5"``), for all environments or one for each.
             env_ids: The environments, shape (k,); None is all of them.
+            now: Whether it holds from the next step on already, within the running episode.
 
         Raises:
             WarmstartError: A parameter is unknown, out of bounds or unsound.
         """
         ids = self._everyone if env_ids is None else np.asarray(env_ids, dtype=np.int32)
-        n = self.num_envs
-        if ids.size and not 0 <= ids.min() <= ids.max() < n:
+        if ids.size and not 0 <= ids.min() <= ids.max() < (n := self.num_envs):
             raise WarmstartError(f"Expected environments from 0 to {n - 1}, found {ids.tolist()}.")
-        self._contexts.set(read_contexts(context, len(ids)), ids)
+        self._contexts.set(read_contexts(context, len(ids)), ids, now)
 
     @property
     def time_limit(self) -> int | None:

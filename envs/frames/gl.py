@@ -4,12 +4,13 @@ Nothing depends on ``MUJOCO_GL`` being set before mujoco is imported.
 """
 
 import atexit
+import contextlib
 import importlib
 import os
 import sys
 import threading
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import mujoco
@@ -41,6 +42,18 @@ def _before_the_backend_ends() -> None:
 
 
 _registered: list[bool] = []
+
+
+@contextlib.contextmanager
+def mesa_threads(n: int) -> Iterator[None]:
+    """Let Mesa draw with threads of its own, which serves large frames, if nothing was drawn here before."""
+    before = os.environ.get("LP_NUM_THREADS")
+    os.environ.setdefault("LP_NUM_THREADS", str(n))
+    try:
+        yield
+    finally:
+        if before is None:
+            os.environ.pop("LP_NUM_THREADS", None)
 
 
 def gl_contexts(model: mujoco.MjModel, width: int, height: int) -> tuple[Any, mujoco.MjrContext]:

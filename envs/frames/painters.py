@@ -15,7 +15,7 @@ from typing import Any
 import mujoco
 
 from warmstart.envs.frames.gl import ONE_AT_A_TIME, at_exit
-from warmstart.envs.frames.rendering import FULL, FrameRenderer, film_camera
+from warmstart.envs.frames.rendering import FULL, FrameRenderer, Quality, film_camera
 from warmstart.envs.robots.base import MujocoTask
 
 _alive: "weakref.WeakSet[Painter]" = weakref.WeakSet()
@@ -82,7 +82,7 @@ def _serve(jobs: "SimpleQueue[_Item | None]", make: Callable[[], FrameRenderer])
             renderer.close()
 
 
-def film_painter(task: MujocoTask, model: mujoco.MjModel) -> Painter:
+def film_painter(task: MujocoTask, model: mujoco.MjModel, quality: Quality = FULL) -> Painter:
     """Make a painter for films and `render`: the camera and size that Gymnasium's options ask for.
 
     Raises:
@@ -91,5 +91,5 @@ def film_painter(task: MujocoTask, model: mujoco.MjModel) -> Painter:
     camera, own = film_camera(task, model), mujoco.MjModel.__copy__(model)
     size = (task.width, task.height)
     return Painter(
-        functools.partial(FrameRenderer, own, camera, *size, FULL, task.max_geom, task.visual_options)
+        functools.partial(FrameRenderer, own, camera, *size, quality, task.max_geom, task.visual_options)
     )

@@ -44,6 +44,9 @@ LEAN = Quality(
 )
 """Without shadows, reflections, sky and anti-aliasing: over 100 times faster where a model has them."""
 QUALITIES = {quality.name: quality for quality in (LEAN, FULL)}
+"""Those that a task may ask for."""
+FILM = Quality("film", {"offsamples": 0, "shadowsize": 1024}, (_FLAGS.mjRND_REFLECTION,))
+"""Without anti-aliasing and reflections, and with coarser shadows: four times as fast, good in motion."""
 
 
 class FrameRenderer:

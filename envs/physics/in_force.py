@@ -66,12 +66,13 @@ class EnvContexts:
         if self._binding is not None and bounds is not None:
             self._binding.check(*bounds)
 
-    def set(self, contexts: Sequence[Context], ids: Ids) -> None:
+    def set(self, contexts: Sequence[Context], ids: Ids, now: bool = False) -> None:
         """Ask for contexts; `contexts[i]` is for environment `ids[i]` from its next episode on.
 
         Args:
             contexts: One for each of the environments.
             ids: The environments. Shape: (n,).
+            now: Whether they hold from the next step on already; the simulations' state stays as it is.
 
         Raises:
             WarmstartError: A context is unknown, out of bounds or unsound for this model.
@@ -83,6 +84,20 @@ class EnvContexts:
         for env, context in zip(ids, contexts, strict=True):
             self._wanted[env] = context
             self._stale[env] = context != self.in_force[env]
+        stale = ids[self._stale[ids]]
+        if now and stale.size:
+            put_back = self._stepper.hold(stale)  # recomputing constants overwrites positions
+            self._put_in_force(stale)
+            if self._binding is not None:
+                self._binding.apply(stale.astype(np.intp), self.drawn[stale])
+            put_back()
+            self._follow_timestep(stale)
+
+    def _put_in_force(self, stale: Ids) -> None:
+        self._batch.apply(stale.astype(np.intp), [self._wanted[env] for env in stale])
+        for env in stale:
+            self.in_force[env] = self._wanted[env]
+        self._stale[stale] = False
 
     def begin(self, ids: Ids, episode_ids: NDArray[np.int64]) -> None:
         """Put the contexts of the episodes that begin into force; the state must be written afterwards.
@@ -93,10 +108,7 @@ class EnvContexts:
         """
         stale = ids[self._stale[ids]]
         if stale.size:
-            self._batch.apply(stale.astype(np.intp), [self._wanted[env] for env in stale])
-            for env in stale:
-                self.in_force[env] = self._wanted[env]
-            self._stale[stale] = False
+            self._put_in_force(stale)
         if self.source is not None and self._binding is not None:
             self.drawn[ids] = self.source.draw(ids, episode_ids)
             self._binding.apply(ids.astype(np.intp), self.drawn[ids])

@@ -155,6 +155,23 @@ class Masses:
         pass
 
 
+@pytest.mark.parametrize("stepper", ["batch", "threads"])
+def test_a_context_can_hold_at_once_and_what_was_drawn_stays(stepper: str) -> None:
+    source = Masses()
+    env = make("HalfCheetah-v5", 2, stepper=stepper, context_source=source)
+    nominal = make("HalfCheetah-v5", 1).sim.model_field("body_mass")[0, 1]
+    env.reset(seed=0)
+    env.step(np.zeros((2, 6)))
+    before = env.sim.qpos.copy(), env.sim.qvel.copy()
+    env.set_context("gravity=x0.5", [1], now=True)
+    assert np.array_equal(env.sim.qpos, before[0])
+    assert np.array_equal(env.sim.qvel, before[1])
+    assert env.sim.model_field("opt.gravity")[:, 2].tolist() == [-9.81, -9.81 / 2]
+    assert env.sim.model_field("body_mass")[:, 1] == pytest.approx(nominal * np.array([1.0, 1.1]))
+    assert list(map(str, env.contexts[1])) == ["gravity=x0.5"]
+    assert env.elapsed.tolist() == [1, 1]
+
+
 def test_context_source_draws_at_every_episode() -> None:
     source = Masses()
     env = make("HalfCheetah-v5:time_limit=3", 2, context_source=source)

@@ -115,6 +115,48 @@ def load_policy(path: Path, task: "Task", device: str, told: Settings) -> "Polic
     return checkpoint.policy(choose_device(device, checkpoint.observation_space))
 
 
+def load_policies(words: Sequence[str], task: "Task", told: Settings) -> "dict[str, Policy]":
+    """The policies of several checkpoints by name, on the CPU, each checked to fit the task.
+
+    Args:
+        words: ``CHECKPOINT`` or ``NAME=CHECKPOINT``; one without a name has as much of its path as tells it
+            from the others.
+        task: Where they are to act.
+        told: What is known of the first, as ``load_checkpoint`` takes it.
+
+    Raises:
+        WarmstartError: There is no such checkpoint, one doesn't fit the task, or two have the same name.
+    """
+    from warmstart.agents.checkpoints.places import CHOICES
+
+    split = [_split_name(word) for word in words]
+    places = {path: path.expanduser().resolve() for _, path in split}
+    if len(set(places.values())) < len(split):
+        twice = next(path for path in places if sum(places[other] == places[path] for _, other in split) > 1)
+        raise WarmstartError(f"{twice} is given twice: expected different checkpoints.")
+    shown = {p: (p.parent if p.name in CHOICES.values() else p, "") for p in places.values()}
+    names = _names(shown.values() if len(set(shown.values())) == len(shown) else {(p, "") for p in shown})
+    policies: dict[str, Policy] = {}
+    for number, (name, path) in enumerate(split):
+        name = name or names.get(shown[places[path]]) or names[places[path], ""]
+        if name in policies:
+            raise WarmstartError(f"Two checkpoints are called {name!r}: expected NAME=CHECKPOINT of each.")
+        policies[name] = load_policy(path, task, "cpu", {} if number else told)
+    return policies
+
+
+def checkpoint_path(word: str) -> Path:
+    """The path of ``CHECKPOINT`` or ``NAME=CHECKPOINT``."""
+    return _split_name(word)[1]
+
+
+def _split_name(word: str) -> tuple[str, Path]:
+    """``NAME=CHECKPOINT`` as its two parts; the name is empty where there is none, or a path holds the =."""
+    name, equals, path = word.partition("=")
+    named = equals and path and "/" not in name and not Path(word).expanduser().exists()
+    return (name, Path(path)) if named else ("", Path(word))
+
+
 def load_told(path: Path, told: Settings) -> "Checkpoint":
     """A checkpoint (of a run: its only one); says what of it couldn't be read, or is missing.
 

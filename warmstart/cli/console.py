@@ -21,6 +21,7 @@ Words = tuple[tuple[str, ...], ...]
 """Words of an option that takes several and may be repeated."""
 CheckpointPath = tyro.conf.Positional[Annotated[Path, tyro.conf.arg(metavar="CHECKPOINT")]]
 TaskText = tyro.conf.Positional[Annotated[str, tyro.conf.arg(metavar="TASK")]]
+Beside = tyro.conf.UseAppendAction[Annotated[Words, tyro.conf.arg(metavar="CHECKPOINT|NAME=CHECKPOINT")]]
 OptionWords = Annotated[tuple[str, ...], tyro.conf.arg(metavar="NAME=VALUE")]
 
 

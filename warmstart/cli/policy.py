@@ -7,8 +7,9 @@ from typing import Annotated
 
 import tyro
 
-from warmstart.cli.checkpoints import load_policy, load_told
+from warmstart.cli.checkpoints import checkpoint_path, load_policies, load_policy, load_told
 from warmstart.cli.console import (
+    Beside,
     CheckpointPath,
     Printing,
     Reading,
@@ -22,6 +23,7 @@ from warmstart.cli.console import (
     print_table,
 )
 from warmstart.core.errors import WarmstartError
+from warmstart.core.progress import make_progress
 
 
 @dataclass(frozen=True)
@@ -141,12 +143,15 @@ def _number(value: float) -> str:
 
 @dataclass(frozen=True)
 class Video(Reading):
-    """A film of a checkpoint acting in a task."""
+    """A film of a checkpoint acting in a task, or of several side by side."""
 
     checkpoint: CheckpointPath
-    """Checkpoint directory, run, SB3 zip, rsl_rl's or mjlab's .pt, or hf:OWNER/NAME on the hub."""
+    """Checkpoint directory, run, SB3 zip, rsl_rl's or mjlab's .pt, or hf:OWNER/NAME on the hub;
+    NAME=CHECKPOINT gives it a name."""
     task: TaskText
     """For example HalfCheetah-v5."""
+    beside: Beside = ()
+    """Further checkpoints, shown beside it with the same seed, each under its name and its return so far."""
     out: Path | None = None
     """File to write: .mp4 or .gif; TASK.mp4 in the current folder by default."""
     seconds: float = 10.0
@@ -154,17 +159,24 @@ class Video(Reading):
     seed: int = 0
     """Seed of the episode."""
     size: int = 480
-    """Width and height in pixels."""
+    """Width and height in pixels, of each where there are several."""
 
     def run(self) -> int:
         """Film it."""
         from warmstart.agents.video import record_video
         from warmstart.envs.tasks.task import Task
 
-        self.load_plugins(self.checkpoint)
+        check_numbers(1, self.seed)
+        words = (str(self.checkpoint), *(word for words in self.beside for word in words))
+        self.load_plugins(*map(checkpoint_path, words))
         task = Task.parse(self.task)
         out = self.out or Path(f"{folder_name(str(task))}.mp4")
-        policy = load_policy(self.checkpoint, task, "cpu", self.told)
-        film = record_video(policy, task, out, seconds=self.seconds, seed=self.seed, size=self.size)
-        note(f"{film.path}: {film.frames} frames at {film.fps} per second, return {film.episode_return:.1f}")
+        named = load_policies(words, task, self.told)
+        policies = named if self.beside else next(iter(named.values()))
+        with make_progress() as progress:
+            film = record_video(
+                policies, task, out, seconds=self.seconds, seed=self.seed, size=self.size, progress=progress
+            )
+        returns = ", ".join(f"{name} {total:.1f}".strip() for name, total in film.returns.items())
+        note(f"{film.path}: {film.frames} frames at {film.fps:.4g} per second, return {returns}")
         return 0

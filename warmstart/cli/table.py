@@ -10,6 +10,7 @@ from warmstart.cli.deploy.export import Export
 from warmstart.cli.deploy.monitor import Monitor
 from warmstart.cli.deploy.run import Robot, Run
 from warmstart.cli.deploy.share import Pull, Push
+from warmstart.cli.deploy.view import View
 from warmstart.cli.doctor import Doctor
 from warmstart.cli.identify import Identify
 from warmstart.cli.info import Index, Inspect, List, Resume, Status
@@ -30,6 +31,7 @@ _TABLE: dict[str, Callable[..., Command]] = {
     "evaluate": Evaluate,
     "similarity": Similarity,
     "video": Video,
+    "view": View,
     "report": Report,
     "status": Status,
     "index": Index,
