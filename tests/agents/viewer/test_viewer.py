@@ -120,7 +120,7 @@ def test_the_page_in_a_browser(viewer, driver, tmp_path):
     until(lambda: len(robot()) > 300, "a robot on the canvas")
     steps = session.player.steps
     until(lambda: session.player.steps != steps, "it plays")
-    assert session.real_time_factor == pytest.approx(1.0, abs=0.35)
+    until(lambda: session.real_time_factor > 0.5, "about in real time")
 
     # Paused, stepped.
     press("Pause")
