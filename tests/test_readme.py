@@ -1,6 +1,7 @@
 """The five lines of the README, and the code of the documents, run."""
 
 import re
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -173,6 +174,9 @@ def test_from_source_task_to_running_policy(tmp_path, monkeypatch, capfd):
             re.sub(r"--steps \d+", "--steps 20000", command).replace("--seconds 30", "--seconds 8").split()
         )
         if words[0] == "view":
-            words += ["--seconds", "2", "--port", "0"]
+            with socket.socket() as free:
+                free.bind(("127.0.0.1", 0))
+                port = free.getsockname()[1]
+            words += ["--seconds", "2", "--port", str(port)]
         assert main(words) in ((0, 1) if words[0] == "monitor" else (0,)), command
     assert "torso.mass" in capfd.readouterr().out
