@@ -82,6 +82,7 @@ class Monitored:
         return finite_json({**asdict(self), "path": str(self.path), "alarms": self.alarms})  # type: ignore[no-any-return]
 
 
+@np.errstate(over="ignore", invalid="ignore")  # a broken sensor gives any number
 def monitor(log: RunLog | str | Path) -> Monitored:
     """Tell of a log what matters.
 

@@ -45,10 +45,13 @@ from warmstart.experiments.run.reading import find_checkpoints, load_run, shown_
 from warmstart.experiments.study.loading import load_study
 from warmstart.experiments.trial.resuming import kept_states
 from warmstart.experiments.trial.worlds import terms_of
+from warmstart.sim2real.deployment.monitor import monitor
 from warmstart.sim2real.deployment.runtime.contract import Contract, DeploymentError, read_contract
+from warmstart.sim2real.deployment.runtime.udp import Wire
 from warmstart.sim2real.reality import load_reality
 from warmstart.sim2real.recordings.files import read_csv, read_lerobot, read_npz
 from warmstart.transfer.encoders.weights import load_weights
+from warmstart.transfer.replaying.run_logs import read_run_log
 
 TASK = Task.parse("InvertedPendulum-v5")
 Seeds = Callable[[Path], Sequence[bytes]]
@@ -154,6 +157,24 @@ def _contract(path: Path) -> None:
     assert Contract.from_json(found.to_json(), "again") == found, "a contract doesn't read back equal"
 
 
+def _monitored(path: Path) -> None:
+    read_run_log(path)
+    monitor(path)
+
+
+def _described(text: str) -> None:
+    try:
+        found = Wire.read(text.encode("utf-8", "surrogatepass"), "The robot")
+    except DeploymentError as error:
+        raise WarmstartError(str(error)) from None
+    assert found.rate > 0, "a rate that is none"
+
+
+def _unpacked(path: Path) -> None:
+    deployed.WIRE.unpack(path.read_bytes(), 0.0, {})
+    deployed.WIRE.unpack_command(path.read_bytes())
+
+
 def _part(kinds: schema.Fields) -> Callable[[Path], object]:
     return lambda path: schema.read_file(path, kinds, path.parent.parent.parent)
 
@@ -245,6 +266,9 @@ ALL = (
         "policy",
         deployed.seal_contract,
     ),
+    Target("run's log", "run.csv", deployed.run_logs, _monitored, (edit_cells, *_TEXT, edit_text)),
+    Target("robot's description", "", deployed.wires, _described, _JSON, "robot"),
+    Target("robot's packets", "packet", deployed.packets, _unpacked, BLIND),
     Target("recording, npz", "r.npz", seeds.npz, _recorded(read_npz), _ZIP, r"r\.npz|\br\b"),
     Target("recording, csv", "r.csv", seeds.csv, _recorded(read_csv), (edit_cells, *_TEXT), r"r\.csv|\br\b"),
     Target(

@@ -1,6 +1,7 @@
 """Reads the logs of exported policies' runs: numbers by column, what the first line says, and the events."""
 
 import csv
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +15,9 @@ from warmstart.core.files import parse_json, read_text
 
 HEAD = "# warmstart run log: "
 FORMAT = 1
-_MOST_COLUMNS = 10_000
+_MOST_COLUMNS, _MOST = 10_000, 1e15
+_FINITE = ("episode", "number", "ended", "limited")
+"""Columns without gaps."""
 _NEEDED = ("time", "episode", "number", "reward", "ended", "clock", "late", "compute", "age", "round_trip")
 
 Floats = NDArray[np.float64]
@@ -100,7 +103,7 @@ def read_run_log(path: str | Path) -> RunLog:
     if missing or len(set(names)) < len(names) or len(names) > _MOST_COLUMNS or names[-1] != "event":
         what = f"no column {missing[0]!r}" if missing else "columns that are no log's"
         raise WarmstartError(f"{path}, line 2: expected the columns that the first line names, found {what}.")
-    lines, notes = body.split("\n"), list[str]()
+    lines, notes, whole = body.split("\n"), list[str](), [names.index(name) for name in _FINITE]
     if lines[-1]:
         notes.append(f"{path}: the last row was cut; it is left out.")
     rows, events = [], []
@@ -112,11 +115,16 @@ def read_run_log(path: str | Path) -> RunLog:
             rows.append([])
         if len(cells) != len(names) or len(rows[-1]) != len(names) - 1:
             raise WarmstartError(f"{path}, line {line}: expected {len(names) - 1} numbers and an event.")
+        if not all(math.isfinite(rows[-1][i]) and abs(rows[-1][i]) < _MOST for i in whole):
+            raise WarmstartError(f"{path}, line {line}: expected numbers in {', '.join(_FINITE)}.")
         events.append(cells[-1].strip('"'))
     if not rows:
         raise WarmstartError(f"{path} has no row: the run ended before its first step.")
     values = np.array(rows)
     columns = {name: values[:, i] for i, name in enumerate(names[:-1])}
+    clock = columns["clock"][np.isfinite(columns["late"])]
+    if not (np.abs(clock) < _MOST).all():
+        raise WarmstartError(f"{path}: expected the runner's clock, in s, in every row with a step.")
     return RunLog(
         path, rate, measured, observations, action, policy, contract, columns, tuple(events), tuple(notes)
     )
@@ -147,5 +155,8 @@ def _is_names(value: Any) -> bool:
 
 
 def _cells(line: str) -> list[str]:
-    """Cells of a line whose cells may be quoted."""
-    return next(csv.reader([line]), [])
+    """Cells of a line whose cells may be quoted; none where it is no such line."""
+    try:
+        return next(csv.reader([line]), [])
+    except csv.Error:
+        return []

@@ -66,8 +66,10 @@ class Wire:
             values = json.loads(packet.removeprefix(DESCRIPTION))
             observations = tuple(_signal(each) for each in values["observations"])
             action, rate = _signal(values["action"]), float(values["rate"])
+            if not 0 < rate < math.inf:
+                raise ValueError(f"a rate of {rate}")
             return cls(rate, observations, action, tuple(map(str, values["measured"])), str(values["name"]))
-        except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+        except (ValueError, TypeError, KeyError, AttributeError, RecursionError, OverflowError) as error:
             raise DeploymentError(
                 f"{place} describes itself in a way that isn't understood: {error}."
             ) from None
