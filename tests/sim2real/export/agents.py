@@ -27,6 +27,7 @@ from warmstart.agents.settings.config import (
     TQCConfig,
 )
 from warmstart.agents.settings.encoder_training import EncoderTraining
+from warmstart.sim2real.export.export import Exported, export_policy
 
 PENDULUM = "InvertedPendulum-v5"
 ON: dict[str, Any] = {"n_envs": 2, "n_steps": 16, "batch_size": 16, "n_epochs": 1, "net_arch": (8,)}
@@ -60,6 +61,18 @@ def agent(config: Any, task: str, vision: Any = None, seams: Any = None, steps: 
         for parameter in model.policy.parameters():
             parameter.mul_(1.5)
     return checkpoint_of(model, task=task)
+
+
+@functools.cache
+def small() -> Checkpoint:
+    """A small agent of states, which nothing changes."""
+    return agent(PPO, PENDULUM)
+
+
+@functools.cache
+def exported() -> Exported:
+    """The same as a graph."""
+    return export_policy(small(), episodes=2)
 
 
 @functools.cache

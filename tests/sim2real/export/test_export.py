@@ -11,7 +11,7 @@ import torch
 from gymnasium import spaces
 from stable_baselines3.common.torch_layers import FlattenExtractor
 
-from tests.sim2real.export.agents import CONFIGS, FRAMES, ON, PENDULUM, PPO, STATES, agent
+from tests.sim2real.export.agents import CONFIGS, FRAMES, ON, PENDULUM, PPO, STATES, agent, exported, small
 from tests.transfer.conftest import envs
 from tests.transfer.methods.test_every_method import TASK, run
 from warmstart.agents.checkpoints.architecture import EXTRACTORS, build_policy
@@ -53,15 +53,15 @@ def test_every_kind_of_policy_is_one_graph_that_acts_as_it_does(name, request):
     if name in FRAMES:
         request.getfixturevalue("opengl")
     checkpoint = {**STATES, **FRAMES}[name]()
-    exported = export_policy(checkpoint, None if checkpoint.task else PENDULUM, episodes=2)
-    parity, contract = exported.contract.parity, exported.contract
+    made = export_policy(checkpoint, None if checkpoint.task else PENDULUM, episodes=2)
+    parity, contract = made.contract.parity, made.contract
     assert parity["observations"] >= 1000
     assert max(parity["largest"], parity["closed_loop_largest"]) <= 1e-5
     assert bool(contract.states) == (contract.begins is not None)
-    seen = describe(exported.task).observation_space
+    seen = describe(made.task).observation_space
     shown = dict(seen.spaces) if isinstance(seen, spaces.Dict) else {"observation": seen}
     assert {each.name: each.shape for each in contract.observations} == {k: v.shape for k, v in shown.items()}
-    graph = onnx.load_from_string(exported.graph)
+    graph = onnx.load_from_string(made.graph)
     assert [each.name for each in graph.graph.input] == [
         *(each.name for each in contract.observations),
         *(each.input for each in contract.states),
@@ -79,8 +79,8 @@ BUILDING = ("fine_tune", "layer_norm", "residual", "progressive", "lora", "input
 def test_what_every_transfer_method_trains_is_exported(method, envs):
     algorithm = next(a for a in ("ppo", "sac") if a in METHODS[method].algorithms)
     model, _ = run(method, algorithm, envs)
-    exported = export_policy(checkpoint_of(model, task=TASK), episodes=2)
-    assert exported.contract.parity["closed_loop_largest"] <= 1e-5
+    made = export_policy(checkpoint_of(model, task=TASK), episodes=2)
+    assert made.contract.parity["closed_loop_largest"] <= 1e-5
 
 
 def test_a_graph_is_compared_with_the_policy_and_not_with_itself(monkeypatch):
@@ -95,9 +95,8 @@ def test_a_graph_is_compared_with_the_policy_and_not_with_itself(monkeypatch):
 
 
 def test_the_statistics_of_the_task_are_folded_in_and_frozen():
-    checkpoint = agent(PPO, PENDULUM)
-    exported = export_policy(checkpoint, episodes=2)
-    session = onnxruntime.InferenceSession(exported.graph)
+    checkpoint = small()
+    session = onnxruntime.InferenceSession(exported().graph)
     raw = np.array([[0.3, -0.05, 0.7, 0.2]], np.float32)
     statistics = checkpoint.normalizer
     scaled = np.clip((raw - statistics.mean) / np.sqrt(statistics.var + statistics.epsilon), -10, 10)
@@ -111,9 +110,9 @@ def test_the_statistics_of_the_task_are_folded_in_and_frozen():
 def test_actions_leave_in_the_actuators_units():
     found = export_policy(agent(CONFIGS["sac"], "Pendulum-v1"), episodes=2).contract.action
     assert [(each.low, each.high) for each in found.dimensions] == [(-2.0, 2.0)]
-    exported = export_policy(agent(PPO, "Reacher-v5:action_bins=3"), episodes=2)
-    assert [each.name for each in exported.contract.action.dimensions] == ["joint0.torque", "joint1.torque"]
-    taken = onnxruntime.InferenceSession(exported.graph).run(
+    made = export_policy(agent(PPO, "Reacher-v5:action_bins=3"), episodes=2)
+    assert [each.name for each in made.contract.action.dimensions] == ["joint0.torque", "joint1.torque"]
+    taken = onnxruntime.InferenceSession(made.graph).run(
         None, {"observation": np.zeros((1, 10), np.float32)}
     )[0]
     assert set(np.unique(taken)) <= {-1.0, 0.0, 1.0}
@@ -121,8 +120,8 @@ def test_actions_leave_in_the_actuators_units():
 
 
 def test_a_history_begins_anew_where_an_episode_begins():
-    exported = export_policy(STATES["history"](), episodes=2)
-    graph = Graph(exported.graph, exported.contract, 2)
+    made = export_policy(STATES["history"](), episodes=2)
+    graph = Graph(made.graph, made.contract, 2)
     rng = np.random.default_rng(0)
     first, second = rng.normal(size=(2, 2, 4)).astype(np.float32)
     begins = np.ones(2, bool)
@@ -138,8 +137,8 @@ def test_a_history_begins_anew_where_an_episode_begins():
 
 def test_the_contract_says_what_a_robots_side_has_to_know(tmp_path):
     checkpoint = replace(agent(PPO, "Hopper-v5"), steps=1234)
-    exported = export_policy(checkpoint, trained={"method": {"method": "fine_tune"}}, episodes=2)
-    folder = write_export(exported, tmp_path / "policy")
+    made = export_policy(checkpoint, trained={"method": {"method": "fine_tune"}}, episodes=2)
+    folder = write_export(made, tmp_path / "policy")
     contract = read_contract(folder)
     (signal,) = contract.observations
     told = describe("Hopper-v5")
@@ -163,7 +162,7 @@ def test_the_contract_says_what_a_robots_side_has_to_know(tmp_path):
 
 
 def test_nothing_of_this_machine_is_in_the_files(tmp_path):
-    folder = write_export(export_policy(agent(PPO, PENDULUM), episodes=2), tmp_path / "policy")
+    folder = write_export(exported(), tmp_path / "policy")
     for file in (folder / "policy.onnx", folder / "contract.json"):
         content = file.read_bytes()
         assert b"site-packages" not in content
@@ -173,7 +172,7 @@ def test_nothing_of_this_machine_is_in_the_files(tmp_path):
 
 @pytest.mark.parametrize("file", ["policy.onnx", "contract.json"])
 def test_an_edited_export_is_refused(file, tmp_path):
-    folder = write_export(export_policy(agent(PPO, PENDULUM), episodes=2), tmp_path / "policy")
+    folder = write_export(exported(), tmp_path / "policy")
     path = folder / file
     content = bytearray(path.read_bytes())
     place = content.index(b"ppo")
@@ -184,13 +183,13 @@ def test_an_edited_export_is_refused(file, tmp_path):
 
 
 def test_it_is_written_whole_or_not_at_all(tmp_path, monkeypatch):
-    exported = export_policy(agent(PPO, PENDULUM), episodes=2)
+    written = exported()
     foreign = tmp_path / "mine"
     foreign.mkdir()
     (foreign / "thesis.txt").write_text("years of work")
     with pytest.raises(WarmstartError, match=r"mine exists and is no exported policy"):
-        write_export(exported, foreign)
-    folder = write_export(exported, tmp_path / "policy")
+        write_export(written, foreign)
+    folder = write_export(written, tmp_path / "policy")
     before = (folder / "contract.json").read_bytes()
 
     def full(*_):
@@ -198,7 +197,7 @@ def test_it_is_written_whole_or_not_at_all(tmp_path, monkeypatch):
 
     monkeypatch.setattr(export, "write_contract", full)
     with pytest.raises(WarmstartError, match="could not be written"):
-        write_export(exported, folder)
+        write_export(written, folder)
     assert (folder / "contract.json").read_bytes() == before
     assert sorted(each.name for each in tmp_path.iterdir()) == ["mine", "policy"]
 
@@ -208,9 +207,9 @@ def test_what_cant_be_exported_says_why(tmp_path):
     with pytest.raises(WarmstartError, match="gear, which only a simulator tells"):
         export_policy(teacher)
     with pytest.raises(WarmstartError, match="doesn't say its task"):
-        export_policy(replace(agent(PPO, PENDULUM), task=None))
+        export_policy(replace(small(), task=None))
     with pytest.raises(WarmstartError, match="has observations of shape"):
-        export_policy(agent(PPO, PENDULUM), "Hopper-v5")
+        export_policy(small(), "Hopper-v5")
     with pytest.raises(DeploymentError, match=r"no exported policy: contract\.json is missing"):
         read_contract(tmp_path)
 
@@ -251,20 +250,20 @@ def test_an_sb3_zip_is_exported_once_its_task_is_named(tmp_path):
         "MlpPolicy", "Pendulum-v1", seed=0, policy_kwargs={"net_arch": [8]}, device="cpu"
     )
     model.save(tmp_path / "sac.zip")
-    exported = export_policy(load_checkpoint(tmp_path / "sac.zip"), "Pendulum-v1", episodes=2)
+    made = export_policy(load_checkpoint(tmp_path / "sac.zip"), "Pendulum-v1", episodes=2)
     observation = np.array([[0.1, 0.9, -0.4]], np.float32)
-    found = onnxruntime.InferenceSession(exported.graph).run(None, {"observation": observation})[0]
+    found = onnxruntime.InferenceSession(made.graph).run(None, {"observation": observation})[0]
     np.testing.assert_allclose(found, model.predict(observation, deterministic=True)[0], atol=1e-6)
 
 
 def test_returns_and_counts_of_a_comparison_are_the_episodes():
-    exported = export_policy(agent(PPO, "Reacher-v5"), episodes=2)
+    made = export_policy(agent(PPO, "Reacher-v5"), episodes=2)
     env = make_vec("Reacher-v5", 3, 7, n_threads=1)
-    found = compare(Graph(exported.graph, exported.contract, 3), exported.reference, env, 7)
+    found = compare(Graph(made.graph, made.contract, 3), made.reference, env, 7)
     assert found.observations == 150
     assert found.rows["observation"].shape == (150, 10)
     env.close()
     from warmstart.agents.evaluation import evaluate
 
-    played = evaluate(exported.reference, Task.parse("Reacher-v5"), 3, 7)
+    played = evaluate(made.reference, Task.parse("Reacher-v5"), 3, 7)
     np.testing.assert_allclose(found.returns, played.returns, atol=1e-3)
