@@ -71,12 +71,14 @@ class SeamAgent(BaseAlgorithm):
                 entry.parameter.requires_grad_(True)
 
     def learn(self, *args: Any, **kwargs: Any) -> Any:
-        """Learn as SB3 does; where a distribution refuses numbers that aren't finite, say whose they are."""
+        """Learn as SB3 does; where numbers aren't finite, the last update's too, say whose they are."""
         try:
-            return super().learn(*args, **kwargs)  # type: ignore[safe-super]
+            learnt = super().learn(*args, **kwargs)  # type: ignore[safe-super]
         except ValueError:
             self._check_finite(parameters=True)
             raise
+        self._check_finite(parameters=True)
+        return learnt
 
     def _begin_rollout(self) -> None:
         self._check_finite(self.looks_at_parameters)

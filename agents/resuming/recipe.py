@@ -5,6 +5,7 @@ environments are named by what Gymnasium has registered here.
 """
 
 import inspect
+from collections.abc import Mapping
 from functools import partial
 from importlib import import_module
 from typing import Any
@@ -28,6 +29,7 @@ from stable_baselines3.common.vec_env import (
     VecTransposeImage,
 )
 
+from warmstart.agents.checkpoints.architecture import check_size
 from warmstart.agents.resuming.env_state import chain
 from warmstart.core.bounds import State
 from warmstart.core.errors import WarmstartError
@@ -44,6 +46,7 @@ _PACKAGES = ("stable_baselines3.", "sb3_contrib.", "torch.nn.", "torch.optim.")
 _CLASS, _SCHEDULE, _NOISE = "class", "schedule", "noise"
 _ELSEWHERE = frozenset({"self", "policy", "env", "device", "rms_prop_eps"})
 _RENAMED = {"stats_window_size": "_stats_window_size", "delta_std": "delta_std_schedule"}
+_SIZES = ("net_arch", "n_critics", "n_lstm_layers", "lstm_hidden_size", "features_extractor_kwargs")
 _NORMALIZE = ("training", "norm_obs", "norm_reward", "clip_obs", "clip_reward", "gamma", "epsilon")
 
 
@@ -69,12 +72,23 @@ def agent_recipe(model: BaseAlgorithm) -> State:
     return {"kind": kind, "policy": _written(model.policy_class, "the policy"), "arguments": arguments}
 
 
-def build_agent_again(recipe: State, env: VecEnv, device: str) -> BaseAlgorithm:
+def build_agent_again(
+    recipe: State, env: VecEnv, device: str, tensors: Mapping[str, torch.Tensor]
+) -> BaseAlgorithm:
     """Build the agent of a recipe.
+
+    Args:
+        recipe: What `agent_recipe` wrote.
+        env: Its environments.
+        device: Where it computes.
+        tensors: What its policy is to hold; larger networks aren't built.
 
     Raises:
         WarmstartError: It names a class of others, or arguments that don't fit.
     """
+    plain = recipe["arguments"].get("policy_kwargs") or {}
+    if "net_arch" in plain:
+        check_size({name: plain[name] for name in _SIZES if plain.get(name) is not None}, tensors)
     kind = _read(recipe["kind"], BaseAlgorithm)
     arguments = {name: _read(value) for name, value in recipe["arguments"].items()}
     if "train_freq" in arguments and isinstance(arguments["train_freq"], list):

@@ -136,7 +136,16 @@ def _built(state: State, path: Path, env: VecEnv | None, device: str) -> BaseAlg
                 f"before, and give them: load_training({str(path)!r}, env=env)."
             )
         env = build_env_again(state["envs"]["made"])
-    return build_agent_again(state["recipe"]["made"], env, device)
+    model = build_agent_again(state["recipe"]["made"], env, device, state["agent"]["modules"]["policy"])
+    logs = model.tensorboard_log
+    if logs is not None and not Path(logs).is_dir():
+        model.tensorboard_log = None
+        warnings.warn(
+            f"{logs}, where TensorBoard's files were, isn't here: none are written. Set tensorboard_log of "
+            "the agent to another folder.",
+            stacklevel=3,
+        )
+    return model
 
 
 def _recipe(write: Any) -> State:

@@ -3,7 +3,8 @@
 A state is a file named by its step and by what it contains. It is staged beside its name, synced and renamed
 after the blocks that it names, so that at every moment the folder holds a whole one. A block is named by its
 content too: of a replay buffer of a million transitions only the blocks that changed are written. Those that
-two states share are there once: if the disk spoils one, both states are passed over.
+two states share are there once: if the disk spoils one, both states are passed over. One that was found
+spoilt is written anew, also where the same content comes again.
 """
 
 import hashlib
@@ -22,11 +23,15 @@ KEPT = 2
 BLOCKS = "blocks"
 _MOST_BYTES = 1 << 32
 """Of a state without its blocks."""
+_SPOILT: set[Path] = set()
+"""Blocks that this process found to be something else."""
 _NAME = re.compile(r"\d{12,}-[0-9a-f]{32}\.safetensors")
 
 
 def write_state(folder: Path, step: int, state: State) -> Path:
-    """Write a training state beside those that are there, and remove all but the last `KEPT`.
+    """Write a training state beside those that are there, and remove all but it and the last ones before it.
+
+    States of later steps are of a training that this one didn't go on from: they are removed, too.
 
     Returns:
         The file.
@@ -45,7 +50,7 @@ def write_state(folder: Path, step: int, state: State) -> Path:
     except BaseException:
         store.discard()
         raise
-    remove_old(folder)
+    remove_old(folder, path)
     return path
 
 
@@ -68,13 +73,14 @@ def state_files(folder: Path) -> list[Path]:
     return sorted((each for each in folder.glob("*.safetensors") if _NAME.fullmatch(each.name)), reverse=True)
 
 
-def remove_old(folder: Path) -> None:
-    """Remove all states but the last few, and blocks that none of those names."""
+def remove_old(folder: Path, newest: Path) -> None:
+    """Remove all states but the one just written and a few before it, and blocks that none of those names."""
     files = state_files(folder)
-    for old in files[KEPT:]:
+    kept = [newest, *(each for each in files if each.name < newest.name)][:KEPT]
+    for old in set(files).difference(kept):
         old.unlink(missing_ok=True)
     used: set[str] = set()
-    for path in files[:KEPT]:
+    for path in kept:
         used |= set(re.findall(r"\b[0-9a-f]{64}\b", _header(path)))
     left = [block for block in (folder / BLOCKS).glob("*") if block.name not in used]
     for path in (*left, *folder.glob(".*.new-*")):  # of a process that was killed, too
@@ -91,6 +97,7 @@ def _read(path: Path) -> State:
             raise WarmstartError("a block has another name than blocks have")
         block = read_bytes(path.parent / BLOCKS / name, BLOCK)
         if hashlib.sha256(block).hexdigest() != name:
+            _SPOILT.add((path.parent / BLOCKS / name).absolute())
             raise WarmstartError(f"its block {name[:12]}… isn't what was written")
         return block
 
@@ -103,7 +110,7 @@ class _Blocks:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.new: list[Path] = []
-        self.here = {each.name for each in folder.glob("*")}
+        self.here = {each.name for each in folder.glob("*") if each.absolute() not in _SPOILT}
 
     def keep(self, content: memoryview) -> str:
         """Keep a block; returns its name."""
@@ -116,6 +123,7 @@ class _Blocks:
             try:
                 write_synced(staged, content)
                 staged.replace(self.folder / name)
+                _SPOILT.discard((self.folder / name).absolute())
             except OSError as error:
                 raise as_disk_full(error, staged) from None
         return name

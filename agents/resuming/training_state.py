@@ -54,6 +54,9 @@ def training_state(model: BaseAlgorithm, callbacks: Sequence[BaseCallback] = ())
     Raises:
         WarmstartError: Something of it can't be kept: says what.
     """
+    for name, parameter in model.policy.named_parameters():
+        if not torch.isfinite(parameter).all():
+            raise WarmstartError(f"{name} holds numbers that aren't finite: such a training isn't kept.")
     names, variables = model._get_torch_save_params()
     own: Any = model
     lost: list[str] = []

@@ -44,7 +44,8 @@ def measure(model: Any, folder: Path, seconds: float) -> dict[str, float]:
     from stable_baselines3.common.callbacks import BaseCallback
 
     from warmstart.agents.resuming.training_state import training_state
-    from warmstart.experiments.trial.resuming import FOLDER, StateKeeper
+    from warmstart.experiments.records.records import TRAINING
+    from warmstart.experiments.trial.resuming import StateKeeper
 
     keeper = StateKeeper(
         folder, lambda: (model.num_timesteps, {"agent": training_state(model)}), lambda: True
@@ -69,7 +70,7 @@ def measure(model: Any, folder: Path, seconds: float) -> dict[str, float]:
     start = time.perf_counter()
     model.learn(1 << 40, callback=Watch())
     total = time.perf_counter() - start - sum(peer)
-    size = sum(each.stat().st_size for each in (folder / FOLDER).rglob("*") if each.is_file())
+    size = sum(each.stat().st_size for each in (folder / TRAINING).rglob("*") if each.is_file())
     return {
         "states": len(peer),
         "share": sum(stops) / (total - sum(stops)),

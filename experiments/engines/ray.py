@@ -7,6 +7,7 @@ exit status back. Where a worker doesn't see the run's folder, the trial's files
 import contextlib
 import os
 import signal
+import socket
 import tempfile
 import threading
 import time
@@ -31,7 +32,7 @@ from warmstart.experiments.engines.local import LocalLauncher
 from warmstart.experiments.records.claims import Claim, ClaimedError
 from warmstart.experiments.records.status import EXIT_CLAIMED
 
-_POLL_SECONDS = 0.02
+_POLL_SECONDS, _REACH_SECONDS = 0.02, 10.0
 _OBJECT_STORE = 256 << 20
 """Bytes of shared memory of a Ray that is started here; what doesn't fit goes to the disk."""
 _CARRIED_VARIABLES = ("MUJOCO_GL", "LP_NUM_THREADS", "WARMSTART_TRUSTED")
@@ -91,7 +92,9 @@ class RayLauncher:
             "namespace": f"warmstart-{uuid.uuid4().hex}",
         }
         own: dict[str, Any] = {}
-        if not self.settings.address:
+        if self.settings.address:
+            _check_reachable(self.settings.address)
+        else:
             cpus = (workers or available_cores()) * self._threads
             own = {"num_cpus": cpus, "include_dashboard": False, "object_store_memory": _OBJECT_STORE}
         in_main = threading.current_thread() is threading.main_thread()
@@ -142,6 +145,21 @@ class RayLauncher:
             self._probe.unlink(missing_ok=True)
         if self._owned:
             self.ray.shutdown()
+
+
+def _check_reachable(address: str) -> None:
+    """See that somebody listens at HOST:PORT, which Ray would wait a minute and a half for.
+
+    Raises:
+        WarmstartError: Nobody does.
+    """
+    host, _, port = address.rpartition("://")[2].rpartition(":")
+    if not host or not port.isdecimal():
+        return
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), _REACH_SECONDS).close()
+    except (OSError, OverflowError) as error:
+        raise WarmstartError(f"Ray can't join the cluster {address}: {error}.") from None
 
 
 class _RayTrial:

@@ -229,6 +229,46 @@ def test_the_last_two_states_are_kept_and_a_damaged_one_is_passed_over(tmp_path:
         load_training(tmp_path / "nowhere")
 
 
+def test_a_folder_used_again_holds_the_new_training(tmp_path: Path) -> None:
+    for steps in (100, 200):
+        save_training(MAKERS["A2C"]().learn(steps), tmp_path)
+    anew = MAKERS["A2C"]().learn(60)
+    path = save_training(anew, tmp_path)
+    assert state_files(tmp_path) == [path]
+    assert load_training(tmp_path).num_timesteps == anew.num_timesteps
+
+
+def test_a_spoilt_block_is_written_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("warmstart.agents.resuming.packing.BLOCK", 1000)
+    rows = np.arange(10_000, dtype=np.float32)
+    write_state(tmp_path, 1, {"rows": rows})
+    block = next((tmp_path / storage.BLOCKS).iterdir())
+    block.write_bytes(b"\0" * block.stat().st_size)
+    told: list[str] = []
+    assert list(storage.read_states(tmp_path, told.append)) == []
+    write_state(tmp_path, 1, {"rows": rows})
+    ((_, state),) = storage.read_states(tmp_path, told.append)
+    np.testing.assert_array_equal(state["rows"], rows)
+    assert len(told) == 1
+
+
+def test_numbers_that_are_none_are_not_kept(tmp_path: Path) -> None:
+    model = MAKERS["A2C"]().learn(50)
+    with torch.no_grad():
+        model.policy.value_net.weight[0, 0] = torch.nan
+    with pytest.raises(WarmstartError, match=r"value_net\.weight holds numbers that aren't finite"):
+        save_training(model, tmp_path)
+    assert state_files(tmp_path) == []
+
+
+def test_logs_are_written_to_no_folder_that_a_stranger_named(tmp_path: Path) -> None:
+    model = MAKERS["A2C"]().learn(50)
+    model.tensorboard_log = str(tmp_path / "nowhere")
+    save_training(model, tmp_path / "half")
+    with pytest.warns(UserWarning, match="nowhere, where TensorBoard's files were, isn't here"):
+        assert load_training(tmp_path / "half").tensorboard_log is None
+
+
 def test_blocks_that_did_not_change_are_not_written_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -257,6 +297,10 @@ HOSTILE: list[tuple[Callable[[dict[str, Any]], None], str]] = [
     (lambda made: made.update(kind={"class": "torch.hub:load"}), "torch.hub:load isn't a class"),
     (lambda made: made.update(policy={"class": "stable_baselines3.a2c.a2c:A2C"}), "A2C isn't a class that"),
     (lambda made: made["arguments"].update(n_steps="many"), "can't be built again|doesn't fit"),
+    (
+        lambda made: made["arguments"].update(policy_kwargs={"net_arch": [90_000, 90_000]}),
+        "a larger network than its .* tensors",
+    ),
 ]
 
 
