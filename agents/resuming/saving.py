@@ -23,7 +23,7 @@ from warmstart.agents.resuming.recipe import (
     env_recipe,
 )
 from warmstart.agents.resuming.storage import read_states, write_state
-from warmstart.agents.resuming.training_state import load_training_state, training_state
+from warmstart.agents.resuming.training_state import load_training_state, other_machine, training_state
 from warmstart.core.bounds import State
 from warmstart.core.errors import WarmstartError
 
@@ -111,7 +111,7 @@ def load_training(
                 for name, version in state["versions"].items()
                 if here.get(name) != version
             ]
-            lost = [*map(str, state["agent"]["lost"]), *others]
+            lost = [*map(str, state["agent"]["lost"]), *others, *other_machine(model, state["agent"])]
         except WarmstartError as error:
             raise WarmstartError(f"{path}: {error}") from None
         except Exception as error:

@@ -5,8 +5,10 @@ replay buffer, the environments, the seams, the generators and the callbacks tha
 attribute of the agent that is neither plain nor known to be made again stops the keeping with a message.
 """
 
+import platform
 import random
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -78,6 +80,7 @@ def training_state(model: BaseAlgorithm, callbacks: Sequence[BaseCallback] = ())
         "logged": _logged(model),
         "callbacks": [each.state_dict() if hasattr(each, "state_dict") else {} for each in callbacks],
         "generators": _generators(),
+        "machine": machine(),
     }
 
 
@@ -125,6 +128,35 @@ def load_training_state(model: BaseAlgorithm, callbacks: Sequence[BaseCallback],
         if values:
             each.load_state_dict(values)  # type: ignore[attr-defined]
     _load_generators(state["generators"])
+
+
+def machine() -> dict[str, str]:
+    """What the bits of a computation depend on beside versions: the processor, and torch's threads."""
+    try:
+        told = Path("/proc/cpuinfo").read_text(errors="replace")
+    except OSError:
+        told = ""
+    models = [line.partition(":")[2].strip() for line in told.splitlines() if line.startswith("model name")]
+    processor = models[0] if models else platform.processor() or platform.machine()
+    return {"processor": processor, "threads of torch": str(torch.get_num_threads())}
+
+
+def other_machine(model: BaseAlgorithm, state: State) -> list[str]:
+    """Why a training that goes on here may have other bits than where its state was kept.
+
+    Args:
+        model: It, as it goes on.
+        state: What `training_state` gave.
+    """
+    there, here = state.get("machine", {}), machine()
+    found = [
+        f"it was kept on another {name} ({there[name]}, here {here[name]})"
+        for name in here
+        if there.get(name, here[name]) != here[name]
+    ]
+    if model.device.type != "cpu" and not any("device" in each for each in state["lost"]):
+        found.append(f"it goes on on the device {model.device}")
+    return found
 
 
 def flat_callbacks(callback: BaseCallback) -> list[BaseCallback]:

@@ -21,7 +21,7 @@ from warmstart.agents.checkpoints.places import BEST, LAST
 from warmstart.agents.checkpoints.policy import Policy
 from warmstart.agents.evaluation import EvaluationCallback, evaluate
 from warmstart.agents.extractors.seams import merge
-from warmstart.agents.resuming.training_state import load_training_state, training_state
+from warmstart.agents.resuming.training_state import load_training_state, other_machine, training_state
 from warmstart.agents.rewards.base import RewardLog
 from warmstart.agents.settings.config import config_from_json
 from warmstart.core.bounds import State
@@ -222,6 +222,8 @@ class _Training:
         except Exception as error:
             raise UnusableStateError(f"{type(error).__name__}: {error}") from error
         print(f"Continued from step {model.num_timesteps:,}.", flush=True)
+        if others := other_machine(model, state["agent"]):
+            print(f"From here on this resume is statistical: {'; '.join(others)}.", flush=True)
 
     def _evaluation(self) -> list[EvaluationCallback]:
         """The evaluations on the grid, if there are any."""

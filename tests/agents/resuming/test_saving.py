@@ -23,6 +23,7 @@ from stable_baselines3.common.vec_env import DummyVecEnv, SubprocVecEnv, VecFram
 import warmstart
 from warmstart import load_training, save_training
 from warmstart.agents.resuming import recipe, storage
+from warmstart.agents.resuming import training_state as training_state_module
 from warmstart.agents.resuming.storage import state_files, write_state
 from warmstart.core.errors import WarmstartError
 
@@ -212,6 +213,19 @@ def test_other_versions_are_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     save_training(MAKERS["A2C"]().learn(10), tmp_path / "half")
     monkeypatch.setattr(torch, "__version__", "9.9")
     with pytest.warns(UserWarning, match=r"Statistical resume, not exact: it was kept with torch 2.*here"):
+        load_training(tmp_path / "half")
+
+
+def test_another_processor_or_number_of_threads_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    save_training(MAKERS["A2C"]().learn(10), tmp_path / "half")
+    here = training_state_module.machine()
+    other = {**here, "processor": "another", "threads of torch": "7"}
+    monkeypatch.setattr(training_state_module, "machine", lambda: other)
+    with pytest.warns(
+        UserWarning, match=r"kept on another processor \(.*, here another\); .*threads of torch"
+    ):
         load_training(tmp_path / "half")
 
 
