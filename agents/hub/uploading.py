@@ -42,6 +42,8 @@ def upload(folder: Path, reference: Reference, *, private: bool = False) -> Refe
 
     def commit() -> Any:
         with told(what):
+            if branch != "main":  # is there, or nothing is made
+                resolve(reference)
             api.create_repo(reference.repository, private=private or None, exist_ok=True)
             there = resolve(reference).listed
             others = [name for name in there if name not in OURS and name != ".gitattributes"]

@@ -21,6 +21,7 @@ from warmstart.envs.actions import split_bins
 from warmstart.envs.describe import describe
 from warmstart.envs.frames.options import split_options
 from warmstart.envs.robots.table import robots
+from warmstart.envs.simulation.layouts import Layout
 from warmstart.envs.tasks.task import Task
 from warmstart.envs.vector import make_vec
 from warmstart.sim2real.deployment.copying import copy_runtime
@@ -39,6 +40,8 @@ TOLERANCE = 1e-5
 """Largest difference from ``predict``, as a share of an action's range."""
 OBSERVATIONS = 1_000
 """Observations that are compared at least, the trained policy acting."""
+WRITTEN = {GRAPH, CONTRACT, "run.py", "runtime"}
+"""What an exported folder holds."""
 SEED = 20_000
 """Of the first episode."""
 
@@ -93,6 +96,7 @@ def export_policy(
     if bins is not None:
         assert isinstance(told.action_space, spaces.Box)
         choices = Choices(told.action_space, bins, told.action_layout)
+    checkpoint = _named(checkpoint, raw.observation_layout, told.action_layout)
     policy = Deployed(checkpoint, raw.observation_space, choices)
     model = to_onnx(policy)
     contract = Contract(
@@ -124,17 +128,19 @@ def export_policy(
         "seed": seed,
     }
     statistics = open_loop.joined(closed).statistics
-    return Exported(model, replace(contract, parity=parity, statistics=statistics), task, reference, closed)
+    told_return = (checkpoint.evaluation or {}).get("return", float(closed.returns.mean()))
+    trained = {"return": told_return, **contract.trained}
+    contract = replace(contract, parity=parity, statistics=statistics, trained=trained)
+    return Exported(model, contract, task, reference, closed)
 
 
 def write_export(exported: Exported, folder: Path) -> Path:
     """Write the folder, entirely or not at all: graph, contract, and what runs them without warmstart.
 
     Raises:
-        WarmstartError: Something other than an exported policy lies there, or the disk is full.
+        WarmstartError: Something other than an exported policy lies there, or beside it; or the disk is full.
     """
-    if folder.exists() and not (folder / CONTRACT).is_file():
-        raise WarmstartError(f"{folder} exists and is no exported policy; choose another path or remove it.")
+    check_free(folder)
     staged = folder.parent / f".{folder.name}.new-{os.getpid()}"
     try:
         shutil.rmtree(staged, ignore_errors=True)
@@ -151,6 +157,23 @@ def write_export(exported: Exported, folder: Path) -> Path:
     return folder
 
 
+def check_free(folder: Path) -> None:
+    """See that an exported policy may be written here.
+
+    Raises:
+        WarmstartError: Something else lies there.
+    """
+    if not folder.exists():
+        return
+    if not folder.is_dir() or not (folder / CONTRACT).is_file():
+        raise WarmstartError(f"{folder} exists and is no exported policy; choose another path or remove it.")
+    if others := sorted(each.name for each in folder.iterdir() if each.name not in WRITTEN):
+        raise WarmstartError(
+            f"{folder} holds {', '.join(others[:3])} beside an exported policy, which a new one "
+            "would remove; choose another path."
+        )
+
+
 def with_metadata(model: Any, contract: Contract) -> bytes:
     """The bytes of a graph that carries its contract."""
     import onnx
@@ -161,6 +184,16 @@ def with_metadata(model: Any, contract: Contract) -> bytes:
     onnx.helper.set_model_props(marked, {METADATA_KEY: json.dumps(contract.to_json(), allow_nan=False)})
     content: bytes = marked.SerializeToString()
     return content
+
+
+def _named(checkpoint: Checkpoint, observations: Layout | None, actions: Layout) -> Checkpoint:
+    """A checkpoint that doesn't name its dimensions, with the names of the task that it is exported for."""
+    plain = checkpoint.vision is None and isinstance(checkpoint.observation_space, spaces.Box)
+    if checkpoint.observation_layout is None and plain:
+        checkpoint = replace(checkpoint, observation_layout=observations)
+    if checkpoint.action_layout is None:
+        checkpoint = replace(checkpoint, action_layout=actions)
+    return checkpoint
 
 
 def _own_task(checkpoint: Checkpoint) -> Task:

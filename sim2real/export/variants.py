@@ -13,7 +13,7 @@ from warmstart.envs.vector import make_vec
 from warmstart.sim2real.export.calibration import logged_inputs
 from warmstart.sim2real.export.compress import Feed, compress
 from warmstart.sim2real.export.export import SEED, Exported, export_policy
-from warmstart.sim2real.export.judging import Judged, judge, latencies, played, step_of
+from warmstart.sim2real.export.judging import FEWEST, Judged, judge, latencies, played, step_of
 from warmstart.sim2real.export.parity import Graph, compare
 from warmstart.sim2real.export.student import Lesson, small_student
 
@@ -52,6 +52,14 @@ class Prepared:
     """SB3's ``predict`` first, then the graphs."""
 
 
+class NotGoodError(WarmstartError):
+    """A variant that may lose too much; its ``table`` says what was measured."""
+
+    def __init__(self, table: tuple[Judged, ...], message: str) -> None:
+        super().__init__(message)
+        self.table = table
+
+
 def prepare(
     checkpoint: Checkpoint,
     task: Task | str | None,
@@ -75,6 +83,8 @@ def prepare(
         WarmstartError: It can't be exported, or the variant may lose more of the return than allowed:
             says how much.
     """
+    if (wanted.student or wanted.quantize) and wanted.episodes < FEWEST:
+        raise WarmstartError(f"A variant is judged over at least {FEWEST} episodes, found {wanted.episodes}.")
     original = export_policy(checkpoint, task, trained=trained, seed=seed)
     with closing(make_vec(original.task, wanted.episodes, seed, n_threads=1)) as env:
         graph = Graph(original.graph, original.contract, wanted.episodes, keep=CALIBRATION)
@@ -100,11 +110,12 @@ def prepare(
     table = _judged(variants, original, own.returns, feeds, wanted.episodes, seed)
     found = next(each for each in table if each.name == chosen)
     if chosen != PLAIN and not found.good(wanted.tolerance):
-        raise WarmstartError(
+        raise NotGoodError(
+            table,
             f"{chosen} isn't written: it returns {found.mean:.1f}, the policy {own.returns.mean():.1f}. It "
             f"may lose up to {found.high:.1%} (95% interval {found.low:.1%} to {found.high:.1%} over "
             f"{wanted.episodes} episodes), where {wanted.tolerance:.1%} is allowed. More --episodes narrow "
-            "the interval, --tolerance allows more."
+            "the interval, --tolerance allows more.",
         )
     exported = variants[chosen]
     if chosen != PLAIN:

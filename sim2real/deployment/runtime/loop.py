@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from .log import Log
 from .outcome import Outcome, RunError
 from .policy import Policy
-from .robot import Reading, Robot, check_fit
+from .robot import Reading, Robot, check_fit, check_reading
 from .safety import STOP_SECONDS, ActionLimits, Limits, Watchdog, bad_number, read_limits
 
 _SPIN = 0.0002
@@ -149,6 +149,7 @@ class Runner:
         found = self.robot.observe()
         if found is None or found.number <= self._seen:
             return
+        check_reading(found, self.policy.contract)
         before = () if self._reading is None else (self._reading,)
         for earlier in (*before, *found.earlier):
             if earlier.number > self._seen:

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from .contract import Contract, DeploymentError
+from .contract import Contract, DeploymentError, read_contract
 from .log import Log
 from .loop import Runner
 from .outcome import Outcome, RunError
@@ -39,8 +39,8 @@ def open_robot(text: str) -> Robot:
     sys.path.insert(0, "")
     try:
         robot = getattr(importlib.import_module(module), name)()
-    except (ImportError, AttributeError) as error:
-        raise DeploymentError(f"The robot {text} can't be made: {error}.") from None
+    except Exception as error:  # a driver may fail in any way
+        raise DeploymentError(f"The robot {text} can't be made: {type(error).__name__}: {error}") from error
     finally:
         sys.path.remove("")
     wanted = ("rate", "observations", "action", "measured", "observe", "act")
@@ -146,6 +146,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         limits = Limits(tuple(given.limit), tuple(given.relative_limit), tuple(given.rate_limit), given.stop)
         watchdog = Watchdog(given.stale_after, given.pause_after, given.first_within)
+        check_settings(read_contract(given.policy), given.seconds, limits, watchdog)
         robot = open_robot(given.robot)
         try:
             outcome, log = run_policy(given.policy, robot, given.log, given.seconds, limits, watchdog)

@@ -61,6 +61,24 @@ class Robot(Protocol):
         """Command the actuators, without waiting. Shape: that of `action`."""
 
 
+def check_reading(reading: Reading, contract: Contract) -> None:
+    """See that an observation has what a contract says: a robot's code may do otherwise than it says.
+
+    Raises:
+        DeploymentError: A signal is missing, is no array, or has another shape.
+    """
+    for each in (reading, *reading.earlier):
+        for signal in contract.observations:
+            found = each.values.get(signal.name)
+            shape = getattr(found, "shape", None)
+            if not isinstance(found, np.ndarray) or shape != signal.shape:
+                said = f"an array of shape {shape}" if shape is not None else f"a {type(found).__name__}"
+                raise DeploymentError(
+                    f"The robot's observation {signal.name!r}: expected an array of shape {signal.shape}, "
+                    f"found {said}."
+                )
+
+
 def check_fit(contract: Contract, robot: Robot) -> None:
     """See that a policy and a robot mean the same by every number.
 

@@ -90,10 +90,11 @@ class ActionLimits:
             values: The observation, by signal.
             period: Seconds since the last command.
         """
-        allowed = np.clip(action, self.low, self.high)
+        wanted = action.copy()
         for i, (signal, k) in self.places.items():
             at = float(values[signal].flat[k])
-            allowed[i] = min(max(allowed[i], at - self.distance[i]), at + self.distance[i])
+            wanted[i] = min(max(wanted[i], at - self.distance[i]), at + self.distance[i])
+        allowed = np.clip(wanted, self.low, self.high)  # last: no measured position leads beyond the range
         before, step = self.rest if last is None else last, self.rate * period
         return np.minimum(np.maximum(allowed, before - step), before + step)
 

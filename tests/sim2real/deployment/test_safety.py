@@ -128,3 +128,14 @@ def test_a_watchdog_without_time_is_refused():
 def test_the_first_number_that_isnt_finite_is_named():
     assert bad_number({"observation": np.array([1, math.inf], np.float32)}, CONTRACT) == "knee.angle"
     assert bad_number(AT, CONTRACT) == ""
+
+
+def test_a_measured_position_leads_no_command_beyond_its_range():
+    angle = Dimension("hinge.target_angle", "rad", -1.0, 1.0)
+    seen = Signal("observation", (1,), "float32", (Dimension("hinge.angle", "rad"),))
+    contract = contract_of(seen, Signal("action", (1,), "float32", (angle,)), 100.0)
+    limits = read_limits(Limits(relative_limit=("*=0.2",)), contract)
+    values = {"observation": np.array([1.5], np.float32)}
+    assert limits.apply(np.array([0.0]), None, values, 0.01).tolist() == [1.0]
+    narrow = read_limits(Limits(limit=("*=-0.3:0.3",), relative_limit=("*=0.2",)), contract)
+    assert narrow.apply(np.array([0.0]), None, {"observation": np.array([0.9])}, 0.01).tolist() == [0.3]

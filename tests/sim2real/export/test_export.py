@@ -150,7 +150,9 @@ def test_the_contract_says_what_a_robots_side_has_to_know(tmp_path):
     assert contract.rate == pytest.approx(125)
     assert contract.joints["thigh_joint"] == 0.0
     assert contract.joints["rootz"] == 1.25
-    assert contract.trained == {"steps": 1234, "method": {"method": "fine_tune"}}
+    assert contract.trained["return"] == pytest.approx(contract.parity["closed_loop_return"])
+    assert contract.trained["steps"] == 1234
+    assert contract.trained["method"] == {"method": "fine_tune"}
     assert contract.source_sha256 == checkpoint.fingerprint()
     assert {"torch", "onnx", "onnxruntime", "mujoco", "warmstart"} <= set(contract.versions)
     seen = contract.statistics["observation"]
@@ -191,6 +193,10 @@ def test_it_is_written_whole_or_not_at_all(tmp_path, monkeypatch):
         write_export(written, foreign)
     folder = write_export(written, tmp_path / "policy")
     before = (folder / "contract.json").read_bytes()
+    (folder / "driver.py").write_text("mine")
+    with pytest.raises(WarmstartError, match=r"policy holds driver\.py beside an exported policy"):
+        write_export(written, folder)
+    (folder / "driver.py").unlink()
 
     def full(*_):
         raise OSError(28, "No space left on device")
@@ -254,6 +260,17 @@ def test_an_sb3_zip_is_exported_once_its_task_is_named(tmp_path):
     observation = np.array([[0.1, 0.9, -0.4]], np.float32)
     found = onnxruntime.InferenceSession(made.graph).run(None, {"observation": observation})[0]
     np.testing.assert_allclose(found, model.predict(observation, deterministic=True)[0], atol=1e-6)
+
+
+def test_a_foreign_file_gets_the_names_of_its_task(tmp_path):
+    import stable_baselines3
+
+    model = stable_baselines3.PPO("MlpPolicy", PENDULUM, policy_kwargs={"net_arch": [4]}, device="cpu")
+    model.save(tmp_path / "ppo.zip")
+    contract = export_policy(load_checkpoint(tmp_path / "ppo.zip"), PENDULUM, episodes=2).contract
+    env = make_vec(PENDULUM, 1, 0, n_threads=1)
+    assert (contract.observations, contract.action) == (observation_signals(env), action_signal(env))
+    env.close()
 
 
 def test_returns_and_counts_of_a_comparison_are_the_episodes():

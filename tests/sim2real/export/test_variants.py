@@ -80,14 +80,20 @@ def test_a_loss_is_paired_and_a_share_of_the_policys_return():
     variant = Comparison(3, 0.5, 1.0, own - np.array([10.0, 20.0, 30.0]), {})
     found = judge("x", 7, LATENCY, variant, own)
     assert found.lost == pytest.approx(0.1)
-    assert 0.05 <= found.low < 0.1 < found.high <= 0.15
-    assert (found.mean, found.largest, found.size) == (180.0, 0.5, 7)
-    assert not found.good(0.1)
-    assert found.good(0.15)
+    assert (found.low, found.high) == (-np.inf, np.inf), "three episodes tell nothing"
+    own, lost = np.arange(100.0, 600.0, 100), np.array([5.0, 10, 15, 20, 25])
+    found = judge("x", 7, LATENCY, replace(variant, returns=own - lost), own)
+    half = 2.7764451 * np.std(lost / 300, ddof=1) / np.sqrt(5)
+    assert (found.low, found.high) == pytest.approx((0.05 - half, 0.05 + half))
+    assert (found.mean, found.largest, found.size) == (285.0, 0.5, 7)
+    assert not found.good(0.08)
+    assert found.good(0.09)
     same = judge("x", 7, LATENCY, replace(variant, returns=own), own)
     assert (same.low, same.lost, same.high) == (0.0, 0.0, 0.0)
     negative = judge("x", 7, LATENCY, replace(variant, returns=-1.2 * own), -own)
     assert negative.lost == pytest.approx(0.2), "of a negative return the same"
+    with pytest.raises(WarmstartError, match="judged over at least 4 episodes, found 3"):
+        prepare(balancing(), None, Wanted(quantize="bf16", episodes=3))
 
 
 def test_latencies_are_of_each_step_alone():
@@ -102,7 +108,8 @@ def test_a_student_learns_to_act_as_its_teacher():
     lessons = []
     student = small_student(balancing(), PENDULUM, (8,), steps=12_800, progress=lessons.append)
     assert [each.steps for each in lessons] == [1280 * i for i in range(1, 11)]
-    assert lessons[-1].error < 0.05 < lessons[0].error
+    worst = max(each.error for each in lessons)  # not in the first, where the teacher acts
+    assert lessons[-1].error < 0.05 < 0.1 < worst
     assert evaluate(student.policy(), PENDULUM, 4, 0).mean == 1000
     again = small_student(balancing(), PENDULUM, (8,), steps=12_800)
     assert again.fingerprint() == student.fingerprint()
@@ -153,7 +160,7 @@ def test_a_variant_that_may_lose_too_much_is_refused():
 def test_the_command_writes_what_was_asked_for(tmp_path, capsys):
     path = save_checkpoint(balancing(), tmp_path / "agent")
     out = tmp_path / "policy"
-    words = ["export", str(path), "--out", str(out), "--quantize", "bf16", "--episodes", "3"]
+    words = ["export", str(path), "--out", str(out), "--quantize", "bf16", "--episodes", "4"]
     assert main(words) == 0
     said = capsys.readouterr().out
     assert "SB3 predict" in said
@@ -176,7 +183,7 @@ def test_int8_is_calibrated_on_what_a_robot_saw(tmp_path, capsys):
     seen = np.concatenate([feed["observation"] for feed in feeds])
     assert np.abs(seen[:, 1]).max() < 0.2, "it balances"
     assert seen.dtype == np.float32
-    words = ["export", str(path), "--out", policy, "--episodes", "2", "--calibration", str(log)]
+    words = ["export", str(path), "--out", policy, "--episodes", "4", "--calibration", str(log)]
     assert main([*words, "--quantize", "int8", "--tolerance", "1"]) == 0
     assert read_contract(tmp_path / "policy").parity["variant"] == "int8"
     assert main(words) == 2

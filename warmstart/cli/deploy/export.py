@@ -56,9 +56,9 @@ class Export(Reading, Printing):
     def run(self) -> int:
         """Export."""
         from warmstart.sim2real.export.compress import KINDS
-        from warmstart.sim2real.export.export import write_export
+        from warmstart.sim2real.export.export import check_free, write_export
         from warmstart.sim2real.export.student import widths_of
-        from warmstart.sim2real.export.variants import Wanted, prepare
+        from warmstart.sim2real.export.variants import NotGoodError, Wanted, prepare
 
         check_numbers(self.episodes, 0)
         if self.quantize is not None and self.quantize not in KINDS:
@@ -76,6 +76,7 @@ class Export(Reading, Printing):
         )
         if self.calibration and self.quantize != "int8" and not self.table:
             raise WarmstartError("--calibration is what int8 goes by: give --quantize int8.")
+        check_free(self.out)
         self.load_plugins(self.checkpoint)
         checkpoint = load_told(self.checkpoint, self.told)
         with self.progress() as progress:
@@ -86,7 +87,14 @@ class Export(Reading, Printing):
                     lesson.iteration, lesson.iterations, f"student differs by {lesson.error:.1%} of the range"
                 )
 
-            prepared = prepare(checkpoint, self.task, wanted, trained=training_of(checkpoint), progress=tell)
+            try:
+                prepared = prepare(
+                    checkpoint, self.task, wanted, trained=training_of(checkpoint), progress=tell
+                )
+            except NotGoodError as refused:
+                if not self.json:
+                    print_table(str(checkpoint.path), COLUMNS, map(_row, refused.table))
+                raise
         folder = write_export(prepared.exported, self.out)
         contract = prepared.exported.contract
         if self.json:
