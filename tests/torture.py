@@ -96,6 +96,11 @@ def ended(pid: int, patience: float = 300.0) -> int:
         time.sleep(0.005)
 
 
+def has_ended(pid: int) -> bool:
+    """Whether a process has ended; it is still there to be waited for."""
+    return os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
+
+
 def results(trial: Path) -> dict[str, bytes]:
     """What a trial left, by file."""
     found = {}
@@ -153,7 +158,9 @@ class Bench:
         hit = 0
         while hit < kills:
             pid = forked(partial(trial_main, [str(trial)]))
-            time.sleep(draw.uniform(0.0, self.seconds))
+            moment = time.monotonic() + draw.uniform(0.0, self.seconds)
+            while time.monotonic() < moment and not has_ended(pid):
+                time.sleep(0.002)
             os.kill(pid, signal.SIGKILL)
             code = ended(pid)
             if code == 0:  # it was done before

@@ -39,6 +39,8 @@ def open_robot(text: str) -> Robot:
     sys.path.insert(0, "")
     try:
         robot = getattr(importlib.import_module(module), name)()
+    except (ImportError, AttributeError) as error:
+        raise DeploymentError(f"The robot {text} can't be made: {error}.") from None
     except Exception as error:  # a driver may fail in any way
         raise DeploymentError(f"The robot {text} can't be made: {type(error).__name__}: {error}") from error
     finally:

@@ -90,8 +90,11 @@ def test_two_workers_compute_the_local_bytes(cluster: None, tmp_path: Path) -> N
 def test_a_cluster_that_is_not_there_is_said_so(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ray, "is_initialized", lambda: False)
     monkeypatch.setattr(ray, "init", lambda **_: (_ for _ in ()).throw(ConnectionError("nobody\nlistens")))
-    with pytest.raises(WarmstartError, match=r"Ray can't join the cluster host:1: nobody listens"):
-        Ray(address="host:1").launch(1, 2)
+    with pytest.raises(WarmstartError, match=r"Ray can't join the cluster auto: nobody listens"):
+        Ray(address="auto").launch(1, 2)
+    for address in ("127.0.0.1:1", "ray://127.0.0.1:1"):
+        with pytest.raises(WarmstartError, match=rf"Ray can't join the cluster {address}: .*refused"):
+            Ray(address=address).launch(1, 2)
 
 
 @pytest.mark.slow
