@@ -88,19 +88,28 @@ def judge(name: str, size: int, latency: Latency, variant: Comparison, own: NDAr
     )
 
 
-def latencies(steps: Sequence[Callable[[], object]], runs: int = RUNS) -> list[Latency]:
-    """Times of several steps, by turns; each round in another order, so that none always follows another."""
+def latencies(steps: Sequence[Callable[[], object]], runs: int = RUNS, row: int = 20) -> list[Latency]:
+    """Times of several steps, by turns; each round in another order, so that none always follows another.
+
+    Args:
+        steps: What is timed.
+        runs: Of each, after a tenth as many to warm up; a multiple of ``row``.
+        row: Runs of one step in a row. With 1 every step finds the caches that another one left.
+    """
     taken = np.zeros((len(steps), runs))
     for step in steps:
         for _ in range(runs // 10):
             step()
     rng = np.random.default_rng(0)
     for i in range(runs):
-        for j in rng.permutation(len(steps)):
-            start = time.perf_counter()
-            steps[j]()
-            taken[j, i] = time.perf_counter() - start
-    return [Latency(*(float(x) * 1e3 for x in (*np.percentile(row, (50, 99)), row.max()))) for row in taken]
+        for j in rng.permutation(len(steps)) if i % row == 0 else ():
+            for k in range(i, min(i + row, runs)):
+                start = time.perf_counter()
+                steps[j]()
+                taken[j, k] = time.perf_counter() - start
+    return [
+        Latency(*(float(x) * 1e3 for x in (*np.percentile(each, (50, 99)), each.max()))) for each in taken
+    ]
 
 
 def step_of(model: bytes, feeds: Sequence[Feed]) -> Callable[[], object]:
