@@ -7,6 +7,7 @@ again until it is done, and must have left what an undisturbed one has left, byt
 
 import argparse
 import contextlib
+import io
 import json
 import os
 import random
@@ -24,18 +25,19 @@ from pathlib import Path
 from typing import Any
 
 from tests.experiments.trial.test_pixel_studies import study as pixel_study
-from tests.experiments.trial.test_resuming import IMPERFECT, PACED, RANDOM, SMALL, WORLD
+from tests.experiments.trial.test_resuming import IMPERFECT, OPTIONS, PACED, RANDOM, SMALL, WORLD
 from tests.experiments.trial.test_trial import PPO, SAC, lay_out, tiny
+from warmstart.agents.resuming import packing
 from warmstart.core.documents import parse_yaml
 from warmstart.experiments.records.records import TRAINING
 from warmstart.experiments.study.study import Study
 from warmstart.experiments.trial import resuming, training
 from warmstart.experiments.trial.trial import main as trial_main
+from warmstart.transfer.table import METHODS
 
 STEPS = 640
 RESULTS = ("records.jsonl", "transfer.json", "checkpoint", "best", "curriculum.json")
 """What a trial leaves, apart from times."""
-FIT = {"critic_fit_steps": 64, "warm_up_steps": 32}
 
 
 def cases() -> dict[str, tuple[Study, str]]:
@@ -44,11 +46,10 @@ def cases() -> dict[str, tuple[Study, str]]:
     for name in ("ppo", "sac", "td3", "tqc", "crossq"):
         algorithm = PPO if name == "ppo" else {**SAC, "name": name}
         found[name] = (tiny(algorithm=algorithm, arms=("scratch",), target_steps=STEPS), "scratch")
-    for name in ("kickstart", "ewc"):
-        options = {"method": name} | (
-            {"fade_steps": 400} if name == "kickstart" else {**FIT, "fisher_steps": 64}
-        )
-        found[name] = (tiny(arms=("scratch", options), target_steps=STEPS), name)
+    for name, options in OPTIONS.items():
+        algorithm = PPO if "ppo" in METHODS[name].algorithms else SAC
+        arms = ("scratch", {"method": name, **options})
+        found[name] = (tiny(algorithm=algorithm, arms=arms, target_steps=STEPS), name)
     world = f", {RANDOM}, {IMPERFECT}, {PACED}"
     for name in ("ppo", "sac"):
         text = WORLD.format(target="InvertedPendulum-v5", algorithm=name, small=SMALL[name], world=world)
@@ -62,8 +63,9 @@ def cases() -> dict[str, tuple[Study, str]]:
 
 
 def eager() -> None:
-    """In this process states are kept before every rollout, and nobody draws a film."""
+    """In this process states are kept before every rollout, in small blocks, and nobody draws a film."""
     resuming.FIRST_AFTER, resuming.EVERY, resuming.SHARE = 0.0, 0.0, 1e9
+    packing.BLOCK = 1 << 15
     training.film = lambda *_: ()  # type: ignore[assignment]
 
 
@@ -196,7 +198,7 @@ class Bench:
 
 
 def die_at_operation(at: int) -> None:
-    """Have this process killed at its n-th write, fsync, rename or removal; every second write is torn."""
+    """Have this process killed at its n-th write, append, fsync, rename or removal; writes are torn."""
     counted = 0
 
     def count() -> bool:
@@ -214,19 +216,35 @@ def die_at_operation(at: int) -> None:
 
     for name in ("fsync", "replace", "rename", "unlink", "rmdir", "mkdir"):
         setattr(os, name, before(getattr(os, name)))
-    from warmstart.core import files
+    opened = io.open
 
-    write = files.write_synced
+    class Torn:
+        """A file that is being written: the n-th piece reaches it by half."""
 
-    def torn(path: Path, content: bytes | memoryview) -> None:
-        if count():
-            with path.open("wb") as file:
-                file.write(content[: len(content) // 2])
-                file.flush()
+        def __init__(self, file: Any) -> None:
+            self.file = file
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(self.file, name)
+
+        def __enter__(self) -> "Torn":
+            return self
+
+        def __exit__(self, *_: object) -> None:
+            self.file.close()
+
+        def write(self, content: Any) -> Any:
+            if count():
+                self.file.write(content[: len(content) // 2])
+                self.file.flush()
                 os.kill(os.getpid(), signal.SIGKILL)
-        write(path, content)
+            return self.file.write(content)
 
-    files.write_synced = torn
+    def open_torn(path: Any, mode: str = "r", *arguments: Any, **options: Any) -> Any:
+        file = opened(path, mode, *arguments, **options)
+        return Torn(file) if set(mode) & set("wax+") else file
+
+    io.open = open_torn  # what `Path.open` and all that is built on it call
 
 
 @contextlib.contextmanager
@@ -330,7 +348,13 @@ def main() -> int:
     options = argparse.ArgumentParser(description="Kill trials and studies, and compare bytes.")
     options.add_argument("--kills", type=int, default=200, help="SIGKILLs at random moments, over all cases")
     options.add_argument("--cases", nargs="*", default=names, help="; ".join(names))
-    options.add_argument("--every", type=int, default=1, help="kill at each so many-th operation on the disk")
+    options.add_argument(
+        "--operations",
+        nargs="*",
+        default=["ppo", "sac/11"],
+        metavar="CASE",
+        help="cases to kill at each operation on the disk; CASE/11: at each 11th",
+    )
     options.add_argument("--studies", type=int, default=20, help="SIGKILLs of whole studies")
     options.add_argument("--seed", type=int, default=0)
     chosen = options.parse_args()
@@ -349,9 +373,14 @@ def main() -> int:
             share = chosen.kills * (i + 1) // n - chosen.kills * i // n
             hit = Bench(*cases()[name], Path(folder) / str(i)).killed_at_random(share, draw)
             tell(f"{name}: {hit} SIGKILLs at random moments")
-        short = tiny(arms=("scratch",), target_steps=256), "scratch"
-        hit = Bench(*short, Path(folder) / "operations").killed_at_operations(chosen.every)
-        tell(f"ppo: {hit} SIGKILLs, at each {chosen.every}. operation on the disk")
+        for each in chosen.operations:
+            name, _, every = each.partition("/")
+            study, arm = cases()[name]
+            bench = Bench(replace(study, target_steps=256), arm, Path(folder) / f"operations-{name}")
+            hit = bench.killed_at_operations(int(every or 1))
+            tell(
+                f"{name}: {hit} SIGKILLs, at {f'each {every}th' if every else 'every'} operation on the disk"
+            )
         if chosen.studies:
             hit = killed_studies(Path(folder), chosen.studies, draw)
             tell(f"a study: {hit} SIGKILLs of its scheduler")
