@@ -66,7 +66,7 @@ def _curves(log: RunLog, window: float) -> list[dict[str, Any]]:
     names |= {f"saturation/{name}": f"{name} at a limit, share" for name in log.action}
     charts = (small_chart(label, records, "values", name) for name, label in names.items())
     returns: list[dict[str, Any]] = [
-        {"step": n, "values": {"return": each.total}} for n, each in enumerate(episodes(log))
+        {"step": n, "values": {"return": each.total}} for n, each in enumerate(episodes(log)) if each.ended
     ]
     known = [each for each in returns if not math.isnan(each["values"]["return"])]
     every = [*charts, small_chart("return, by episode", known, "values", "return")]

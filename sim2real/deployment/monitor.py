@@ -60,9 +60,9 @@ class Monitored:
     unsound: int
     """Observations that held NaN or infinities."""
     returns: tuple[float, ...]
-    """Of each episode that was seen to its end, and of the last one so far."""
-    complete: int
-    """How many of those were seen to their end."""
+    """Of each episode that was seen to its end."""
+    unfinished: tuple[float, ...]
+    """Rewards so far of those that weren't: the last one, and those whose end was lost."""
     trained_return: float
     """In the policy's own task, where the contract knows; else NaN."""
     saturation: tuple[Saturation, ...]
@@ -76,6 +76,20 @@ class Monitored:
     def alarms(self) -> tuple[str, ...]:
         """Drift beyond its limits, in a sentence each."""
         return tuple(f"{each.name}: {each.alarm}" for each in self.drift if each.alarm)
+
+    def told_returns(self) -> str:
+        """The last returns in a line; empty where the robot told no reward."""
+        parts = []
+        if self.returns:
+            last = ", ".join(f"{value:,.1f}" for value in self.returns[-8:])
+            of = f" (the last 8 of {len(self.returns)} episodes)" if len(self.returns) > 8 else ""
+            parts.append(f"returns {last}{of}")
+        if self.unfinished:
+            so_far = ", ".join(f"{value:,.1f}" for value in self.unfinished[-8:])
+            parts.append(f"{so_far} in an episode that wasn't seen to its end")
+        if parts and not math.isnan(self.trained_return):
+            parts.append(f"{self.trained_return:,.1f} in training")
+        return "; ".join(parts)
 
     def to_json(self) -> dict[str, Any]:
         """Plain values, NaN as None."""
@@ -99,9 +113,9 @@ def monitor(log: RunLog | str | Path) -> Monitored:
     expected = float(number[-1] - number[0] + 1) if len(number) else 0.0
     clock = rows["clock"][acted]
     seconds = float(clock[-1] - clock[0]) if steps else 0.0
-    returns, complete = _returns(log, notes)
+    returns, unfinished = _returns(log, notes)
     lost = 1 - len(number) / expected if expected else math.nan
-    if lost > 0 and returns:
+    if lost > 0 and (returns or unfinished):
         notes.append(
             f"{lost:.1%} of the observations, and the rewards with them, were lost: returns lack them."
         )
@@ -121,7 +135,7 @@ def monitor(log: RunLog | str | Path) -> Monitored:
         lost=lost,
         unsound=sum("no number for" in event and event.startswith("not acted on") for event in log.events),
         returns=returns,
-        complete=complete,
+        unfinished=unfinished,
         trained_return=_trained_return(contract),
         saturation=_saturation(log, contract, acted),
         times={name: _quantiles(1e3 * rows[name][acted]) for name in TIMES},
@@ -168,12 +182,12 @@ def episodes(log: RunLog) -> list[Episode]:
     return found
 
 
-def _returns(log: RunLog, notes: list[str]) -> tuple[tuple[float, ...], int]:
-    """Returns of the episodes, and how many of them ended."""
+def _returns(log: RunLog, notes: list[str]) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Returns of the episodes that ended, and rewards so far of the others."""
     known = [each for each in episodes(log) if np.isfinite(each.total)]
     if not known:
         notes.append("The robot told no reward, so there is no return.")
-    return tuple(each.total for each in known), sum(each.ended for each in known)
+    return tuple(e.total for e in known if e.ended), tuple(e.total for e in known if not e.ended)
 
 
 def _trained_return(contract: Contract) -> float:

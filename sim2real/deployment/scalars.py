@@ -56,7 +56,7 @@ def windows(log: RunLog, seconds: float) -> Iterator[tuple[int, float, dict[str,
 def write_scalars(log: RunLog, folder: Path, seconds: float) -> None:
     """Write a log as TensorBoard scalars over control steps, in place of those that are there.
 
-    They are those of `windows`, and each episode's return.
+    They are those of `windows`, and the return of each episode that was seen to its end.
 
     Raises:
         WarmstartError: The folder can't be written.
@@ -75,7 +75,7 @@ def write_scalars(log: RunLog, folder: Path, seconds: float) -> None:
                 writer.add_scalar(name, value, step)
         acted = np.cumsum(log.acted)
         for episode, found in enumerate(episodes(log)):
-            if np.isfinite(found.total):
+            if found.ended and np.isfinite(found.total):
                 writer.add_scalar("episode/return", found.total, int(acted[found.last]))
                 writer.add_scalar("episode/number", episode, int(acted[found.last]))
     finally:

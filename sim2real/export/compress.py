@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from warmstart.core.errors import WarmstartError, unknown_name
+from warmstart.sim2real.export.folding import folded
 
 Feed = Mapping[str, NDArray[Any]]
 """One input of a graph by name. Shapes: (1, …)."""
@@ -50,6 +51,7 @@ def _static(model: Any, feeds: Sequence[Feed]) -> Any:
 
     if not feeds:
         raise WarmstartError("int8 needs inputs to calibrate on, found none.")
+    model = folded(model)
     convolves = any(node.op_type == "Conv" for node in model.graph.node)
     return _through_files(
         model,

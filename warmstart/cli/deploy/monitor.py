@@ -63,14 +63,8 @@ def _show(found: "Monitored") -> None:
     out = console()
     ends = f"safe stop: {found.stop}" if found.stop else "no end"
     out.print(f"{found.path}: {found.steps:,} steps in {found.seconds:.1f} s at {found.rate:g} Hz; {ends}")
-    if found.returns:
-        shown = ", ".join(f"{value:,.1f}" for value in found.returns[-8:])
-        trained = (
-            ""
-            if found.trained_return != found.trained_return
-            else f"; {found.trained_return:,.1f} in training"
-        )
-        out.print(f"returns: {shown} ({found.complete} of {len(found.returns)} episodes ended{trained})")
+    if told := found.told_returns():
+        out.print(told)
     rows = [[words, *(f"{value:.3f}" for value in found.times[key].values())] for key, words in TIMES.items()]
     print_table("Times in ms", ["what", "p50", "p99", "max"], rows)
     kinds = [
