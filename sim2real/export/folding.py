@@ -37,16 +37,19 @@ def folded(model: Any) -> Any:
 
 
 def _fold_shift(graph: "_Graph", node: Any) -> None:
-    """(x - c) W = x W - c W."""
+    """(x - c) W = x W - c W of rows x; one layer, so that no integer stands between product and sum."""
     shift, weight = graph.before(node.input[0], "Sub"), graph.constant(node.input[1])
     mean = None if shift is None else graph.constant(shift.input[1])
     if shift is None or mean is None or weight is None or weight.ndim != 2 or mean.shape != weight.shape[:1]:
         return
+    rows = graph.before(shift.input[0], "Reshape")
+    shape = None if rows is None else graph.constant(rows.input[1])
+    if shape is None or len(shape) != 2:
+        return
     bias = -(mean.astype(np.float64) @ weight.astype(np.float64))
+    node.op_type = "Gemm"
     node.input[0] = shift.input[0]
-    product = f"{node.output[0]}.unshifted"
-    graph.insert_after(node, "Add", [product, graph.add(f"{product}.shift", bias)], node.output[0])
-    node.output[0] = product
+    node.input.append(graph.add(f"{node.output[0]}.bias", bias))
 
 
 def _fold_image(graph: "_Graph", node: Any) -> None:
@@ -132,12 +135,6 @@ class _Graph:
 
         self.graph.initializer.append(numpy_helper.from_array(values.astype(np.float32), name))
         return name
-
-    def insert_after(self, node: Any, kind: str, inputs: list[str], output: str) -> None:
-        from onnx import helper
-
-        at = list(self.graph.node).index(node)
-        self.graph.node.insert(at + 1, helper.make_node(kind, inputs, [output]))
 
     def drop_unused(self) -> None:
         """Remove nodes and constants that nothing reads."""
