@@ -53,6 +53,7 @@ bench: .venv/installed
 	$(PY) benchmarks/vision_learning.py
 	$(PY) benchmarks/vision_learning.py --shift
 	$(PY) benchmarks/vision_learning.py --readouts
+	for each in checkpointing engines deployment runner video viewer; do $(PY) benchmarks/running/$$each.py || exit 1; done
 
 .venv/installed: pyproject.toml constraints.txt
 	@if [ -z "$(PYTHON)" ]; then echo "Python 3.11 or newer with venv is needed; on Debian: apt-get install python3 python3-venv"; exit 1; fi

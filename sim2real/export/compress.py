@@ -50,7 +50,9 @@ def compress(model: Any, kind: str, feeds: Sequence[Feed]) -> Any:
 def _static(model: Any, feeds: Sequence[Feed]) -> Any:
     """Weights and activations in int8, ranges from calibration.
 
-    Weights use 7 of the 8 bits: processors without VNNI add products up in 16 bits, which overflow silently.
+    Weights of a graph that convolves use 7 of the 8 bits: processors without VNNI add pairs of products up in
+    16 bits, which overflow silently. That costs a frame's features more than the bit (errors of 0.56 against
+    0.18 standard deviations); small layers lose by it (0.09 against 0.12 of an action's range).
     """
     from onnxruntime.quantization import QuantFormat, QuantType, quantize_static
 
@@ -74,7 +76,7 @@ def _static(model: Any, feeds: Sequence[Feed]) -> Any:
             op_types_to_quantize=[*_HEAVY, *(_BETWEEN if convolves else ())],
             nodes_to_exclude=small if convolves else [],
             per_channel=True,
-            reduce_range=True,
+            reduce_range=convolves,
             activation_type=QuantType.QUInt8,
             weight_type=QuantType.QInt8,
         ),
