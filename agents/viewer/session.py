@@ -53,7 +53,7 @@ class Session:
         self.task, self.seed = task, seed
         self.names = tuple(policies)
         self.players: dict[str, Player] = {}
-        self.chosen, self.together = self.names[0], False
+        self.chosen, self.together = self.names[0], len(self.names) > 1
         self.playing, self.speed = True, 1.0
         self.shown = 0
         self.changes: dict[str, Context] = {}

@@ -13,8 +13,10 @@ RUN = '''"""Run the policy in this folder on a robot; needs Python 3.11, NumPy a
 
 import sys
 
-from runtime.main import main
-
+try:
+    from runtime.main import main
+except ImportError as error:
+    sys.exit(f"{error}. The policy needs NumPy and onnxruntime: pip install numpy onnxruntime")
 sys.exit(main())
 '''
 """Text of ``run.py``."""

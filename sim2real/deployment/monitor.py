@@ -63,6 +63,8 @@ class Monitored:
     """Of each episode that was seen to its end."""
     unfinished: tuple[float, ...]
     """Rewards so far of those that weren't: the last one, and those whose end was lost."""
+    unfinished_steps: tuple[int, ...]
+    """Steps of each of these whose reward was told."""
     trained_return: float
     """In the policy's own task, where the contract knows; else NaN."""
     saturation: tuple[Saturation, ...]
@@ -85,10 +87,11 @@ class Monitored:
             of = f" (the last 8 of {len(self.returns)} episodes)" if len(self.returns) > 8 else ""
             parts.append(f"returns {last}{of}")
         if self.unfinished:
-            so_far = ", ".join(f"{value:,.1f}" for value in self.unfinished[-8:])
-            parts.append(f"{so_far} in an episode that wasn't seen to its end")
+            pairs = list(zip(self.unfinished, self.unfinished_steps, strict=True))[-8:]
+            so_far = ", ".join(f"{value:,.1f} in {steps:,} steps" for value, steps in pairs)
+            parts.append(f"{so_far} of an episode that wasn't seen to its end")
         if parts and not math.isnan(self.trained_return):
-            parts.append(f"{self.trained_return:,.1f} in training")
+            parts.append(f"{self.trained_return:,.1f} in a whole episode in training")
         return "; ".join(parts)
 
     def to_json(self) -> dict[str, Any]:
@@ -135,7 +138,8 @@ def monitor(log: RunLog | str | Path) -> Monitored:
         lost=lost,
         unsound=sum("no number for" in event and event.startswith("not acted on") for event in log.events),
         returns=returns,
-        unfinished=unfinished,
+        unfinished=tuple(each.total for each in unfinished),
+        unfinished_steps=tuple(each.steps for each in unfinished),
         trained_return=_trained_return(contract),
         saturation=_saturation(log, contract, acted),
         times={name: _quantiles(1e3 * rows[name][acted]) for name in TIMES},
@@ -162,6 +166,8 @@ class Episode:
 
     last: int
     """Its last row."""
+    steps: int
+    """Steps whose reward was told."""
     total: float
     """Return; NaN where no reward was told."""
     ended: bool
@@ -178,16 +184,16 @@ def episodes(log: RunLog) -> list[Episode]:
         rewards = rows["reward"][own]
         known = np.isfinite(rewards)
         total = float(rewards[known].sum()) if known.any() else math.nan
-        found.append(Episode(int(own[-1]), total, bool(rows["ended"][own[-1]])))
+        found.append(Episode(int(own[-1]), int(known.sum()), total, bool(rows["ended"][own[-1]])))
     return found
 
 
-def _returns(log: RunLog, notes: list[str]) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Returns of the episodes that ended, and rewards so far of the others."""
+def _returns(log: RunLog, notes: list[str]) -> tuple[tuple[float, ...], list[Episode]]:
+    """Returns of the episodes that ended, and the others."""
     known = [each for each in episodes(log) if np.isfinite(each.total)]
     if not known:
         notes.append("The robot told no reward, so there is no return.")
-    return tuple(e.total for e in known if e.ended), tuple(e.total for e in known if not e.ended)
+    return tuple(e.total for e in known if e.ended), [e for e in known if not e.ended]
 
 
 def _trained_return(contract: Contract) -> float:

@@ -46,6 +46,7 @@ def dimensions_of(layout: Layout) -> tuple[Dimension, ...]:
             each.unit,
             each.low if np.isfinite(each.low) else None,
             each.high if np.isfinite(each.high) else None,
+            float(each.scale),
         )
         for each in layout.dimensions
     )

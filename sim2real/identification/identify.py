@@ -98,7 +98,10 @@ def identify(
     total = sum(map(len, trajectories))
     for note in trajectories.notes:
         say(note)
-    say(f"{train.samples + held.samples:,} of {total:,} samples can be used: others begin or end an episode")
+    say(
+        f"{train.samples + held.samples:,} of {total:,} samples can be used: "
+        "others begin or end an episode, or stand beside a gap"
+    )
 
     def replay_of(windows: Windows) -> Replay:
         return Replay(task, windows, terms, n_threads, lag)

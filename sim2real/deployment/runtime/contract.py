@@ -35,6 +35,8 @@ class Dimension:
     """Smallest value; None for no limit."""
     high: float | None = None
     """Largest value."""
+    scale: float = 1.0
+    """What 1 of it is in its unit: 120 where a control of 1 is a torque of 120 N m. Limits are the control's."""
 
 
 @dataclass(frozen=True)
@@ -257,6 +259,8 @@ def _check(contract: Contract) -> None:
             limits = (each.low, each.high)
             if not all(x is None or (type(x) in (int, float) and math.isfinite(x)) for x in limits):
                 raise ValueError(f"{each.name}: the limits {limits!r:.60} aren't numbers.")
+            if not (type(each.scale) in (int, float) and math.isfinite(each.scale)):
+                raise ValueError(f"{each.name}: the scale {each.scale!r:.60} is no number.")
             if not (isinstance(each.name, str) and isinstance(each.unit, str)):
                 raise ValueError(f"{each.name!r:.60}: names and units are texts.")
     for carried in contract.states:

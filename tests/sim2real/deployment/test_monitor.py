@@ -141,10 +141,8 @@ def test_saturation_and_returns_by_hand(tmp_path):
     (saturation,) = found.saturation
     assert (saturation.low, saturation.high, saturation.limited) == (2 / 8, 3 / 8, 2 / 8)
     assert (found.returns, found.unfinished) == ((6,), (18,))
-    assert (
-        found.told_returns()
-        == "returns 6.0; 18.0 in an episode that wasn't seen to its end; 12.5 in training"
-    )
+    rest = "18.0 in 3 steps of an episode that wasn't seen to its end; 12.5 in a whole episode in training"
+    assert found.told_returns() == f"returns 6.0; {rest}"
 
 
 def test_a_log_that_was_cut_says_so(tmp_path):

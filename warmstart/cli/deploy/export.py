@@ -104,10 +104,15 @@ class Export(Reading, Printing):
         print_table(f"{checkpoint.path} in {contract.task}", COLUMNS, map(_row, prepared.table))
         parity = contract.parity
         seen = ", ".join(f"{each.name} {each.dtype}{list(each.shape)}" for each in contract.observations)
+        exact = (
+            "The same"
+            if self.quantize is None and self.student is None
+            else "Before it was made smaller the same"
+        )
         rate = "no known rate" if contract.rate is None else f"{contract.rate:g} Hz"
         console().print(
             f"{folder}: {seen} → {contract.action.name} {list(contract.action.shape)} at {rate}. "
-            f"The same as predict to {parity['largest']:.1g} of the range over "
+            f"{exact} as predict to {parity['largest']:.1g} of the range over "
             f"{parity['observations']:,} observations, and to {parity['closed_loop_largest']:.1g} over "
             f"{parity['closed_loop_episodes']} closed-loop episodes."
         )
