@@ -36,7 +36,7 @@ class Dimension:
     high: float | None = None
     """Largest value."""
     scale: float = 1.0
-    """What 1 of it is in its unit: 120 where a control of 1 is a torque of 120 N m. Limits are the control's."""
+    """What 1 of it is in its unit: 120 where a control of 1 is 120 N m. Limits are those of the control."""
 
 
 @dataclass(frozen=True)
