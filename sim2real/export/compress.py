@@ -64,7 +64,7 @@ def _static(model: Any, feeds: Sequence[Feed]) -> Any:
     small = [
         node.name
         for node in model.graph.node
-        if node.op_type in ("Gemm", "MatMul") and weights.get(node.input[1], 0) <= SMALL_LAYER
+        if node.name and node.op_type in ("Gemm", "MatMul") and weights.get(node.input[1], 0) <= SMALL_LAYER
     ]
     return _through_files(
         model,

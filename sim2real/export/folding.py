@@ -66,7 +66,8 @@ def _fold_image(graph: "_Graph", node: Any) -> None:
     weight = graph.constant(node.input[1])
     if parts is None or factors is None or cast is None or weight is None:
         return
-    if any(graph.option(node, "pads") or []) or graph.option(turn, "perm") != CHANNELS_FIRST:
+    pads = any(graph.option(node, "pads") or []) or graph.option(node, "auto_pad") not in (None, b"NOTSET")
+    if pads or graph.option(node, "group") not in (None, 1) or graph.option(turn, "perm") != CHANNELS_FIRST:
         return
     shift, scale = (_by_channel(each, weight.shape[1]) for each in (parts[1], factors[1]))
     if shift is None or scale is None:

@@ -46,7 +46,7 @@ def shifted() -> Any:
     return made(nodes, constants, (1, 3), TensorProto.FLOAT, 2)
 
 
-def image(pads: int = 0, uneven: bool = False, bias: bool = True) -> Any:
+def image(pads: int = 0, uneven: bool = False, bias: bool = True, **options: Any) -> Any:
     scale, shift = (np.tile(RANDOM.normal(size=3), 5).astype(np.float32) for _ in range(2))
     shift[-1] += uneven
     nodes = [
@@ -56,7 +56,9 @@ def image(pads: int = 0, uneven: bool = False, bias: bool = True) -> Any:
         helper.make_node("Add", ["shift", "m"], ["a"]),
         helper.make_node("Reshape", ["a", "pixels"], ["p"]),
         helper.make_node("Transpose", ["p"], ["t"], perm=[0, 3, 1, 2]),
-        helper.make_node("Conv", ["t", "w", *(["b"] if bias else [])], ["y"], pads=[pads] * 4),
+        helper.make_node(
+            "Conv", ["t", "w", *(["b"] if bias else [])], ["y"], **(options or {"pads": [pads] * 4})
+        ),
     ]
     constants = {
         "rows": np.int64([1, 4, 15]),
@@ -86,7 +88,7 @@ def test_scale_and_shift_of_an_image_become_the_convolutions(bias: bool) -> None
     np.testing.assert_allclose(run(new, x), run(model, x), rtol=1e-4, atol=1e-3)
 
 
-@pytest.mark.parametrize("model", [image(pads=1), image(uneven=True)], ids=["pads", "uneven"])
+@pytest.mark.parametrize("model", [image(pads=1), image(auto_pad="SAME_UPPER"), image(uneven=True)])
 def test_what_cannot_be_folded_stays(model: Any) -> None:
     assert kinds(folded(model)) == kinds(model)
 
