@@ -95,6 +95,8 @@ class Export(Reading, Printing):
                 if not self.json:
                     print_table(str(checkpoint.path), COLUMNS, map(_row, refused.table))
                 raise
+        if self.out.exists():
+            note(f"The policy that was exported to {self.out} before is replaced.")
         folder = write_export(prepared.exported, self.out)
         contract = prepared.exported.contract
         if self.json:
